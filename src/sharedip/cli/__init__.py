@@ -1,0 +1,1 @@
+"""Arguments in, calls, exit codes out."""

@@ -1,0 +1,484 @@
+"""Facts that go into the core, and orders that come out of it.
+
+Role: the whole vocabulary between the core and the world. Events are facts in the past, commands are orders.
+Must never: carry behaviour. Counterparts: `core/node.py` (consumes events, emits commands), `agent.py` (the executor).
+
+Law of the etcd facts: `sent_at` is the instant *before* the request left; every deadline counts from it.
+Every request that the core orders is answered by exactly one fact with the same `request` number: its own kind,
+or `RequestFailed`. After a `RequestFailed` the write may have been applied, may still be applied later, or never.
+
+Law of the kernel orders: an order with `not_after` must have no effect after that instant, not even when the process
+is stopped between the check and the system call (see `adapters/deadman.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from sharedip.core.model import (
+    Failure,
+    Guard,
+    Instant,
+    IPAddress,
+    KeyChange,
+    KeyValue,
+    LinkState,
+    Operation,
+    Vip,
+)
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Orders for etcd. `endpoint` is an index into the configured endpoints.
+
+
+@dataclass(frozen=True, slots=True)
+class GrantLease:
+    """Answered by `LeaseGranted`; etcd may raise the TTL."""
+
+    request: int
+    endpoint: int
+    ttl_s: int
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class KeepLeaseAlive:
+    """Answered by `KeepaliveConfirmed`; by `RequestFailed(LEASE_NOT_FOUND)` when the TTL in the answer is 0."""
+
+    request: int
+    endpoint: int
+    lease: int
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReadKeys:
+    """A linearizable read of every key under `prefix`. Answered by `KeysRead`."""
+
+    request: int
+    endpoint: int
+    prefix: str
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Transact:
+    """If all guards hold do `then`, else `otherwise`. Answered by `TransactionDone`."""
+
+    request: int
+    endpoint: int
+    guards: tuple[Guard, ...]
+    then: tuple[Operation, ...]
+    otherwise: tuple[Operation, ...]
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeLease:
+    """Answered by `LeaseRevoked`, also when the lease is gone already."""
+
+    request: int
+    endpoint: int
+    lease: int
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReadMember:
+    """Ask the endpoint who it is and whom it follows. Answered by `MemberRead`."""
+
+    request: int
+    endpoint: int
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWatch:
+    """Watch every key under `prefix` from `from_revision` on; ended by exactly one `WatchLost` unless closed."""
+
+    watch: int
+    endpoint: int
+    prefix: str
+    from_revision: int
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class CloseWatch:
+    """No fact of this watch follows."""
+
+    watch: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropEndpoint:
+    """Close the endpoint's connection; what is under way on it fails at once."""
+
+    endpoint: int
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Orders for the kernel and the segment.
+
+
+@dataclass(frozen=True, slots=True)
+class HoldAddress:
+    """Add the address, or renew its lifetime, with `valid_lft_s` whole seconds; nothing happens after `not_after`.
+
+    Answered by `AddressHeld` or `AddressRefused`.
+    """
+
+    vip: Vip
+    valid_lft_s: int
+    not_after: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveAddress:
+    """Reset the connections on the address (if asked), remove it from every link, and look whether it is gone.
+
+    Answered by `AddressRemoved` only when the kernel shows the address on no link, else by `RemovalFailed`.
+    """
+
+    vip: Vip
+    reset_connections: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ReorderAddress:
+    """Take the address off and put it back behind the node's own, so that it is nobody's source address."""
+
+    vip: Vip
+    valid_lft_s: int
+    not_after: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFence:
+    """Let traffic for the addresses pass for `timeout_s` from now (nftables fence only)."""
+
+    vips: tuple[Vip, ...]
+    timeout_s: float
+    not_after: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class CloseFence:
+    """Stop traffic for the address at once (nftables fence only)."""
+
+    vips: tuple[Vip, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Send gratuitous ARP (request and reply form) or an unsolicited neighbour advertisement."""
+
+    vip: Vip
+    not_after: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Send one RFC 5227 probe or neighbour solicitation; answers arrive as `ForeignClaim`."""
+
+    vip: Vip
+
+
+@dataclass(frozen=True, slots=True)
+class SendDatagram:
+    """Send one UDP datagram to a peer. Never answered; loss is expected."""
+
+    host: str
+    port: int
+    payload: bytes
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Orders for the agent itself.
+
+
+@dataclass(frozen=True, slots=True)
+class SaveState:
+    """Write what a restarted agent needs (JSON) to the state directory before the orders that follow."""
+
+    content: bytes
+
+
+class Level(Enum):
+    """How loud a line is."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One line for the operator: a fact, with what it is about."""
+
+    level: Level
+    text: str
+    vip: Vip | None = None
+    epoch: int | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerOperator:
+    """The outcome of a request that came over the control socket."""
+
+    ticket: int
+    accepted: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """Everything is given up in order; the process may end."""
+
+
+EtcdCommand = (
+    GrantLease | KeepLeaseAlive | ReadKeys | Transact | RevokeLease | ReadMember | OpenWatch | CloseWatch | DropEndpoint
+)
+KernelCommand = HoldAddress | RemoveAddress | ReorderAddress | OpenFence | CloseFence | Announce | Probe | SendDatagram
+Command = EtcdCommand | KernelCommand | SaveState | Report | AnswerOperator | Exit
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Facts from etcd.
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseGranted:
+    """`ttl_s` is what etcd granted, which may be more than was asked for."""
+
+    request: int
+    endpoint: int
+    lease: int
+    ttl_s: int
+    raft_term: int
+    sent_at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class KeepaliveConfirmed:
+    """Not yet a renewal: it counts only with a read after it, on the same endpoint, in the same term."""
+
+    request: int
+    endpoint: int
+    lease: int
+    ttl_s: int
+    raft_term: int
+    sent_at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class KeysRead:
+    """All keys under the prefix at `revision`, read linearizably."""
+
+    request: int
+    endpoint: int
+    keys: tuple[KeyValue, ...]
+    revision: int
+    raft_term: int
+    sent_at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionDone:
+    """`keys` holds what the `Get`s of the chosen branch found, in their order."""
+
+    request: int
+    endpoint: int
+    succeeded: bool
+    keys: tuple[KeyValue, ...]
+    revision: int
+    raft_term: int
+    sent_at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRevoked:
+    """The lease and every key on it are gone."""
+
+    request: int
+    endpoint: int
+    lease: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRead:
+    """Maintenance.Status of the endpoint's member; `leader_id` is 0 when it knows none."""
+
+    request: int
+    endpoint: int
+    member_id: int
+    leader_id: int
+    raft_term: int
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFailed:
+    """No answer that counts. A write may have been applied, or may be applied later."""
+
+    request: int
+    endpoint: int
+    failure: Failure
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class WatchOpened:
+    """etcd confirmed the watch; `revision` is the store's at that moment."""
+
+    watch: int
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeysChanged:
+    """Changes in revision order; `revision` is the last one they bring."""
+
+    watch: int
+    changes: tuple[KeyChange, ...]
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class WatchLost:
+    """The watch is over; on `COMPACTED` the keys must be read anew."""
+
+    watch: int
+    endpoint: int
+    failure: Failure
+    detail: str
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Facts from the kernel and the segment.
+
+
+@dataclass(frozen=True, slots=True)
+class LinkChanged:
+    """A link appeared or changed."""
+
+    link: LinkState
+
+
+@dataclass(frozen=True, slots=True)
+class LinkVanished:
+    """The link with this index is gone."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddressHeld:
+    """The kernel acknowledged the add or the renewal; `held_at` was read before the system call."""
+
+    vip: Vip
+    held_at: Instant
+    valid_lft_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddressRefused:
+    """The kernel refused the add or the renewal, or the instant `not_after` had passed."""
+
+    vip: Vip
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddressRemoved:
+    """The kernel showed, after the removal, that the address is on no link of this node."""
+
+    vip: Vip
+
+
+@dataclass(frozen=True, slots=True)
+class RemovalFailed:
+    """The kernel did not confirm the removal: the address may still be there."""
+
+    vip: Vip
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddressSeen:
+    """An address is on a link of this node. `ours` tells the tag of this program (IFA_PROTO)."""
+
+    index: int
+    address: IPAddress
+    prefix_length: int
+    ours: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AddressGone:
+    """An address left a link of this node."""
+
+    index: int
+    address: IPAddress
+    prefix_length: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignClaim:
+    """Another MAC on the segment claims, probes for or answers for the VIP."""
+
+    vip: Vip
+    mac: bytes
+    seen_at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class DatagramReceived:
+    """One datagram from anyone; nothing about it is trusted yet."""
+
+    host: str
+    port: int
+    payload: bytes
+    received_at: Instant
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Facts from the operator, the health checks and the clock.
+
+
+@dataclass(frozen=True, slots=True)
+class HealthChanged:
+    """The sum of all health checks of this node."""
+
+    healthy: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class MoveRequested:
+    """Hand the VIP over, to `to` if named. Answered by `AnswerOperator(ticket)`."""
+
+    ticket: int
+    address: IPAddress
+    to: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DrainRequested:
+    """Hand everything over and take nothing until undone (`drained=False`)."""
+
+    ticket: int
+    drained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """Hand everything over, then `Exit`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """A deadline of the core has come."""
