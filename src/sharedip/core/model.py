@@ -58,10 +58,11 @@ class KeyValue:
 
 @dataclass(frozen=True, slots=True)
 class KeyChange:
-    """One change from a watch: `after` is None when the key was deleted or its lease expired."""
+    """One change from a watch at `revision`: `after` is None when the key was deleted or its lease expired."""
 
     key: str
     after: KeyValue | None
+    revision: int
 
 
 class GuardTarget(Enum):

@@ -1,0 +1,567 @@
+"""One VIP's way through the election: campaign, wait, prove, take; leave, confirm, release.
+
+Law: own the key, hold a right, then add, then announce. Reset, remove, see it confirmed, and only then give the key up.
+A node knows itself by its lease and its key's create revision (the epoch), never by a name.
+
+Must never: order anything of the kernel itself; that is `ownership.py`. Counterparts: `session.py`, `node.py`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from sharedip.core.keys import candidates_in, read_record, write_record
+from sharedip.core.messages import Command, ForeignClaim, Level, Report, RequestFailed, TransactionDone
+from sharedip.core.model import ConflictPolicy, Delete, Get, Guard, GuardTarget, Instant, KeyValue, Put, Vip
+from sharedip.core.ownership import NEVER, REFUSALS_MAX, Ownership
+from sharedip.core.session import Kind, Purpose, Session
+from sharedip.core.settings import Settings
+
+CHANGES_KEPT = 20
+RELEASE_RETRY_S = 0.2
+MOVE_HOLDOFF_S = 0.5
+"""After giving the address up on purpose, others come first for this long."""
+REFUSED_HOLDOFF_S = 5.0
+CONFLICT_HOLDOFF_S = 30.0
+"""After yielding to a stranger, or after a kernel that refused the address, others come first."""
+CONFLICT_REPORT_EVERY_S = 60.0
+DEFEND_EVERY_S = 1.0
+"""RFC 5227 2.4 (c) allows one defence in 10 s; a router that believes a stranger costs more than a frame a second."""
+YIELD_SETTLE_S = 2.0
+"""Right after a take-over the former owner's frames may still be under way: no reason to yield."""
+
+
+class Phase(Enum):
+    """Where this node stands in the election of one VIP."""
+
+    OUT = "out"
+    CAMPAIGNING = "campaigning"
+    WAITING = "waiting"
+    VERIFYING = "verifying"
+    PROBING = "probing"
+    OWNING = "owning"
+    LAPSED = "lapsed"
+    LEAVING = "leaving"
+    RELEASING = "releasing"
+
+
+KEYED = frozenset({Phase.WAITING, Phase.VERIFYING, Phase.PROBING, Phase.OWNING, Phase.LAPSED})
+"""Phases in which we count on our key being there."""
+
+
+class Circumstances(Protocol):
+    """What a candidacy asks the node about itself and about the others."""
+
+    def obstacle(self, vip: Vip) -> str | None:
+        """Why this node may not be a candidate now; None if it may."""
+
+    def blemish(self) -> str | None:
+        """Why another node should rather have the address (unhealthy, drained); None for a sound node."""
+
+    def is_sound(self, candidate: KeyValue) -> bool:
+        """Whether this other candidate is an agent that is healthy and not drained."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change of owner, in the words that every node uses for it."""
+
+    at: Instant
+    text: str
+
+
+@dataclass(slots=True)
+class Conflict:
+    """A stranger that was seen with the address."""
+
+    mac: bytes
+    first_at: Instant
+    last_at: Instant
+    count: int
+    reported_at: Instant
+
+
+class Candidacy:
+    """Invariant: the key is given up only while `ownership.is_clear`; the address is taken only in OWNING."""
+
+    def __init__(
+        self,
+        vip: Vip,
+        settings: Settings,
+        session: Session,
+        circumstances: Circumstances,
+        out: Callable[[Command], None],
+    ) -> None:
+        self.vip = vip
+        self._settings = settings
+        self._session = session
+        self._circumstances = circumstances
+        self._out = out
+        self.ownership = Ownership(vip, out)
+        self.phase = Phase.OUT
+        self.epoch: int | None = None
+        self.reason = "not started yet"
+        self.since: Instant = 0.0
+        self.changes: deque[Change] = deque(maxlen=CHANGES_KEPT)
+        self.conflict: Conflict | None = None
+        self.owner: KeyValue | None = None
+        self._former: KeyValue | None = None
+        self._told_epoch = 0
+        self._leave_reason = ""
+        self._leave_to: str | None = None
+        self._campaign_at: Instant = NEVER
+        self._release_at: Instant = NEVER
+        self._request: int | None = None
+        self._has_lapsed_only = False
+        self._record_wanted = False
+        self._is_adopted = False
+        self._sweeping = False
+        self._defended_at: Instant = NEVER
+        self._taken_at: Instant = NEVER
+        self._held_key: KeyValue | None = None
+
+    # -- facts from the session ---------------------------------------------------------------------------------------
+
+    @property
+    def key(self) -> str | None:
+        """Our candidate key, while there is a lease."""
+        lease = self._session.lease
+        return None if lease is None else self._session.layout.candidate(self.vip.address, lease)
+
+    def queue(self) -> list[KeyValue]:
+        """The candidates, the owner first."""
+        return self._session.registry.candidates(self.vip.address)
+
+    def lease_lost(self, reason: str, now: Instant) -> None:
+        """The key is gone, and whoever was behind it may own the address: off with it."""
+        self.ownership.right.set("lease", NEVER)
+        self._request = None
+        self.epoch = None
+        self._record_wanted = False
+        self._sweeping = False
+        self._has_lapsed_only = False
+        self._campaign_at = now
+        was = self.phase
+        self._go_out(now)
+        if was is Phase.OWNING:
+            self._tell(Level.WARNING, "gave the address up", reason, now)
+
+    def lease_renewed(self, until: Instant, now: Instant) -> None:
+        """Our right on the lease reaches further."""
+        self.ownership.right.set("lease", until)
+        self.ownership.right_extended(now)
+
+    def keys_changed(self, now: Instant) -> None:
+        """The queue of this VIP, or what is said about it, has changed."""
+        queue = self.queue()
+        own = self._own_key(queue)
+        shown = self.epoch is not None and self._session.registry.revision >= self.epoch
+        if self.phase in KEYED and shown and (own is None or own.create_revision != self.epoch):
+            self._lost_key(now)
+            own = None
+        if own is not None and self.phase in (Phase.OUT, Phase.CAMPAIGNING):
+            self._found_own_key(own, now)
+        self._note_owner(queue, now)
+        self.advance(now)
+
+    def keys_proved(self, keys: tuple[KeyValue, ...], now: Instant) -> None:
+        """A linearizable read that was sent on our lease: the only thing that lets us claim."""
+        if self.phase not in (Phase.WAITING, Phase.VERIFYING):
+            return
+        queue = candidates_in(self._session.layout, keys, self.vip.address)
+        own = self._own_key(queue)
+        if own is None or own.create_revision != self.epoch or queue[0] is not own:
+            if self.phase is Phase.VERIFYING:
+                self._enter(Phase.WAITING, now)
+            return
+        if self._obstacle() is None and self._may_add and self.ownership.can_hold(now):
+            self._claim(queue, now)
+
+    def answered(self, purpose: Purpose, answer: TransactionDone | RequestFailed, now: Instant) -> None:
+        """A transaction of ours has an outcome, or none."""
+        if purpose.kind is Kind.CAMPAIGN:
+            self._campaign_answered(answer, now)
+        elif purpose.kind is Kind.RELEASE:
+            self._release_answered(answer, now)
+        elif purpose.kind is Kind.SWEEP:
+            self._sweeping = False
+        elif purpose.kind is Kind.RECORD and isinstance(answer, RequestFailed):
+            self._record_wanted = self.phase is Phase.OWNING
+        self.advance(now)
+
+    # -- facts from the segment and the operator ----------------------------------------------------------------------
+
+    def foreign_claim(self, event: ForeignClaim, now: Instant) -> None:
+        """A stranger has the address, or says so."""
+        if self.phase not in (Phase.PROBING, Phase.OWNING):
+            return
+        if self.phase is Phase.PROBING:
+            self.ownership.probe_answer = event.mac
+        self._note_conflict(event, now)
+        if self.phase is not Phase.OWNING:
+            return
+        if self._settings.conflict_policy is ConflictPolicy.YIELD:
+            if now - self._taken_at >= YIELD_SETTLE_S:
+                self._campaign_at = now + CONFLICT_HOLDOFF_S
+                self.leave(f"yielded to a stranger with MAC {event.mac.hex(':')}", now)
+        elif now - self._defended_at >= DEFEND_EVERY_S:
+            self._defended_at = now
+            self.ownership.announce_again(now)
+
+    def leave(self, reason: str, now: Instant, to: str | None = None) -> None:
+        """Hand over: remove, confirm, release, in this order, whatever comes in between."""
+        if self.phase in (Phase.OUT, Phase.LEAVING, Phase.RELEASING):
+            return
+        self._leave_reason, self._leave_to = reason, to
+        if self.phase is Phase.OWNING:
+            self._tell(Level.INFO, "giving the address up", reason, now)
+        if self.phase is Phase.CAMPAIGNING:
+            self._go_out(now)  # what may still be applied shows up as a key of ours, and is swept
+            return
+        self._campaign_at = max(self._campaign_at, now + MOVE_HOLDOFF_S)
+        self._enter(Phase.LEAVING, now)
+        if not self.ownership.is_clear:
+            self.ownership.give_up(now)
+        self.advance(now)
+
+    @property
+    def is_out(self) -> bool:
+        """Nothing of ours is left: no address, no key, nothing under way."""
+        return self.phase is Phase.OUT and self.ownership.is_clear
+
+    @property
+    def is_clear(self) -> bool:
+        """No address is left, whatever the key does."""
+        return self.ownership.is_clear
+
+    # -- time ---------------------------------------------------------------------------------------------------------
+
+    def expire(self, now: Instant) -> None:
+        """Apply the end of the right, before anything else is looked at."""
+        if self.ownership.has_lapsed(now):
+            self._tell(Level.WARNING, "removing the address", "the right ended without fresh proof from etcd", now)
+            self._has_lapsed_only = True
+            self._enter(Phase.LAPSED, now)
+            self.ownership.give_up(now)
+
+    def advance(self, now: Instant) -> None:
+        """Take every step that is possible now; doing it twice changes nothing."""
+        self.ownership.advance(now)
+        obstacle = self._obstacle()
+        match self.phase:
+            case Phase.OUT:
+                if obstacle is None and now >= self._campaign_at and self._session.is_registered:
+                    self._campaign(now)
+            case Phase.WAITING | Phase.VERIFYING | Phase.PROBING | Phase.OWNING if obstacle is not None:
+                self.leave(obstacle, now)
+            case Phase.WAITING:
+                self._advance_waiting(now)
+            case Phase.PROBING:
+                self._advance_probing(now)
+            case Phase.OWNING:
+                self._advance_owning(now)
+            case Phase.LAPSED:
+                if self.ownership.is_clear:
+                    self._enter(Phase.WAITING, now)
+                    self._advance_waiting(now)
+            case Phase.LEAVING:
+                if self.ownership.is_clear:
+                    self._release(now)
+            case Phase.RELEASING:
+                if self._request is None and now >= self._release_at:
+                    self._release(now)
+            case _:
+                pass
+
+    def next_deadline(self) -> Instant | None:
+        """The earliest instant at which something is due."""
+        waiting = [self.ownership.next_deadline()]
+        if self.phase is Phase.OUT and self._session.is_registered and self._obstacle() is None:
+            waiting.append(self._campaign_at)
+        if self.phase is Phase.RELEASING and self._request is None:
+            waiting.append(self._release_at)
+        return min((at for at in waiting if at is not None), default=None)
+
+    def settle_leftover(self, now: Instant) -> None:
+        """A former run's address whose key is not ours, or not the first, any more: off with it."""
+        queue = self.queue()
+        if self.ownership.is_leftover and not (queue and self._own_key(queue) is queue[0]):
+            self.ownership.give_up(now)
+
+    @property
+    def _may_add(self) -> bool:
+        """Nothing of an earlier tenure is in the way; a former run's own address is what an adopted key stands for."""
+        return self.ownership.is_clear or (self._is_adopted and self.ownership.is_leftover)
+
+    # -- on the way in ------------------------------------------------------------------------------------------------
+
+    def _obstacle(self) -> str | None:
+        return self._circumstances.obstacle(self.vip)
+
+    def _campaign(self, now: Instant) -> None:
+        """The recipe's transaction (etcd client/v3/concurrency/election.go, Campaign)."""
+        key = self.key
+        assert key is not None
+        assert self._session.lease is not None
+        self._enter(Phase.CAMPAIGNING, now)
+        value = self._settings.node_name.encode()
+        self._request = self._session.transact(
+            Kind.CAMPAIGN,
+            self.vip,
+            (Guard(key, GuardTarget.CREATE, 0),),
+            (Put(key, value, self._session.lease),),
+            (Get(key),),
+        )
+
+    def _campaign_answered(self, answer: TransactionDone | RequestFailed, now: Instant) -> None:
+        self._request = None
+        if self.phase is not Phase.CAMPAIGNING:
+            return
+        if isinstance(answer, RequestFailed):
+            self._enter(Phase.OUT, now)  # asked again with the same key: if the first try was applied, we find it
+            self._campaign_at = now + RELEASE_RETRY_S
+            return
+        if answer.succeeded:
+            self.epoch = answer.revision
+        elif answer.keys and answer.keys[0].lease == self._session.lease:
+            self.epoch = answer.keys[0].create_revision
+        else:
+            self._enter(Phase.OUT, now)
+            return
+        self._enter(Phase.WAITING, now)
+        self.keys_changed(now)
+
+    def _found_own_key(self, own: KeyValue, now: Instant) -> None:
+        """A key on our lease that we did not know of: a former run's, or a campaign that was applied late."""
+        if self._obstacle() is not None or self._session.lease is None or self.phase is Phase.CAMPAIGNING:
+            if self.phase is Phase.OUT and not self._sweeping:
+                self._sweep(own)
+            return
+        self.epoch = own.create_revision
+        self._is_adopted = True
+        self._enter(Phase.WAITING, now)
+
+    def _sweep(self, own: KeyValue) -> None:
+        """A stale key blocks everybody behind it."""
+        self._sweeping = True
+        guard = Guard(own.key, GuardTarget.CREATE, own.create_revision)
+        self._session.transact(Kind.SWEEP, self.vip, (guard,), (Delete(own.key),))
+
+    def _advance_waiting(self, now: Instant) -> None:
+        queue = self.queue()
+        if queue and self._own_key(queue) is queue[0] and self._may_add:
+            if self._passes_on(queue, now):
+                return
+            self._enter(Phase.VERIFYING, now)
+            self._session.want_read(now)
+
+    def _passes_on(self, queue: list[KeyValue], now: Instant) -> bool:
+        """Let a better candidate, or the one that the former owner named, have it, before the address is added."""
+        release = self._session.registry.releases.get(self.vip.address)
+        blemish = self._circumstances.blemish()
+        others = queue[1:]
+        if release is not None and release.to is not None and self._former is not None:
+            names = {_name(key) for key in others}
+            if (
+                release.epoch >= self._former.create_revision
+                and release.to != self._settings.node_name
+                and release.to in names
+            ):
+                self.leave(release.reason or f"the address is meant for {release.to}", now, to=release.to)
+                return True
+        if blemish is not None and any(self._circumstances.is_sound(key) for key in others):
+            self.leave(f"{blemish}, and another node is sound", now)
+            return True
+        return False
+
+    def _claim(self, queue: list[KeyValue], now: Instant) -> None:
+        """We own the key and hold a right. Ask the segment first, unless the former owner released in order."""
+        assert self.epoch is not None
+        if self._passes_on(queue, now):
+            return
+        release = self._session.registry.releases.get(self.vip.address)
+        former = self._former
+        if self._has_lapsed_only:
+            self._take("its right is proved afresh", now)
+        elif self._is_adopted:
+            self._take("this node owned it before its agent was restarted", now)
+        elif former is not None and release is not None and release.epoch >= former.create_revision:
+            self._take(f"{_name(former)} released it ({release.reason})", now)
+        else:
+            self._enter(Phase.PROBING, now)
+            self.ownership.probe(now)
+
+    def _advance_probing(self, now: Instant) -> None:
+        stranger = self.ownership.probe_answer
+        if stranger is not None and self._settings.conflict_policy is ConflictPolicy.YIELD:
+            self._campaign_at = now + CONFLICT_HOLDOFF_S
+            self.leave(f"a stranger with MAC {stranger.hex(':')} answers for the address", now)
+        elif self.ownership.probe_is_over:
+            if not self.ownership.can_hold(now):
+                self._enter(Phase.WAITING, now)
+                return
+            former = self._former
+            self._take("it had no owner" if former is None else f"{_name(former)} lost its key", now)
+
+    def _take(self, reason: str, now: Instant) -> None:
+        assert self.epoch is not None
+        former = self._former
+        change = f"epoch {former.create_revision} → {self.epoch}" if former is not None else f"epoch {self.epoch}"
+        self.reason = reason
+        self._has_lapsed_only = False
+        self._is_adopted = False
+        self._taken_at = now
+        self._held_key = KeyValue(
+            self.key or "", self._settings.node_name.encode(), self.epoch, self.epoch, self._session.lease or 0
+        )
+        self._record_wanted = True
+        self._enter(Phase.OWNING, now)
+        self._told_epoch = self.epoch
+        self._note(f"{self._settings.node_name} took {self.vip}: {reason}, {change}", now)
+        self._tell(Level.INFO, "taking the address", reason, now)
+        self.ownership.take(self.epoch, now)
+        self._advance_owning(now)
+
+    def _advance_owning(self, now: Instant) -> None:
+        if self._record_wanted:
+            self._write_record()
+        if self.ownership.refusals >= REFUSALS_MAX:
+            self._campaign_at = now + REFUSED_HOLDOFF_S
+            self.leave("the kernel refuses the address", now)
+            return
+        blemish = self._circumstances.blemish()
+        if blemish is not None and any(self._circumstances.is_sound(key) for key in self.queue()[1:]):
+            self.leave(f"{blemish}, and another node is sound", now)
+
+    def _write_record(self) -> None:
+        """Say how we came by the address, so that every node can show the same words."""
+        key, lease = self.key, self._session.lease
+        assert key is not None
+        assert lease is not None
+        assert self.epoch is not None
+        self._record_wanted = False
+        record = {
+            "node": self._settings.node_name,
+            "epoch": self.epoch,
+            "former": None if self._former is None else self._former.create_revision,
+            "reason": self.reason,
+        }
+        put = Put(self._session.layout.owner(self.vip.address), write_record(record), lease)
+        self._session.transact(Kind.RECORD, self.vip, (Guard(key, GuardTarget.CREATE, self.epoch),), (put,))
+
+    # -- on the way out -----------------------------------------------------------------------------------------------
+
+    def _release(self, now: Instant) -> None:
+        """Give the key up, and say in the same transaction that the address was off the link before."""
+        assert self.ownership.is_clear
+        key, lease = self.key, self._session.lease
+        if key is None or lease is None or self.epoch is None:
+            self._go_out(now)
+            return
+        self._enter(Phase.RELEASING, now)
+        record = {
+            "node": self._settings.node_name,
+            "epoch": self.epoch,
+            "released": True,
+            "reason": self._leave_reason,
+            "to": self._leave_to,
+        }
+        owner_key = self._session.layout.owner(self.vip.address)
+        self._request = self._session.transact(
+            Kind.RELEASE,
+            self.vip,
+            (Guard(key, GuardTarget.CREATE, self.epoch),),
+            (Delete(key), Put(owner_key, write_record(record), lease)),
+        )
+
+    def _release_answered(self, answer: TransactionDone | RequestFailed, now: Instant) -> None:
+        self._request = None
+        if self.phase is not Phase.RELEASING:
+            return
+        if isinstance(answer, RequestFailed):
+            self._release_at = now + RELEASE_RETRY_S
+            return
+        self._go_out(now)
+
+    def _lost_key(self, now: Instant) -> None:
+        """Somebody deleted our key while the lease lives: whoever is next may own the address now."""
+        was = self.phase
+        self.epoch = None
+        self._has_lapsed_only = False
+        if was is Phase.OWNING:
+            self._tell(Level.WARNING, "gave the address up", "its election key was deleted", now)
+        self._campaign_at = now
+        self._go_out(now)
+
+    def _go_out(self, now: Instant) -> None:
+        """No key of ours stands any more. The address, if any, goes; until it is gone `is_clear` stays false."""
+        self.epoch = None
+        if self._held_key is not None:
+            self._former, self._held_key = self._held_key, None
+        if not self.ownership.is_clear:
+            self.ownership.give_up(now)
+        self._enter(Phase.OUT, now)
+
+    # -- what the operator sees ---------------------------------------------------------------------------------------
+
+    def _note_owner(self, queue: list[KeyValue], now: Instant) -> None:
+        """Follow who owns the address, and tell each change once, in the owner's own words."""
+        first = queue[0] if queue else None
+        own = self._own_key(queue)
+        if (
+            first is not None
+            and first is not own
+            and (self._former is None or first.create_revision > self._former.create_revision)
+        ):
+            self._former = first
+        self.owner = first
+        if first is None or first is own:
+            return
+        record = read_record(self._session.registry.get(self._session.layout.owner(self.vip.address)))
+        if first.create_revision == self._told_epoch or record is None or record.get("epoch") != first.create_revision:
+            return
+        if record.get("released") is True:
+            return
+        self._told_epoch = first.create_revision
+        former = record.get("former")
+        change = f"epoch {former} → {first.create_revision}" if former is not None else f"epoch {first.create_revision}"
+        reason = str(record.get("reason", "no reason given"))[:200]
+        self._note(f"{_name(first)} took {self.vip}: {reason}, {change}", now)
+        self._out(Report(Level.INFO, f"{_name(first)} has the address", self.vip, first.create_revision, reason))
+
+    def _note_conflict(self, event: ForeignClaim, now: Instant) -> None:
+        known = self.conflict
+        if known is None or known.mac != event.mac:
+            known = self.conflict = Conflict(event.mac, event.seen_at, event.seen_at, 0, NEVER)
+        known.last_at, known.count = event.seen_at, known.count + 1
+        if now - known.reported_at >= CONFLICT_REPORT_EVERY_S:
+            known.reported_at = now
+            text = f"conflict: MAC {event.mac.hex(':')} claims the address on the segment"
+            self._out(
+                Report(Level.ERROR, text, self.vip, self.epoch, f"policy: {self._settings.conflict_policy.value}")
+            )
+
+    def _note(self, text: str, now: Instant) -> None:
+        self.changes.append(Change(now, text))
+
+    def _tell(self, level: Level, text: str, reason: str, now: Instant) -> None:
+        self.reason, self.since = reason, now
+        self._out(Report(level, text, self.vip, self.epoch, reason))
+
+    def _enter(self, phase: Phase, now: Instant) -> None:
+        if phase is not self.phase:
+            self.phase = phase
+            self.since = now
+
+    def _own_key(self, queue: list[KeyValue]) -> KeyValue | None:
+        key = self.key
+        return next((candidate for candidate in queue if candidate.key == key), None)
+
+
+def _name(candidate: KeyValue) -> str:
+    """What the candidate calls itself; for show only."""
+    return candidate.value[:64].decode("utf-8", "replace") or "(no name)"

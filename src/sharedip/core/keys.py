@@ -1,0 +1,203 @@
+"""Where our keys stand in etcd, and what the ones that we have seen say.
+
+Role: the layout of etcd's own election recipe (etcd client/v3/concurrency/election.go: `<prefix>/<lease id, hex>`), the
+records beside it, and `Registry`, the picture of all keys under one prefix at one revision.
+Must never: decide who owns what; that is `election.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+from sharedip.core.model import IPAddress, KeyChange, KeyValue
+
+RECORD_BYTES_MAX = 64 * 1024
+"""A record of ours is some hundred bytes; anything larger is not ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Names of keys under one `keyPrefix`. The election keys are those of etcd's recipe and of Talos."""
+
+    key_prefix: str
+
+    @property
+    def root(self) -> str:
+        """Everything that the agent reads and watches."""
+        return f"{self.key_prefix}:vip:"
+
+    @property
+    def elections(self) -> str:
+        """All elections."""
+        return f"{self.root}election:"
+
+    def election(self, address: IPAddress) -> str:
+        """The election's prefix as `etcdctl elect` takes it."""
+        return f"{self.elections}{address}"
+
+    def candidate(self, address: IPAddress, lease: int) -> str:
+        """A candidate's key: the lease is what tells candidates apart, never the name in the value."""
+        return f"{self.election(address)}/{lease:x}"
+
+    def agent(self, node_name: str) -> str:
+        """One per agent, so that two agents with one name find each other."""
+        return f"{self.root}agent:{node_name}"
+
+    def owner(self, address: IPAddress) -> str:
+        """What the owner says about how it came by the address, and whether it released it in order."""
+        return f"{self.root}owner:{address}"
+
+    def witness(self, address: IPAddress) -> str:
+        """The owner's designation; not under the election prefix, where everything counts as a candidate."""
+        return f"{self.root}witness:{address}"
+
+    def election_of(self, key: str) -> IPAddress | None:
+        """The address whose election the key belongs to."""
+        return self._address(key, self.elections, "/")
+
+    def owner_of(self, key: str) -> IPAddress | None:
+        """The address that the owner record is about."""
+        return self._address(key, f"{self.root}owner:", None)
+
+    def witness_of(self, key: str) -> IPAddress | None:
+        """The address that the designation is about."""
+        return self._address(key, f"{self.root}witness:", None)
+
+    @staticmethod
+    def _address(key: str, prefix: str, end: str | None) -> IPAddress | None:
+        if not key.startswith(prefix):
+            return None
+        text = key[len(prefix) :]
+        if end is not None:
+            text, found, _ = text.partition(end)
+            if not found:
+                return None
+        try:
+            return ip_address(text)
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """An owner's word that the address was off its link before its key went. `to` names whom it is meant for."""
+
+    epoch: int
+    to: str | None
+    reason: str
+
+
+class Registry:
+    """All keys under the root at one revision.
+
+    Invariant: `revision` never goes back, and every key is as it was at `revision`. Snapshots older than what a watch
+    has shown are refused; changes apply in the order in which the watch delivers them.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.revision = 0
+        self._keys: dict[str, KeyValue] = {}
+        self._elections: dict[IPAddress, dict[str, KeyValue]] = {}
+        self.releases: dict[IPAddress, Release] = {}
+
+    def apply_snapshot(self, keys: tuple[KeyValue, ...], revision: int) -> set[str] | None:
+        """Take over a linearizable read. Returns the keys that differ, or None when the read is older than we are."""
+        if revision < self.revision:
+            return None
+        self.revision = revision
+        seen = {key.key: key for key in keys}
+        if seen == self._keys:
+            return set()
+        changed = {name for name, key in seen.items() if self._keys.get(name) != key}
+        changed |= self._keys.keys() - seen.keys()
+        for name in changed:
+            self._set(name, seen.get(name))
+        return changed
+
+    def apply_changes(self, changes: tuple[KeyChange, ...], revision: int) -> set[str]:
+        """Take over changes from a watch. Returns the keys that differ."""
+        changed: set[str] = set()
+        known_until = self.revision
+        for change in changes:
+            if change.revision <= known_until:
+                continue  # a snapshot was faster than the watch, and knew better
+            self._set(change.key, change.after)
+            changed.add(change.key)
+        self.revision = max(self.revision, revision)
+        return changed
+
+    def get(self, key: str) -> KeyValue | None:
+        """The key, or None."""
+        return self._keys.get(key)
+
+    def candidates(self, address: IPAddress) -> list[KeyValue]:
+        """The election's queue; its first is the owner (lowest create revision)."""
+        return sorted(self._elections.get(address, {}).values(), key=_create_revision)
+
+    def with_lease(self, lease: int) -> list[KeyValue]:
+        """Every key that hangs on the lease."""
+        return [key for key in self._keys.values() if key.lease == lease]
+
+    def agents(self) -> dict[str, dict[str, Any]]:
+        """The agents' records by node name; what is no record of ours is left out."""
+        prefix = self.layout.agent("")
+        records = {}
+        for name, key in self._keys.items():
+            if name.startswith(prefix) and (record := read_record(key)) is not None:
+                records[name[len(prefix) :]] = record
+        return records
+
+    def _set(self, name: str, key: KeyValue | None) -> None:
+        if key is None:
+            self._keys.pop(name, None)
+        else:
+            self._keys[name] = key
+        address = self.layout.election_of(name)
+        if address is None:
+            self._note_release(name, key)
+            return
+        queue = self._elections.setdefault(address, {})
+        if key is None:
+            queue.pop(name, None)
+        else:
+            queue[name] = key
+
+    def _note_release(self, name: str, key: KeyValue | None) -> None:
+        """Remember an orderly release beyond the record's own life: the lease's revocation deletes it at once."""
+        address = self.layout.owner_of(name)
+        record = read_record(key) if address is not None else None
+        if address is None or record is None or record.get("released") is not True:
+            return
+        epoch, to = record.get("epoch"), record.get("to")
+        if isinstance(epoch, int):
+            self.releases[address] = Release(epoch, to if isinstance(to, str) else None, str(record.get("reason", "")))
+
+
+def _create_revision(key: KeyValue) -> int:
+    return key.create_revision
+
+
+def candidates_in(layout: Layout, keys: tuple[KeyValue, ...], address: IPAddress) -> list[KeyValue]:
+    """The queue of one election as a single read shows it."""
+    prefix = layout.election(address) + "/"
+    return sorted((key for key in keys if key.key.startswith(prefix)), key=_create_revision)
+
+
+def write_record(fields: dict[str, Any]) -> bytes:
+    """A record's bytes: JSON with sorted keys, so that equal records are equal bytes and cost no write."""
+    return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
+
+
+def read_record(key: KeyValue | None) -> dict[str, Any] | None:
+    """What a record says; None for a missing one, and for whatever else somebody put there."""
+    if key is None or len(key.value) > RECORD_BYTES_MAX:
+        return None
+    try:
+        fields = json.loads(key.value)
+    except (ValueError, RecursionError):
+        return None
+    return fields if isinstance(fields, dict) else None

@@ -1,0 +1,111 @@
+"""The links of this node, and whether one is fit to carry an address: with hysteresis, so that a flap moves nothing.
+
+Must never: ask the kernel; facts come from the netlink adapter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sharedip.core.model import Instant, LinkState
+
+DOWN_GRACE_S = 0.2
+"""A carrier that comes back within this never left."""
+
+SETTLE_FIRST_S = 1.0
+SETTLE_LONGEST_S = 30.0
+"""After it went down, a link must have been up for this long, doubled with each flap, before the node stands again."""
+
+FLAPS_FORGOTTEN_S = 60.0
+
+
+@dataclass(slots=True)
+class _Fitness:
+    """How one link name has behaved."""
+
+    running: bool | None = None
+    is_fit: bool = False
+    changed_at: Instant = 0.0
+    settle_s: float = 0.0
+    lost_at: Instant = float("-inf")
+
+
+class Links:
+    """Invariant: `obstacle(name)` changes only in `settle`, or when a link is first seen running."""
+
+    def __init__(self) -> None:
+        self._links: dict[int, LinkState] = {}
+        self._fitness: dict[str, _Fitness] = {}
+
+    def index_of(self, name: str) -> int | None:
+        """The index of the link with this name or altname."""
+        link = self.get(name)
+        return None if link is None else link.index
+
+    def get(self, name: str) -> LinkState | None:
+        """The link with this name or altname."""
+        return next((link for link in self._links.values() if name in link.names), None)
+
+    def state(self, name: str) -> str:
+        """`up`, `down` or `missing`."""
+        link = self.get(name)
+        if link is None:
+            return "missing"
+        return "up" if link.running else "down"
+
+    def obstacle(self, name: str) -> str | None:
+        """Why the link can't carry an address; None if it can."""
+        fitness = self._fitness.get(name)
+        if fitness is not None and fitness.is_fit:
+            return None
+        state = self.state(name)
+        return f"link {name} has just come up" if state == "up" else f"link {name} is {state}"
+
+    def changed(self, link: LinkState, now: Instant) -> bool:
+        """A link appeared or changed. True when neighbours should hear of us again (carrier back, or another MAC)."""
+        before = self._links.get(link.index)
+        self._links[link.index] = link
+        names = set(link.names) | (set(before.names) if before is not None else set())
+        for name in names:
+            self._note(name, now)
+        return link.running and before is not None and (not before.running or before.mac != link.mac)
+
+    def vanished(self, index: int, now: Instant) -> None:
+        """A link is gone."""
+        before = self._links.pop(index, None)
+        for name in before.names if before is not None else ():
+            self._note(name, now)
+
+    def settle(self, now: Instant) -> set[str]:
+        """Apply what time has decided. Returns the names whose fitness changed."""
+        changed = set()
+        for name, fitness in self._fitness.items():
+            due = self._due(fitness)
+            if due is None or now < due:
+                continue
+            fitness.is_fit = not fitness.is_fit
+            if not fitness.is_fit:
+                calm = now - fitness.lost_at > FLAPS_FORGOTTEN_S
+                fitness.settle_s = SETTLE_FIRST_S if calm else min(SETTLE_LONGEST_S, fitness.settle_s * 2)
+                fitness.lost_at = now
+            changed.add(name)
+        return changed
+
+    def next_deadline(self) -> Instant | None:
+        """When `settle` has something to do."""
+        return min((due for each in self._fitness.values() if (due := self._due(each)) is not None), default=None)
+
+    def _note(self, name: str, now: Instant) -> None:
+        running = self.state(name) == "up"
+        fitness = self._fitness.setdefault(name, _Fitness())
+        if fitness.running is not running:
+            fitness.running = running
+            fitness.changed_at = now
+
+    @staticmethod
+    def _due(fitness: _Fitness) -> Instant | None:
+        if fitness.running and not fitness.is_fit:
+            return fitness.changed_at + fitness.settle_s
+        if not fitness.running and fitness.is_fit:
+            return fitness.changed_at + DOWN_GRACE_S
+        return None

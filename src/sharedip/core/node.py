@@ -1,0 +1,512 @@
+"""The whole pure machine of one agent: facts in, orders out, time passes first.
+
+Contract:
+1. `handle(event, now)` first applies every right that has ended by `now`, then the event: a late answer never revives
+   a right. A right that has ended is won back only by fresh proof.
+2. The orders it returns are to be carried out in that order, before the next fact is handed in. Removals come first,
+   unless an earlier order in the same list puts the same address up.
+3. `next_deadline()` is the latest instant by which `handle(TimePassed(), now)` must be called if no fact comes before.
+4. Time given never goes back.
+
+Must never: read a clock, do I/O, log. Counterpart: `agent.py`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from dataclasses import dataclass
+from typing import assert_never
+
+from sharedip.core.candidacy import Candidacy, Phase
+from sharedip.core.keys import read_record
+from sharedip.core.links import Links
+from sharedip.core.messages import (
+    AddressGone,
+    AddressHeld,
+    AddressRefused,
+    AddressRemoved,
+    AddressSeen,
+    AnswerOperator,
+    Command,
+    DatagramReceived,
+    DrainRequested,
+    Exit,
+    ForeignClaim,
+    HealthChanged,
+    HoldAddress,
+    KeepaliveConfirmed,
+    KeysChanged,
+    KeysRead,
+    LeaseGranted,
+    LeaseRevoked,
+    Level,
+    LinkChanged,
+    LinkVanished,
+    MemberRead,
+    MoveRequested,
+    RemovalFailed,
+    RemoveAddress,
+    ReorderAddress,
+    Report,
+    RequestFailed,
+    SaveState,
+    StopRequested,
+    TimePassed,
+    TransactionDone,
+    WatchLost,
+    WatchOpened,
+)
+from sharedip.core.model import Instant, IPAddress, KeyValue, Vip
+from sharedip.core.ownership import Presence
+from sharedip.core.session import Purpose, Session
+from sharedip.core.settings import Settings
+from sharedip.core.state import FormerRun, write_state
+
+Event = (
+    LeaseGranted
+    | KeepaliveConfirmed
+    | KeysRead
+    | TransactionDone
+    | LeaseRevoked
+    | MemberRead
+    | RequestFailed
+    | WatchOpened
+    | KeysChanged
+    | WatchLost
+    | LinkChanged
+    | LinkVanished
+    | AddressHeld
+    | AddressRefused
+    | AddressRemoved
+    | RemovalFailed
+    | AddressSeen
+    | AddressGone
+    | ForeignClaim
+    | DatagramReceived
+    | HealthChanged
+    | MoveRequested
+    | DrainRequested
+    | StopRequested
+    | TimePassed
+)
+
+STOP_PATIENCE_S = 10.0
+"""systemd gives a unit 90 s, a kubelet 30 s: an etcd that does not answer may cost this much of it, not more."""
+
+
+@dataclass(slots=True)
+class _Health:
+    healthy: bool | None
+    detail: str
+
+
+class Node:
+    """Invariant: for every VIP the invariants of `Candidacy` and `Ownership`; one session for all of them."""
+
+    def __init__(self, settings: Settings, seed: int = 0) -> None:
+        self.settings = settings
+        random_source = random.Random(seed)  # noqa: S311 - jitter, not a secret
+        self._commands: list[Command] = []
+        self.session = Session(settings, self._out, self, random_source.random)
+        self.links = Links()
+        self.candidacies: dict[IPAddress, Candidacy] = {
+            vip.address: Candidacy(vip, settings, self.session, self, self._out) for vip in settings.vips
+        }
+        self.drained = False
+        self.health = _Health(None if settings.has_health_checks else True, "")
+        self.stopping = False
+        self.is_over = False
+        self._stop_until: Instant = float("inf")
+        self._saved: bytes = b""
+        self._leaving: dict[IPAddress, Candidacy] = {}
+        self._touched: set[IPAddress] = set()
+        self._heap: list[tuple[Instant, int, IPAddress]] = []
+        self._due: dict[IPAddress, Instant] = {}
+        self._order = {address: number for number, address in enumerate(self.candidacies)}
+
+    # -- the contract -------------------------------------------------------------------------------------------------
+
+    def start(self, former: FormerRun | None, now: Instant) -> list[Command]:
+        """Begin; the facts about links and addresses that stand now come right after."""
+        if former is not None:
+            self.drained = former.drained
+        self.session.publish(self._record(), now)
+        self.session.start(former.lease if former is not None else None, now)
+        self._touch_all()
+        return self._finish(now)
+
+    def handle(self, event: Event, now: Instant) -> list[Command]:
+        """Apply the time, then the fact; return the orders."""
+        self._expire(now)
+        self._apply(event, now)
+        return self._finish(now)
+
+    def next_deadline(self) -> Instant:
+        """When time itself will be an event; infinity if only facts can change anything."""
+        while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        of_vips = self._heap[0][0] if self._heap else float("inf")
+        of_session = self.session.next_deadline()
+        of_links = self.links.next_deadline()
+        return min(
+            of_vips,
+            float("inf") if of_session is None else of_session,
+            float("inf") if of_links is None else of_links,
+            self._stop_until if not self.is_over else float("inf"),
+        )
+
+    # -- Circumstances, as a candidacy asks for them -------------------------------------------------------------------
+
+    def obstacle(self, vip: Vip) -> str | None:
+        """Why this node may not be a candidate now."""
+        if self.stopping:
+            return "the agent is stopping"
+        if vip.address not in self.candidacies:
+            return "the address is no longer configured"
+        return self.links.obstacle(vip.link)
+
+    def blemish(self) -> str | None:
+        """Why another node should rather have the addresses."""
+        if self.drained:
+            return "drained"
+        if self.health.healthy is not True:
+            return f"unhealthy ({self.health.detail or 'no check has passed yet'})"
+        return None
+
+    def is_sound(self, candidate: KeyValue) -> bool:
+        """Whether the other candidate's agent says that it is healthy and not drained."""
+        name = candidate.value.decode("utf-8", "replace")
+        key = self.session.registry.get(self.session.layout.agent(name))
+        record = read_record(key)
+        if key is None or record is None or key.lease != candidate.lease:
+            return False
+        return record.get("healthy") is True and record.get("drained") is False
+
+    # -- SessionListener ----------------------------------------------------------------------------------------------
+
+    def lease_renewed(self, now: Instant) -> None:
+        """Every VIP's right on the lease reaches further."""
+        for candidacy in self._all():
+            candidacy.lease_renewed(self.session.lease_until, now)
+        self._touch_all()
+
+    def lease_lost(self, reason: str, now: Instant) -> None:
+        """Every key is gone."""
+        for candidacy in self._all():
+            candidacy.lease_lost(reason, now)
+        self._touch_all()
+
+    def registered(self, now: Instant) -> None:
+        """Campaigns may begin; what a former run left without a key goes."""
+        for candidacy in self._all():
+            if not self.session.is_adopting:
+                candidacy.settle_leftover(now)
+        self._touch_all()
+
+    def keys_changed(self, changed: set[str], now: Instant) -> None:
+        """Tell the VIPs whose queue or record changed; an agent's record concerns all."""
+        layout = self.session.layout
+        concerned: set[IPAddress] = set()
+        for key in changed:
+            address = layout.election_of(key) or layout.owner_of(key) or layout.witness_of(key)
+            if address is not None:
+                concerned.add(address)
+            else:
+                self._touch_all()
+        for address in sorted(concerned, key=lambda each: self._order.get(each, -1)):
+            for candidacy in self._both(address):
+                candidacy.keys_changed(now)
+                self._touched.add(address)
+
+    def keys_proved(self, keys: tuple[KeyValue, ...], now: Instant) -> None:
+        """A fresh read: whoever waits for it may claim."""
+        for candidacy in self._all():
+            if candidacy.phase in (Phase.WAITING, Phase.VERIFYING):
+                candidacy.keys_proved(keys, now)
+                self._touched.add(candidacy.vip.address)
+
+    def vip_answered(self, purpose: Purpose, answer: TransactionDone | RequestFailed, now: Instant) -> None:
+        """A VIP's transaction has an outcome."""
+        assert purpose.vip is not None
+        for candidacy in self._both(purpose.vip.address):
+            candidacy.answered(purpose, answer, now)
+            self._touched.add(purpose.vip.address)
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _out(self, command: Command) -> None:
+        self._commands.append(command)
+
+    def _all(self) -> list[Candidacy]:
+        return [*self.candidacies.values(), *self._leaving.values()]
+
+    def _both(self, address: IPAddress) -> list[Candidacy]:
+        found = (self.candidacies.get(address), self._leaving.get(address))
+        return [candidacy for candidacy in found if candidacy is not None]
+
+    def _touch_all(self) -> None:
+        self._touched.update(self.candidacies)
+        self._touched.update(self._leaving)
+
+    def _expire(self, now: Instant) -> None:
+        """Law 2: time passes first."""
+        for at, _, address in self._due_entries(now):
+            if self._due.get(address) == at:
+                del self._due[address]
+                self._touched.add(address)
+                for candidacy in self._both(address):
+                    candidacy.expire(now)
+
+    def _apply(self, event: Event, now: Instant) -> None:  # noqa: C901, PLR0912 - one line per kind of fact
+        match event:
+            case TimePassed() | WatchOpened() | MemberRead() | DatagramReceived():
+                pass
+            case LeaseGranted():
+                self.session.lease_granted(event, now)
+                self.lease_renewed(now)
+            case KeepaliveConfirmed():
+                self.session.keepalive_confirmed(event, now)
+            case KeysRead():
+                self.session.keys_read(event, now)
+            case TransactionDone():
+                self.session.transaction_done(event, now)
+            case LeaseRevoked():
+                self.session.lease_revoked(event, now)
+            case RequestFailed():
+                self.session.request_failed(event, now)
+            case KeysChanged():
+                self.session.watch_changed(event, now)
+            case WatchLost():
+                self.session.watch_lost(event, now)
+            case LinkChanged():
+                self._link_changed(event, now)
+            case LinkVanished():
+                self.links.vanished(event.index, now)
+                self._touch_all()
+            case AddressHeld() | AddressRefused() | AddressRemoved() | RemovalFailed() | ForeignClaim():
+                self._answer_of_kernel(event, now)
+            case AddressSeen() | AddressGone():
+                self._address_moved(event, now)
+            case HealthChanged():
+                self.health = _Health(event.healthy, event.detail)
+                self._record_changed(now)
+            case MoveRequested():
+                self._move(event, now)
+            case DrainRequested():
+                self._drain(event, now)
+            case StopRequested():
+                self._stop(now)
+            case _:
+                assert_never(event)
+
+    def _answer_of_kernel(
+        self, event: AddressHeld | AddressRefused | AddressRemoved | RemovalFailed | ForeignClaim, now: Instant
+    ) -> None:
+        for candidacy in self._both(event.vip.address):
+            if candidacy.vip != event.vip:
+                continue
+            match event:
+                case AddressHeld():
+                    candidacy.ownership.address_held(event, now)
+                case AddressRefused():
+                    candidacy.ownership.address_refused(event, now)
+                case AddressRemoved():
+                    candidacy.ownership.address_removed(now)
+                case RemovalFailed():
+                    candidacy.ownership.removal_failed(event, now)
+                case ForeignClaim():
+                    candidacy.foreign_claim(event, now)
+        self._touched.add(event.vip.address)
+
+    def _link_changed(self, event: LinkChanged, now: Instant) -> None:
+        again = self.links.changed(event.link, now)
+        for candidacy in self._all():
+            if candidacy.vip.link in event.link.names:
+                self._touched.add(candidacy.vip.address)
+                if again:
+                    candidacy.ownership.announce_again(now)
+
+    def _address_moved(self, event: AddressSeen | AddressGone, now: Instant) -> None:
+        for candidacy in self._both(event.address):
+            on_own_link = self.links.index_of(candidacy.vip.link) == event.index
+            if isinstance(event, AddressGone):
+                if on_own_link:
+                    candidacy.ownership.address_gone(now)
+            elif event.ours and self.session.is_adopting:
+                candidacy.ownership.leftover_seen()
+            else:
+                candidacy.ownership.address_seen(ours=event.ours, on_own_link=on_own_link, now=now)
+                if not event.ours and candidacy.phase is not Phase.OWNING:
+                    text = f"somebody else put the address on a link of this node (index {event.index})"
+                    self._out(Report(Level.ERROR, text, candidacy.vip, reason="not tagged by sharedip, left alone"))
+            self._touched.add(event.address)
+        if isinstance(event, AddressSeen) and event.address.version == 4 and event.address not in self.candidacies:
+            for candidacy in self._all():
+                if candidacy.vip.address.version == 4 and self._stands_before(candidacy, event):
+                    candidacy.ownership.reorder(now)
+
+    def _stands_before(self, candidacy: Candidacy, event: AddressSeen) -> bool:
+        """A host address that appears while we hold the VIP stands behind it in the kernel's list."""
+        held = candidacy.phase is Phase.OWNING and candidacy.ownership.presence is Presence.PRESENT
+        return held and not event.ours and self.links.index_of(candidacy.vip.link) == event.index
+
+    def _move(self, event: MoveRequested, now: Instant) -> None:
+        candidacy = self.candidacies.get(event.address)
+        refusal = self._why_not_move(candidacy, event)
+        if refusal is None and candidacy is not None:
+            target = f" to {event.to}" if event.to else ""
+            candidacy.leave(f"moved{target} by the operator", now, to=event.to)
+            self._touched.add(event.address)
+        text = refusal or f"handing {event.address} over" + (f" to {event.to}" if event.to else "")
+        self._out(AnswerOperator(event.ticket, refusal is None, text))
+
+    def _why_not_move(self, candidacy: Candidacy | None, event: MoveRequested) -> str | None:
+        if candidacy is None:
+            return f"{event.address} is not configured here"
+        if candidacy.phase is not Phase.OWNING:
+            owner = candidacy.owner
+            where = f"; {owner.value.decode('utf-8', 'replace')} owns it: run the command there" if owner else ""
+            return f"this node does not own {event.address}{where}"
+        others = {key.value.decode("utf-8", "replace"): key for key in candidacy.queue()[1:]}
+        if not others:
+            return f"no other candidate for {event.address}: it would be left without an owner"
+        if event.to is None:
+            if not any(self.is_sound(key) for key in others.values()):
+                return f"no other candidate for {event.address} is healthy and undrained"
+            return None
+        if event.to == self.settings.node_name:
+            return f"{event.to} owns {event.address} already"
+        if event.to not in others:
+            known = ", ".join(sorted(others))
+            return f"{event.to!r} is no candidate for {event.address} (candidates: {known})"
+        if not self.is_sound(others[event.to]):
+            return f"{event.to} is unhealthy, drained, or no agent"
+        return None
+
+    def _drain(self, event: DrainRequested, now: Instant) -> None:
+        was, self.drained = self.drained, event.drained
+        self._record_changed(now)
+        verb = "drained" if event.drained else "undrained"
+        text = f"{self.settings.node_name} is {verb}" + (" already" if was == event.drained else "")
+        if was != event.drained:
+            self._out(Report(Level.INFO, f"{verb} by the operator"))
+        stays = [str(c.vip) for c in self.candidacies.values() if c.phase is Phase.OWNING]
+        if event.drained and stays and not any(self._has_sound_follower(c) for c in self.candidacies.values()):
+            text += f"; {', '.join(stays)} stay until another node is sound"
+        self._out(AnswerOperator(event.ticket, accepted=True, text=text))
+
+    def _has_sound_follower(self, candidacy: Candidacy) -> bool:
+        return any(self.is_sound(key) for key in candidacy.queue()[1:])
+
+    def _record(self) -> dict[str, object]:
+        return {"healthy": self.health.healthy, "drained": self.drained}
+
+    def _record_changed(self, now: Instant) -> None:
+        self.session.publish(self._record(), now)
+        self._touch_all()
+
+    def _stop(self, now: Instant) -> None:
+        if self.stopping:
+            return
+        self.stopping = True
+        self._stop_until = now + STOP_PATIENCE_S
+        self._out(Report(Level.INFO, "stopping: handing everything over"))
+        for candidacy in self._all():
+            if candidacy.phase is Phase.OWNING:
+                candidacy.leave("the agent is stopping", now)
+        self._touch_all()
+
+    def _finish(self, now: Instant) -> list[Command]:
+        """Let everything that was touched or is due take its steps; then order the orders."""
+        self._settle_links(now)
+        rounds = 0
+        while self._touched:
+            touched, self._touched = self._touched, set()
+            for address in sorted(touched, key=lambda each: self._order.get(each, -1)):
+                for candidacy in self._both(address):
+                    candidacy.advance(now)
+            rounds += 1
+            assert rounds < 100, "the machine does not come to rest"
+            for address in touched:
+                self._schedule(address)
+        self.session.advance(now)
+        if self.stopping:
+            self._advance_stop(now)
+        self._save_state()
+        commands, self._commands = self._commands, []
+        return _removals_first(commands)
+
+    def _due_entries(self, now: Instant) -> list[tuple[Instant, int, IPAddress]]:
+        """What was scheduled for now or before; a right's end is never scheduled later than it comes."""
+        entries = []
+        while self._heap and self._heap[0][0] <= now:
+            entries.append(heapq.heappop(self._heap))
+        return entries
+
+    def _settle_links(self, now: Instant) -> None:
+        changed = self.links.settle(now)
+        if changed:
+            for candidacy in self._all():
+                if candidacy.vip.link in changed:
+                    self._touched.add(candidacy.vip.address)
+
+    def _schedule(self, address: IPAddress) -> None:
+        deadlines = [at for c in self._both(address) if (at := c.next_deadline()) is not None]
+        if not deadlines:
+            self._due.pop(address, None)
+            return
+        at = min(deadlines)
+        if self._due.get(address) != at:
+            self._due[address] = at
+            heapq.heappush(self._heap, (at, self._order.get(address, 0), address))
+
+    def _advance_stop(self, now: Instant) -> None:
+        """Revoke the lease when no address is left; give up waiting for etcd, never for the kernel's confirmation."""
+        if self.is_over:
+            return
+        everything = self._all()
+        clear = all(candidacy.is_clear for candidacy in everything)
+        owned = any(candidacy.phase in (Phase.LEAVING, Phase.RELEASING) for candidacy in everything)
+        patient = now < self._stop_until
+        if clear and (not owned or not patient):
+            self.session.stop(now)
+        if self.session.is_over or (not patient and self._is_harmless(now)):
+            self.is_over = True
+            self._out(Report(Level.INFO, "stopped"))
+            self._out(Exit())
+        elif not patient:
+            self._stop_until = now + 0.1
+
+    def _is_harmless(self, now: Instant) -> bool:
+        """No address is left, or the kernel has ended its lifetime by now, whatever it said to our removal."""
+        return all(c.is_clear or now >= c.ownership.right.until for c in self._all())
+
+    def _save_state(self) -> None:
+        content = write_state(
+            FormerRun(
+                lease=self.session.lease,
+                key_prefix=self.settings.key_prefix,
+                node_name=self.settings.node_name,
+                addresses=tuple(self.candidacies),
+                drained=self.drained,
+            )
+        )
+        if content != self._saved:
+            self._saved = content
+            self._commands.insert(0, SaveState(content))
+
+
+def _removals_first(commands: list[Command]) -> list[Command]:
+    """Stable: removals to the front, except behind an earlier order in the same list that puts the address up."""
+    put_up: set[Vip] = set()
+    first: list[Command] = []
+    rest: list[Command] = []
+    for command in commands:
+        if isinstance(command, HoldAddress | ReorderAddress):
+            put_up.add(command.vip)
+        if isinstance(command, RemoveAddress) and command.vip not in put_up:
+            first.append(command)
+        else:
+            rest.append(command)
+    return first + rest

@@ -1,0 +1,315 @@
+"""The address on this node: held while there is a right, removed before the right ends, announced in between.
+
+Law: `HoldAddress` is ordered only with a lifetime that the kernel ends before the right does; the removal is believed
+only when the kernel confirms it; whatever is not confirmed gone counts as present.
+
+Must never: know of etcd or of the queue. Counterpart: `candidacy.py`, which tells when to take and when to leave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from math import floor
+
+from sharedip.core.messages import (
+    AddressHeld,
+    AddressRefused,
+    Announce,
+    Command,
+    HoldAddress,
+    Level,
+    Probe,
+    RemovalFailed,
+    RemoveAddress,
+    ReorderAddress,
+    Report,
+)
+from sharedip.core.model import Instant, Vip
+from sharedip.core.schedule import Announcements
+from sharedip.core.settings import LIFETIME_LATE_S, LIFETIME_SLACK_S, REMOVAL_LEAD_S
+
+NEVER: Instant = float("-inf")
+
+PROBE_STEP_S = 0.02
+PROBES = 2
+"""RFC 5227 asks for 1-2 s between probes of a host that boots; here a dead owner's clients wait, and a live stranger on
+the same segment answers within a few milliseconds."""
+
+HOLD_RETRY_S = 0.1
+REMOVAL_RETRY_S = 0.05
+REFUSALS_MAX = 20
+"""So many refusals in a row (two seconds) and another node may try."""
+
+EARLY_RENEWAL_S = 0.5
+"""A lifetime is renewed this long before its end, where the right allows it."""
+
+
+class Tenure(Enum):
+    """What this node is doing with the address."""
+
+    NONE = "none"
+    PROBING = "probing"
+    HOLDING = "holding"
+    REMOVING = "removing"
+
+
+class Presence(Enum):
+    """What is known of the address in this node's kernel. UNKNOWN is neither of the others."""
+
+    ABSENT = "absent"
+    PRESENT = "present"
+    UNKNOWN = "unknown"
+
+
+class Right:
+    """Until when the owner may use the address: a set of deadlines, the earliest counts; without any, never."""
+
+    def __init__(self) -> None:
+        self._deadlines: dict[str, Instant] = {}
+
+    def set(self, name: str, until: Instant) -> None:
+        """Put a deadline in place of the one of that name."""
+        self._deadlines[name] = until
+
+    def drop(self, name: str) -> None:
+        """This deadline binds no more."""
+        self._deadlines.pop(name, None)
+
+    @property
+    def until(self) -> Instant:
+        """The earliest deadline."""
+        return min(self._deadlines.values(), default=NEVER)
+
+
+class Ownership:
+    """Invariant: while `presence` is not ABSENT, the right holds, or a removal is under way, or the address ends by its
+    lifetime. Steps on the way out: reset connections, remove, see it confirmed, `is_clear`.
+    """
+
+    def __init__(self, vip: Vip, out: Callable[[Command], None]) -> None:
+        self.vip = vip
+        self._out = out
+        self.right = Right()
+        self.tenure = Tenure.NONE
+        self.presence = Presence.ABSENT
+        self.announcements = Announcements()
+        self.epoch: int | None = None
+        self.refusals = 0
+        self.probe_answer: bytes | None = None
+        self._probes_left = 0
+        self._probe_at: Instant = NEVER
+        self._hold_at: Instant = NEVER
+        self._hold_pending = False
+        self._remove_at: Instant = NEVER
+        self._removal_pending = False
+        self._removal_trouble: str | None = None
+        self._announced = False
+
+    # -- orders from the candidacy ------------------------------------------------------------------------------------
+
+    def probe(self, now: Instant) -> None:
+        """Ask the segment whether somebody has the address. `probe_is_over` tells when the silence counts."""
+        self.tenure = Tenure.PROBING
+        self.probe_answer = None
+        self._probes_left = PROBES
+        self._probe_at = now
+        self.advance(now)
+
+    def take(self, epoch: int, now: Instant) -> None:
+        """Hold the address from now on, as long as the right holds."""
+        self.tenure = Tenure.HOLDING
+        self.epoch = epoch
+        self.refusals = 0
+        self._hold_at = now
+        self._announced = False
+        self.advance(now)
+
+    def give_up(self, now: Instant) -> None:
+        """Reset, remove, and look: `is_clear` becomes true when the kernel has confirmed it."""
+        self.announcements.end()
+        self.tenure = Tenure.REMOVING
+        self._remove_at = now
+        self.advance(now)
+
+    @property
+    def is_clear(self) -> bool:
+        """The kernel has confirmed that the address is gone, and nothing under way can bring it back."""
+        return self.tenure is Tenure.NONE and self.presence is Presence.ABSENT and not self._hold_pending
+
+    @property
+    def is_leftover(self) -> bool:
+        """The address stands on a link, though nobody here holds it: a former run's, until its lifetime ends."""
+        return self.tenure is Tenure.NONE and self.presence is Presence.PRESENT
+
+    @property
+    def probe_is_over(self) -> bool:
+        """All probes went out and their answers had time to come."""
+        return self.tenure is Tenure.PROBING and self._probes_left < 0
+
+    def can_hold(self, now: Instant) -> bool:
+        """Whether the right leaves room for at least the shortest lifetime that the kernel keeps."""
+        return self._lifetime_s(now) >= 1
+
+    # -- facts --------------------------------------------------------------------------------------------------------
+
+    def right_extended(self, now: Instant) -> None:
+        """The right reaches further: let the kernel's lifetime follow at once."""
+        if self.tenure is Tenure.HOLDING:
+            self._hold_at = now
+            self.advance(now)
+
+    def address_held(self, event: AddressHeld, now: Instant) -> None:
+        """The kernel has it. An answer that comes after we gave up means that it must be removed again."""
+        self._hold_pending = False
+        self.presence = Presence.PRESENT
+        if self.tenure is not Tenure.HOLDING:
+            self.give_up(now)
+            return
+        self.refusals = 0
+        self._hold_at = max(now, event.held_at + event.valid_lft_s - EARLY_RENEWAL_S)
+        if not self._announced:
+            self._announced = True
+            self.announcements.begin(now)
+        self.advance(now)
+
+    def address_refused(self, event: AddressRefused, now: Instant) -> None:
+        """The kernel did not do it (link gone, too late, not permitted): the next try is a new decision."""
+        self._hold_pending = False
+        if self.tenure is not Tenure.HOLDING:
+            if self.tenure is not Tenure.NONE or self.presence is not Presence.ABSENT:
+                self.give_up(now)
+            return
+        self.presence = Presence.UNKNOWN
+        self.refusals += 1
+        if self.refusals == 1:
+            self._out(Report(Level.WARNING, "the kernel refused the address", self.vip, self.epoch, event.reason))
+        self._hold_at = now + HOLD_RETRY_S
+        self.advance(now)
+
+    def address_removed(self, now: Instant) -> None:
+        """The kernel showed that it is on no link of this node."""
+        self._removal_pending = False
+        self.presence = Presence.ABSENT
+        if self._removal_trouble is not None:
+            self._out(Report(Level.INFO, "the address is removed at last", self.vip, self.epoch))
+            self._removal_trouble = None
+        if self.tenure is Tenure.REMOVING:
+            self.tenure = Tenure.NONE
+        self.advance(now)
+
+    def removal_failed(self, event: RemovalFailed, now: Instant) -> None:
+        """It may still be there: nothing is released; try again, and the lifetime runs out underneath."""
+        self._removal_pending = False
+        self.presence = Presence.UNKNOWN
+        if self._removal_trouble != event.reason:
+            self._removal_trouble = event.reason
+            self._out(Report(Level.ERROR, "the address could not be removed", self.vip, self.epoch, event.reason))
+        self._remove_at = now + REMOVAL_RETRY_S
+        if self.tenure is Tenure.NONE:
+            self.tenure = Tenure.REMOVING
+
+    def leftover_seen(self) -> None:
+        """A former run's address, while its lease waits for proof: its lifetime bounds it, leave it where it is."""
+        if self.tenure is Tenure.NONE:
+            self.presence = Presence.PRESENT
+
+    def address_seen(self, *, ours: bool, on_own_link: bool, now: Instant) -> None:
+        """The address stands on a link of this node."""
+        if self.tenure is Tenure.HOLDING and on_own_link:
+            self.presence = Presence.PRESENT
+            return
+        if self.tenure in (Tenure.NONE, Tenure.PROBING) and ours and not self._hold_pending:
+            self.presence = Presence.PRESENT
+            self._out(Report(Level.WARNING, "removing the address, which is not ours to hold now", self.vip))
+            self.give_up(now)
+
+    def address_gone(self, now: Instant) -> None:
+        """It left the link: by its lifetime, by our own order, or behind our back. Put it back if the right holds."""
+        if self.is_leftover:
+            self.presence = Presence.ABSENT
+        if self.tenure is Tenure.HOLDING and not self._hold_pending:
+            self.presence = Presence.UNKNOWN  # a newer add of ours may stand behind this older fact
+            self._announced = False
+            self._hold_at = now
+            self.advance(now)
+
+    def reorder(self, now: Instant) -> None:
+        """The node's own address came after the VIP: take the second place again."""
+        lifetime_s = self._lifetime_s(now)
+        if self.tenure is Tenure.HOLDING and not self._hold_pending and lifetime_s >= 1:
+            self._hold_pending = True
+            self._out(ReorderAddress(self.vip, lifetime_s, self.right.until))
+
+    def announce_again(self, now: Instant) -> None:
+        """Carrier or MAC changed, or a stranger claimed the address."""
+        if self.tenure is Tenure.HOLDING and self.presence is Presence.PRESENT:
+            self.announcements.begin(now)
+            self.advance(now)
+
+    # -- time ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def lapses_at(self) -> Instant:
+        """When the agent itself begins to remove the address; the kernel's lifetime is never later than the right."""
+        return self.right.until - REMOVAL_LEAD_S
+
+    def has_lapsed(self, now: Instant) -> bool:
+        """The right has ended while the address is held."""
+        return self.tenure is Tenure.HOLDING and now >= self.lapses_at
+
+    def advance(self, now: Instant) -> None:
+        """Order whatever is due; doing it twice changes nothing."""
+        if self.tenure is Tenure.REMOVING:
+            if not self._removal_pending and now >= self._remove_at:
+                self._removal_pending = True
+                self.presence = Presence.UNKNOWN
+                self._out(RemoveAddress(self.vip))
+        elif self.tenure is Tenure.PROBING:
+            self._advance_probe(now)
+        elif self.tenure is Tenure.HOLDING and now < self.lapses_at:
+            self._advance_hold(now)
+
+    def next_deadline(self) -> Instant | None:
+        """The earliest instant at which something is due."""
+        match self.tenure:
+            case Tenure.REMOVING:
+                return None if self._removal_pending else self._remove_at
+            case Tenure.PROBING:
+                return self._probe_at
+            case Tenure.HOLDING:
+                waiting = [self.lapses_at]
+                if not self._hold_pending:
+                    waiting.append(self._hold_at)
+                if self.presence is Presence.PRESENT and self.announcements.next_at is not None:
+                    waiting.append(self.announcements.next_at)
+                return min(waiting)
+            case Tenure.NONE:
+                return None
+
+    def _advance_probe(self, now: Instant) -> None:
+        if now < self._probe_at or self._probes_left < 0:
+            return
+        if self._probes_left > 0:
+            self._out(Probe(self.vip))
+        self._probes_left -= 1
+        self._probe_at = now + PROBE_STEP_S if self._probes_left >= 0 else float("inf")
+
+    def _advance_hold(self, now: Instant) -> None:
+        if not self._hold_pending and now >= self._hold_at:
+            lifetime_s = self._lifetime_s(now)
+            if lifetime_s >= 1:
+                self._hold_pending = True
+                self._hold_at = now + HOLD_RETRY_S
+                if self.presence is Presence.ABSENT:
+                    self.presence = Presence.UNKNOWN
+                self._out(HoldAddress(self.vip, lifetime_s, self.right.until))
+            else:
+                self._hold_at = float("inf")  # only a longer right helps: `right_extended` brings it
+        if self.presence is Presence.PRESENT and self.announcements.take(now):
+            self._out(Announce(self.vip, self.right.until))
+
+    def _lifetime_s(self, now: Instant) -> int:
+        """The longest whole-second lifetime that the kernel is sure to end before the right does."""
+        room_s = self.right.until - now - LIFETIME_LATE_S - LIFETIME_SLACK_S
+        return max(0, floor(room_s)) if room_s < float("inf") else 0

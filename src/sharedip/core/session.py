@@ -1,0 +1,618 @@
+"""The agent's standing with etcd: one lease, its proof, the watch, the picture of the keys.
+
+Law: `lease_until` grows only by a proof, and a proof is a keepalive that was confirmed, followed by a linearizable read
+on the same endpoint in the same raft term that shows a key of ours with our lease. An etcd leader that was cut off
+goes on confirming keepalives for up to two election timeouts (measured: 1.96 s); that read it cannot serve.
+The deadline counts from the instant before the keepalive left, never from its answer.
+
+Must never: touch the address. Counterparts: `candidacy.py` (one per VIP), `adapters/etcd` (carries the orders out).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Protocol
+
+from sharedip.core.keys import Layout, Registry, read_record, write_record
+from sharedip.core.messages import (
+    CloseWatch,
+    Command,
+    DropEndpoint,
+    GrantLease,
+    KeepaliveConfirmed,
+    KeepLeaseAlive,
+    KeysChanged,
+    KeysRead,
+    LeaseGranted,
+    LeaseRevoked,
+    Level,
+    OpenWatch,
+    ReadKeys,
+    Report,
+    RequestFailed,
+    RevokeLease,
+    Transact,
+    TransactionDone,
+    WatchLost,
+)
+from sharedip.core.model import Failure, Get, Guard, GuardTarget, Instant, KeyValue, Operation, Put, Vip
+from sharedip.core.schedule import Backoff
+from sharedip.core.settings import Settings, attempt_timeout_s, lease_margin_s, renew_every_s
+
+NEVER: Instant = float("-inf")
+"""A right that does not exist ended before all time."""
+
+RETRY_FIRST_S = 0.1
+RETRY_LONGEST_S = 2.0
+NAME_TAKEN_RETRY_S = 2.0
+STALE_ANSWERS_MAX = 3
+"""So many stale answers in a row from every endpoint mean another etcd (restored, or wiped), not a stale member."""
+REVOKE_TRIES_MAX = 4
+"""On the way out: beyond that the lease is left to expire."""
+
+
+class Kind(Enum):
+    """What a request is for."""
+
+    GRANT = auto()
+    REGISTER = auto()
+    KEEPALIVE = auto()
+    PROOF = auto()
+    READ = auto()
+    PUBLISH = auto()
+    REVOKE = auto()
+    CAMPAIGN = auto()
+    RELEASE = auto()
+    RECORD = auto()
+    DESIGNATE = auto()
+    DEPOSE = auto()
+    SWEEP = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """Why a request was sent, to whom its answer belongs, and what was known when it was sent.
+
+    A linearizable answer may not be older than `revision` and `raft_term`: one that is comes from a stale member.
+    """
+
+    kind: Kind
+    endpoint: int
+    lease: int | None
+    vip: Vip | None
+    revision: int
+    raft_term: int
+
+
+class SessionListener(Protocol):
+    """What the session tells the rest of the node."""
+
+    def lease_renewed(self, now: Instant) -> None:
+        """The right on the lease reaches further."""
+
+    def lease_lost(self, reason: str, now: Instant) -> None:
+        """The lease and every key on it are gone."""
+
+    def keys_changed(self, changed: set[str], now: Instant) -> None:
+        """The registry shows something new."""
+
+    def keys_proved(self, keys: tuple[KeyValue, ...], now: Instant) -> None:
+        """A linearizable read that was sent with our lease has come back."""
+
+    def vip_answered(self, purpose: Purpose, answer: TransactionDone | RequestFailed, now: Instant) -> None:
+        """A transaction that a VIP asked for has an outcome, or none."""
+
+    def registered(self, now: Instant) -> None:
+        """The agent's name is ours: campaigns may begin."""
+
+
+@dataclass(slots=True)
+class _Keepalive:
+    """A confirmed keepalive that waits for its read."""
+
+    endpoint: int
+    raft_term: int
+    sent_at: Instant
+    ttl_s: int
+
+
+class Session:
+    """Invariant: while `lease` is set, `lease_until` <= (send time of the last proved keepalive) + TTL - margin."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        out: Callable[[Command], None],
+        listener: SessionListener,
+        jitter: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._out = out
+        self._listener = listener
+        self._jitter = jitter
+        self.layout = Layout(settings.key_prefix)
+        self.registry = Registry(self.layout)
+        self.lease: int | None = None
+        self.ttl_s = settings.lease_ttl_s
+        self.lease_until: Instant = NEVER
+        self.is_registered = False
+        self.name_taken_by: str | None = None
+        self.endpoint = 0
+        self.raft_term = 0
+        self.connected = False
+        self.trouble = "not connected yet"
+        self._record: dict[str, object] = {}
+        self._published: bytes = b""
+        self._adopting = False
+        self._stopping = False
+        self._revoke_tries = 0
+        self.is_over = False
+        self._purposes: dict[int, Purpose] = {}
+        self._under_way: Counter[Kind] = Counter()
+        self._last_request = 0
+        self._watch: int | None = None
+        self._watch_endpoint = 0
+        self._keepalive: _Keepalive | None = None
+        self._renewing = False
+        self._read_wanted = False
+        self._stale_answers = 0
+        self._failures_in_row = 0
+        self._backoff = Backoff(RETRY_FIRST_S, RETRY_LONGEST_S)
+        self._quiet_until: Instant = NEVER
+        self._renew_at: Instant = NEVER
+        self._register_at: Instant = NEVER
+        self._away_since: Instant | None = None
+
+    # -- what the node asks for ---------------------------------------------------------------------------------------
+
+    def start(self, former_lease: int | None, now: Instant) -> None:
+        """Begin. A former run's lease is taken up again if etcd still has it: its keys keep their place."""
+        self._away_since = now
+        if former_lease is not None:
+            self.lease = former_lease
+            self._adopting = True
+            self._renew_at = now
+        self.advance(now)
+
+    def stop(self, now: Instant) -> None:
+        """Give the lease back; to be called when no address is left. Sets `is_over` when done."""
+        self._stopping = True
+        if self._watch is not None:
+            self._out(CloseWatch(self._watch))
+            self._watch = None
+        if self.lease is None:
+            self.is_over = True
+            return
+        self.advance(now)
+
+    def want_read(self, now: Instant) -> None:
+        """Order a linearizable read; `keys_proved` follows when it has succeeded, however long that takes."""
+        self._read_wanted = True
+        self.advance(now)
+
+    def publish(self, record: dict[str, object], now: Instant) -> None:
+        """Put this under the agent's key; written only when it differs from what stands there."""
+        self._record = record
+        self.advance(now)
+
+    def transact(
+        self,
+        kind: Kind,
+        vip: Vip,
+        guards: tuple[Guard, ...],
+        then: tuple[Operation, ...],
+        otherwise: tuple[Operation, ...] = (),
+    ) -> int:
+        """Send a transaction for a VIP; its outcome comes to `vip_answered`."""
+        request = self._begin(Kind(kind), vip)
+        self._out(Transact(request, self.endpoint, guards, then, otherwise, self._timeout_s))
+        return request
+
+    @property
+    def is_adopting(self) -> bool:
+        """Whether a former run's lease waits for its proof."""
+        return self._adopting
+
+    def next_deadline(self) -> Instant | None:
+        """The earliest instant at which `advance` has something to do."""
+        if self.is_over:
+            return None
+        return min(self._deadlines(), default=None)
+
+    # -- facts --------------------------------------------------------------------------------------------------------
+
+    def lease_granted(self, event: LeaseGranted, now: Instant) -> None:
+        """A lease came. One that nobody waits for any more carries no key and is left to expire."""
+        purpose = self._end(event.request)
+        if purpose is None or self.lease is not None or self._stopping:
+            return
+        self._answered(event.raft_term, now)
+        self.lease = event.lease
+        self.ttl_s = event.ttl_s
+        self.lease_until = event.sent_at + event.ttl_s - lease_margin_s(event.ttl_s)
+        self._renew_at = event.sent_at + renew_every_s(event.ttl_s)
+        self._register_at = now
+        if event.ttl_s > self._settings.lease_ttl_s:
+            text = f"etcd raised the lease's TTL from {self._settings.lease_ttl_s} s to {event.ttl_s} s"
+            self._out(Report(Level.WARNING, text, reason="its election timeout allows no shorter one"))
+        self.advance(now)
+
+    def keepalive_confirmed(self, event: KeepaliveConfirmed, now: Instant) -> None:
+        """Half a renewal: order the read that proves it, on the same endpoint."""
+        purpose = self._end(event.request)
+        if purpose is None or purpose.lease != self.lease or event.lease != self.lease:
+            return
+        if event.raft_term < purpose.raft_term:
+            self._stale(event.endpoint, now)
+            return
+        self._keepalive = _Keepalive(event.endpoint, event.raft_term, event.sent_at, event.ttl_s)
+        request = self._begin(Kind.PROOF, endpoint=event.endpoint)
+        self._out(ReadKeys(request, event.endpoint, self.layout.root, self._timeout_s))
+
+    def keys_read(self, event: KeysRead, now: Instant) -> None:
+        """A linearizable read: the second half of a renewal, or the look before a claim."""
+        purpose = self._end(event.request)
+        if purpose is None or purpose.lease != self.lease or self.lease is None:
+            return
+        if event.raft_term < purpose.raft_term or event.revision < purpose.revision:
+            self._read_wanted = self._read_wanted or purpose.kind is Kind.READ
+            self._stale(event.endpoint, now)
+            return
+        self._answered(event.raft_term, now)
+        self._take_proof(purpose, event, now)
+        if purpose.lease != self.lease:
+            return  # the read showed that the lease is gone
+        if event.revision < self.registry.revision:
+            # The watch was faster than this read, which is fresh all the same: good as a proof, not as a picture.
+            self._read_wanted = self._read_wanted or purpose.kind is Kind.READ
+        else:
+            self._take_snapshot(event.keys, event.revision, now)
+            if purpose.lease != self.lease:
+                return
+            self._listener.keys_proved(event.keys, now)
+        self.advance(now)
+
+    def transaction_done(self, event: TransactionDone, now: Instant) -> None:
+        """Registration and publication are ours; the rest belongs to a VIP."""
+        purpose = self._end(event.request)
+        if purpose is None or purpose.lease != self.lease or self.lease is None:
+            return
+        self._answered(event.raft_term, now)
+        if purpose.kind is Kind.REGISTER:
+            self._take_snapshot(event.keys, event.revision, now)
+        elif purpose.kind is Kind.PUBLISH and not event.succeeded:
+            self._published = b""
+            self._read_wanted = True  # somebody deleted our record: look
+        elif purpose.vip is not None:
+            self._listener.vip_answered(purpose, event, now)
+        self.advance(now)
+
+    def lease_revoked(self, event: LeaseRevoked, now: Instant) -> None:
+        """The way out is free."""
+        if self._end(event.request) is None:
+            return
+        self._forget_lease()
+        self.is_over = self._stopping
+        self.advance(now)
+
+    def request_failed(self, event: RequestFailed, now: Instant) -> None:
+        """No answer that counts: go on elsewhere. "Cannot tell" changes no right, but a lease that is gone does."""
+        purpose = self._end(event.request)
+        if purpose is None:
+            return
+        if purpose.lease is not None and purpose.lease != self.lease:
+            return
+        if event.failure is Failure.LEASE_NOT_FOUND and purpose.lease is not None:
+            if self._stopping:
+                self._forget_lease()
+                self.is_over = True
+            else:
+                self.lose_lease("etcd has the lease no more", now)
+            return
+        self._turn_away(event.endpoint, event.failure, event.detail, now)
+        if purpose.kind in (Kind.KEEPALIVE, Kind.PROOF):
+            self._keepalive = None
+            self._renewing = False
+            self._renew_at = now
+        elif purpose.kind is Kind.READ:
+            self._read_wanted = True
+        elif purpose.kind is Kind.PUBLISH:
+            self._published = b""
+        elif purpose.kind is Kind.REVOKE and self._revoke_tries >= REVOKE_TRIES_MAX:
+            self._out(Report(Level.WARNING, "left the lease to expire", reason=event.detail))
+            self.is_over = True
+        if purpose.vip is not None:
+            self._listener.vip_answered(purpose, event, now)
+        self.advance(now)
+
+    def watch_changed(self, event: KeysChanged, now: Instant) -> None:
+        """Changes on the segment of keys that we watch."""
+        if event.watch != self._watch or self.lease is None:
+            return
+        changed = self.registry.apply_changes(event.changes, event.revision)
+        self._after_change(changed, now)
+        self.advance(now)
+
+    def watch_lost(self, event: WatchLost, now: Instant) -> None:
+        """Open it elsewhere from where we are; after a compaction, read first."""
+        if event.watch != self._watch:
+            return
+        self._watch = None
+        if event.failure is Failure.COMPACTED:
+            self._read_wanted = True
+        else:
+            self._turn_away(event.endpoint, event.failure, event.detail, now)
+        self.advance(now)
+
+    # -- time ---------------------------------------------------------------------------------------------------------
+
+    def advance(self, now: Instant) -> None:
+        """Order whatever is due. Called after every fact and at every deadline; doing it twice changes nothing."""
+        if self.is_over or now < self._quiet_until:
+            return
+        if self.lease is None:
+            if not self._stopping and not self._pending(Kind.GRANT):
+                request = self._begin(Kind.GRANT)
+                self._out(GrantLease(request, self.endpoint, self._settings.lease_ttl_s, self._timeout_s))
+            return
+        if self._stopping:
+            self._revoke()
+            return
+        if not self._renewing and now >= self._renew_at:
+            self._renewing = True
+            self._renew_at = now + renew_every_s(self.ttl_s)
+            request = self._begin(Kind.KEEPALIVE)
+            self._out(KeepLeaseAlive(request, self.endpoint, self.lease, self._timeout_s))
+        if self._adopting:
+            return
+        if not self.is_registered:
+            if now >= self._register_at and not self._pending(Kind.REGISTER):
+                self._register(now)
+            return
+        if self._read_wanted and not self._pending(Kind.READ):
+            self._read_wanted = False
+            request = self._begin(Kind.READ)
+            self._out(ReadKeys(request, self.endpoint, self.layout.root, self._timeout_s))
+        if self._watch is None and not self._pending(Kind.READ):
+            self._open_watch()
+        self._publish_if_changed()
+
+    def lose_lease(self, reason: str, now: Instant) -> None:
+        """Everything that hung on the lease is gone; begin again with a new one."""
+        if self.lease is None:
+            return
+        was_adopting = self._adopting
+        self._forget_lease()
+        if not was_adopting:
+            self._out(Report(Level.WARNING, "lost the etcd lease", reason=reason))
+        self._listener.lease_lost(reason, now)
+        self.advance(now)
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    @property
+    def _timeout_s(self) -> float:
+        return attempt_timeout_s(self.ttl_s, self._settings.request_timeout_s)
+
+    def _deadlines(self) -> list[Instant]:
+        waiting: list[Instant] = []
+        if self.lease is None:
+            if not self._stopping and not self._pending(Kind.GRANT):
+                waiting.append(self._quiet_until)
+        elif self._stopping:
+            if not self._pending(Kind.REVOKE):
+                waiting.append(self._quiet_until)
+        else:
+            if not self._renewing:
+                waiting.append(max(self._renew_at, self._quiet_until))
+            if not self._adopting and not self.is_registered and not self._pending(Kind.REGISTER):
+                waiting.append(max(self._register_at, self._quiet_until))
+            if self.is_registered and (self._watch is None or self._read_wanted) and not self._pending(Kind.READ):
+                waiting.append(self._quiet_until)
+        return waiting
+
+    def _begin(self, kind: Kind, vip: Vip | None = None, endpoint: int | None = None) -> int:
+        self._last_request += 1
+        self._purposes[self._last_request] = Purpose(
+            kind,
+            self.endpoint if endpoint is None else endpoint,
+            self.lease,
+            vip,
+            self.registry.revision,
+            self.raft_term,
+        )
+        self._under_way[kind] += 1
+        return self._last_request
+
+    def _end(self, request: int) -> Purpose | None:
+        purpose = self._purposes.pop(request, None)
+        if purpose is not None:
+            self._under_way[purpose.kind] -= 1
+        return purpose
+
+    def _pending(self, kind: Kind) -> bool:
+        return self._under_way[kind] > 0
+
+    def _register(self, now: Instant) -> None:
+        """Claim the node's name and read everything, in one transaction."""
+        assert self.lease is not None
+        key = self.layout.agent(self._settings.node_name)
+        everything = (Get(self.layout.root, prefix=True),)
+        value = self._own_record()
+        self._published = value
+        request = self._begin(Kind.REGISTER)
+        self._register_at = now + NAME_TAKEN_RETRY_S
+        self._out(
+            Transact(
+                request,
+                self.endpoint,
+                (Guard(key, GuardTarget.CREATE, 0),),
+                (Put(key, value, self.lease), *everything),
+                everything,
+                self._timeout_s,
+            )
+        )
+
+    def _own_record(self) -> bytes:
+        assert self.lease is not None
+        fixed = {"node": self._settings.node_name, "version": self._settings.version, "peer": self._settings.advertise}
+        return write_record({**self._record, **fixed})
+
+    def _publish_if_changed(self) -> None:
+        value = self._own_record()
+        if value == self._published or self._pending(Kind.PUBLISH):
+            return
+        key = self.layout.agent(self._settings.node_name)
+        own = self.registry.get(key)
+        if own is None or own.lease != self.lease:
+            return
+        self._published = value
+        request = self._begin(Kind.PUBLISH)
+        assert self.lease is not None
+        guards = (Guard(key, GuardTarget.CREATE, own.create_revision),)
+        self._out(Transact(request, self.endpoint, guards, (Put(key, value, self.lease),), (), self._timeout_s))
+
+    def _revoke(self) -> None:
+        if self._pending(Kind.REVOKE):
+            return
+        assert self.lease is not None
+        self._revoke_tries += 1
+        request = self._begin(Kind.REVOKE)
+        self._out(RevokeLease(request, self.endpoint, self.lease, self._timeout_s))
+
+    def _open_watch(self) -> None:
+        self._last_request += 1
+        self._watch = self._last_request
+        self._watch_endpoint = self.endpoint
+        self._out(OpenWatch(self._watch, self.endpoint, self.layout.root, self.registry.revision + 1, self._timeout_s))
+
+    def _take_proof(self, purpose: Purpose, event: KeysRead, now: Instant) -> None:
+        """The second half of a renewal counts on the same endpoint, in the same term, with a key on our lease."""
+        if purpose.kind is not Kind.PROOF:
+            return
+        keepalive, self._keepalive, self._renewing = self._keepalive, None, False
+        if keepalive is None:
+            return
+        if event.endpoint != keepalive.endpoint or event.raft_term != keepalive.raft_term:
+            self._renew_at = now  # the leader changed in between: nothing is proved, ask again
+            return
+        if not any(key.lease == self.lease for key in event.keys):
+            if self.is_registered or self._adopting:
+                self.lose_lease("no key of ours is left in etcd", now)
+            return
+        ttl_s = min(keepalive.ttl_s, self.ttl_s) if not self._adopting else keepalive.ttl_s
+        self.ttl_s = ttl_s
+        proved_until = keepalive.sent_at + ttl_s - lease_margin_s(ttl_s)
+        self._renew_at = keepalive.sent_at + renew_every_s(ttl_s)
+        if proved_until > self.lease_until:
+            self.lease_until = proved_until
+            self._listener.lease_renewed(now)
+
+    def _take_snapshot(self, keys: tuple[KeyValue, ...], revision: int, now: Instant) -> None:
+        changed = self.registry.apply_snapshot(keys, revision)
+        self._stale_answers = 0
+        first = self._adopting or not self.is_registered
+        self._after_change(changed or set(), now, whether_registered=first)
+
+    def _after_change(self, changed: set[str], now: Instant, *, whether_registered: bool = False) -> None:
+        name = self.layout.agent(self._settings.node_name)
+        if changed:
+            self._listener.keys_changed(changed, now)
+        if self.lease is not None and (whether_registered or name in changed):
+            self._look_at_name(self.registry.get(name), now)
+
+    def _look_at_name(self, key: KeyValue | None, now: Instant) -> None:
+        """Is the node's name ours? The lease tells, never the name."""
+        if key is not None and key.lease == self.lease:
+            was_registered, self.is_registered, self.name_taken_by = self.is_registered, True, None
+            if self._adopting:
+                self._adopting = False
+                self._out(Report(Level.INFO, "took the former run's lease up again"))
+            if not was_registered:
+                self._listener.registered(now)
+            return
+        if self._adopting:
+            # Our lease lives, our name's key does not: somebody cleaned up. A fresh start is simpler to trust.
+            self.lose_lease("the former run's keys are incomplete", now)
+            return
+        self.is_registered = False
+        if key is None:
+            self.name_taken_by = None
+            self._register_at = now
+            return
+        record = read_record(key) or {}
+        other = str(record.get("peer") or f"lease {key.lease:x}")
+        if self.name_taken_by != other:
+            self.name_taken_by = other
+            text = f"another agent is registered as {self._settings.node_name!r}: {other} (we are " + (
+                f"{self._settings.advertise or f'lease {self.lease or 0:x}'}); waiting until it is gone"
+            )
+            self._out(Report(Level.ERROR, text, reason="set a nodeName of its own on each node"))
+
+    def _stale(self, endpoint: int, now: Instant) -> None:
+        """Older than what was known when it was asked for: a stale member, or, again and again, another etcd."""
+        self._keepalive, self._renewing, self._renew_at = None, False, now
+        self._stale_answers += 1
+        if self._stale_answers >= STALE_ANSWERS_MAX * len(self._settings.endpoints):
+            self.lose_lease("etcd went back in time: restored or replaced", now)
+            return
+        self._turn_away(endpoint, Failure.UNAVAILABLE, "answered with an older state than one already seen", now)
+        self.advance(now)
+
+    def _answered(self, raft_term: int, now: Instant) -> None:
+        """Consensus answered: whatever was wrong is over."""
+        self.raft_term = max(self.raft_term, raft_term)
+        self._failures_in_row = 0
+        self._backoff.succeed()
+        self._quiet_until = NEVER
+        if not self.connected:
+            self.connected = True
+            away_s = now - (self._away_since if self._away_since is not None else now)
+            self._out(
+                Report(Level.INFO, f"etcd answers ({self._settings.endpoints[self.endpoint]}) after {away_s:.1f} s")
+            )
+        self._away_since = None
+        self.trouble = ""
+
+    def _turn_away(self, endpoint: int, failure: Failure, detail: str, now: Instant) -> None:
+        """Leave an endpoint; when all have failed in a row, be quiet for a while."""
+        if failure in (Failure.TIMEOUT, Failure.NONSENSE):
+            self._out(DropEndpoint(endpoint))
+        if endpoint != self.endpoint:
+            return
+        count = max(1, len(self._settings.endpoints))
+        self.endpoint = (endpoint + 1) % count
+        self._failures_in_row += 1
+        self.trouble = detail or failure.value
+        if self._away_since is None:
+            self._away_since = now
+        if self._failures_in_row < count:
+            return
+        if self._failures_in_row % count == 0 or now >= self._quiet_until:
+            self._quiet_until = now + self._backoff.fail(self._jitter())
+        if self.connected or self._failures_in_row == count:
+            self.connected = False
+            self._out(Report(Level.WARNING, "etcd does not answer; waiting for it", reason=self.trouble))
+
+    def _forget_lease(self) -> None:
+        if self._watch is not None:
+            self._out(CloseWatch(self._watch))
+            self._watch = None
+        self.lease = None
+        self.lease_until = NEVER
+        self.is_registered = False
+        self.name_taken_by = None
+        self._adopting = False
+        self._renewing = False
+        self._keepalive = None
+        self._read_wanted = False
+        self._stale_answers = 0
+        self._published = b""
+        self.raft_term = 0
+        self.ttl_s = self._settings.lease_ttl_s
+        self.registry = Registry(self.layout)
+        self._purposes = {k: p for k, p in self._purposes.items() if p.lease is None}
+        self._under_way = Counter(purpose.kind for purpose in self._purposes.values())

@@ -1,0 +1,72 @@
+"""What the core is told once, and the constants that follow from it, each with its origin.
+
+Role: frozen settings and the arithmetic of margins. `docs/safety.md` draws its timeline from these numbers.
+Must never: be changed at run time; a reload hands the core a new value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sharedip.core.model import ConflictPolicy, FenceKind, Vip
+
+CLOCK_DRIFT = 0.001
+"""Assumed: the clock rates of two nodes differ by at most 0.1 % (docs/safety.md)."""
+
+LEASE_GUARD_S = 0.1
+"""Beside drift, what a late timer of ours or a busy rtnl lock may cost before the lease can end in etcd."""
+
+LIFETIME_LATE_S = 1.0
+"""The kernel removes an expired address at most this late (net/ipv4/devinet.c, check_lifetime; measured)."""
+
+LIFETIME_SLACK_S = 0.05
+"""Between the decision to hold an address and the system call that does it."""
+
+REMOVAL_LEAD_S = 0.02
+"""The agent's own removal begins this much before the right ends."""
+
+RENEW_EVERY_S_MAX = 2.0
+"""A renewal at least this often, whatever the TTL."""
+
+RENEW_FRACTION = 6
+"""A renewal every TTL / 6."""
+
+REQUEST_TIMEOUT_S_MIN = 0.2
+"""A local etcd under load answers within this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The part of the configuration that the core decides by."""
+
+    node_name: str
+    key_prefix: str
+    endpoints: tuple[str, ...]
+    vips: tuple[Vip, ...]
+    lease_ttl_s: int = 15
+    request_timeout_s: float = 1.0
+    fence: FenceKind = FenceKind.LIFETIME
+    conflict_policy: ConflictPolicy = ConflictPolicy.DEFEND
+    has_health_checks: bool = False
+    version: str = ""
+    advertise: str | None = None
+    """Where peers reach this agent, `host:port`; also tells two agents with one name apart."""
+
+
+def lease_margin_s(ttl_s: float) -> float:
+    """How much earlier than `sent + TTL` our right ends."""
+    return ttl_s * CLOCK_DRIFT + LEASE_GUARD_S
+
+
+def renew_every_s(ttl_s: float) -> float:
+    """The time from one renewal's start to the next one's."""
+    return min(RENEW_EVERY_S_MAX, ttl_s / RENEW_FRACTION)
+
+
+def attempt_timeout_s(ttl_s: float, request_timeout_s: float) -> float:
+    """How long one endpoint may be silent, so that three of them can be tried before the address must go.
+
+    The lifetime fence cannot be renewed in the last `LIFETIME_LATE_S` of the right, so that does not count.
+    """
+    spare_s = ttl_s - lease_margin_s(ttl_s) - renew_every_s(ttl_s) - LIFETIME_LATE_S
+    return max(REQUEST_TIMEOUT_S_MIN, min(request_timeout_s, spare_s / 3))

@@ -1,0 +1,56 @@
+"""What a restarted agent needs to know of its former run: pure bytes, JSON.
+
+Must never: touch a file; that is `adapters/state.py`. The lease is written before the first key hangs on it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from sharedip.core.model import IPAddress
+
+STATE_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class FormerRun:
+    """The lease (None: none was held), for whom, and which addresses may still be on a link."""
+
+    lease: int | None
+    key_prefix: str
+    node_name: str
+    addresses: tuple[IPAddress, ...]
+    drained: bool
+
+
+def write_state(run: FormerRun) -> bytes:
+    """The content of the state file."""
+    fields = {
+        "version": STATE_VERSION,
+        "lease": None if run.lease is None else f"{run.lease:x}",
+        "keyPrefix": run.key_prefix,
+        "nodeName": run.node_name,
+        "addresses": [str(address) for address in run.addresses],
+        "drained": run.drained,
+    }
+    return json.dumps(fields, sort_keys=True).encode() + b"\n"
+
+
+def read_state(content: bytes) -> FormerRun | None:
+    """None when it is not ours, broken, or of a version that we don't know: then there is no former run."""
+    try:
+        fields = json.loads(content)
+        if fields["version"] != STATE_VERSION:
+            return None
+        lease = fields["lease"]
+        return FormerRun(
+            lease=None if lease is None else int(lease, 16),
+            key_prefix=str(fields["keyPrefix"]),
+            node_name=str(fields["nodeName"]),
+            addresses=tuple(ip_address(text) for text in fields["addresses"]),
+            drained=fields["drained"] is True,
+        )
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
