@@ -119,7 +119,6 @@ class Candidacy:
         self._has_lapsed_only = False
         self._record_wanted = False
         self._is_adopted = False
-        self._sweeping = False
         self._defended_at: Instant = NEVER
         self._taken_at: Instant = NEVER
         self._held_key: KeyValue | None = None
@@ -142,7 +141,6 @@ class Candidacy:
         self._request = None
         self.epoch = None
         self._record_wanted = False
-        self._sweeping = False
         self._has_lapsed_only = False
         self._campaign_at = now
         was = self.phase
@@ -187,8 +185,6 @@ class Candidacy:
             self._campaign_answered(answer, now)
         elif purpose.kind is Kind.RELEASE:
             self._release_answered(answer, now)
-        elif purpose.kind is Kind.SWEEP:
-            self._sweeping = False
         elif purpose.kind is Kind.RECORD and isinstance(answer, RequestFailed):
             self._record_wanted = self.phase is Phase.OWNING
         self.advance(now)
@@ -220,10 +216,11 @@ class Candidacy:
         if self.phase is Phase.OWNING:
             self._tell(Level.INFO, "giving the address up", reason, now)
         if self.phase is Phase.CAMPAIGNING:
-            self._go_out(now)  # what may still be applied shows up as a key of ours, and is swept
+            self._go_out(now)  # what may still be applied shows up as a key of ours, and is released
             return
         self._campaign_at = max(self._campaign_at, now + MOVE_HOLDOFF_S)
         self._enter(Phase.LEAVING, now)
+        self.ownership.stop_probing()
         if not self.ownership.is_clear:
             self.ownership.give_up(now)
         self.advance(now)
@@ -336,20 +333,19 @@ class Candidacy:
         self.keys_changed(now)
 
     def _found_own_key(self, own: KeyValue, now: Instant) -> None:
-        """A key on our lease that we did not know of: a former run's, or a campaign that was applied late."""
-        if self._obstacle() is not None or self._session.lease is None or self.phase is Phase.CAMPAIGNING:
-            if self.phase is Phase.OUT and not self._sweeping:
-                self._sweep(own)
+        """A key on our lease that we did not know of: a former run's, or a campaign that was applied late.
+
+        A stale key blocks everybody behind it, and an address may stand with it: if we can't be a candidate, leave in
+        order. While a campaign is under way its own answer tells.
+        """
+        if self.phase is Phase.CAMPAIGNING:
             return
         self.epoch = own.create_revision
         self._is_adopted = True
         self._enter(Phase.WAITING, now)
-
-    def _sweep(self, own: KeyValue) -> None:
-        """A stale key blocks everybody behind it."""
-        self._sweeping = True
-        guard = Guard(own.key, GuardTarget.CREATE, own.create_revision)
-        self._session.transact(Kind.SWEEP, self.vip, (guard,), (Delete(own.key),))
+        obstacle = self._obstacle()
+        if obstacle is not None:
+            self.leave(obstacle, now)
 
     def _advance_waiting(self, now: Instant) -> None:
         queue = self.queue()
@@ -402,6 +398,7 @@ class Candidacy:
             self.leave(f"a stranger with MAC {stranger.hex(':')} answers for the address", now)
         elif self.ownership.probe_is_over:
             if not self.ownership.can_hold(now):
+                self.ownership.stop_probing()
                 self._enter(Phase.WAITING, now)
                 return
             former = self._former
@@ -502,6 +499,7 @@ class Candidacy:
         self.epoch = None
         if self._held_key is not None:
             self._former, self._held_key = self._held_key, None
+        self.ownership.stop_probing()
         if not self.ownership.is_clear:
             self.ownership.give_up(now)
         self._enter(Phase.OUT, now)

@@ -118,9 +118,10 @@ class Node:
         self.stopping = False
         self.is_over = False
         self._stop_until: Instant = float("inf")
-        self._saved: bytes = b""
+        self._saved: FormerRun | None = None
         self._leaving: dict[IPAddress, Candidacy] = {}
         self._touched: set[IPAddress] = set()
+        self._host_addresses: set[tuple[int, IPAddress]] = set()
         self._heap: list[tuple[Instant, int, IPAddress]] = []
         self._due: dict[IPAddress, Instant] = {}
         self._order = {address: number for number, address in enumerate(self.candidacies)}
@@ -258,7 +259,7 @@ class Node:
                 for candidacy in self._both(address):
                     candidacy.expire(now)
 
-    def _apply(self, event: Event, now: Instant) -> None:  # noqa: C901, PLR0912 - one line per kind of fact
+    def _apply(self, event: Event, now: Instant) -> None:  # noqa: C901 - one line per kind of fact
         match event:
             case TimePassed() | WatchOpened() | MemberRead() | DatagramReceived():
                 pass
@@ -341,7 +342,13 @@ class Node:
                     text = f"somebody else put the address on a link of this node (index {event.index})"
                     self._out(Report(Level.ERROR, text, candidacy.vip, reason="not tagged by sharedip, left alone"))
             self._touched.add(event.address)
-        if isinstance(event, AddressSeen) and event.address.version == 4 and event.address not in self.candidacies:
+        if event.address in self.candidacies or event.address.version != 4:
+            return
+        place = (event.index, event.address)
+        if isinstance(event, AddressGone):
+            self._host_addresses.discard(place)
+        elif place not in self._host_addresses:  # a renewed lifetime is told again and again, and changes no order
+            self._host_addresses.add(place)
             for candidacy in self._all():
                 if candidacy.vip.address.version == 4 and self._stands_before(candidacy, event):
                     candidacy.ownership.reorder(now)
@@ -483,18 +490,16 @@ class Node:
         return all(c.is_clear or now >= c.ownership.right.until for c in self._all())
 
     def _save_state(self) -> None:
-        content = write_state(
-            FormerRun(
-                lease=self.session.lease,
-                key_prefix=self.settings.key_prefix,
-                node_name=self.settings.node_name,
-                addresses=tuple(self.candidacies),
-                drained=self.drained,
-            )
+        run = FormerRun(
+            lease=self.session.lease,
+            key_prefix=self.settings.key_prefix,
+            node_name=self.settings.node_name,
+            addresses=tuple(self.candidacies),
+            drained=self.drained,
         )
-        if content != self._saved:
-            self._saved = content
-            self._commands.insert(0, SaveState(content))
+        if run != self._saved:
+            self._saved = run
+            self._commands.insert(0, SaveState(write_state(run)))
 
 
 def _removals_first(commands: list[Command]) -> list[Command]:

@@ -116,6 +116,11 @@ class Ownership:
         self._probe_at = now
         self.advance(now)
 
+    def stop_probing(self) -> None:
+        """No address was added: there is nothing to remove."""
+        if self.tenure is Tenure.PROBING:
+            self.tenure = Tenure.NONE
+
     def take(self, epoch: int, now: Instant) -> None:
         """Hold the address from now on, as long as the right holds."""
         self.tenure = Tenure.HOLDING

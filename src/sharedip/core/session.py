@@ -69,7 +69,6 @@ class Kind(Enum):
     RECORD = auto()
     DESIGNATE = auto()
     DEPOSE = auto()
-    SWEEP = auto()
 
 
 @dataclass(frozen=True, slots=True)

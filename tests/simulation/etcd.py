@@ -1,0 +1,385 @@
+"""A model of an etcd cluster: one linearizable store, members with a view of it, leases on the leader's clock.
+
+What it can do to an agent is what etcd was measured to do: expire leases up to 0.5 s late; extend every lease when a new
+leader comes; go on confirming keepalives for two seconds on a leader that was cut off; apply a write long after the
+client stopped waiting; deliver watch events late; compact; answer nothing at all.
+
+Must never: know what the agent believes. Counterpart: `tests/contract` runs the same expectations against real etcd.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sharedip.core.messages import (
+    CloseWatch,
+    DropEndpoint,
+    EtcdCommand,
+    GrantLease,
+    KeepaliveConfirmed,
+    KeepLeaseAlive,
+    KeysChanged,
+    KeysRead,
+    LeaseGranted,
+    LeaseRevoked,
+    OpenWatch,
+    ReadKeys,
+    ReadMember,
+    RequestFailed,
+    RevokeLease,
+    Transact,
+    TransactionDone,
+    WatchLost,
+    WatchOpened,
+)
+from sharedip.core.model import Delete, Failure, Get, Guard, GuardTarget, KeyChange, KeyValue, Operation, Put
+
+if TYPE_CHECKING:
+    from tests.simulation.world import Host, World
+
+ELECTION_TIMEOUT_S = 1.0
+STALE_LEADER_S = 2.0
+EXPIRY_SCAN_S = 0.5
+
+Request = GrantLease | KeepLeaseAlive | ReadKeys | Transact | RevokeLease | ReadMember
+Answer = LeaseGranted | KeepaliveConfirmed | KeysRead | TransactionDone | LeaseRevoked | RequestFailed
+
+
+@dataclass(slots=True)
+class Member:
+    """One member: up or down, and on which side of a partition."""
+
+    up: bool = True
+    cut_off: bool = False
+    stale_leader_until: float = float("-inf")
+    stale_term: int = 0
+
+
+@dataclass(slots=True)
+class Watcher:
+    """One watch of one agent's run, served by one member."""
+
+    host: Host
+    run: int
+    watch: int
+    member: int
+    next_revision: int
+    ready_at: float = 0.0
+    closed: bool = False
+
+
+@dataclass(slots=True)
+class Lease:
+    """Expires on the leader's clock."""
+
+    ttl_s: int
+    expires_at: float
+    keys: set[str] = field(default_factory=set)
+
+
+class ModelEtcd:
+    """Invariant: the store changes only through `_apply`, one revision at a time."""
+
+    def __init__(self, world: World, members: int, ttl_floor_s: int = 2) -> None:
+        self.world = world
+        self.members = [Member() for _ in range(members)]
+        self.leader: int | None = 0
+        self.term = 2
+        self.revision = 1
+        self.keys: dict[str, KeyValue] = {}
+        self.leases: dict[int, Lease] = {}
+        self.history: list[tuple[int, KeyChange]] = []
+        self.compacted = 0
+        self.watchers: list[Watcher] = []
+        self.clock_rate = 1.0
+        self.ttl_floor_s = ttl_floor_s
+        self._next_lease = 0x7000_0000
+        world.later(EXPIRY_SCAN_S, self._scan)
+
+    # -- the wire -----------------------------------------------------------------------------------------------------
+
+    def receive(self, host: Host, command: EtcdCommand) -> None:
+        """An agent sent something."""
+        match command:
+            case CloseWatch():
+                for watcher in self.watchers:
+                    if watcher.host is host and watcher.run == host.run and watcher.watch == command.watch:
+                        watcher.closed = True
+            case DropEndpoint():
+                host.drop_endpoint(command.endpoint)
+                for watcher in self.watchers:
+                    if watcher.host is host and watcher.run == host.run and watcher.member == command.endpoint:
+                        self._lose(watcher, Failure.UNAVAILABLE)
+            case OpenWatch():
+                self._open_watch(host, command)
+            case _:
+                self._receive_request(host, command)
+
+    def _receive_request(self, host: Host, command: Request) -> None:
+        world = self.world
+        run, sent_at = host.run, host.now()
+        host.pending[command.request] = command.endpoint
+        world.later(command.timeout_s / host.rate, host.time_out, run, command.request, command.endpoint)
+        there_s = world.delay()
+        if world.lost(host, command.endpoint):
+            return
+        if not self.members[command.endpoint].up:
+            failed = RequestFailed(command.request, command.endpoint, Failure.UNAVAILABLE, "connection refused")
+            world.later(there_s, host.answer, run, command.request, failed)
+            return
+        world.later(there_s, self._arrive, host, run, command, sent_at)
+
+    def _arrive(self, host: Host, run: int, command: Request, sent_at: float) -> None:
+        answer = self._serve(command, sent_at)
+        if answer is None or self.world.lost(host, command.endpoint):
+            return
+        self.world.later(self.world.delay(), host.answer, run, command.request, answer)
+
+    def _serve(self, command: Request, sent_at: float) -> Answer | None:
+        """What the member does with it at this instant; None: it never answers."""
+        member = self.members[command.endpoint]
+        request, endpoint = command.request, command.endpoint
+        if not member.up:
+            return None
+        if member.cut_off:
+            stale = self.world.t < member.stale_leader_until
+            if stale and isinstance(command, KeepLeaseAlive) and command.lease in self.leases:
+                ttl_s = self.leases[command.lease].ttl_s
+                return KeepaliveConfirmed(request, endpoint, command.lease, ttl_s, member.stale_term, sent_at)
+            return None
+        if self.leader is None:
+            return RequestFailed(request, endpoint, Failure.NO_LEADER, "etcdserver: no leader")
+        return self._apply(command, sent_at)
+
+    def _apply(self, command: Request, sent_at: float) -> Answer | None:
+        request, endpoint = command.request, command.endpoint
+        match command:
+            case GrantLease():
+                ttl_s = max(command.ttl_s, self.ttl_floor_s)
+                self._next_lease += 1
+                self.leases[self._next_lease] = Lease(ttl_s, self._expiry(ttl_s))
+                return LeaseGranted(request, endpoint, self._next_lease, ttl_s, self.term, sent_at)
+            case KeepLeaseAlive():
+                lease = self.leases.get(command.lease)
+                if lease is None:
+                    return RequestFailed(request, endpoint, Failure.LEASE_NOT_FOUND, "requested lease not found")
+                lease.expires_at = self._expiry(lease.ttl_s)
+                return KeepaliveConfirmed(request, endpoint, command.lease, lease.ttl_s, self.term, sent_at)
+            case ReadKeys():
+                keys = self._under(command.prefix)
+                return KeysRead(request, endpoint, keys, self.revision, self.term, sent_at)
+            case RevokeLease():
+                self._end_lease(command.lease)
+                return LeaseRevoked(request, endpoint, command.lease)
+            case Transact():
+                return self._transact(command, sent_at)
+            case ReadMember():
+                return None
+
+    def _transact(self, command: Transact, sent_at: float) -> Answer:
+        succeeded = all(self._holds(guard) for guard in command.guards)
+        operations = command.then if succeeded else command.otherwise
+        missing = any(isinstance(op, Put) and op.lease not in self.leases for op in operations)
+        if missing:
+            return RequestFailed(command.request, command.endpoint, Failure.LEASE_NOT_FOUND, "lease not found")
+        found = self._carry_out(operations)
+        return TransactionDone(
+            command.request, command.endpoint, succeeded, found, self.revision, self.term, sent_at
+        )
+
+    def _carry_out(self, operations: tuple[Operation, ...]) -> tuple[KeyValue, ...]:
+        revision = self.revision + 1
+        changes: list[KeyChange] = []
+        found: list[KeyValue] = []
+        for op in operations:
+            match op:
+                case Put():
+                    known = self.keys.get(op.key)
+                    created = known.create_revision if known else revision
+                    if known is not None and known.lease in self.leases:
+                        self.leases[known.lease].keys.discard(op.key)
+                    key = KeyValue(op.key, op.value, created, revision, op.lease)
+                    self.keys[op.key] = key
+                    self.leases[op.lease].keys.add(op.key)
+                    changes.append(KeyChange(op.key, key, revision))
+                case Delete():
+                    if self._remove(op.key):
+                        changes.append(KeyChange(op.key, None, revision))
+                case Get():
+                    if op.prefix:
+                        found.extend(self._under(op.key))
+                    elif op.key in self.keys:
+                        found.append(self.keys[op.key])
+        self._publish(changes)
+        return tuple(found)
+
+    # -- the store ----------------------------------------------------------------------------------------------------
+
+    def delete_by_hand(self, key: str) -> None:
+        """An operator's `etcdctl del`."""
+        if self._remove(key):
+            self._publish([KeyChange(key, None, self.revision + 1)])
+
+    def _holds(self, guard: Guard) -> bool:
+        key = self.keys.get(guard.key)
+        if key is None:
+            return guard.revision == 0
+        actual = key.create_revision if guard.target is GuardTarget.CREATE else key.mod_revision
+        return actual == guard.revision
+
+    def _under(self, prefix: str) -> tuple[KeyValue, ...]:
+        return tuple(key for name, key in sorted(self.keys.items()) if name.startswith(prefix))
+
+    def _remove(self, name: str) -> bool:
+        key = self.keys.pop(name, None)
+        if key is None:
+            return False
+        if key.lease in self.leases:
+            self.leases[key.lease].keys.discard(name)
+        return True
+
+    def _expiry(self, ttl_s: int) -> float:
+        return self.world.t + ttl_s / self.clock_rate
+
+    def _end_lease(self, number: int) -> None:
+        lease = self.leases.pop(number, None)
+        if lease is None:
+            return
+        revision = self.revision + 1
+        changes = [KeyChange(name, None, revision) for name in sorted(lease.keys) if self.keys.pop(name, None)]
+        self._publish(changes)
+
+    def _scan(self) -> None:
+        self.world.later(EXPIRY_SCAN_S, self._scan)
+        if self.leader is None:
+            return
+        for number, lease in sorted(self.leases.items()):
+            if lease.expires_at <= self.world.t:
+                self.world.note(f"etcd: lease {number:x} expires")
+                self._end_lease(number)
+
+    def _publish(self, changes: list[KeyChange]) -> None:
+        if not changes:
+            return
+        self.revision += 1
+        self.history.extend((self.revision, change) for change in changes)
+        for watcher in self.watchers:
+            self._feed(watcher)
+
+    # -- watches ------------------------------------------------------------------------------------------------------
+
+    def _open_watch(self, host: Host, command: OpenWatch) -> None:
+        watcher = Watcher(host, host.run, command.watch, command.endpoint, command.from_revision)
+        member = self.members[command.endpoint]
+        if not member.up:
+            self.world.later(self.world.delay(), self._lose, watcher, Failure.UNAVAILABLE)
+            return
+        self.watchers = [each for each in self.watchers if not each.closed]
+        self.watchers.append(watcher)
+        if command.from_revision <= self.compacted:
+            self.world.later(self.world.delay(), self._lose, watcher, Failure.COMPACTED)
+            return
+        self._feed(watcher)
+
+    def _feed(self, watcher: Watcher) -> None:
+        """Send what the watcher has not seen, in order, unless its member or its link is cut."""
+        world = self.world
+        member = self.members[watcher.member]
+        if watcher.closed or not member.up or member.cut_off or world.cut(watcher.host, watcher.member):
+            return
+        if not self.history or self.history[-1][0] < watcher.next_revision:
+            return
+        if watcher.next_revision <= self.compacted:
+            self._lose(watcher, Failure.COMPACTED)
+            return
+        fresh = []
+        for revision, change in reversed(self.history):
+            if revision < watcher.next_revision:
+                break
+            fresh.append(change)
+        fresh.reverse()
+        watcher.next_revision = self.revision + 1
+        watcher.ready_at = max(watcher.ready_at, world.t + world.delay())
+        event = KeysChanged(watcher.watch, tuple(fresh), fresh[-1].revision)
+        world.at(watcher.ready_at, self._deliver, watcher, event)
+
+    def _deliver(self, watcher: Watcher, event: KeysChanged | WatchOpened) -> None:
+        if not watcher.closed:
+            watcher.host.hear(watcher.run, event)
+
+    def _lose(self, watcher: Watcher, failure: Failure) -> None:
+        if not watcher.closed:
+            watcher.closed = True
+            watcher.host.hear(watcher.run, WatchLost(watcher.watch, watcher.member, failure, failure.value))
+
+    def feed_all(self) -> None:
+        """A cut was healed: what TCP held back arrives."""
+        for watcher in self.watchers:
+            self._feed(watcher)
+
+    # -- faults -------------------------------------------------------------------------------------------------------
+
+    def cut_member(self, index: int) -> None:
+        """Cut one member off from the others; if it leads, it doesn't know for a while."""
+        member = self.members[index]
+        if member.cut_off or not member.up:
+            return
+        member.cut_off = True
+        for watcher in self.watchers:
+            if watcher.member == index:  # `hasleader`: the member ends the watch some seconds after the leader is lost
+                self.world.later(4.0, self._lose_if_cut, watcher)
+        if self.leader == index:
+            member.stale_leader_until = self.world.t + STALE_LEADER_S
+            member.stale_term = self.term
+            self._lose_leader()
+
+    def stop_member(self, index: int) -> None:
+        """Kill one member."""
+        self.members[index].up = False
+        for watcher in list(self.watchers):
+            if watcher.member == index:
+                self._lose(watcher, Failure.UNAVAILABLE)
+        if self.leader == index:
+            self._lose_leader()
+        elif not self._quorum():
+            self.leader = None
+
+    def heal_member(self, index: int) -> None:
+        """Bring one member back."""
+        member = self.members[index]
+        member.up, member.cut_off, member.stale_leader_until = True, False, float("-inf")
+        if self.leader is None:
+            self._lose_leader()
+        self.feed_all()
+
+    def move_leader(self) -> None:
+        """A planned change of leader: short, and it extends every lease."""
+        if self.leader is not None:
+            self._elect((self.leader + 1) % len(self.members))
+
+    def compact(self) -> None:
+        """Forget history."""
+        self.compacted = self.revision
+
+    def _lose_if_cut(self, watcher: Watcher) -> None:
+        if self.members[watcher.member].cut_off:
+            self._lose(watcher, Failure.NO_LEADER)
+
+    def _quorum(self) -> list[int]:
+        alive = [i for i, member in enumerate(self.members) if member.up and not member.cut_off]
+        return alive if len(alive) * 2 > len(self.members) else []
+
+    def _lose_leader(self) -> None:
+        self.leader = None
+        self.world.later(self.world.random.uniform(1.0, 2.0) * ELECTION_TIMEOUT_S, self._elect, None)
+
+    def _elect(self, wanted: int | None) -> None:
+        alive = self._quorum()
+        if not alive or (wanted is None and self.leader is not None):
+            return
+        self.leader = wanted if wanted in alive else self.world.random.choice(alive)
+        self.term += 1
+        self.world.note(f"etcd: member {self.leader} leads, term {self.term}")
+        for lease in self.leases.values():  # etcd server/lease/lessor.go, Promote
+            lease.expires_at = max(lease.expires_at, self._expiry(lease.ttl_s) + ELECTION_TIMEOUT_S)

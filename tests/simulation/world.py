@@ -1,0 +1,384 @@
+"""Many nodes, one model etcd, one virtual clock: whole cores under seeded faults, judged by what a kernel would hold.
+
+Invariants are checked at every step, against the kernels' addresses and never against an agent's belief:
+at most one usable address; a key is never released while the address stands; in the end every world converges.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Any
+
+from sharedip.core.messages import (
+    AddressGone,
+    AddressHeld,
+    AddressRefused,
+    AddressRemoved,
+    AddressSeen,
+    Announce,
+    AnswerOperator,
+    CloseFence,
+    Command,
+    Exit,
+    HoldAddress,
+    LinkChanged,
+    OpenFence,
+    Probe,
+    RemovalFailed,
+    RemoveAddress,
+    ReorderAddress,
+    Report,
+    RequestFailed,
+    RevokeLease,
+    SaveState,
+    SendDatagram,
+    TimePassed,
+    Transact,
+)
+from sharedip.core.model import Delete, Failure, IPAddress, LinkState, Vip
+from sharedip.core.node import Event, Node
+from sharedip.core.settings import Settings
+from sharedip.core.state import read_state
+from tests.simulation.etcd import ModelEtcd
+
+LINK_INDEX = 2
+
+
+class InvariantBroken(AssertionError):
+    """A law was broken; the message says which, and when."""
+
+
+@dataclass(slots=True)
+class Kernel:
+    """The addresses of one host, each with the instant at which its lifetime ends and a serial number."""
+
+    addresses: dict[IPAddress, tuple[float, int]] = field(default_factory=dict)
+    serial: int = 0
+
+
+class Host:
+    """One node: a kernel, a clock of its own, and one run of the core at a time."""
+
+    def __init__(self, world: World, name: str, offset: float, rate: float) -> None:
+        self.world = world
+        self.name = name
+        self.offset = offset
+        self.rate = rate
+        self.kernel = Kernel()
+        self.core: Node | None = None
+        self.run = 0
+        self.frozen = False
+        self.inbox: list[Event] = []
+        self.pending: dict[int, int] = {}
+        self.rest: list[Command] = []
+        self.state: bytes | None = None
+        self.timer: float = float("inf")
+        self.freeze_after: int | None = None
+        self.freeze_s = 0.0
+        self.running_link = True
+        self.former_state = b""
+
+    def now(self) -> float:
+        """CLOCK_BOOTTIME of this host."""
+        return self.offset + self.rate * self.world.t
+
+    # -- the agent's life ---------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the agent, with whatever state file a former run left."""
+        if self.core is not None:
+            return
+        self.run += 1
+        self.inbox, self.pending, self.rest, self.frozen = [], {}, [], False
+        self.core = Node(self.world.settings(self.name), seed=self.world.random.getrandbits(32))
+        former = read_state(self.state) if self.state is not None else None
+        if former is None:
+            for address in list(self.kernel.addresses):  # the agent removes what carries its tag
+                self._take_off(address)
+        orders = self.core.start(former, self.now())
+        self._execute(orders)
+        self.process(LinkChanged(LinkState(LINK_INDEX, ("eth0",), b"\2\0\0\0\0\1", running=self.running_link)))
+        for address in list(self.kernel.addresses):
+            self.process(AddressSeen(LINK_INDEX, address, address.max_prefixlen, ours=True))
+
+    def kill(self) -> None:
+        """SIGKILL: the kernel keeps the address until its lifetime ends."""
+        self.core = None
+        self.run += 1
+        self.timer = float("inf")
+        self.frozen, self.rest, self.inbox = False, [], []
+
+    def crash(self) -> None:
+        """The machine is gone, and with it its addresses and its /run."""
+        self.kill()
+        self.kernel.addresses.clear()
+        self.state = None
+
+    def freeze(self, seconds: float) -> None:
+        """SIGSTOP for a while."""
+        if not self.frozen and self.core is not None:
+            self.frozen = True
+            self.world.later(seconds, self.thaw, self.run)
+
+    def thaw(self, run: int) -> None:
+        """SIGCONT: the interrupted list of orders goes on first, as it does in a real process."""
+        if run != self.run or not self.frozen:
+            return
+        self.frozen = False
+        rest, self.rest = self.rest, []
+        self._execute(rest)
+        while self.inbox and not self.frozen and self.core is not None:
+            self.process(self.inbox.pop(0))
+        if not self.frozen:
+            self._arm()
+
+    # -- facts --------------------------------------------------------------------------------------------------------
+
+    def hear(self, run: int, event: Event) -> None:
+        """A fact for one run of the agent; another run never hears it."""
+        if run == self.run and self.core is not None:
+            if self.frozen:
+                self.inbox.append(event)
+            else:
+                self.process(event)
+
+    def answer(self, run: int, request: int, event: Event) -> None:
+        """An answer: only the first one for a request counts."""
+        if run == self.run and self.pending.pop(request, None) is not None:
+            self.hear(run, event)
+
+    def time_out(self, run: int, request: int, endpoint: int) -> None:
+        """The adapter's deadline. A frozen process notices when it runs again: the answer may be there by then."""
+        if run == self.run and request in self.pending:
+            self.answer(run, request, RequestFailed(request, endpoint, Failure.TIMEOUT, "no answer in time"))
+
+    def drop_endpoint(self, endpoint: int) -> None:
+        """What is under way on the endpoint fails at once; a write may be applied all the same."""
+        for request, where in list(self.pending.items()):
+            if where == endpoint:
+                failed = RequestFailed(request, endpoint, Failure.UNAVAILABLE, "connection dropped")
+                self.world.later(0.0, self.answer, self.run, request, failed)
+
+    def process(self, event: Event) -> None:
+        """One turn of the agent's loop."""
+        core = self.core
+        if core is None:
+            return
+        self.world.steps += 1
+        orders = core.handle(event, self.now())
+        self._execute(orders)
+        if not self.frozen:
+            self._arm()
+
+    def _arm(self) -> None:
+        if self.core is None:
+            return
+        deadline = self.core.next_deadline()
+        if deadline == float("inf"):
+            self.timer = deadline
+            return
+        at = max(self.world.t, (deadline - self.offset) / self.rate + 1e-6)
+        if at != self.timer:
+            self.timer = at
+            self.world.at(at, self._fire, self.run, at)
+
+    def _fire(self, run: int, at: float) -> None:
+        if run == self.run and self.timer == at and not self.frozen:
+            self.timer = float("inf")
+            self.process(TimePassed())
+
+    # -- orders -------------------------------------------------------------------------------------------------------
+
+    def _execute(self, orders: list[Command]) -> None:
+        for position, order in enumerate(orders):
+            if self.freeze_after is not None and self.core is not None:
+                if self.freeze_after == 0:  # between the decision and the deed
+                    self.freeze_after = None
+                    self.rest = list(orders[position:])
+                    self.freeze(self.freeze_s)
+                    return
+                self.freeze_after -= 1
+            self._carry_out(order)
+            if self.core is None:
+                return
+
+    def _carry_out(self, order: Command) -> None:
+        world = self.world
+        match order:
+            case HoldAddress() | ReorderAddress():
+                self._hold(order)
+            case RemoveAddress():
+                if world.removals_fail and world.random.random() < 0.5:
+                    self._soon(RemovalFailed(order.vip, "EBUSY"))
+                    return
+                self._take_off(order.vip.address)
+                self._soon(AddressRemoved(order.vip))
+            case Report():
+                world.note(f"{self.name}: {order.text}" + (f" ({order.reason})" if order.reason else ""))
+            case SaveState():
+                self.state = order.content
+            case Exit():
+                self.kill()
+            case Announce() | Probe() | SendDatagram() | OpenFence() | CloseFence() | AnswerOperator():
+                pass
+            case _:
+                self._check_release(order)
+                world.etcd.receive(self, order)
+
+    def _soon(self, event: Event) -> None:
+        self.world.later(0.0, self.hear, self.run, event)
+
+    def _hold(self, order: HoldAddress | ReorderAddress) -> None:
+        now = self.now()
+        if now + order.valid_lft_s + 1.0 > order.not_after or not self.running_link:
+            self._soon(AddressRefused(order.vip, "too late, or no link"))
+            return
+        self.world.check_add(self, order.vip.address)
+        late_s = self.world.random.random()
+        self.kernel.serial += 1
+        serial = self.kernel.serial
+        # The kernel's clock is the host's: a lifetime of N s on a slow clock is longer in real time.
+        ends_at = self.world.t + (order.valid_lft_s + late_s) / self.rate
+        self.kernel.addresses[order.vip.address] = (ends_at, serial)
+        self.world.at(ends_at, self._expire, order.vip.address, serial)
+        self._soon(AddressHeld(order.vip, now, order.valid_lft_s))
+
+    def _expire(self, address: IPAddress, serial: int) -> None:
+        if self.kernel.addresses.get(address, (0.0, 0))[1] == serial:
+            self._take_off(address)
+
+    def _take_off(self, address: IPAddress) -> None:
+        if self.kernel.addresses.pop(address, None) is not None:
+            self._soon(AddressGone(LINK_INDEX, address, address.max_prefixlen))
+
+    def _check_release(self, order: Command) -> None:
+        """Law 3: a key is given up only when the kernel has the address no more."""
+        assert self.core is not None
+        held = self.kernel.addresses
+        if isinstance(order, RevokeLease) and held:
+            raise InvariantBroken(f"t={self.world.t:.3f} {self.name} revokes its lease while it holds {list(held)}")
+        if isinstance(order, Transact):
+            for op in order.then:
+                if isinstance(op, Delete):
+                    address = self.core.session.layout.election_of(op.key)
+                    if address in held:
+                        raise InvariantBroken(f"t={self.world.t:.3f} {self.name} releases {address} while it holds it")
+
+
+class World:
+    """The clock, the network between agents and etcd, and the judge."""
+
+    def __init__(  # noqa: PLR0913 - a world has many dials
+        self,
+        seed: int,
+        *,
+        nodes: int = 3,
+        vips: int = 1,
+        ttl_s: int = 3,
+        drift: float = 0.0005,
+        members: int = 3,
+        verbose: bool = False,
+        node_class: type[Node] = Node,
+    ) -> None:
+        self.random = random.Random(seed)
+        self.t = 100.0
+        self.steps = 0
+        self.transcript: list[str] = []
+        self.verbose = verbose
+        self.node_class = node_class
+        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._serial = 0
+        self.ttl_s = ttl_s
+        self.vips = tuple(Vip(ip_address(f"192.168.0.{15 + i}"), "eth0") for i in range(vips))
+        self.members = members
+        self.loss = 0.0
+        self.slow = 0.0
+        self.removals_fail = False
+        self.cuts: set[tuple[str, int]] = set()
+        self.etcd = ModelEtcd(self, members)
+        self.etcd.clock_rate = 1.0 + self.random.uniform(-drift, drift)
+        self.hosts = [
+            Host(self, f"n{i + 1}", self.random.uniform(0, 1000), 1.0 + self.random.uniform(-drift, drift))
+            for i in range(nodes)
+        ]
+
+    def settings(self, name: str) -> Settings:
+        """Each node prefers its own member."""
+        return Settings(
+            node_name=name,
+            key_prefix="sharedip:v1",
+            endpoints=tuple(f"http://m{i}:2379" for i in range(self.members)),
+            vips=self.vips,
+            lease_ttl_s=self.ttl_s,
+        )
+
+    # -- time ---------------------------------------------------------------------------------------------------------
+
+    def later(self, seconds: float, call: Callable[..., None], *args: Any) -> None:
+        """Call after a while."""
+        self.at(self.t + seconds, call, *args)
+
+    def at(self, when: float, call: Callable[..., None], *args: Any) -> None:
+        """Call at an instant."""
+        self._serial += 1
+        heapq.heappush(self._heap, (when, self._serial, call, args))
+
+    def run_until(self, until: float) -> None:
+        """Let virtual time pass."""
+        heap = self._heap
+        while heap and heap[0][0] <= until:
+            when, _, call, args = heapq.heappop(heap)
+            self.t = max(self.t, when)
+            call(*args)
+        self.t = until
+
+    def run_while(self, condition: Callable[[], bool], limit_s: float) -> bool:
+        """Let time pass until the condition ends; False when it has not by the limit."""
+        until = self.t + limit_s
+        heap = self._heap
+        while condition():
+            if not heap or heap[0][0] > until:
+                return False
+            when, _, call, args = heapq.heappop(heap)
+            self.t = max(self.t, when)
+            call(*args)
+        return True
+
+    def note(self, text: str) -> None:
+        """One line of the transcript."""
+        if self.verbose:
+            self.transcript.append(f"{self.t - 100.0:8.3f}  {text}")
+
+    # -- the network --------------------------------------------------------------------------------------------------
+
+    def delay(self) -> float:
+        """One way, in seconds: mostly a millisecond; when slow, sometimes longer than anybody waits."""
+        if self.slow and self.random.random() < self.slow:
+            return self.random.uniform(0.01, 4.0)
+        return 0.0005 + self.random.random() * 0.001
+
+    def cut(self, host: Host, member: int) -> bool:
+        """Whether nothing gets through between the two."""
+        return (host.name, member) in self.cuts
+
+    def lost(self, host: Host, member: int) -> bool:
+        """Whether this message is lost."""
+        return (host.name, member) in self.cuts or (self.loss > 0 and self.random.random() < self.loss)
+
+    # -- the judge ----------------------------------------------------------------------------------------------------
+
+    def owners(self, address: IPAddress) -> list[str]:
+        """The hosts whose kernel has the address."""
+        return [host.name for host in self.hosts if address in host.kernel.addresses]
+
+    def check_add(self, host: Host, address: IPAddress) -> None:
+        """Law 1, checked whenever a kernel takes the address: nobody else has it."""
+        others = [name for name in self.owners(address) if name != host.name]
+        if others:
+            raise InvariantBroken(f"t={self.t - 100.0:.3f} {host.name} adds {address} while {others} have it")
+        if address not in host.kernel.addresses:
+            self.note(f"{host.name}: has {address}")
