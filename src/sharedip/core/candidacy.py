@@ -65,6 +65,12 @@ class Circumstances(Protocol):
     def is_sound(self, candidate: KeyValue) -> bool:
         """Whether this other candidate is an agent that is healthy and not drained."""
 
+    def has_resigned(self, vip: Vip, epoch: int) -> bool:
+        """Whether this node has given up this epoch for good, in this run or a former one."""
+
+    def resigned(self, candidacy: Candidacy, epoch: int) -> None:
+        """This epoch is given up for good: remember it, then tell the next candidate."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -101,7 +107,7 @@ class Candidacy:
         self._session = session
         self._circumstances = circumstances
         self._out = out
-        self.ownership = Ownership(vip, out)
+        self.ownership = Ownership(vip, out, settings.fence)
         self.phase = Phase.OUT
         self.epoch: int | None = None
         self.reason = "not started yet"
@@ -122,6 +128,8 @@ class Candidacy:
         self._defended_at: Instant = NEVER
         self._taken_at: Instant = NEVER
         self._held_key: KeyValue | None = None
+        self._released: set[int] = set()
+        self._fates: dict[int, str] = {}
 
     # -- facts from the session ---------------------------------------------------------------------------------------
 
@@ -151,7 +159,7 @@ class Candidacy:
     def lease_renewed(self, until: Instant, now: Instant) -> None:
         """Our right on the lease reaches further."""
         self.ownership.right.set("lease", until)
-        self.ownership.right_extended(now)
+        self.ownership.right_changed(now)
 
     def keys_changed(self, now: Instant) -> None:
         """The queue of this VIP, or what is said about it, has changed."""
@@ -208,6 +216,20 @@ class Candidacy:
             self._defended_at = now
             self.ownership.announce_again(now)
 
+    def released(self, epoch: int, now: Instant) -> None:
+        """The owner of this epoch told us, authentically, that the address is off its link for good."""
+        self._released.add(epoch)
+        self.advance(now)
+
+    def note_fate(self, epoch: int, fate: str) -> None:
+        """Why the owner of this epoch lost its key, where this node knows it."""
+        self._fates = {epoch: fate}
+
+    @property
+    def is_adopted(self) -> bool:
+        """Whether the key is a former run's, and nothing was taken on it yet."""
+        return self._is_adopted
+
     def leave(self, reason: str, now: Instant, to: str | None = None) -> None:
         """Hand over: remove, confirm, release, in this order, whatever comes in between."""
         if self.phase in (Phase.OUT, Phase.LEAVING, Phase.RELEASING):
@@ -224,6 +246,11 @@ class Candidacy:
         if not self.ownership.is_clear:
             self.ownership.give_up(now)
         self.advance(now)
+
+    @property
+    def meant_for(self) -> str | None:
+        """Whom the operator named as the next owner."""
+        return self._leave_to
 
     @property
     def is_out(self) -> bool:
@@ -344,22 +371,39 @@ class Candidacy:
         self._is_adopted = True
         self._enter(Phase.WAITING, now)
         obstacle = self._obstacle()
+        if self._circumstances.has_resigned(self.vip, own.create_revision):
+            obstacle = "its former run had released it"
         if obstacle is not None:
             self.leave(obstacle, now)
 
     def _advance_waiting(self, now: Instant) -> None:
         queue = self.queue()
-        if queue and self._own_key(queue) is queue[0] and self._may_add:
+        own = self._own_key(queue)
+        if own is None or not self._may_add:
+            return
+        if own is queue[0]:
             if self._passes_on(queue, now):
                 return
             self._enter(Phase.VERIFYING, now)
             self._session.want_read(now)
+        elif self._is_entitled_by_word(queue) and self.ownership.can_hold(now) and not self._passes_on(queue, now):
+            self._take(f"{_name(queue[0])} handed it over", now)
+
+    def _is_entitled_by_word(self, queue: list[KeyValue]) -> bool:
+        """Every key before ours was released to us by its owner.
+
+        That set only ever shrinks, so nobody else can be entitled meanwhile; it is complete, because the registry has
+        reached our own revision.
+        """
+        if self.epoch is None or self._session.registry.revision < self.epoch:
+            return False
+        return all(key.create_revision in self._released for key in queue if key.create_revision < self.epoch)
 
     def _passes_on(self, queue: list[KeyValue], now: Instant) -> bool:
         """Let a better candidate, or the one that the former owner named, have it, before the address is added."""
         release = self._session.registry.releases.get(self.vip.address)
         blemish = self._circumstances.blemish()
-        others = queue[1:]
+        others = [key for key in queue if self.epoch is not None and key.create_revision > self.epoch]
         if release is not None and release.to is not None and self._former is not None:
             names = {_name(key) for key in others}
             if (
@@ -401,8 +445,13 @@ class Candidacy:
                 self.ownership.stop_probing()
                 self._enter(Phase.WAITING, now)
                 return
-            former = self._former
-            self._take("it had no owner" if former is None else f"{_name(former)} lost its key", now)
+            self._take(self._former_fate(), now)
+
+    def _former_fate(self) -> str:
+        former = self._former
+        if former is None:
+            return "it had no owner"
+        return self._fates.get(former.create_revision) or f"{_name(former)} lost its key"
 
     def _take(self, reason: str, now: Instant) -> None:
         assert self.epoch is not None
@@ -431,8 +480,11 @@ class Candidacy:
             self.leave("the kernel refuses the address", now)
             return
         blemish = self._circumstances.blemish()
-        if blemish is not None and any(self._circumstances.is_sound(key) for key in self.queue()[1:]):
+        if blemish is not None and any(self._circumstances.is_sound(key) for key in self._others()):
             self.leave(f"{blemish}, and another node is sound", now)
+
+    def _others(self) -> list[KeyValue]:
+        return [key for key in self.queue() if self.epoch is None or key.create_revision > self.epoch]
 
     def _write_record(self) -> None:
         """Say how we came by the address, so that every node can show the same words."""
@@ -459,6 +511,8 @@ class Candidacy:
         if key is None or lease is None or self.epoch is None:
             self._go_out(now)
             return
+        if self.phase is not Phase.RELEASING:
+            self._circumstances.resigned(self, self.epoch)
         self._enter(Phase.RELEASING, now)
         record = {
             "node": self._settings.node_name,
@@ -497,6 +551,7 @@ class Candidacy:
     def _go_out(self, now: Instant) -> None:
         """No key of ours stands any more. The address, if any, goes; until it is gone `is_clear` stays false."""
         self.epoch = None
+        self._released.clear()
         if self._held_key is not None:
             self._former, self._held_key = self._held_key, None
         self.ownership.stop_probing()
@@ -516,7 +571,7 @@ class Candidacy:
             and (self._former is None or first.create_revision > self._former.create_revision)
         ):
             self._former = first
-        self.owner = first
+        self.owner = own if self.phase is Phase.OWNING else first
         if first is None or first is own:
             return
         record = read_record(self._session.registry.get(self._session.layout.owner(self.vip.address)))

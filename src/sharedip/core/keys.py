@@ -134,22 +134,13 @@ class Registry:
         """The key, or None."""
         return self._keys.get(key)
 
+    def under(self, prefix: str) -> list[KeyValue]:
+        """Every key that begins with the prefix."""
+        return [key for name, key in self._keys.items() if name.startswith(prefix)]
+
     def candidates(self, address: IPAddress) -> list[KeyValue]:
         """The election's queue; its first is the owner (lowest create revision)."""
         return sorted(self._elections.get(address, {}).values(), key=_create_revision)
-
-    def with_lease(self, lease: int) -> list[KeyValue]:
-        """Every key that hangs on the lease."""
-        return [key for key in self._keys.values() if key.lease == lease]
-
-    def agents(self) -> dict[str, dict[str, Any]]:
-        """The agents' records by node name; what is no record of ours is left out."""
-        prefix = self.layout.agent("")
-        records = {}
-        for name, key in self._keys.items():
-            if name.startswith(prefix) and (record := read_record(key)) is not None:
-                records[name[len(prefix) :]] = record
-        return records
 
     def _set(self, name: str, key: KeyValue | None) -> None:
         if key is None:

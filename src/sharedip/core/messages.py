@@ -156,7 +156,10 @@ class ReorderAddress:
 
 @dataclass(frozen=True, slots=True)
 class OpenFence:
-    """Let traffic for the addresses pass for `timeout_s` from now (nftables fence only)."""
+    """Let traffic for the addresses pass for `timeout_s` from now, whatever was open before (nftables fence only).
+
+    Answered by `FenceOpened` or `FenceRefused`.
+    """
 
     vips: tuple[Vip, ...]
     timeout_s: float
@@ -404,6 +407,22 @@ class RemovalFailed:
     """The kernel did not confirm the removal: the address may still be there."""
 
     vip: Vip
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FenceOpened:
+    """The kernel lets traffic for the addresses pass until the order's `not_after` at the latest."""
+
+    vips: tuple[Vip, ...]
+    not_after: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class FenceRefused:
+    """The fence is as it was before the order."""
+
+    vips: tuple[Vip, ...]
     reason: str
 
 

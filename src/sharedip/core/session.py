@@ -29,8 +29,10 @@ from sharedip.core.messages import (
     LeaseGranted,
     LeaseRevoked,
     Level,
+    MemberRead,
     OpenWatch,
     ReadKeys,
+    ReadMember,
     Report,
     RequestFailed,
     RevokeLease,
@@ -40,7 +42,13 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import Failure, Get, Guard, GuardTarget, Instant, KeyValue, Operation, Put, Vip
 from sharedip.core.schedule import Backoff
-from sharedip.core.settings import Settings, attempt_timeout_s, lease_margin_s, renew_every_s
+from sharedip.core.settings import (
+    Settings,
+    attempt_timeout_s,
+    lease_margin_s,
+    peer_request_timeout_s,
+    renew_every_s,
+)
 
 NEVER: Instant = float("-inf")
 """A right that does not exist ended before all time."""
@@ -48,6 +56,7 @@ NEVER: Instant = float("-inf")
 RETRY_FIRST_S = 0.1
 RETRY_LONGEST_S = 2.0
 NAME_TAKEN_RETRY_S = 2.0
+MEMBER_RETRY_S = 0.5
 STALE_ANSWERS_MAX = 3
 """So many stale answers in a row from every endpoint mean another etcd (restored, or wiped), not a stale member."""
 REVOKE_TRIES_MAX = 4
@@ -69,6 +78,7 @@ class Kind(Enum):
     RECORD = auto()
     DESIGNATE = auto()
     DEPOSE = auto()
+    MEMBER = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +113,12 @@ class SessionListener(Protocol):
 
     def vip_answered(self, purpose: Purpose, answer: TransactionDone | RequestFailed, now: Instant) -> None:
         """A transaction that a VIP asked for has an outcome, or none."""
+
+    def peer_answered(self, kind: Kind, request: int, answer: TransactionDone | RequestFailed, now: Instant) -> None:
+        """A designation's or a deposition's transaction has an outcome, or none."""
+
+    def leader_changed(self, now: Instant) -> None:
+        """Who leads etcd, or which member is ours, is known anew."""
 
     def registered(self, now: Instant) -> None:
         """The agent's name is ours: campaigns may begin."""
@@ -139,8 +155,13 @@ class Session:
         self.lease_until: Instant = NEVER
         self.is_registered = False
         self.name_taken_by: str | None = None
-        self.endpoint = 0
+        self.endpoint = settings.local_endpoint or 0
         self.raft_term = 0
+        self.leader_id: int | None = None
+        self.member_id: int | None = None
+        self._leader_term = -1
+        self._member_at: Instant = NEVER
+        self._member_elsewhere = False
         self.connected = False
         self.trouble = "not connected yet"
         self._record: dict[str, object] = {}
@@ -215,6 +236,19 @@ class Session:
         """Whether a former run's lease waits for its proof."""
         return self._adopting
 
+    def appoint(self, guards: tuple[Guard, ...], puts: tuple[Put, ...], keys: tuple[str, ...]) -> int:
+        """Send a designation; where a guard fails, its answer shows what stands under the keys."""
+        request = self._begin(Kind.DESIGNATE)
+        self._out(Transact(request, self.endpoint, guards, puts, tuple(Get(key) for key in keys), self._peer_timeout_s))
+        return request
+
+    def depose(self, guards: tuple[Guard, ...], then: tuple[Operation, ...]) -> int:
+        """Send a deposition; either way its answer shows everything under the root."""
+        request = self._begin(Kind.DEPOSE)
+        everything = (Get(self.layout.root, prefix=True),)
+        self._out(Transact(request, self.endpoint, guards, then, everything, self._peer_timeout_s))
+        return request
+
     def next_deadline(self) -> Instant | None:
         """The earliest instant at which `advance` has something to do."""
         if self.is_over:
@@ -247,6 +281,7 @@ class Session:
         if event.raft_term < purpose.raft_term:
             self._stale(event.endpoint, now)
             return
+        self.raft_term = max(self.raft_term, event.raft_term)
         self._keepalive = _Keepalive(event.endpoint, event.raft_term, event.sent_at, event.ttl_s)
         request = self._begin(Kind.PROOF, endpoint=event.endpoint)
         self._out(ReadKeys(request, event.endpoint, self.layout.root, self._timeout_s))
@@ -285,8 +320,33 @@ class Session:
         elif purpose.kind is Kind.PUBLISH and not event.succeeded:
             self._published = b""
             self._read_wanted = True  # somebody deleted our record: look
+        elif purpose.kind is Kind.DESIGNATE:
+            self._listener.peer_answered(purpose.kind, event.request, event, now)
+        elif purpose.kind is Kind.DEPOSE:
+            self._listener.peer_answered(purpose.kind, event.request, event, now)
+            if event.revision >= self.registry.revision:
+                self._take_snapshot(event.keys, event.revision, now)
+                if purpose.lease == self.lease:
+                    self._listener.keys_proved(event.keys, now)
         elif purpose.vip is not None:
             self._listener.vip_answered(purpose, event, now)
+        self.advance(now)
+
+    def member_read(self, event: MemberRead, now: Instant) -> None:
+        """Who leads, and which member is on our node. An answer from an older term tells nothing."""
+        purpose = self._end(event.request)
+        if purpose is None or event.raft_term < self.raft_term:
+            self._member_at = now + MEMBER_RETRY_S
+            return
+        self._member_elsewhere = False
+        if event.endpoint == self._settings.local_endpoint:
+            self.member_id = event.member_id
+        if event.leader_id == 0:
+            self._member_at = now + MEMBER_RETRY_S
+            return
+        self.raft_term = self._leader_term = event.raft_term
+        self.leader_id = event.leader_id
+        self._listener.leader_changed(now)
         self.advance(now)
 
     def lease_revoked(self, event: LeaseRevoked, now: Instant) -> None:
@@ -310,6 +370,15 @@ class Session:
                 self.is_over = True
             else:
                 self.lose_lease("etcd has the lease no more", now)
+            return
+        if purpose.kind is Kind.MEMBER:
+            self._member_at = now + MEMBER_RETRY_S
+            self._member_elsewhere = not self._member_elsewhere
+            return
+        if purpose.kind in (Kind.DESIGNATE, Kind.DEPOSE):
+            if event.endpoint == self.endpoint:  # their patience is short: no verdict on the endpoint, but try the next
+                self.endpoint = (event.endpoint + 1) % max(1, len(self._settings.endpoints))
+            self._listener.peer_answered(purpose.kind, event.request, event, now)
             return
         self._turn_away(event.endpoint, event.failure, event.detail, now)
         if purpose.kind in (Kind.KEEPALIVE, Kind.PROOF):
@@ -377,7 +446,19 @@ class Session:
             self._out(ReadKeys(request, self.endpoint, self.layout.root, self._timeout_s))
         if self._watch is None and not self._pending(Kind.READ):
             self._open_watch()
+        if self._leader_term != self.raft_term:
+            self._read_member(now)
         self._publish_if_changed()
+
+    def _read_member(self, now: Instant) -> None:
+        """A new term may have a new leader. Our own member knows, and tells its id; if it is away, another one does."""
+        self.leader_id = None
+        if now < self._member_at or self._pending(Kind.MEMBER):
+            return
+        local = self._settings.local_endpoint
+        endpoint = self.endpoint if local is None or self._member_elsewhere else local
+        request = self._begin(Kind.MEMBER, endpoint=endpoint)
+        self._out(ReadMember(request, endpoint, self._timeout_s))
 
     def lose_lease(self, reason: str, now: Instant) -> None:
         """Everything that hung on the lease is gone; begin again with a new one."""
@@ -396,6 +477,10 @@ class Session:
     def _timeout_s(self) -> float:
         return attempt_timeout_s(self.ttl_s, self._settings.request_timeout_s)
 
+    @property
+    def _peer_timeout_s(self) -> float:
+        return peer_request_timeout_s(self._settings.window_s)
+
     def _deadlines(self) -> list[Instant]:
         waiting: list[Instant] = []
         if self.lease is None:
@@ -411,6 +496,8 @@ class Session:
                 waiting.append(max(self._register_at, self._quiet_until))
             if self.is_registered and (self._watch is None or self._read_wanted) and not self._pending(Kind.READ):
                 waiting.append(self._quiet_until)
+            if self.is_registered and self._leader_term != self.raft_term and not self._pending(Kind.MEMBER):
+                waiting.append(max(self._member_at, self._quiet_until))
         return waiting
 
     def _begin(self, kind: Kind, vip: Vip | None = None, endpoint: int | None = None) -> int:
@@ -611,6 +698,8 @@ class Session:
         self._stale_answers = 0
         self._published = b""
         self.raft_term = 0
+        self.leader_id = None
+        self._leader_term = -1
         self.ttl_s = self._settings.lease_ttl_s
         self.registry = Registry(self.layout)
         self._purposes = {k: p for k, p in self._purposes.items() if p.lease is None}

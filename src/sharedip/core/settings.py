@@ -35,6 +35,19 @@ REQUEST_TIMEOUT_S_MIN = 0.2
 """A local etcd under load answers within this."""
 
 
+FENCE_SLACK_S = 0.005
+"""An nftables element ends at most 2.9 ms late (measured), and some time passes before the system call."""
+
+BEATS_PER_WINDOW = 5
+"""A heartbeat every window / 5."""
+
+SILENCE_FRACTION = 0.5
+"""At half the window without an acknowledgement the owner rids itself of the witness."""
+
+PEER_REQUEST_TIMEOUT_S_MIN = 0.1
+"""For designations and depositions: two endpoints must fit into half a window."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The part of the configuration that the core decides by."""
@@ -46,6 +59,10 @@ class Settings:
     lease_ttl_s: int = 15
     request_timeout_s: float = 1.0
     fence: FenceKind = FenceKind.LIFETIME
+    window_s: float | None = None
+    """The witness's window; None: no witness, the lease alone decides."""
+    local_endpoint: int | None = None
+    """The endpoint whose etcd member runs on this node."""
     conflict_policy: ConflictPolicy = ConflictPolicy.DEFEND
     has_health_checks: bool = False
     version: str = ""
@@ -70,3 +87,8 @@ def attempt_timeout_s(ttl_s: float, request_timeout_s: float) -> float:
     """
     spare_s = ttl_s - lease_margin_s(ttl_s) - renew_every_s(ttl_s) - LIFETIME_LATE_S
     return max(REQUEST_TIMEOUT_S_MIN, min(request_timeout_s, spare_s / 3))
+
+
+def peer_request_timeout_s(window_s: float | None) -> float:
+    """How long a designation or a deposition waits for one endpoint before it tries the next."""
+    return max(PEER_REQUEST_TIMEOUT_S_MIN, (window_s or 1.0) / 6)
