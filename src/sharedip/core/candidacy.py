@@ -22,6 +22,7 @@ from sharedip.core.session import Kind, Purpose, Session
 from sharedip.core.settings import Settings
 
 CHANGES_KEPT = 20
+REASON_MAX = 200
 RELEASE_RETRY_S = 0.2
 MOVE_HOLDOFF_S = 0.5
 """After giving the address up on purpose, others come first for this long."""
@@ -129,7 +130,6 @@ class Candidacy:
         self._taken_at: Instant = NEVER
         self._held_key: KeyValue | None = None
         self._released: set[int] = set()
-        self._fates: dict[int, str] = {}
 
     # -- facts from the session ---------------------------------------------------------------------------------------
 
@@ -220,10 +220,6 @@ class Candidacy:
         """The owner of this epoch told us, authentically, that the address is off its link for good."""
         self._released.add(epoch)
         self.advance(now)
-
-    def note_fate(self, epoch: int, fate: str) -> None:
-        """Why the owner of this epoch lost its key, where this node knows it."""
-        self._fates = {epoch: fate}
 
     @property
     def is_adopted(self) -> bool:
@@ -451,7 +447,10 @@ class Candidacy:
         former = self._former
         if former is None:
             return "it had no owner"
-        return self._fates.get(former.create_revision) or f"{_name(former)} lost its key"
+        record = read_record(self._session.registry.get(self._session.layout.owner(self.vip.address)))
+        if record is not None and record.get("epoch") == former.create_revision and isinstance(record.get("fate"), str):
+            return str(record["fate"])[:REASON_MAX]
+        return f"{_name(former)} lost its key"
 
     def _take(self, reason: str, now: Instant) -> None:
         assert self.epoch is not None
@@ -577,12 +576,12 @@ class Candidacy:
         record = read_record(self._session.registry.get(self._session.layout.owner(self.vip.address)))
         if first.create_revision == self._told_epoch or record is None or record.get("epoch") != first.create_revision:
             return
-        if record.get("released") is True:
+        if record.get("released") is True or "fate" in record:
             return
         self._told_epoch = first.create_revision
         former = record.get("former")
         change = f"epoch {former} → {first.create_revision}" if former is not None else f"epoch {first.create_revision}"
-        reason = str(record.get("reason", "no reason given"))[:200]
+        reason = str(record.get("reason", "no reason given"))[:REASON_MAX]
         self._note(f"{_name(first)} took {self.vip}: {reason}, {change}", now)
         self._out(Report(Level.INFO, f"{_name(first)} has the address", self.vip, first.create_revision, reason))
 

@@ -290,9 +290,7 @@ class Node:
         if kind is RequestKind.DESIGNATE:
             self.designations.answered(request, answer, now)
             return
-        for address, epoch, fate in self.watchfulness.answered(request, answer, now):
-            for candidacy in self._both(address):
-                candidacy.note_fate(epoch, fate)
+        self.watchfulness.answered(request, now)
 
     def leader_changed(self, now: Instant) -> None:
         """Our member is published; a witness on the new leader's node must be replaced."""
@@ -332,7 +330,7 @@ class Node:
                 for candidacy in self._both(address):
                     candidacy.expire(now)
 
-    def _apply(self, event: Event, now: Instant) -> None:  # noqa: C901 - one line per kind of fact
+    def _apply(self, event: Event, now: Instant) -> None:
         match event:
             case TimePassed() | WatchOpened():
                 pass

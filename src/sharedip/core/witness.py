@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from sharedip.core.keys import read_record
-from sharedip.core.messages import Command, Level, Report, RequestFailed, TransactionDone
-from sharedip.core.model import Delete, Get, Guard, GuardTarget, Instant, IPAddress
+from sharedip.core.keys import read_record, write_record
+from sharedip.core.messages import Command, Level, Report
+from sharedip.core.model import Delete, Get, Guard, GuardTarget, Instant, IPAddress, Put
 from sharedip.core.peers import Peers
 from sharedip.core.peerwire import Beat
 from sharedip.core.session import Session
@@ -26,7 +26,9 @@ DEPOSE_RETRY_S = 0.05
 LATE_S = 0.05
 """Woken later than this after a promise ran out, it was we who were away: what owners sent meanwhile is heard first."""
 
-VIPS_PER_TRANSACTION = 50
+VIPS_PER_TRANSACTION = 40
+"""etcd takes 128 operations a transaction by default (--max-txn-ops); a deposition needs three for each VIP."""
+
 WINDOW_S_MAX = 60.0
 
 
@@ -45,6 +47,7 @@ class Duty:
     is_deposing: bool = False
     request: int | None = None
     retry_at: Instant = float("-inf")
+    has_told: bool = False
 
 
 class Watchfulness:
@@ -124,24 +127,17 @@ class Watchfulness:
                 if now >= duty.retry_at:
                     self._forget_resigned(duty)
                     if duty.epochs:
-                        self._depose(duty)
+                        self._depose(duty, now)
             elif now >= duty.promised_until:
                 self._promise_ran_out(duty, now)
 
-    def answered(
-        self, request: int, answer: TransactionDone | RequestFailed, now: Instant
-    ) -> list[tuple[IPAddress, int, str]]:
-        """A deposition has an outcome, or none. Returns (VIP, epoch, what happened) for each owner that was deposed."""
+    def answered(self, request: int, now: Instant) -> None:
+        """A deposition has an outcome, or none. If the designation still stands, it is tried again."""
         duty = next((each for each in self._duties.values() if each.request == request), None)
         if duty is None:
-            return []
+            return
         duty.request = None
         duty.retry_at = now + DEPOSE_RETRY_S
-        if isinstance(answer, TransactionDone) and answer.succeeded:
-            heard_at = now if duty.last_heard_at is None else duty.last_heard_at
-            fate = f"{self._peers.name_of(duty.owner)} silent for {now - heard_at:.1f} s, deposed as its witness"
-            return [(address, epoch, fate) for address, epoch in duty.epochs.items()]
-        return []
 
     def lease_lost(self) -> None:
         """Without a lease we are nobody's witness."""
@@ -161,7 +157,7 @@ class Watchfulness:
             duty.promised_until = now + duty.window_s  # our own link is down: the silence says nothing
             return
         duty.is_deposing = True
-        self._depose(duty)
+        self._depose(duty, now)
 
     def _forget_resigned(self, duty: Duty) -> None:
         """An owner whose key is gone can't be deposed: it resigned in order, or somebody was faster."""
@@ -174,24 +170,28 @@ class Watchfulness:
         if not duty.epochs:
             del self._duties[duty.revision]
 
-    def _depose(self, duty: Duty) -> None:
-        """Delete the designation and the owner's key, if both are the ones we know."""
-        layout = self._session.layout
+    def _depose(self, duty: Duty, now: Instant) -> None:
+        """Delete the designation and the owner's key, if both are the ones we know, and say why."""
+        layout, lease = self._session.layout, self._session.lease
+        assert lease is not None
+        heard_at = now if duty.last_heard_at is None else duty.last_heard_at
+        name = self._peers.name_of(duty.owner)
+        fate = f"{name} silent for {now - heard_at:.1f} s, deposed by its witness {self._peers.name_of(lease)}"
         guards: list[Guard] = []
-        deletes: list[Delete] = []
+        operations: list[Delete | Put | Get] = []
         for address, epoch in list(duty.epochs.items())[:VIPS_PER_TRANSACTION]:
             owner_key = layout.candidate(address, duty.owner)
             witness_key = layout.witness(address)
             guards.append(Guard(witness_key, GuardTarget.MOD, duty.revision))
             guards.append(Guard(owner_key, GuardTarget.CREATE, epoch))
-            deletes += [Delete(witness_key), Delete(owner_key)]
-        name = self._peers.name_of(duty.owner)
-        vips = ", ".join(str(address) for address in list(duty.epochs)[:5])
-        if duty.retry_at == float("-inf"):
-            text = f"{name} is silent for {duty.window_s:g} s: deposing it from {vips}"
+            record = write_record({"node": name, "epoch": epoch, "fate": fate})
+            operations += [Delete(witness_key), Delete(owner_key), Put(layout.owner(address), record, lease)]
+        if not duty.has_told:
+            duty.has_told = True
+            shown = ", ".join(str(address) for address in list(duty.epochs)[:5])
+            text = f"{name} is silent for {now - heard_at:.1f} s: deposing it from {shown}"
             self._out(Report(Level.WARNING, text, reason="we are its witness"))
-        everything = Get(layout.root, prefix=True)
-        duty.request = self._session.depose(tuple(guards), (*deletes, everything))
+        duty.request = self._session.depose(tuple(guards), (*operations, Get(layout.root, prefix=True)))
 
 
 def read_witnesses(record: dict[str, object]) -> tuple[tuple[int, ...], bytes | None]:
