@@ -187,7 +187,8 @@ class _Composer:
             self._open.clear()
         elif isinstance(event, yaml.ScalarEvent):
             self._check_tag(event.tag, place)
-            self._value(Scalar(place, event.value, plain=event.style is None), event.anchor, 1)
+            # A plain word has the style None in the pure parser, and the empty one in the C parser.
+            self._value(Scalar(place, event.value, plain=not event.style), event.anchor, 1)
         elif isinstance(event, yaml.AliasEvent):
             self._alias(str(event.anchor), place)
         elif isinstance(event, yaml.CollectionStartEvent):

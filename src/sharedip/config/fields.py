@@ -79,6 +79,8 @@ class Fields:
             return Fields(node, self.named(name), self.findings)
         if node is not None:
             self.findings.problem(node.place, f"{self.named(name)} is {_is(node)}", "indent its fields below it")
+            # What would be missing in it is no news to anybody.
+            return Fields(Mapping(node.place), self.named(name), Findings())
         return Fields(Mapping(self.place(name)), self.named(name), self.findings)
 
     def items(self, name: str) -> list[Node]:

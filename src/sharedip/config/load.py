@@ -104,9 +104,9 @@ def _document(node: Node, gathered: _Gathered, findings: Findings) -> None:
         gathered.node_addresses.extend(said.node_addresses)
         return
     kind = fields.require("kind", plain_text, f"write kind: {VIP_KIND} or kind: {AGENT_KIND}")
-    version = fields.require("apiVersion", plain_text, f"write apiVersion: {API_VERSION}")
     if kind is None:
         return
+    version = fields.require("apiVersion", plain_text, f"write apiVersion: {API_VERSION}")
     if kind in {VIP_KIND, AGENT_KIND}:
         if version is not None and version != API_VERSION:
             findings.problem(

@@ -45,6 +45,7 @@ _TALOS_FIELDS = frozenset(
     }
 )
 """Of an interface or a VLAN."""
+_FLAGS = {"true": True, "yes": True, "on": True, "y": True, "false": False, "no": False, "off": False, "n": False}
 _LINK_NAME_CHARACTERS = 15
 
 
@@ -122,7 +123,7 @@ def _interface(interface: Fields, said: MachineFindings) -> None:
     """Read one entry of `interfaces`: its own VIP and those of its VLANs."""
     name = interface.read("interface", link_name, None)
     by_selector = interface.has("deviceSelector")
-    if interface.read("ignore", plain_text, "false") == "true":
+    if interface.read("ignore", _flag, default=False) is True:
         said.skipped.append(f"{interface.path} (ignore: true)")
         return
     vlans: list[Fields] = []
@@ -163,7 +164,7 @@ def _vlan(vlan: Fields, base: str | None, said: MachineFindings) -> None:
 
 def _carrier(fields: Fields, link: str | None, said: MachineFindings) -> None:
     """Read what an interface and a VLAN have in common: addresses and a VIP."""
-    dhcp = fields.read("dhcp", plain_text, "false") == "true"
+    dhcp = fields.read("dhcp", _flag, default=False) is True
     nodes = list(fields.items("addresses"))
     if fields.has("cidr"):
         nodes.append(fields.mapping.entries["cidr"].value)
@@ -185,6 +186,13 @@ def _carrier(fields: Fields, link: str | None, said: MachineFindings) -> None:
     vip.close()
     if shared is not None:
         said.claims.append(PlacedVip(Vip(shared, link or ""), vip.place("ip"), fields.here))
+
+
+def _flag(text: str) -> bool:
+    """Read a boolean as Talos's YAML library does."""
+    if text.lower() not in _FLAGS:
+        raise UnusableError(f"{shown(text)} is neither true nor false", "write true or false")
+    return _FLAGS[text.lower()]
 
 
 def _node_address(text: str) -> IPInterface:

@@ -279,7 +279,7 @@ def link_name(text: str) -> str:
     label = re.fullmatch(r"(.+):[0-9]+", text)
     if label is not None:
         raise UnusableError(f"{shown(text)} is an address label, not a link", f"write {shown(label[1])}")
-    if text in {".", "..", "all", "default"}:
+    if text in {"", ".", "..", "all", "default"}:
         raise UnusableError(f"{shown(text)} names no link", "write the link's name as `ip link` shows it")
     if text == "lo":
         raise UnusableError("nobody hears announcements on the loopback link", "write the link that the clients reach")
