@@ -29,7 +29,6 @@ from sharedip.config.model import (
 from sharedip.config.problems import shown
 from sharedip.config.values import (
     UnusableError,
-    absolute_path,
     choice,
     duration,
     endpoint,
@@ -37,6 +36,7 @@ from sharedip.config.values import (
     key_prefix,
     listen_address,
     node_name,
+    password_path,
     plain_text,
     state_dir,
     whole_seconds,
@@ -120,7 +120,7 @@ def _etcd(etcd: Fields, ttl_s: int | None) -> EtcdConfig | None:
     endpoints = _endpoints(etcd)
     ca_file, cert_file, key_file = read_tls_files(etcd)
     username = etcd.read("username", plain_text, None)
-    password_file = etcd.read("passwordFile", absolute_path, None)
+    password_file = etcd.read("passwordFile", password_path, None)
     prefix = etcd.read("keyPrefix", key_prefix, KEY_PREFIX_DEFAULT)
     timeout_s = etcd.read(
         "requestTimeout", duration(REQUEST_TIMEOUT_S_MIN, REQUEST_TIMEOUT_S_MAX), REQUEST_TIMEOUT_S_DEFAULT

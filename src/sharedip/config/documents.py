@@ -254,9 +254,9 @@ class _Composer:
                 if not isinstance(source, Mapping):
                     self._problem(source.place, '"<<" merges mappings, this is none', "name an anchor of a mapping")
                     continue
-                added = {key: entry for key, entry in source.entries.items() if key not in mapping.entries}
-                self._add_to_count(len(added), mapping.place)
-                mapping.entries.update(added)
+                # Not counted here: the alias that was merged has counted already.
+                for key, entry in source.entries.items():
+                    mapping.entries.setdefault(key, entry)
 
     def _alias(self, anchor: str, place: Place) -> None:
         if any(frame.anchor == anchor for frame in self._open):

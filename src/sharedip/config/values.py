@@ -223,12 +223,12 @@ def http_url(text: str) -> HttpUrl:
 
 def _url(text: str, *, example: str) -> tuple[bool, str, int | None, str]:
     match = _URL.fullmatch(text)
+    if "@" in (text if match is None else match[2]):
+        # Not quoted: what stands before the @ may be a password.
+        raise UnusableError("the URL carries credentials", "use username and passwordFile, or certificates")
     if match is None:
         raise UnusableError(f"{shown(text)} is no URL", f"write one such as {example}")
     scheme, authority, rest = match[1].lower(), match[2], match[3]
-    if "@" in authority:
-        # Not quoted: what stands before the @ may be a password.
-        raise UnusableError("the URL carries credentials", "use username and passwordFile, or certificates")
     if scheme not in {"http", "https"}:
         raise UnusableError(f"{shown(scheme)} is no scheme for this", f"write http or https, such as {example}")
     host, port = _host_and_port(authority, example=example)
@@ -311,6 +311,14 @@ def absolute_path(text: str) -> Path:
     if re.search(r"[\x00-\x1f\x7f]", text) or len(text.encode()) > 4095:
         raise UnusableError(f"{shown(text)} is no usable path", "write a path without control characters")
     return Path(text)
+
+
+def password_path(text: str) -> Path:
+    """Read the path of a file with a password, and never repeat what may be the password itself."""
+    try:
+        return absolute_path(text)
+    except UnusableError:
+        raise UnusableError("this is no absolute path", "write the path of a file that holds the password") from None
 
 
 def state_dir(text: str) -> Path:

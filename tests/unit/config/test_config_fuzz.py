@@ -59,17 +59,19 @@ def written(tree: object) -> str:
 
 
 @given(st.text())
+@settings(deadline=None)
 def test_any_text(text: str) -> None:
     read(text)
 
 
 @given(st.text(alphabet="-?:,[]{}#&*!|>'\"%@` \t\n\\ab1<~", max_size=60))
+@settings(deadline=None)
 def test_any_punctuation(text: str) -> None:
     read(text)
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_any_bytes(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.mktemp("fuzz") / "a.yaml"
     path.write_bytes(content)
@@ -78,13 +80,13 @@ def test_any_bytes(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> 
 
 
 @given(st.lists(trees, max_size=3), st.text(max_size=10))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_any_tree_of_our_own_words(documents: list[object], hostname: str) -> None:
     read("\n---\n".join(written(tree) for tree in documents), hostname)
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), trees, max_size=8))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_any_agent_config(fields: dict[str, object]) -> None:
     fields.pop("apiVersion", None)
     fields.pop("kind", None)

@@ -166,8 +166,9 @@ def test_what_is_no_endpoint(text: str, says: str) -> None:
     assert says in refusal(values.endpoint, text)
 
 
-def test_a_password_in_a_url_is_refused_and_not_repeated() -> None:
-    answer = refusal(values.endpoint, "https://root:secret@10.0.0.1:2379")
+@pytest.mark.parametrize("text", ["https://root:secret@10.0.0.1:2379", "root:secret@10.0.0.1:2379", "ftp://u:secret@a"])
+def test_a_password_in_a_url_is_refused_and_not_repeated(text: str) -> None:
+    answer = refusal(values.endpoint, text)
     assert answer == "the URL carries credentials; use username and passwordFile, or certificates"
 
 
@@ -232,6 +233,11 @@ def test_the_state_directory_leaves_room_for_the_socket_in_it() -> None:
 @pytest.mark.parametrize("text", ["run/sharedip", "", "~/x", "/a\nb", "/" + "x" * 5000])
 def test_what_is_no_absolute_path(text: str) -> None:
     refusal(values.absolute_path, text)
+
+
+def test_a_password_in_place_of_its_file_is_not_repeated() -> None:
+    answer = refusal(values.password_path, "secret")
+    assert answer == "this is no absolute path; write the path of a file that holds the password"
 
 
 def test_a_long_or_odd_value_is_shown_short_and_on_one_line() -> None:
