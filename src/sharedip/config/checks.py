@@ -73,10 +73,11 @@ def check_against_links(config: Config, links: Sequence[LinkFacts]) -> tuple[tup
             continue
         link = by_name.get(vip.link)
         if link is None:
+            here = _listed(known.names[0] for known in links if known.names)
             findings.notice(
                 place,
                 f"this node has no link {vip.link}",
-                f"the VIP {vip} waits until it appears; links here: {_listed(known.names[0] for known in links)}",
+                f"the VIP {vip} waits until it appears; links here: {here}",
             )
             continue
         fault = _fault_in_subnets(vip, link.addresses)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sharedip.config.documents import FILE_BYTES_MAX, place_in
-from sharedip.config.problems import Findings, Place
+from sharedip.config.problems import Findings, Place, printable
 
 FILES_MAX = 4096
 _SUFFIXES = (".yaml", ".yml")
@@ -103,4 +103,4 @@ def _report_unreadable(path: Path, error: OSError | ValueError, findings: Findin
 def _name(path: Path) -> str:
     """The path as messages show it: printable whatever bytes it has."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return printable(text)

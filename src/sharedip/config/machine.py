@@ -15,11 +15,13 @@ from sharedip.config.checks import PlacedVip
 from sharedip.config.documents import Mapping
 from sharedip.config.fields import Fields, word
 from sharedip.config.model import IPInterface, NodeAddress
-from sharedip.config.problems import closest, shown
+from sharedip.config.problems import closest, shortened, shown
 from sharedip.config.values import UnusableError, integer, link_name, plain_text, vip_address
 from sharedip.core.model import Vip
 
 VERSION = "v1alpha1"
+NAMED_MAX = 60
+"""Of skipped fields in one notice; Talos itself has fewer."""
 _VIP_TYPES = ("controlplane", "init")
 _OTHER_TYPES = ("worker", "join")
 """`init` and `join` are the names of early Talos releases for the two."""
@@ -80,12 +82,14 @@ def read_machine_config(document: Fields) -> MachineFindings:
                 item.place, f"{path} is no mapping", "write such as {interface: eth0, dhcp: true}"
             )
     for level in (document, machine, network):
-        said.skipped.extend(level.named(name) for name in level.unasked())
+        said.skipped.extend(level.named(shortened(name)) for name in level.unasked())
     _judge_type(machine, kind, said)
-    if said.skipped:
+    skipped = list(dict.fromkeys(said.skipped))
+    if skipped:
+        more = f" and {len(skipped) - NAMED_MAX} more" if len(skipped) > NAMED_MAX else ""
         document.findings.notice(
             document.here,
-            "skipped, being about other things than VIPs: " + ", ".join(dict.fromkeys(said.skipped)),
+            "skipped, being about other things than VIPs: " + ", ".join(skipped[:NAMED_MAX]) + more,
             "nothing to do: Talos's own fields may stay",
         )
     return said
@@ -208,7 +212,7 @@ def _skip_rest(fields: Fields, said: MachineFindings) -> None:
         if name not in _TALOS_FIELDS and fields.suggestion(name) is not None:
             fields.unknown(name)
         else:
-            said.skipped.append(f"machine.network.interfaces[].{name}")
+            said.skipped.append(f"machine.network.interfaces[].{shortened(name)}")
 
 
 def vlan_link_name(base: str, number: int) -> str:

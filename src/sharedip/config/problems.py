@@ -70,11 +70,19 @@ def in_order(problems: list[Problem], files: list[str]) -> tuple[Problem, ...]:
     return tuple(unique)
 
 
+def printable(text: str) -> str:
+    """Escape what would break a line of a terminal or a log."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def shortened(text: str) -> str:
+    """Cut a word of the operator's for a message: one line, printable, short."""
+    return printable(text if len(text) <= SHOWN_CHARACTERS_MAX else text[: SHOWN_CHARACTERS_MAX - 1] + "…")
+
+
 def shown(text: str) -> str:
-    """Quote a value of the operator's for a message: one line, printable, short."""
-    cut = text if len(text) <= SHOWN_CHARACTERS_MAX else text[: SHOWN_CHARACTERS_MAX - 1] + "…"
-    printable = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in cut)
-    return f'"{printable}"'
+    """Quote a value of the operator's for a message."""
+    return f'"{shortened(text)}"'
 
 
 def closest(word: str, known: list[str]) -> str | None:

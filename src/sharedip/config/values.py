@@ -270,8 +270,11 @@ def _check_host(host: str, example: str) -> None:
 
 def link_name(text: str) -> str:
     """Read a link's name or altname. Which of the two it is only the kernel knows, so the longer bound holds."""
-    if re.search(r"[/\s\x00-\x1f\x7f]", text):
-        raise UnusableError(f"{shown(text)} has a slash or a space", "write the link's name as `ip link` shows it")
+    if re.search(r"[/\s]", text) or not text.isprintable():
+        raise UnusableError(
+            f"{shown(text)} has a slash, a space or an invisible character",
+            "write the link's name as `ip link` shows it",
+        )
     if len(text.encode()) > ALTNAME_BYTES_MAX:
         raise UnusableError(
             f"{shown(text)} is longer than any link's name", "a name has at most 15 characters, an altname 127"

@@ -61,6 +61,13 @@ def test_the_many_documents_of_talos_1_14_load_unchanged() -> None:
     ]
 
 
+def test_odd_names_and_many_of_them_make_one_readable_notice() -> None:
+    text = machine("{interface: eth0, vip: {ip: 10.0.0.5}}")
+    (notice,) = read(text + "\u200b: 1\n" + "".join(f"x{n}: 1\n" for n in range(99))).notices
+    assert "\\u200b, x0" in notice.message
+    assert notice.message.endswith("x58 and 40 more")
+
+
 def test_secrets_of_a_talos_document_never_reach_a_message() -> None:
     text = (SAMPLES / "controlplane-1.9.yaml").read_text().replace("type: controlplane", "type: worker")
     everything = " ".join(str(one) for one in (*read(text).problems, *read(text).notices))
