@@ -50,6 +50,10 @@ WINDOW_BYTES = 2**20
 TLS_SHUTDOWN_S = 0.2
 """How long a TLS goodbye may take where we close in peace; a dropped connection says none."""
 
+_FRAME_HEADER_BYTES = 9
+_FRAME_TYPE, _SETTINGS = 3, 4
+_TLS_ALERT = b"\x15\x03"
+
 _Sent = TypeVar("_Sent")
 _Received = TypeVar("_Received")
 
@@ -94,6 +98,7 @@ class _Connection(H2Protocol):
 
     transport: asyncio.Transport
     loss: ConnectionLostError | None = None
+    _preface = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -102,6 +107,13 @@ class _Connection(H2Protocol):
     def data_received(self, data: bytes) -> None:
         if self.connection.is_closing():
             return  # decrypted data can still arrive after a close
+        if len(self._preface) < _FRAME_HEADER_BYTES:
+            self._preface += data[: _FRAME_HEADER_BYTES - len(self._preface)]
+            if not _may_begin_http2(self._preface):
+                tls = self._preface.startswith(_TLS_ALERT)
+                hint = "TLS is; is it https:// instead of http://?" if tls else f"it begins with {self._preface!r}"
+                self.end(Failure.NONSENSE, f"no HTTP/2 is spoken there ({hint})")
+                return
         try:
             events = self.connection.feed(data)
             self.connection.flush()
@@ -136,6 +148,14 @@ class _Connection(H2Protocol):
             if stream.wrapper is not None:
                 stream.wrapper.cancel(self.loss)  # replaces the plain reason that `close` has just given
         self.transport.abort()
+
+
+def _may_begin_http2(preface: bytes) -> bool:
+    """A server begins with a SETTINGS frame (RFC 9113, 3.4).
+
+    h2 would take what else arrives for the length of a huge frame, and wait for it until the deadline.
+    """
+    return len(preface) <= _FRAME_TYPE or preface[_FRAME_TYPE] == _SETTINGS
 
 
 class EtcdChannel(Channel):
