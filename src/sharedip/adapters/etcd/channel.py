@@ -20,6 +20,7 @@ from grpclib.config import Configuration
 from grpclib.encoding.proto import ProtoCodec
 from grpclib.metadata import Deadline
 from grpclib.protocol import H2Protocol
+from h2.config import H2Configuration
 from h2.events import ConnectionTerminated
 from h2.exceptions import H2Error
 from multidict import MultiDict
@@ -100,6 +101,12 @@ class _Connection(H2Protocol):
     loss: ConnectionLostError | None = None
     _preface = b""
 
+    def __init__(self, config: Configuration, h2_config: H2Configuration, *, tls: bool) -> None:
+        super().__init__(Handler(), config, h2_config)
+        self._tls = tls
+        self.greeted = asyncio.Event()
+        """The server has sent its SETTINGS, or the connection has ended."""
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         super().connection_made(transport)
@@ -114,6 +121,8 @@ class _Connection(H2Protocol):
                 hint = "TLS is; is it https:// instead of http://?" if tls else f"it begins with {self._preface!r}"
                 self.end(Failure.NONSENSE, f"no HTTP/2 is spoken there ({hint})")
                 return
+            if len(self._preface) == _FRAME_HEADER_BYTES:
+                self.greeted.set()
         try:
             events = self.connection.feed(data)
             self.connection.flush()
@@ -132,16 +141,25 @@ class _Connection(H2Protocol):
     def connection_lost(self, exc: BaseException | None) -> None:
         if isinstance(exc, ssl.SSLError):
             self.end(*explain_tls(exc))
-        elif isinstance(exc, OSError):
-            self.end(Failure.UNAVAILABLE, f"connection lost: {explain_os(exc)}")
         else:
-            self.end(Failure.UNAVAILABLE, "connection lost: closed by the other side")
+            reason = explain_os(exc) if isinstance(exc, OSError) else "closed by the other side"
+            self.end(Failure.UNAVAILABLE, f"connection lost: {reason}{self._hint_before_greeting}")
+
+    @property
+    def _hint_before_greeting(self) -> str:
+        """What is likely wrong when a server hangs up without a word."""
+        if self.greeted.is_set():
+            return ""
+        if self._tls:
+            return " before it said anything; does it want another client certificate?"
+        return " before it said anything; is it https:// instead of http://?"
 
     def end(self, failure: Failure, text: str) -> None:
         """Fail what is under way, and leave no socket behind. The first reason counts."""
         if self.loss is not None:
             return
         self.loss = ConnectionLostError(failure, text)
+        self.greeted.set()
         streams = list(self.processor.streams.values())
         self.processor.close(text)
         for stream in streams:
@@ -181,17 +199,28 @@ class EtcdChannel(Channel):
 
     async def _create_connection(self) -> H2Protocol:
         context = client_context(self._tls_files) if self._address.tls else None
-        _, protocol = await asyncio.get_running_loop().create_connection(
-            self._protocol_factory,
-            self._host,
-            self._port,
-            ssl=context,
-            ssl_shutdown_timeout=TLS_SHUTDOWN_S if context else None,
-        )
-        return protocol
-
-    def _protocol_factory(self) -> H2Protocol:
-        return _Connection(Handler(), self._config, self._h2_config)
+        try:
+            _, connection = await asyncio.get_running_loop().create_connection(
+                lambda: _Connection(self._config, self._h2_config, tls=self._address.tls),
+                self._host,
+                self._port,
+                ssl=context,
+                ssl_shutdown_timeout=TLS_SHUTDOWN_S if context else None,
+            )
+        except ConnectionResetError as error:
+            if context is None or error.errno is not None:
+                raise
+            # asyncio's word for a peer that hangs up in the handshake, as a plaintext etcd does.
+            text = "closed by the other side in the TLS handshake; is it http:// instead of https://?"
+            raise ConnectionLostError(Failure.UNAVAILABLE, text) from None
+        # With TLS 1.3 a server judges the client's certificate after the client's handshake is over. A request written
+        # before the server has spoken could meet a closed socket, and the alert that says why would never be read.
+        try:
+            await connection.greeted.wait()
+        finally:
+            if not connection.greeted.is_set():
+                connection.transport.abort()
+        return connection
 
     def stream(
         self, method: Method[Request, Reply], metadata: dict[str, str], timeout_s: float | None

@@ -95,7 +95,7 @@ def explain(error: Exception, waited: str) -> EtcdError:
 def explain_os(error: OSError) -> str:
     """Say what the kernel or the resolver said, in its own words, without Python's decoration."""
     if error.errno is None or error.errno <= 0:  # several addresses tried; or a resolver's error, which counts down
-        return _quoted(error.strerror or str(error))
+        return _quoted(error.strerror or str(error)) or type(error).__name__
     return os.strerror(error.errno).lower()
 
 

@@ -305,7 +305,7 @@ async def sends_no_status(reader: asyncio.StreamReader, writer: asyncio.StreamWr
         (closes_at_once, Failure.UNAVAILABLE, "connection lost"),
         (closes_after_reading, Failure.UNAVAILABLE, "connection lost"),
         (resets, Failure.UNAVAILABLE, "connection lost: connection reset by peer"),
-        (silent, Failure.TIMEOUT, "timed out after 0.3 s waiting for the answer"),
+        (silent, Failure.TIMEOUT, "timed out after 0.3 s while connecting"),
         (goes_away, Failure.UNAVAILABLE, "GOAWAY"),
         (sends_binary_header_names, Failure.NONSENSE, ""),
         (sends_no_status, Failure.NONSENSE, ""),
