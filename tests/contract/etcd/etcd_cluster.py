@@ -131,22 +131,43 @@ class Cluster:
         options: tuple[str, ...] = (),
     ) -> None:
         self.release, self.folder, self.certificates = release, folder, certificates
-        folder.mkdir(parents=True, exist_ok=True)
-        ports = free_ports(2 * members)
-        peers = [f"m{n}=http://127.0.0.1:{ports[2 * n]}" for n in range(members)]
-        scheme = "https" if certificates else "http"
+        self.size, self.client_certificates, self.options = members, client_certificates, options
+        self.members: list[Member] = []
+
+    def __enter__(self) -> Self:
+        for attempt in range(3):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.members = self._plan()
+            try:
+                for member in self.members:
+                    member.start()
+                self.wait_ready()
+            except BaseException as error:
+                self.__exit__()
+                # Another process may have taken a port between our look and etcd's bind.
+                if attempt == 2 or "address already in use" not in str(error):
+                    raise
+            else:
+                break
+        return self
+
+    def _plan(self) -> list[Member]:
+        ports = free_ports(2 * self.size)
+        peers = [f"m{n}=http://127.0.0.1:{ports[2 * n]}" for n in range(self.size)]
+        scheme = "https" if self.certificates else "http"
         tls: tuple[str, ...] = ()
-        if certificates:
-            tls = (f"--cert-file={certificates.folder}/server.crt", f"--key-file={certificates.folder}/server.key")
-            if client_certificates:
-                tls = (*tls, "--client-cert-auth", f"--trusted-ca-file={certificates.folder}/ca.crt")
-        self.members = []
-        for n in range(members):
+        if self.certificates:
+            pki = self.certificates.folder
+            tls = (f"--cert-file={pki}/server.crt", f"--key-file={pki}/server.key")
+            if self.client_certificates:
+                tls = (*tls, "--client-cert-auth", f"--trusted-ca-file={pki}/ca.crt")
+        members = []
+        for n in range(self.size):
             peer, url = peers[n].partition("=")[2], f"{scheme}://127.0.0.1:{ports[2 * n + 1]}"
             command = [
-                str(release.etcd),
+                str(self.release.etcd),
                 f"--name=m{n}",
-                f"--data-dir={folder}/m{n}",
+                f"--data-dir={self.folder}/m{n}",
                 f"--listen-client-urls={url}",
                 f"--advertise-client-urls={url}",
                 f"--listen-peer-urls={peer}",
@@ -154,19 +175,10 @@ class Cluster:
                 f"--initial-cluster={','.join(peers)}",
                 "--initial-cluster-state=new",
                 *tls,
-                *options,
+                *self.options,
             ]
-            self.members.append(Member(command, url, folder / f"m{n}.log"))
-
-    def __enter__(self) -> Self:
-        try:
-            for member in self.members:
-                member.start()
-            self.wait_ready()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+            members.append(Member(command, url, self.folder / f"m{n}.log"))
+        return members
 
     def __exit__(self, *_: object) -> None:
         for member in self.members:
