@@ -18,8 +18,9 @@ from grpclib.exceptions import GRPCError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sharedip.adapters.etcd import Credentials, channel, measure_ttl_floor, survey
+from sharedip.adapters.etcd import Credentials, EtcdClient, channel, measure_ttl_floor, survey
 from sharedip.adapters.etcd import rpc_pb2 as pb
+from sharedip.adapters.etcd.client import EtcdFact
 from sharedip.adapters.etcd.methods import AUTHENTICATE, GRANT, KEEP_ALIVE, RANGE, REVOKE, STATUS, WATCH
 from sharedip.core.messages import (
     CloseWatch,
@@ -278,22 +279,53 @@ def h2_frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
 
 
+GREETING = h2_frame(4, 0, 0, b"")
+
+
+async def greet_and_wait_for_the_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Send SETTINGS; read the client's preface and its frames up to the first HEADERS."""
+    writer.write(GREETING)
+    await reader.readexactly(24)
+    kind = None
+    while kind != 1:
+        head = await reader.readexactly(9)
+        kind = head[3]
+        await reader.readexactly(int.from_bytes(head[:3]))
+
+
 async def goes_away(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.read(10)
-    writer.write(h2_frame(4, 0, 0, b"") + h2_frame(7, 0, 0, struct.pack(">II", 0, 11) + b"too_many_pings"))
+    await greet_and_wait_for_the_request(reader, writer)
+    writer.write(h2_frame(7, 0, 0, struct.pack(">II", 0, 11) + b"too_many_pings"))
     await reader.read(-1)
 
 
+async def closes_under_a_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await greet_and_wait_for_the_request(reader, writer)
+
+
 async def sends_binary_header_names(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.read(10)
+    await greet_and_wait_for_the_request(reader, writer)
     field = b"\x00\x02\xff\xfe\x01a"  # HPACK literal: a name that is not ASCII
-    writer.write(h2_frame(4, 0, 0, b"") + h2_frame(1, 0x4, 1, b"\x88" + field))
+    writer.write(h2_frame(1, 0x4, 1, b"\x88" + field))
     await reader.read(-1)
 
 
 async def sends_no_status(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.read(10)
-    writer.write(h2_frame(4, 0, 0, b"") + h2_frame(1, 0x5, 1, b"\x00\x01a\x01b"))
+    await greet_and_wait_for_the_request(reader, writer)
+    writer.write(h2_frame(1, 0x5, 1, b"\x00\x01a\x01b"))
+    await reader.read(-1)
+
+
+async def breaks_http2_after_the_greeting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await greet_and_wait_for_the_request(reader, writer)
+    writer.write(h2_frame(0, 0, 0, b"data of no stream"))
+    await reader.read(-1)
+
+
+async def sends_frames_that_nobody_knows(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """They must be ignored (RFC 9113, 5.5), so that what follows still counts."""
+    await greet_and_wait_for_the_request(reader, writer)
+    writer.write(h2_frame(0xB0, 0, 0, b"grease") + h2_frame(7, 0, 0, struct.pack(">II", 0, 0)))
     await reader.read(-1)
 
 
@@ -307,8 +339,11 @@ async def sends_no_status(reader: asyncio.StreamReader, writer: asyncio.StreamWr
         (resets, Failure.UNAVAILABLE, "connection lost: connection reset by peer"),
         (silent, Failure.TIMEOUT, "timed out after 0.3 s while connecting"),
         (goes_away, Failure.UNAVAILABLE, "GOAWAY"),
-        (sends_binary_header_names, Failure.NONSENSE, ""),
-        (sends_no_status, Failure.NONSENSE, ""),
+        (closes_under_a_request, Failure.UNAVAILABLE, "connection lost: closed by the other side"),
+        (sends_binary_header_names, Failure.NONSENSE, "no HTTP/2 is spoken there"),
+        (sends_no_status, Failure.NONSENSE, "breaks the protocol"),
+        (breaks_http2_after_the_greeting, Failure.NONSENSE, "no HTTP/2 is spoken there"),
+        (sends_frames_that_nobody_knows, Failure.UNAVAILABLE, "GOAWAY, error code 0"),
     ],
 )
 def test_what_is_no_etcd_is_named(conversation: Conversation, failure: Failure, words: str) -> None:
@@ -632,6 +667,35 @@ def test_a_closed_watch_tells_nothing_more_and_its_number_is_free() -> None:
             assert [type(fact) for fact in stage.facts] == [WatchOpened, WatchOpened, KeysChanged]
             stage.perform(CloseWatch(3))
             stage.perform(CloseWatch(3))  # an order that crossed the watch's end
+
+    play(scene)
+
+
+def test_a_watch_closed_by_the_one_who_hears_of_it_tells_nothing_more() -> None:
+    """`emit` may lead straight to CloseWatch; changes that have arrived already are then nobody's."""
+
+    async def scene() -> None:
+        fake = FakeEtcd()
+        told: list[EtcdFact] = []
+
+        async def script(stream: ServerStream) -> None:
+            await stream.recv_message()
+            await stream.send_message(CREATED)
+            await stream._stream.send_data(b"".join(message(change(n).SerializeToString()) for n in (5, 6, 7)))
+            await asyncio.Event().wait()
+
+        def close_on_first_change(fact: EtcdFact) -> None:
+            told.append(fact)
+            if isinstance(fact, KeysChanged):
+                client.perform(CloseWatch(1))
+
+        fake.does(WATCH, script)
+        async with serving(fake) as url:
+            client = EtcdClient([url], tls=None, credentials=None, clock=CountingClock(), emit=close_on_first_change)
+            client.perform(OpenWatch(1, 0, "p/", 5, 5.0))
+            await wait_until(lambda: len(told) > 1, "no change was told")
+            await client.close()
+        assert [type(fact) for fact in told] == [WatchOpened, KeysChanged]
 
     play(scene)
 
