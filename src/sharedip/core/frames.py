@@ -37,6 +37,7 @@ _SOURCE_LINK_LAYER, _TARGET_LINK_LAYER = 1, 2
 _FLAG_SOLICITED, _FLAG_OVERRIDE = 0x4000_0000, 0x2000_0000
 _HOP_LIMIT = 255  # RFC 4861 7.1: a frame from beyond a router can't have it
 _OPTIONS_MAX = 16
+_MULTICAST = 0xFF
 _ICMPV6_MAX = 1500
 
 
@@ -102,13 +103,14 @@ def neighbour_advertisement(mac: bytes, address: IPv6Address) -> bytes:
     shared address is none.
     """
     option = struct.pack("!BB6s", _TARGET_LINK_LAYER, 1, mac)
-    return _neighbour_discovery(mac, address.packed, _ALL_NODES, _ADVERTISEMENT, _FLAG_OVERRIDE, address, option)
+    message = _NEIGHBOUR.pack(_ADVERTISEMENT, 0, 0, _FLAG_OVERRIDE, address.packed) + option
+    return _neighbour_discovery(mac, address.packed, _ALL_NODES, message)
 
 
 def neighbour_probe(mac: bytes, address: IPv6Address) -> bytes:
     """RFC 4862 section 5.4.2: a solicitation from the unspecified address, without a source link-layer option."""
-    destination = solicited_node_group(address)
-    return _neighbour_discovery(mac, _UNSPECIFIED, destination, _SOLICITATION, 0, address, b"")
+    message = _NEIGHBOUR.pack(_SOLICITATION, 0, 0, 0, address.packed)
+    return _neighbour_discovery(mac, _UNSPECIFIED, solicited_node_group(address), message)
 
 
 def solicited_node_group(address: IPv6Address) -> bytes:
@@ -122,13 +124,10 @@ def _arp(mac: bytes, operation: int, sender: bytes, target_mac: bytes, target: b
     return header + _ARP.pack(*_ARP_FIXED, operation, mac, sender, target_mac, target)
 
 
-def _neighbour_discovery(
-    mac: bytes, source: bytes, destination: bytes, kind: int, flags: int, target: IPv6Address, option: bytes
-) -> bytes:
+def _neighbour_discovery(mac: bytes, source: bytes, destination: bytes, message: bytes) -> bytes:
     assert len(mac) == len(_ZERO_MAC), "only Ethernet-like links carry a shared address"
-    body = _NEIGHBOUR.pack(kind, 0, 0, flags, target.packed) + option
-    checksum = _checksum(source, destination, body)
-    body = body[:2] + struct.pack("!H", checksum) + body[4:]
+    checksum = _checksum(source, destination, message)
+    body = message[:2] + struct.pack("!H", checksum) + message[4:]
     multicast_mac = b"\x33\x33" + destination[12:]  # RFC 2464 section 7
     ethernet = _ETHERNET.pack(multicast_mac, mac, ETHERTYPE_IPV6)
     return ethernet + _IPV6.pack(6 << 28, len(body), _ICMPV6, _HOP_LIMIT, source, destination) + body
@@ -178,27 +177,33 @@ def _decode_neighbour_discovery(frame: bytes, source_mac: bytes) -> Claim | None
         return None
     version, length, protocol, hop_limit, source, destination = _IPV6.unpack_from(frame, _ETHERNET.size)
     body = frame[_NEIGHBOUR_AT : _NEIGHBOUR_AT + length]
-    if version >> 28 != 6 or protocol != _ICMPV6 or hop_limit != _HOP_LIMIT:
-        return None
-    if not _NEIGHBOUR.size <= length <= _ICMPV6_MAX or len(body) != length:
-        return None
-    kind, code, _, flags, target = _NEIGHBOUR.unpack_from(body)
-    if kind not in (_SOLICITATION, _ADVERTISEMENT) or code or target[0] == 0xFF:
+    whole = _NEIGHBOUR.size <= length <= _ICMPV6_MAX and len(body) == length
+    if version >> 28 != 6 or protocol != _ICMPV6 or hop_limit != _HOP_LIMIT or not whole:
         return None
     options = _link_layer_options(body)
     if options is None or _checksum(source, destination, body):
         return None
+    kind, code, _, flags, target = _NEIGHBOUR.unpack_from(body)
+    if code or target[0] == _MULTICAST:
+        return None
     if kind == _ADVERTISEMENT:
-        if flags & _FLAG_SOLICITED and destination[0] == 0xFF:
-            return None  # RFC 4861 section 7.1.2
-        claim_kind = ClaimKind.ANSWERED if flags & _FLAG_SOLICITED else ClaimKind.ANNOUNCED
-        return _claim(claim_kind, options.get(_TARGET_LINK_LAYER, source_mac), target)
-    if source != _UNSPECIFIED:
+        return _decode_advertisement(flags, destination, options.get(_TARGET_LINK_LAYER, source_mac), target)
+    if kind == _SOLICITATION and source != _UNSPECIFIED:
         # Who asks from an address has it. RFC 4861 section 7.2.2: the option names the MAC to answer to.
         return _claim(ClaimKind.USED, options.get(_SOURCE_LINK_LAYER, source_mac), source)
-    if _SOURCE_LINK_LAYER in options or destination != solicited_node_group(IPv6Address(target)):
-        return None  # RFC 4861 section 7.1.1
-    return _claim(ClaimKind.PROBED, source_mac, target)
+    if kind == _SOLICITATION and _SOURCE_LINK_LAYER not in options:
+        # RFC 4861 section 7.1.1: from the unspecified address only to the target's own group.
+        probed = destination == solicited_node_group(IPv6Address(target))
+        return _claim(ClaimKind.PROBED, source_mac, target) if probed else None
+    return None
+
+
+def _decode_advertisement(flags: int, destination: bytes, mac: bytes, target: bytes) -> Claim | None:
+    if not flags & _FLAG_SOLICITED:
+        return _claim(ClaimKind.ANNOUNCED, mac, target)
+    if destination[0] == _MULTICAST:
+        return None  # RFC 4861 section 7.1.2
+    return _claim(ClaimKind.ANSWERED, mac, target)
 
 
 def _claim(kind: ClaimKind, mac: bytes, address: bytes) -> Claim | None:

@@ -5,8 +5,7 @@ One package because its modules lean on each other; nothing outside imports more
 
 from sharedip.adapters.kernel.deadman import Deadman, TooLateError
 from sharedip.adapters.kernel.netlink import Leftovers, Netlink
-
-# from sharedip.adapters.kernel.nftables import Fence
-# from sharedip.adapters.kernel.packet import Segment
+from sharedip.adapters.kernel.nftables import Fence
+from sharedip.adapters.kernel.packet import Segment
 
 __all__ = ["Deadman", "Fence", "Leftovers", "Netlink", "Segment", "TooLateError"]

@@ -13,7 +13,7 @@ import errno
 import os
 import socket
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from sharedip.adapters.kernel import wire
 from sharedip.adapters.kernel.wire import Message, Refusal, Request
@@ -59,6 +59,13 @@ def open_socket(protocol: int, groups: Sequence[int] = (), buffer_size: int = _R
     return made
 
 
+class Batch(NamedTuple):
+    """A transaction, ready to be sent."""
+
+    data: bytes
+    sequences: range
+
+
 class Channel:
     """One request socket. Invariant: sequence numbers only grow, and an answer counts for its own number alone."""
 
@@ -98,6 +105,31 @@ class Channel:
             self.send(data)
             results += self.verdicts(sequences)
         return results
+
+    def prepare_transaction(self, requests: Sequence[Request]) -> Batch:
+        """The bytes of an nfnetlink batch, the first and last of which are its begin and end."""
+        first = self._sequence + 1
+        self._sequence += len(requests)
+        last = self._sequence
+        data = b"".join(
+            wire.encode(request, at, wire.NLM_F_ACK if first < at < last else 0)
+            for at, request in enumerate(requests, first)
+        )
+        return Batch(data, range(first, last + 1))
+
+    def outcome(self, batch: Batch) -> Refusal | None:
+        """None when all of the batch was committed, else the first refusal.
+
+        nfnetlink_rcv_batch: each part is acknowledged or refused; a refusal of the whole comes to its begin.
+        """
+        refused: Refusal | None = None
+        acknowledged = set()
+        while batch.sequences[-2] not in acknowledged and refused is None:
+            for message in self._receive():
+                if message.kind == wire.NLMSG_ERROR and message.sequence in batch.sequences:
+                    acknowledged.add(message.sequence)
+                    refused = refused or wire.refusal(message)
+        return refused
 
     def ask(self, request: Request) -> Message | Refusal:
         """One question with one answer."""
