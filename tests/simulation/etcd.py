@@ -1,8 +1,8 @@
 """A model of an etcd cluster: one linearizable store, members with a view of it, leases on the leader's clock.
 
-What it can do to an agent is what etcd was measured to do: expire leases up to 0.5 s late; extend every lease when a new
-leader comes; go on confirming keepalives for two seconds on a leader that was cut off; apply a write long after the
-client stopped waiting; deliver watch events late; compact; answer nothing at all.
+What it can do to an agent is what etcd was measured to do: expire leases up to 0.5 s late; extend every lease when a
+new leader comes; go on confirming keepalives for two seconds on a leader that was cut off; apply a write long after
+the client stopped waiting; deliver watch events late; compact; answer nothing at all.
 
 Must never: know what the agent believes. Counterpart: `tests/contract` runs the same expectations against real etcd.
 """

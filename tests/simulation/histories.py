@@ -1,4 +1,4 @@
-"""Random histories: a seed decides the size of the cluster, the clocks, and every fault; the judge watches throughout."""
+"""Random histories: a seed decides the size of the cluster, the clocks and every fault; the judge watches it all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sharedip.core.messages import DrainRequested, HealthChanged, LinkChanged, MoveRequested, StopRequested
 from sharedip.core.model import FenceKind, LinkState
-from tests.simulation.world import LINK_INDEX, Host, InvariantBroken, World
+from tests.simulation.world import LINK_INDEX, Host, InvariantBrokenError, World
 
 CONVERGED_WITHIN_S = 60.0
 """After the last fault: leases of up to 15 s, extended once by a new leader, and links that must settle."""
@@ -33,7 +33,7 @@ def play(seed: int, *, verbose: bool = False) -> Outcome:
         _trouble(world)
         _heal(world)
         _converge(world)
-    except InvariantBroken as broken:
+    except InvariantBrokenError as broken:
         failure = str(broken)
         world.note(f"BROKEN: {broken}")
     return Outcome(seed, world.steps, world.transcript, failure)
@@ -250,4 +250,4 @@ def _converge(world: World) -> None:
 
     if not world.run_while(apart, CONVERGED_WITHIN_S):
         state = {h.name: [c.phase.value for c in h.core.candidacies.values()] if h.core else None for h in world.hosts}
-        raise InvariantBroken(f"not converged {CONVERGED_WITHIN_S:.0f} s after the last fault: {state}")
+        raise InvariantBrokenError(f"not converged {CONVERGED_WITHIN_S:.0f} s after the last fault: {state}")

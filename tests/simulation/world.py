@@ -30,6 +30,7 @@ from sharedip.core.messages import (
     HoldAddress,
     LinkChanged,
     OpenFence,
+    PeerAddressChanged,
     Probe,
     RemovalFailed,
     RemoveAddress,
@@ -51,7 +52,7 @@ from tests.simulation.etcd import ModelEtcd
 LINK_INDEX = 2
 
 
-class InvariantBroken(AssertionError):
+class InvariantBrokenError(AssertionError):
     """A law was broken; the message says which, and when."""
 
 
@@ -108,6 +109,7 @@ class Host:
                 self._take_off(address)
         orders = self.core.start(former, self.now())
         self._execute(orders)
+        self.process(PeerAddressChanged(f"{self.name}:9470"))
         self.process(LinkChanged(LinkState(LINK_INDEX, ("eth0",), b"\2\0\0\0\0\1", running=self.running_link)))
         for address in list(self.kernel.addresses):
             self.process(AddressSeen(LINK_INDEX, address, address.max_prefixlen, ours=True))
@@ -297,19 +299,23 @@ class Host:
         assert self.core is not None
         held = self.kernel.addresses
         if isinstance(order, RevokeLease) and held:
-            raise InvariantBroken(f"t={self.world.t:.3f} {self.name} revokes its lease while it holds {list(held)}")
+            raise InvariantBrokenError(
+                f"t={self.world.t:.3f} {self.name} revokes its lease while it holds {list(held)}"
+            )
         if isinstance(order, Transact):
             for op in order.then:
                 if isinstance(op, Delete) and op.key.endswith(f"/{self.core.session.lease or 0:x}"):
                     address = self.core.session.layout.election_of(op.key)
                     if address in held:
-                        raise InvariantBroken(f"t={self.world.t:.3f} {self.name} releases {address} while it holds it")
+                        raise InvariantBrokenError(
+                            f"t={self.world.t:.3f} {self.name} releases {address} while it holds it"
+                        )
 
 
 class World:
     """The clock, the network between agents and etcd, and the judge."""
 
-    def __init__(  # noqa: PLR0913 - a world has many dials
+    def __init__(
         self,
         seed: int,
         *,
@@ -357,7 +363,6 @@ class World:
             window_s=self.window_s,
             fence=self.fence,
             local_endpoint=(int(name[1:]) - 1) % self.members,
-            advertise=f"{name}:9470",
         )
 
     # -- time ---------------------------------------------------------------------------------------------------------
@@ -438,6 +443,6 @@ class World:
         """Law 1, checked whenever a kernel makes the address usable: nobody else's does."""
         others = [name for name in self.owners(address) if name != host.name]
         if others:
-            raise InvariantBroken(f"t={self.t - 100.0:.3f} {host.name} brings {address} up while {others} have it")
+            raise InvariantBrokenError(f"t={self.t - 100.0:.3f} {host.name} brings {address} up while {others} have it")
         if not host.uses(address):
             self.note(f"{host.name}: has {address}")

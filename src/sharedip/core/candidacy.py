@@ -131,6 +131,10 @@ class Candidacy:
         self._held_key: KeyValue | None = None
         self._released: set[int] = set()
 
+    def reconfigure(self, settings: Settings) -> None:
+        """Another conflict policy counts from the next claim on."""
+        self._settings = settings
+
     # -- facts from the session ---------------------------------------------------------------------------------------
 
     @property

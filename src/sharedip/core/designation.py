@@ -95,6 +95,7 @@ class Designations:
         self._sequence = 0
         self._owned: list[Candidacy] = []
         self._silence_checked_at: Instant = NEVER
+        self._renewal_wanted: set[IPAddress] = set()
 
     # -- what the node asks -------------------------------------------------------------------------------------------
 
@@ -102,6 +103,13 @@ class Designations:
         """The names of the witnesses that can depose us now."""
         designation = self._of_vip.get(address)
         return [] if designation is None else [self._peers.name_of(lease) for lease in designation.promises]
+
+    def reconfigure(self, settings: Settings, now: Instant) -> None:
+        """Another window holds for the designations from now on: all are appointed anew."""
+        if settings.window_s != self._settings.window_s:
+            self._renewal_wanted |= self._of_vip.keys()
+            self._look_at = now
+        self._settings = settings
 
     def adopt(self, candidacy: Candidacy, now: Instant) -> None:
         """A former run's designation binds us. When it beat last nobody knows: no right until it is renewed."""
@@ -242,7 +250,7 @@ class Designations:
                 self._peers.silent(lease)
             witnesses = self._choose(candidacy, designation, silent)
             current = () if designation is None else tuple(sorted(designation.promises))
-            if witnesses != current:
+            if witnesses != current or address in self._renewal_wanted:
                 wanted.setdefault(witnesses, {})[address] = candidacy
         for witnesses, vips in wanted.items():
             addresses = list(vips)
@@ -312,6 +320,7 @@ class Designations:
         designation = Designation(answer.revision, attempt.secret, window_s, promises)
         for address, candidacy in attempt.vips.items():
             self._known[address] = (answer.revision, answer.revision)
+            self._renewal_wanted.discard(address)
             self.forget(address)
             if candidacy.epoch is None or candidacy.phase not in _BOUND:
                 continue

@@ -27,6 +27,7 @@ from sharedip.core.model import (
     Operation,
     Vip,
 )
+from sharedip.core.settings import Settings
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Orders for etcd. `endpoint` is an index into the configured endpoints.
@@ -491,6 +492,20 @@ class DrainRequested:
 
     ticket: int
     drained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAddressChanged:
+    """Where other agents reach this one, `host:port`; None while it has no address for that."""
+
+    address: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsChanged:
+    """The documents were read again. Only `RELOADABLE` settings differ (see `core/settings.py`)."""
+
+    settings: Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ from sharedip.core.messages import (
     MemberRead,
     MoveRequested,
     OpenFence,
+    PeerAddressChanged,
     RemovalFailed,
     RemoveAddress,
     ReorderAddress,
@@ -57,6 +58,7 @@ from sharedip.core.messages import (
     RequestFailed,
     SaveState,
     SendDatagram,
+    SettingsChanged,
     StopRequested,
     TimePassed,
     TransactionDone,
@@ -74,7 +76,7 @@ from sharedip.core.settings import Settings
 from sharedip.core.state import FormerRun, write_state
 from sharedip.core.witness import Watchfulness
 
-Event = (
+EtcdFact = (
     LeaseGranted
     | KeepaliveConfirmed
     | KeysRead
@@ -82,9 +84,12 @@ Event = (
     | LeaseRevoked
     | MemberRead
     | RequestFailed
-    | WatchOpened
     | KeysChanged
     | WatchLost
+)
+Event = (
+    EtcdFact
+    | WatchOpened
     | LinkChanged
     | LinkVanished
     | AddressHeld
@@ -100,6 +105,8 @@ Event = (
     | HealthChanged
     | MoveRequested
     | DrainRequested
+    | PeerAddressChanged
+    | SettingsChanged
     | StopRequested
     | TimePassed
 )
@@ -109,7 +116,9 @@ STOP_PATIENCE_S = 10.0
 
 
 @dataclass(slots=True)
-class _Health:
+class Health:
+    """The sum of this node's checks; None while no check has spoken yet."""
+
     healthy: bool | None
     detail: str
 
@@ -132,8 +141,9 @@ class Node:
         }
         self.designations = Designations(settings, self.session, self.peers, self._out, self._touch, secret)
         self.watchfulness = Watchfulness(self.session, self.peers, self._out, self._is_blind)
+        self._configured = {vip.address: vip for vip in settings.vips}
         self.drained = False
-        self.health = _Health(None if settings.has_health_checks else True, "")
+        self.health = Health(healthy=None if settings.has_health_checks else True, detail="")
         self.stopping = False
         self.is_over = False
         self._stop_until: Instant = float("inf")
@@ -184,8 +194,11 @@ class Node:
         """Why this node may not be a candidate now."""
         if self.stopping:
             return "the agent is stopping"
-        if vip.address not in self.candidacies:
-            return "the address is no longer configured"
+        if self._configured.get(vip.address) != vip:
+            return "the address is no longer configured here"
+        former = self._leaving.get(vip.address)
+        if former is not None and former.vip != vip:
+            return f"the address is still leaving link {former.vip.link}"
         return self.links.obstacle(vip.link)
 
     def blemish(self) -> str | None:
@@ -334,12 +347,27 @@ class Node:
         match event:
             case TimePassed() | WatchOpened():
                 pass
-            case MemberRead():
-                self.session.member_read(event, now)
-            case DatagramReceived():
-                self._datagram(event, now)
+            case LinkChanged() | LinkVanished() | AddressSeen() | AddressGone():
+                self._apply_of_links(event, now)
+            case AddressHeld() | AddressRefused() | AddressRemoved() | RemovalFailed() | ForeignClaim():
+                self._answer_of_kernel(event, now)
             case FenceOpened() | FenceRefused():
                 self._answer_of_fence(event, now)
+            case DatagramReceived():
+                self._datagram(event, now)
+            case MoveRequested() | DrainRequested() | SettingsChanged() | StopRequested():
+                self._apply_of_operator(event, now)
+            case HealthChanged():
+                self.health = Health(event.healthy, event.detail)
+                self._record_changed(now)
+            case PeerAddressChanged():
+                self.session.advertise = event.address
+                self.session.publish(self._record(), now)
+            case _:
+                self._apply_of_etcd(event, now)
+
+    def _apply_of_etcd(self, event: EtcdFact, now: Instant) -> None:
+        match event:
             case LeaseGranted():
                 self.session.lease_granted(event, now)
                 self.lease_renewed(now)
@@ -351,32 +379,39 @@ class Node:
                 self.session.transaction_done(event, now)
             case LeaseRevoked():
                 self.session.lease_revoked(event, now)
+            case MemberRead():
+                self.session.member_read(event, now)
             case RequestFailed():
                 self.session.request_failed(event, now)
             case KeysChanged():
                 self.session.watch_changed(event, now)
             case WatchLost():
                 self.session.watch_lost(event, now)
+            case _:
+                assert_never(event)
+
+    def _apply_of_links(self, event: LinkChanged | LinkVanished | AddressSeen | AddressGone, now: Instant) -> None:
+        match event:
             case LinkChanged():
                 self._link_changed(event, now)
             case LinkVanished():
                 self.links.vanished(event.index, now)
                 self._touch_all()
-            case AddressHeld() | AddressRefused() | AddressRemoved() | RemovalFailed() | ForeignClaim():
-                self._answer_of_kernel(event, now)
-            case AddressSeen() | AddressGone():
+            case _:
                 self._address_moved(event, now)
-            case HealthChanged():
-                self.health = _Health(event.healthy, event.detail)
-                self._record_changed(now)
+
+    def _apply_of_operator(
+        self, event: MoveRequested | DrainRequested | SettingsChanged | StopRequested, now: Instant
+    ) -> None:
+        match event:
             case MoveRequested():
                 self._move(event, now)
             case DrainRequested():
                 self._drain(event, now)
+            case SettingsChanged():
+                self._reconfigure(event.settings, now)
             case StopRequested():
                 self._stop(now)
-            case _:
-                assert_never(event)
 
     def _answer_of_kernel(
         self, event: AddressHeld | AddressRefused | AddressRemoved | RemovalFailed | ForeignClaim, now: Instant
@@ -549,6 +584,37 @@ class Node:
         self.session.publish(self._record(), now)
         self._touch_all()
 
+    def _reconfigure(self, settings: Settings, now: Instant) -> None:
+        """Take over what changed. A VIP that did not change is not touched; one that is gone leaves in order."""
+        wanted = {vip.address: vip for vip in settings.vips}
+        self._configured = wanted
+        for address, candidacy in list(self.candidacies.items()):
+            if wanted.get(address) != candidacy.vip:
+                self._leaving[address] = self.candidacies.pop(address)
+                self.watchfulness.forget(address)
+        for address, vip in wanted.items():
+            if address not in self.candidacies:
+                self.candidacies[address] = Candidacy(vip, settings, self.session, self, self._out)
+                self.candidacies[address].lease_renewed(self.session.lease_until, now)
+        if not settings.has_health_checks:
+            self.health = Health(healthy=True, detail="")
+        elif not self.settings.has_health_checks:
+            self.health = Health(healthy=None, detail="")
+        self.settings = settings
+        self._order = {address: number for number, address in enumerate(self.candidacies)}
+        self.session.reconfigure(settings)
+        self.designations.reconfigure(settings, now)
+        for candidacy in self.candidacies.values():
+            candidacy.reconfigure(settings)
+            self.watchfulness.designation_changed(candidacy.vip.address)
+        self._record_changed(now)
+
+    def _forget_what_left(self) -> None:
+        for address, candidacy in list(self._leaving.items()):
+            if candidacy.is_out:
+                del self._leaving[address]
+                self._touched.add(address)
+
     def _stop(self, now: Instant) -> None:
         if self.stopping:
             return
@@ -565,8 +631,11 @@ class Node:
         self._settle_links(now)
         self.watchfulness.advance(now)
         self._settle(now)
-        self.designations.advance(list(self.candidacies.values()), now)
+        self.designations.advance(self._all(), now)
         self._settle(now)
+        if self._leaving:
+            self._forget_what_left()
+            self._settle(now)
         self.session.advance(now)
         if self.stopping:
             self._advance_stop(now)

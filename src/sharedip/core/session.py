@@ -164,6 +164,7 @@ class Session:
         self._member_elsewhere = False
         self.connected = False
         self.trouble = "not connected yet"
+        self.advertise: str | None = None
         self._record: dict[str, object] = {}
         self._published: bytes = b""
         self._adopting = False
@@ -187,6 +188,10 @@ class Session:
         self._away_since: Instant | None = None
 
     # -- what the node asks for ---------------------------------------------------------------------------------------
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Take over what may change at run time; nothing of a lease or an endpoint is among it."""
+        self._settings = settings
 
     def start(self, former_lease: int | None, now: Instant) -> None:
         """Begin. A former run's lease is taken up again if etcd still has it: its keys keep their place."""
@@ -544,7 +549,7 @@ class Session:
 
     def _own_record(self) -> bytes:
         assert self.lease is not None
-        fixed = {"node": self._settings.node_name, "version": self._settings.version, "peer": self._settings.advertise}
+        fixed = {"node": self._settings.node_name, "version": self._settings.version, "peer": self.advertise}
         return write_record({**self._record, **fixed})
 
     def _publish_if_changed(self) -> None:
@@ -634,7 +639,7 @@ class Session:
         if self.name_taken_by != other:
             self.name_taken_by = other
             text = f"another agent is registered as {self._settings.node_name!r}: {other} (we are " + (
-                f"{self._settings.advertise or f'lease {self.lease or 0:x}'}); waiting until it is gone"
+                f"{self.advertise or f'lease {self.lease or 0:x}'}); waiting until it is gone"
             )
             self._out(Report(Level.ERROR, text, reason="set a nodeName of its own on each node"))
 

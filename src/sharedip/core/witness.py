@@ -90,6 +90,15 @@ class Watchfulness:
         duty.epochs[address] = epoch
         self._seen[address] = key.mod_revision
 
+    def forget(self, address: IPAddress) -> None:
+        """This VIP is no longer ours to watch."""
+        revision = self._seen.pop(address, None)
+        duty = None if revision is None else self._duties.get(revision)
+        if duty is not None:
+            duty.epochs.pop(address, None)
+            if not duty.epochs:
+                del self._duties[duty.revision]
+
     def secret_of(self, sender: int, revision: int) -> bytes | None:
         """The secret of the designation that this sender may beat under."""
         duty = self._duties.get(revision)

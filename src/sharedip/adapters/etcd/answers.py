@@ -173,9 +173,10 @@ def keys_changed(order: OpenWatch, watch_id: int, after: int, reply: pb.WatchRes
 def _change(order: OpenWatch, event: pb.Event, revision: int) -> KeyChange:
     if event.type == pb.Event.PUT:
         value = _key_value(event.kv, lambda key: key.startswith(order.prefix), revision)
-        return KeyChange(value.key, value)
+        return KeyChange(value.key, value, value.mod_revision)
     if event.type == pb.Event.DELETE:
-        return KeyChange(_key(event.kv.key, lambda key: key.startswith(order.prefix)), None)
+        deleted = _key(event.kv.key, lambda key: key.startswith(order.prefix))
+        return KeyChange(deleted, None, event.kv.mod_revision)
     raise nonsense(f"an event of type {event.type}")
 
 

@@ -111,7 +111,7 @@ def test_facts_carry_what_etcd_said() -> None:
     assert answers.keys_read(READ, found(), 9.5) == KeysRead(1, 0, (a, KeyValue("p/b", b"v", 3, 5, 77)), 7, 3, 9.5)
     assert answers.transaction_done(TRANSACT, done(), 9.5).keys == (a, a, KeyValue("p/c", b"v", 3, 5, 77))
     assert answers.keys_changed(WATCH, 0, 4, changes()) == KeysChanged(
-        4, (KeyChange("p/a", a), KeyChange("p/b", None)), 6
+        4, (KeyChange("p/a", a, a.mod_revision), KeyChange("p/b", None, 6)), 6
     )
 
 
