@@ -100,14 +100,15 @@ class StateDirectory:
             return LoadedState(None, None, same_boot=False)
         except OSError as error:
             return _unusable(path, error.strerror or "unreadable")
-        with open(fd, "rb") as file:
+        try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
                 return _unusable(path, "it is not a file of the agent's own user")
-            try:
-                data = file.read(STATE_BYTES_MAX + 1)
-            except OSError as error:
-                return _unusable(path, error.strerror or "unreadable")
+            data = os.read(fd, STATE_BYTES_MAX + 1)
+        except OSError as error:
+            return _unusable(path, error.strerror or "unreadable")
+        finally:
+            os.close(fd)
         return _decode(path, data)
 
     def _lock(self) -> None:

@@ -7,22 +7,21 @@ time).
 The sum is "unknown" until it is earned: healthy when every check passes, unhealthy as soon as one fails. Nothing is
 said while it is unknown: "cannot tell" is neither.
 
-Damping: bad news counts at once, good news has to be believed. Each fall of a check within `FLAP_MEMORY_S` doubles the
-number of successes in a row that it needs to count as healthy again, up to `FLAP_FACTOR_MAX` times. A check that fails
-for good after a single fall and one that never fails notice nothing of it.
+Damping: bad news counts at once, good news has to be believed. Each fall of a check doubles the number of successes in a
+row that it needs to count as healthy again, up to `FLAP_FACTOR_MAX` times, until it has passed `FLAP_MEMORY_S` without a
+failure. A check that falls once, for however long, and one that never falls notice nothing of it.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sharedip.core.messages import HealthChanged
 from sharedip.core.model import Instant
 
 FLAP_MEMORY_S = 300.0
-"""For how long a fall is held against a check."""
+"""A check without a single failure for so long starts with a clean slate."""
 FLAP_FACTOR_MAX = 32
 """At the default interval of 2 s: a minute of unbroken successes at the most."""
 JITTER = 0.1
@@ -65,27 +64,26 @@ class _Check:
     detail: str = "not probed yet"
     successes: int = 0
     failures: int = 0
-    falls: deque[Instant] = field(default_factory=deque)
+    falls: int = 0
+    failed_at: Instant = 0.0
 
     def successes_needed(self, now: Instant) -> int:
-        while self.falls and now - self.falls[0] > FLAP_MEMORY_S:
-            self.falls.popleft()
-        factor = min(1 << max(0, len(self.falls) - 1), FLAP_FACTOR_MAX)
-        return self.policy.success_threshold * factor
+        if now - self.failed_at > FLAP_MEMORY_S:
+            self.falls = 0
+        # The exponent is bounded before the shift: falls may be many.
+        return self.policy.success_threshold * min(1 << min(max(0, self.falls - 1), 16), FLAP_FACTOR_MAX)
 
     def note(self, result: CheckResult, now: Instant) -> None:
+        needed = self.successes_needed(now)
         if result.healthy:
             self.successes, self.failures = self.successes + 1, 0
         else:
-            self.successes, self.failures = 0, self.failures + 1
-        needed = self.successes_needed(now)
+            self.successes, self.failures, self.failed_at = 0, self.failures + 1, now
         if self.healthy is not True and self.successes >= needed:
             self.healthy, self.changed_at = True, now
         elif self.healthy is not False and self.failures >= self.policy.failure_threshold:
             if self.healthy:  # a check that never passed has not fallen
-                self.falls.append(now)
-                if len(self.falls) > FLAP_FACTOR_MAX:
-                    self.falls.popleft()
+                self.falls += 1
             self.healthy, self.changed_at = False, now
         self.detail = self._describe(result, needed)
 
