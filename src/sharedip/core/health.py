@@ -7,9 +7,9 @@ time).
 The sum is "unknown" until it is earned: healthy when every check passes, unhealthy as soon as one fails. Nothing is
 said while it is unknown: "cannot tell" is neither.
 
-Damping: bad news counts at once, good news has to be believed. Each fall of a check doubles the number of successes in a
-row that it needs to count as healthy again, up to `FLAP_FACTOR_MAX` times, until it has passed `FLAP_MEMORY_S` without a
-failure. A check that falls once, for however long, and one that never falls notice nothing of it.
+Damping: bad news counts at once, good news has to be believed. Each fall of a check doubles the number of successes in
+a row that it needs to count as healthy again, up to `FLAP_FACTOR_MAX` times, until it has passed `FLAP_MEMORY_S`
+without a failure. A check that falls once, for however long, and one that never falls notice nothing of it.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-DETAIL_CHARACTERS_MAX = 120
+DETAIL_CHARACTERS_MAX = 240
 
 
 class CheckSettings(Protocol):

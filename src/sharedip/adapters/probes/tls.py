@@ -69,7 +69,5 @@ def _make(terms: TlsTerms) -> ssl.SSLContext:
             # An encrypted key would make OpenSSL ask the terminal, and the agent would wait for ever.
             context.load_cert_chain(terms.cert_file, terms.key_file, password=lambda: "")
         except (ssl.SSLError, OSError) as error:
-            raise FilesUnusableError(
-                f"{terms.cert_file} and {terms.key_file} are no usable certificate and key"
-            ) from error
+            raise FilesUnusableError(f"no usable certificate and key: {terms.cert_file}, {terms.key_file}") from error
     return context
