@@ -36,7 +36,7 @@ REQUEST_TIMEOUT_S_MIN = 0.2
 
 
 FENCE_SLACK_S = 0.015
-"""An nftables element ends up to one tick late (10 ms at HZ=100; measured 0.7-2.9 ms), and some time passes between this
+"""An nftables element ends up to one tick late (10 ms at HZ=100; measured 0.7-2.9 ms), and some time passes between the
 decision and the system call."""
 
 BEATS_PER_WINDOW = 5
