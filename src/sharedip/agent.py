@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import secrets
 import signal
@@ -28,7 +29,7 @@ from sharedip import __version__
 from sharedip.adapters import logs
 from sharedip.adapters.api.server import Api
 from sharedip.adapters.clock import Clock
-from sharedip.adapters.etcd import Credentials, EtcdClient, TlsFiles
+from sharedip.adapters.etcd import Credentials, EtcdClient
 from sharedip.adapters.kernel.deadman import Deadman
 from sharedip.adapters.kernel.netlink import Netlink
 from sharedip.adapters.kernel.nftables import Fence
@@ -97,7 +98,7 @@ ANSWER_WITHIN_S = 5.0
 
 
 class Agent:
-    """Invariant: facts reach the core one at a time, in the order in which they came, each with the time it is handled at;
+    """Invariant: facts reach the core one at a time, in the order in which they came, each with the time of its handling;
     the orders of one fact are carried out before the next fact is looked at.
     """
 
@@ -140,7 +141,7 @@ class Agent:
             credentials = Credentials(config.etcd.username, config.etcd.password_file)
         self._etcd = EtcdClient(
             self._settings.endpoints,
-            tls=None if tls is None else TlsFiles(tls.ca_file, tls.cert_file, tls.key_file),
+            tls=tls,
             credentials=credentials,
             clock=self._clock,
             emit=self.emit,
@@ -211,7 +212,7 @@ class Agent:
             self._report(Report(Level.WARNING, text))
         for failed in left.failed:
             self._report(
-                Report(Level.ERROR, "a former run's address could not be removed", failed.vip, None, failed.reason)
+                Report(Level.ERROR, "a former run's address could not be removed", failed.vip, reason=failed.reason)
             )
         if self._settings.fence is FenceKind.NFTABLES:
             reason = self._fence.install(vips)
@@ -505,11 +506,11 @@ def run_agent(config: Config, paths: Sequence[Path], *, log_format: str = "text"
 
     try:
         asyncio.run(main())
-    except Exception as error:  # noqa: BLE001 - the one place: whatever it was, say it, end, let the kernel clean up
+    except Exception as error:
         logs.write_report(
             Report(Level.ERROR, "ended by a bug", reason=f"{type(error).__name__}: {error}"), config.node_name
         )
-        logs.write_traceback(error)
+        logging.getLogger(logs.LOGGER_NAME).error("traceback", exc_info=error)
         return 1
     finally:
         state.close()

@@ -11,7 +11,8 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from sharedip import __version__
-from sharedip.config.certificates import EtcdFiles, find_client_certificates
+from sharedip.adapters.etcd import TlsFiles
+from sharedip.config.certificates import find_client_certificates
 from sharedip.config.model import WINDOW_S_MIN_LIFETIME, Config, Endpoint, Witness
 from sharedip.config.model import Fence as FenceChoice
 from sharedip.core.messages import Level, Report
@@ -75,18 +76,19 @@ def _local_endpoint(endpoints: Collection[Endpoint], own_addresses: Collection[I
     return None
 
 
-def find_tls_files(config: Config) -> tuple[EtcdFiles | None, list[Report]]:
+def find_tls_files(config: Config) -> tuple[TlsFiles | None, list[Report]]:
     """The files for https endpoints: the configured ones, else kubeadm's, k3s's or RKE2's."""
     etcd = config.etcd
     if not any(endpoint.tls for endpoint in etcd.endpoints):
         return None, []
     if etcd.ca_file is not None or etcd.cert_file is not None:
-        return EtcdFiles(etcd.ca_file, etcd.cert_file, etcd.key_file), []
+        return TlsFiles(etcd.ca_file, etcd.cert_file, etcd.key_file), []
     found, tried = find_client_certificates(Path.exists)
     if found is not None:
-        return found, [Report(Level.INFO, f"using the etcd client certificate {found.cert_file}")]
-    places = ", ".join(str(files.cert_file) for files in tried)
-    return None, [Report(Level.WARNING, "no etcd client certificate found", reason=f"looked at {places}")]
+        files = TlsFiles(found.ca_file, found.cert_file, found.key_file)
+        return files, [Report(Level.INFO, f"using the etcd client certificate {found.cert_file}")]
+    places = ", ".join(str(each.cert_file) for each in tried)
+    return TlsFiles(), [Report(Level.WARNING, "no etcd client certificate found", reason=f"looked at {places}")]
 
 
 def what_needs_a_restart(before: Config, after: Config) -> list[str]:

@@ -10,7 +10,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sharedip.adapters.api.metrics import render
+from sharedip.adapters.api.metrics import render_metrics
 from sharedip.adapters.clock import Clock
 from sharedip.adapters.kernel.nftables import Fence
 from sharedip.adapters.kernel.packet import Segment
@@ -61,7 +61,7 @@ class StatusPage:
 
     def metrics(self) -> str:
         """The same in Prometheus's text format."""
-        return render(self.document())
+        return render_metrics(self.document())
 
     def _fence_document(self) -> dict[str, str]:
         settings = self._node.settings

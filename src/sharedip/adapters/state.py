@@ -10,6 +10,7 @@ disk a power cut may leave an empty file, which reads as damaged, and the agent 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -90,6 +91,11 @@ class StateDirectory:
         except OSError as error:
             return f"cannot save {self.path / 'state.json'}: {error.strerror}"
         return None
+
+    def discard(self) -> None:
+        """Drop what is saved, since something newer could not be: an old state would be believed by the next run."""
+        with contextlib.suppress(OSError):
+            (self.path / "state.json").unlink()
 
     def load(self) -> LoadedState:
         """Read what the former agent left."""
