@@ -98,7 +98,7 @@ ANSWER_WITHIN_S = 5.0
 
 
 class Agent:
-    """Invariant: facts reach the core one at a time, in the order in which they came, each with the time of its handling;
+    """Invariant: facts reach the core one at a time, in the order in which they came, each with the time of its turn;
     the orders of one fact are carried out before the next fact is looked at.
     """
 
@@ -510,7 +510,7 @@ def run_agent(config: Config, paths: Sequence[Path], *, log_format: str = "text"
         logs.write_report(
             Report(Level.ERROR, "ended by a bug", reason=f"{type(error).__name__}: {error}"), config.node_name
         )
-        logging.getLogger(logs.LOGGER_NAME).error("traceback", exc_info=error)
+        logging.getLogger(logs.LOGGER_NAME).exception("traceback", exc_info=error)
         return 1
     finally:
         state.close()
