@@ -17,13 +17,14 @@ from typing import Protocol
 from sharedip.core.keys import candidates_in, read_record, write_record
 from sharedip.core.messages import Command, ForeignClaim, Level, Report, RequestFailed, TransactionDone
 from sharedip.core.model import ConflictPolicy, Delete, Get, Guard, GuardTarget, Instant, KeyValue, Put, Vip
-from sharedip.core.ownership import NEVER, REFUSALS_MAX, Ownership
+from sharedip.core.ownership import NEVER, REFUSALS_MAX, Ownership, Tenure
 from sharedip.core.session import Kind, Purpose, Session
 from sharedip.core.settings import Settings
 
 CHANGES_KEPT = 20
 REASON_MAX = 200
 RELEASE_RETRY_S = 0.2
+RECORD_RETRY_S = 2.0
 MOVE_HOLDOFF_S = 0.5
 """After giving the address up on purpose, others come first for this long."""
 REFUSED_HOLDOFF_S = 5.0
@@ -129,6 +130,8 @@ class Candidacy:
         self._defended_at: Instant = NEVER
         self._taken_at: Instant = NEVER
         self._held_key: KeyValue | None = None
+        self._released_epoch = 0
+        self._record_at: Instant = NEVER
         self._released: set[int] = set()
 
     def reconfigure(self, settings: Settings) -> None:
@@ -199,6 +202,7 @@ class Candidacy:
             self._release_answered(answer, now)
         elif purpose.kind is Kind.RECORD and isinstance(answer, RequestFailed):
             self._record_wanted = self.phase is Phase.OWNING
+            self._record_at = now + RECORD_RETRY_S
         self.advance(now)
 
     # -- facts from the segment and the operator ----------------------------------------------------------------------
@@ -308,6 +312,8 @@ class Candidacy:
             waiting.append(self._campaign_at)
         if self.phase is Phase.RELEASING and self._request is None:
             waiting.append(self._release_at)
+        if self.phase is Phase.OWNING and self._record_wanted:
+            waiting.append(self._record_at)
         return min((at for at in waiting if at is not None), default=None)
 
     def settle_leftover(self, now: Instant) -> None:
@@ -365,10 +371,10 @@ class Candidacy:
         A stale key blocks everybody behind it, and an address may stand with it: if we can't be a candidate, leave in
         order. While a campaign is under way its own answer tells.
         """
-        if self.phase is Phase.CAMPAIGNING:
+        if self.phase is Phase.CAMPAIGNING or own.create_revision <= self._released_epoch:
             return
         self.epoch = own.create_revision
-        self._is_adopted = True
+        self._is_adopted = self._session.is_adopting
         self._enter(Phase.WAITING, now)
         obstacle = self._obstacle()
         if self._circumstances.has_resigned(self.vip, own.create_revision):
@@ -436,6 +442,11 @@ class Candidacy:
             self.ownership.probe(now)
 
     def _advance_probing(self, now: Instant) -> None:
+        if self.ownership.tenure is not Tenure.PROBING:  # something had to be removed first
+            if self.ownership.is_clear:
+                self._enter(Phase.WAITING, now)
+                self._advance_waiting(now)
+            return
         stranger = self.ownership.probe_answer
         if stranger is not None and self._settings.conflict_policy is ConflictPolicy.YIELD:
             self._campaign_at = now + CONFLICT_HOLDOFF_S
@@ -476,7 +487,7 @@ class Candidacy:
         self._advance_owning(now)
 
     def _advance_owning(self, now: Instant) -> None:
-        if self._record_wanted:
+        if self._record_wanted and now >= self._record_at:
             self._write_record()
         if self.ownership.refusals >= REFUSALS_MAX:
             self._campaign_at = now + REFUSED_HOLDOFF_S
@@ -524,12 +535,12 @@ class Candidacy:
             "reason": self._leave_reason,
             "to": self._leave_to,
         }
-        owner_key = self._session.layout.owner(self.vip.address)
+        operations: tuple[Delete | Put, ...] = (Delete(key),)
+        queue = self.queue()
+        if self._held_key is not None or (queue and queue[0].key == key):  # else the record speaks of somebody else
+            operations += (Put(self._session.layout.owner(self.vip.address), write_record(record), lease),)
         self._request = self._session.transact(
-            Kind.RELEASE,
-            self.vip,
-            (Guard(key, GuardTarget.CREATE, self.epoch),),
-            (Delete(key), Put(owner_key, write_record(record), lease)),
+            Kind.RELEASE, self.vip, (Guard(key, GuardTarget.CREATE, self.epoch),), operations
         )
 
     def _release_answered(self, answer: TransactionDone | RequestFailed, now: Instant) -> None:
@@ -539,6 +550,7 @@ class Candidacy:
         if isinstance(answer, RequestFailed):
             self._release_at = now + RELEASE_RETRY_S
             return
+        self._released_epoch = max(self._released_epoch, self.epoch or 0)
         self._go_out(now)
 
     def _lost_key(self, now: Instant) -> None:
@@ -555,6 +567,7 @@ class Candidacy:
         """No key of ours stands any more. The address, if any, goes; until it is gone `is_clear` stays false."""
         self.epoch = None
         self._released.clear()
+        self._has_lapsed_only = self._is_adopted = self._record_wanted = False
         if self._held_key is not None:
             self._former, self._held_key = self._held_key, None
         self.ownership.stop_probing()

@@ -162,7 +162,10 @@ class Node:
         if former is not None:
             self.drained = former.drained
             self._resigned = dict(former.resigned)
-        self.session.publish(self._record(), now)
+            for address in former.addresses:
+                if address not in self.candidacies:  # its key may stand on the lease, its address on a link
+                    self._leaving[address] = Candidacy(Vip(address, ""), self.settings, self.session, self, self._out)
+        self.session.prepare(self._record())
         self.session.start(former.lease if former is not None else None, now)
         self._touch_all()
         return self._finish(now)
@@ -499,7 +502,7 @@ class Node:
             if isinstance(event, AddressGone):
                 if on_own_link:
                     candidacy.ownership.address_gone(now)
-            elif event.ours and self.session.is_adopting:
+            elif event.ours and on_own_link and self.session.is_adopting:
                 candidacy.ownership.leftover_seen()
             else:
                 candidacy.ownership.address_seen(ours=event.ours, on_own_link=on_own_link, now=now)
@@ -624,6 +627,8 @@ class Node:
         for candidacy in self._all():
             if candidacy.phase is Phase.OWNING:
                 candidacy.leave("the agent is stopping", now)
+            elif candidacy.ownership.is_leftover:
+                candidacy.ownership.give_up(now)
         self._touch_all()
 
     def _finish(self, now: Instant) -> list[Command]:
@@ -633,9 +638,11 @@ class Node:
         self._settle(now)
         self.designations.advance(self._all(), now)
         self._settle(now)
-        if self._leaving:
+        if self._leaving and self.session.is_registered:
             self._forget_what_left()
             self._settle(now)
+        if self.session.abandoned is not None and all(candidacy.is_clear for candidacy in self._all()):
+            self.session.revoke_abandoned()
         self.session.advance(now)
         if self.stopping:
             self._advance_stop(now)
@@ -703,7 +710,7 @@ class Node:
 
     def _save_state(self) -> None:
         run = FormerRun(
-            lease=self.session.lease,
+            lease=None if self.session.is_giving_back else self.session.lease,
             key_prefix=self.settings.key_prefix,
             node_name=self.settings.node_name,
             addresses=tuple(self.candidacies),

@@ -117,6 +117,7 @@ class Ownership:
         self._announced = False
         self._hold_not_after: Instant = NEVER
         self._address_until: Instant = NEVER
+        self._gone_meanwhile = False
         self._gate_pending = False
         self._gate_dirty = False
         self._gate_not_after: Instant = NEVER
@@ -142,6 +143,7 @@ class Ownership:
         """Hold the address from now on, as long as the right holds."""
         self.tenure = Tenure.HOLDING
         self.epoch = epoch
+        self._gone_meanwhile = False
         self.refusals = 0
         self._hold_at = self._gate_at = now
         self._announced = False
@@ -215,6 +217,13 @@ class Ownership:
         self._hold_pending = False
         self.presence = Presence.PRESENT
         self._address_until = self._hold_not_after
+        if self._gone_meanwhile:  # told while the order was under way: before or after it, nobody knows
+            self._gone_meanwhile = False
+            self._announced = False
+            self.presence = Presence.UNKNOWN
+            self._hold_at = now
+            self.advance(now)
+            return
         if self.tenure is not Tenure.HOLDING:
             self.give_up(now)
             return
@@ -280,7 +289,9 @@ class Ownership:
         """It left the link: by its lifetime, by our own order, or behind our back. Put it back if the right holds."""
         if self.is_leftover:
             self.presence = Presence.ABSENT
-        if self.tenure is Tenure.HOLDING and not self._hold_pending:
+        if self.tenure is Tenure.HOLDING and self._hold_pending:
+            self._gone_meanwhile = True
+        elif self.tenure is Tenure.HOLDING:
             self.presence = Presence.UNKNOWN  # a newer add of ours may stand behind this older fact
             self._announced = False
             self._hold_at = now

@@ -57,6 +57,7 @@ RETRY_FIRST_S = 0.1
 RETRY_LONGEST_S = 2.0
 NAME_TAKEN_RETRY_S = 2.0
 MEMBER_RETRY_S = 0.5
+PUBLISH_RETRY_S = 1.0
 STALE_ANSWERS_MAX = 3
 """So many stale answers in a row from every endpoint mean another etcd (restored, or wiped), not a stale member."""
 REVOKE_TRIES_MAX = 4
@@ -79,6 +80,7 @@ class Kind(Enum):
     DESIGNATE = auto()
     DEPOSE = auto()
     MEMBER = auto()
+    ABANDON = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,7 @@ class _Keepalive:
     raft_term: int
     sent_at: Instant
     ttl_s: int
+    read: int
 
 
 class Session:
@@ -166,11 +169,14 @@ class Session:
         self.trouble = "not connected yet"
         self.advertise: str | None = None
         self._record: dict[str, object] = {}
-        self._published: bytes = b""
+        self._published_at_revision = 0
+        self._written_until = 0
+        self.abandoned: int | None = None
         self._adopting = False
         self._stopping = False
         self._revoke_tries = 0
         self.is_over = False
+        self._refusal = ""
         self._purposes: dict[int, Purpose] = {}
         self._under_way: Counter[Kind] = Counter()
         self._last_request = 0
@@ -184,6 +190,7 @@ class Session:
         self._backoff = Backoff(RETRY_FIRST_S, RETRY_LONGEST_S)
         self._quiet_until: Instant = NEVER
         self._renew_at: Instant = NEVER
+        self._publish_at: Instant = NEVER
         self._register_at: Instant = NEVER
         self._away_since: Instant | None = None
 
@@ -202,6 +209,11 @@ class Session:
             self._renew_at = now
         self.advance(now)
 
+    @property
+    def is_giving_back(self) -> bool:
+        """The lease's revocation is on its way, or will be: nobody may stand on it any more, not even another run."""
+        return self._stopping
+
     def stop(self, now: Instant) -> None:
         """Give the lease back; to be called when no address is left. Sets `is_over` when done."""
         self._stopping = True
@@ -217,6 +229,10 @@ class Session:
         """Order a linearizable read; `keys_proved` follows when it has succeeded, however long that takes."""
         self._read_wanted = True
         self.advance(now)
+
+    def prepare(self, record: dict[str, object]) -> None:
+        """What the agent's key will say from its first write on."""
+        self._record = record
 
     def publish(self, record: dict[str, object], now: Instant) -> None:
         """Put this under the agent's key; written only when it differs from what stands there."""
@@ -287,8 +303,8 @@ class Session:
             self._stale(event.endpoint, now)
             return
         self.raft_term = max(self.raft_term, event.raft_term)
-        self._keepalive = _Keepalive(event.endpoint, event.raft_term, event.sent_at, event.ttl_s)
         request = self._begin(Kind.PROOF, endpoint=event.endpoint)
+        self._keepalive = _Keepalive(event.endpoint, event.raft_term, event.sent_at, event.ttl_s, request)
         self._out(ReadKeys(request, event.endpoint, self.layout.root, self._timeout_s))
 
     def keys_read(self, event: KeysRead, now: Instant) -> None:
@@ -304,8 +320,8 @@ class Session:
         self._take_proof(purpose, event, now)
         if purpose.lease != self.lease:
             return  # the read showed that the lease is gone
-        if event.revision < self.registry.revision:
-            # The watch was faster than this read, which is fresh all the same: good as a proof, not as a picture.
+        if event.revision < max(self.registry.revision, self._written_until):
+            # The watch, or a write of ours, was faster than this read: good as a proof, not as a picture.
             self._read_wanted = self._read_wanted or purpose.kind is Kind.READ
         else:
             self._take_snapshot(event.keys, event.revision, now)
@@ -320,11 +336,13 @@ class Session:
         if purpose is None or purpose.lease != self.lease or self.lease is None:
             return
         self._answered(event.raft_term, now)
+        if event.succeeded:
+            self._written_until = max(self._written_until, event.revision)
         if purpose.kind is Kind.REGISTER:
             self._take_snapshot(event.keys, event.revision, now)
-        elif purpose.kind is Kind.PUBLISH and not event.succeeded:
-            self._published = b""
-            self._read_wanted = True  # somebody deleted our record: look
+        elif purpose.kind is Kind.PUBLISH:
+            self._published_at_revision = event.revision
+            self._read_wanted = self._read_wanted or not event.succeeded  # somebody deleted our record: look
         elif purpose.kind is Kind.DESIGNATE:
             self._listener.peer_answered(purpose.kind, event.request, event, now)
         elif purpose.kind is Kind.DEPOSE:
@@ -356,7 +374,8 @@ class Session:
 
     def lease_revoked(self, event: LeaseRevoked, now: Instant) -> None:
         """The way out is free."""
-        if self._end(event.request) is None:
+        purpose = self._end(event.request)
+        if purpose is None or purpose.kind is not Kind.REVOKE:
             return
         self._forget_lease()
         self.is_over = self._stopping
@@ -375,6 +394,12 @@ class Session:
                 self.is_over = True
             else:
                 self.lose_lease("etcd has the lease no more", now)
+                self.abandoned = None
+            return
+        if purpose.kind is Kind.ABANDON:
+            return  # it expires by itself
+        if event.failure is Failure.REFUSED and purpose.kind in (Kind.RECORD, Kind.PUBLISH):
+            self._refused_write(purpose, event, now)
             return
         if purpose.kind is Kind.MEMBER:
             self._member_at = now + MEMBER_RETRY_S
@@ -393,7 +418,7 @@ class Session:
         elif purpose.kind is Kind.READ:
             self._read_wanted = True
         elif purpose.kind is Kind.PUBLISH:
-            self._published = b""
+            self._publish_at = now + PUBLISH_RETRY_S
         elif purpose.kind is Kind.REVOKE and self._revoke_tries >= REVOKE_TRIES_MAX:
             self._out(Report(Level.WARNING, "left the lease to expire", reason=event.detail))
             self.is_over = True
@@ -453,7 +478,7 @@ class Session:
             self._open_watch()
         if self._leader_term != self.raft_term:
             self._read_member(now)
-        self._publish_if_changed()
+        self._publish_if_changed(now)
 
     def _read_member(self, now: Instant) -> None:
         """A new term may have a new leader. Our own member knows, and tells its id; if it is away, another one does."""
@@ -465,16 +490,35 @@ class Session:
         request = self._begin(Kind.MEMBER, endpoint=endpoint)
         self._out(ReadMember(request, endpoint, self._timeout_s))
 
+    def _refused_write(self, purpose: Purpose, event: RequestFailed, now: Instant) -> None:
+        """A record that may not be written is no verdict on the endpoint, and no reason to lose anything else."""
+        self._publish_at = now + PUBLISH_RETRY_S
+        if event.detail != self._refusal:
+            self._refusal = event.detail
+            self._out(Report(Level.ERROR, "etcd refuses to write our record", purpose.vip, reason=event.detail))
+        if purpose.vip is not None:
+            self._listener.vip_answered(purpose, event, now)
+
     def lose_lease(self, reason: str, now: Instant) -> None:
         """Everything that hung on the lease is gone; begin again with a new one."""
         if self.lease is None:
             return
         was_adopting = self._adopting
+        self.abandoned = self.lease
         self._forget_lease()
         if not was_adopting:
             self._out(Report(Level.WARNING, "lost the etcd lease", reason=reason))
         self._listener.lease_lost(reason, now)
         self.advance(now)
+
+    def revoke_abandoned(self) -> None:
+        """What may be left of a lease that we gave up blocks the queue; to be called when no address is left."""
+        if self.abandoned is not None:
+            self._last_request += 1
+            self._purposes[self._last_request] = Purpose(Kind.ABANDON, self.endpoint, None, None, 0, 0)
+            self._under_way[Kind.ABANDON] += 1
+            self._out(RevokeLease(self._last_request, self.endpoint, self.abandoned, self._timeout_s))
+            self.abandoned = None
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -533,7 +577,6 @@ class Session:
         key = self.layout.agent(self._settings.node_name)
         everything = (Get(self.layout.root, prefix=True),)
         value = self._own_record()
-        self._published = value
         request = self._begin(Kind.REGISTER)
         self._register_at = now + NAME_TAKEN_RETRY_S
         self._out(
@@ -552,15 +595,18 @@ class Session:
         fixed = {"node": self._settings.node_name, "version": self._settings.version, "peer": self.advertise}
         return write_record({**self._record, **fixed})
 
-    def _publish_if_changed(self) -> None:
+    def _publish_if_changed(self, now: Instant) -> None:
         value = self._own_record()
-        if value == self._published or self._pending(Kind.PUBLISH):
-            return
         key = self.layout.agent(self._settings.node_name)
         own = self.registry.get(key)
-        if own is None or own.lease != self.lease:
+        if own is None or own.lease != self.lease or own.value == value:
             return
-        self._published = value
+        if (
+            now < self._publish_at
+            or self._pending(Kind.PUBLISH)
+            or self.registry.revision < self._published_at_revision
+        ):
+            return  # what the registry shows may be older than what we wrote
         request = self._begin(Kind.PUBLISH)
         assert self.lease is not None
         guards = (Guard(key, GuardTarget.CREATE, own.create_revision),)
@@ -582,11 +628,9 @@ class Session:
 
     def _take_proof(self, purpose: Purpose, event: KeysRead, now: Instant) -> None:
         """The second half of a renewal counts on the same endpoint, in the same term, with a key on our lease."""
-        if purpose.kind is not Kind.PROOF:
-            return
+        if purpose.kind is not Kind.PROOF or self._keepalive is None or self._keepalive.read != event.request:
+            return  # an earlier try's read: it may have been served before this keepalive
         keepalive, self._keepalive, self._renewing = self._keepalive, None, False
-        if keepalive is None:
-            return
         if event.endpoint != keepalive.endpoint or event.raft_term != keepalive.raft_term:
             self._renew_at = now  # the leader changed in between: nothing is proved, ask again
             return
@@ -683,6 +727,9 @@ class Session:
         if self._failures_in_row < count:
             return
         if self._failures_in_row % count == 0 or now >= self._quiet_until:
+            # While a right runs out, the wait between tries may not be a large part of what is left of it.
+            patient = self.lease is None or now >= self.lease_until
+            self._backoff.longest_s = RETRY_LONGEST_S if patient else min(RETRY_LONGEST_S, self.ttl_s / 15)
             self._quiet_until = now + self._backoff.fail(self._jitter())
         if self.connected or self._failures_in_row == count:
             self.connected = False
@@ -701,7 +748,7 @@ class Session:
         self._keepalive = None
         self._read_wanted = False
         self._stale_answers = 0
-        self._published = b""
+        self._published_at_revision = self._written_until = 0
         self.raft_term = 0
         self.leader_id = None
         self._leader_term = -1
