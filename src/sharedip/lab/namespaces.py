@@ -60,7 +60,13 @@ def run(command: Sequence[str], *, text_in: str | None = None, check: bool = Tru
     """Run a short program and return what it printed; a failure quotes its last words."""
     try:
         done = subprocess.run(
-            command, input=text_in, capture_output=True, text=True, timeout=timeout_s, check=False, start_new_session=True
+            command,
+            input=text_in,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+            start_new_session=True,
         )
     except FileNotFoundError as error:
         raise LabError(f"{command[0]} is not installed") from error

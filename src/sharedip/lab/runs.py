@@ -1,6 +1,6 @@
 """What a run of the lab leaves on the machine, written down before it is made, and taken away whatever happens.
 
-Role: the record of namespaces, mounts and directories of each run, and their removal, by the run itself or by a later one.
+Role: the record of namespaces, mounts and directories of each run, and their removal, by the run or by a later one.
 Must never: touch a namespace, process or mount that no record names.
 """
 

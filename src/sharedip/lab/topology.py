@@ -1,7 +1,8 @@
 """The lab's network: node and client namespaces on two bridges in a namespace of their own.
 
-Role: build it, take it away, and cut it. The segment (VIPs, clients, peers) and etcd's network are two bridges, so that a
-node can lose either alone. Cuts are nftables rules at the bridges: silent for both sides, as a switch that drops frames.
+Role: build it, take it away, and cut it. The segment (VIPs, clients, peers) and etcd's network are two bridges, so
+that a node can lose either alone. Cuts are nftables rules at the bridges: silent for both sides, as a switch that
+drops frames.
 Must never: touch the host's network. Counterpart: `faults.py`, which says what to cut and when to heal.
 """
 
@@ -25,15 +26,15 @@ ETCD_LINK = "etcd0"
 SEGMENT_BRIDGE = "seg0"
 ETCD_BRIDGE = "etcd0"
 
-# `mute`: frames from the port are dropped. `deaf`: frames to the port are dropped. `apart`: frames between the two ports are.
-# `mute` sits in prerouting and `deaf` in postrouting, so that the observer on the bridge device is treated as any other host.
+# `mute`: frames from the port are dropped. `deaf`: frames to the port are. `apart`: frames between the two ports are.
+# `mute` sits in prerouting and `deaf` in postrouting, so that the observer on the bridge device is treated as any host.
 _RULES = """table bridge lab {
   set mute { type ifname; }
   set deaf { type ifname; }
   set apart { type ifname . ifname; }
-  chain pre { type filter hook prerouting priority -300; policy accept; iifname @mute drop; }
-  chain fwd { type filter hook forward priority 0; policy accept; iifname . oifname @apart drop; }
-  chain post { type filter hook postrouting priority 0; policy accept; oifname @deaf drop; }
+  chain from_port { type filter hook prerouting priority -300; policy accept; iifname @mute drop; }
+  chain between_ports { type filter hook forward priority 0; policy accept; iifname . oifname @apart drop; }
+  chain to_port { type filter hook postrouting priority 0; policy accept; oifname @deaf drop; }
 }
 """
 
