@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sharedip.lab.namespaces import drop_namespace, processes_in, run
+from sharedip.lab.starvation import remove_group
 
 RECORDS = Path("/run/sharedip-lab")
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - etcd's fsync should not wait for this machine's disk; mkdtemp makes it private
@@ -142,6 +143,7 @@ def remove(record: Record) -> None:
         drop_namespace(namespace)
     for mount in record.mounts:
         run(["umount", "--lazy", mount], check=False)
+    remove_group(record.name)
     directory = Path(record.directory)
     if directory.name.startswith("sharedip-lab-"):
         shutil.rmtree(directory, ignore_errors=True)
