@@ -1,6 +1,6 @@
 """Everything that the lab breaks, each with its healing.
 
-Role: data. A fault is a name, a sentence, what it strikes, what may follow, and a function that breaks and returns the undo.
+Role: data. A fault is a name, a sentence, what it strikes, what may follow, and a function that returns the undo.
 Must never: wait for an effect or judge it. Counterpart: `runner.py`, which strikes, waits, heals and measures.
 """
 

@@ -1,7 +1,8 @@
 """One fault after another: place, strike, wait, heal, wait, measure.
 
 Role: turn a step into an outcome, from what the ears heard and nothing else.
-Must never: sleep where a condition can be waited for. Counterpart: `scenarios.py` (which steps), `report.py` (what they say).
+Must never: sleep where a condition can be waited for.
+Counterparts: `scenarios.py` (which steps), `report.py` (what is told).
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def run_step(stage: Stage, step: Step, progress: Progress, vip: str) -> Outcome:
     assert owner is not None
     case = _place_leader(stage, step.leader_on_owner, owner)
     struck = _target(stage, step.fault.target, owner)
-    logged = len(_logs(stage))
+    logged = {name: len(agent.log_text()) for name, agent in stage.agents.items()}
     outcome = Outcome(
         step.fault.name, step.fault.title, vip, case, struck, owner, by_hand=step.fault.two_owners_by_hand
     )
@@ -112,7 +113,8 @@ def run_step(stage: Stage, step: Step, progress: Progress, vip: str) -> Outcome:
         outcome.wrong.append(f"did not recover: {error}")
     _measure(stage, outcome, vip)
     if step.fault.two_owners_by_hand:
-        _look_for_conflict(stage, outcome, _logs(stage)[logged:])
+        said = "".join(agent.log_text()[logged[name] :] for name, agent in stage.agents.items())
+        _look_for_conflict(stage, outcome, said)
     return outcome
 
 
@@ -175,11 +177,6 @@ def describe(two: TwoOwners) -> str:
     """The three looks in milliseconds."""
     looks = (("interfaces", two.interfaces_s), ("wire", two.wire_s), ("client", two.client_s))
     return ", ".join(f"{name} {1000 * seconds:.1f} ms" for name, seconds in looks)
-
-
-def _logs(stage: Stage) -> str:
-    """What every agent has logged, in an order that only grows at the end when nobody else logs: for a search."""
-    return "".join(agent.log_text() for agent in stage.agents.values())
 
 
 def _look_for_conflict(stage: Stage, outcome: Outcome, said: str) -> None:
