@@ -47,16 +47,17 @@ def documents(
             ]
         },
     }
-    overlaid = _overlay(agent, settings)
+    overlaid = overlay(agent, settings)
     vip_documents = [{"apiVersion": "v1alpha1", "kind": "Layer2VIPConfig", "name": vip, "link": LINK} for vip in vips]
     return [*vip_documents, overlaid]
 
 
-def _overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+def overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """`above` laid over `below`, key by key, all the way down."""
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
-        merged[key] = _overlay(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        merged[key] = overlay(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
 
 

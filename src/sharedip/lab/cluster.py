@@ -40,8 +40,14 @@ class Plan:
     probe_s: float = 0.005
     ask_s: float = ASK_S
     own_disks: bool = False
-    muted_addresses_count: bool = True
-    """False where the fence mutes an address before the kernel removes it: then only wire and client judge."""
+
+    @property
+    def muted_addresses_count(self) -> bool:
+        """Whether an address on two interfaces is two owners, even where neither wire nor client shows two.
+
+        Not so with the nftables fence: it mutes an address some time before the kernel removes it.
+        """
+        return bool(self.settings.get("failover", {}).get("fence", "lifetime") == "lifetime")
 
     @property
     def key_prefix(self) -> str:

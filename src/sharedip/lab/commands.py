@@ -15,10 +15,12 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
+
+import yaml
 
 from sharedip.lab import chaos
-from sharedip.lab.agents import SHIPPED
+from sharedip.lab.agents import SHIPPED, overlay
 from sharedip.lab.bench import bench
 from sharedip.lab.cluster import VIP4, VIP6, Plan, Stage
 from sharedip.lab.etcd import find_binary
@@ -66,6 +68,13 @@ def _common(parser: argparse.ArgumentParser, *, nodes: bool = True) -> None:
         "--probe-ms", type=float, default=5.0, help="time between two probes of the client (default: 5)"
     )
     parser.add_argument("--ipv6", action="store_true", help="the VIP is an IPv6 address")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a setting of every agent, e.g. failover.witness=off",
+    )
     parser.add_argument("--agent", metavar="COMMAND", help="start this instead of the installed sharedip in each node")
     parser.add_argument("--report", type=Path, metavar="FILE.html", help="write an HTML report with timelines")
     parser.add_argument("--json", type=Path, metavar="FILE.json", help="write everything as JSON")
@@ -117,9 +126,24 @@ def _plan(args: argparse.Namespace) -> Plan:
         nodes=count,
         vips=(VIP6 if args.ipv6 else VIP4,),
         agent=tuple(shlex.split(args.agent)) if args.agent else SHIPPED,
-        settings={"lease": {"ttl": args.ttl}},
+        settings=_settings(args),
         probe_s=args.probe_ms / 1000,
     )
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    """What is laid over every node's AgentConfig."""
+    settings: dict[str, Any] = {"lease": {"ttl": args.ttl}}
+    for word in args.set:
+        name, equals, text = word.partition("=")
+        if not equals:
+            raise LabError(f"--set wants KEY=VALUE, such as failover.fence=lifetime, not {word}")
+        # `off` stays the word that it is: YAML 1.1 would read false.
+        value: Any = text if text in {"on", "off", "yes", "no"} else yaml.safe_load(text)
+        for key in reversed(name.split(".")):
+            value = {key: value}
+        settings = overlay(settings, value)
+    return settings
 
 
 def _play(scenario: str, plan: Plan, args: argparse.Namespace, audience: Lines) -> Result:

@@ -6,9 +6,9 @@ Must never: load a script, a font or a picture from anywhere. Counterpart: `resu
 
 from __future__ import annotations
 
-import json
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from sharedip.lab.report import HEADINGS, row, seconds
 from sharedip.lab.results import Act, Result
@@ -80,7 +80,7 @@ def page(result: Result) -> str:
     wrong = "".join(f'<p class="bad">{escape(text)}</p>' for text in result.wrong)
     probe_ms = f"{1000 * result.probe_s:g} ms"
     seed = f", seed {result.seed}" if result.seed is not None else ""
-    settings = json.dumps(result.settings) if result.settings else "defaults"
+    settings = ", ".join(_flat(result.settings)) or "defaults"
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>sharedip lab: {escape(result.scenario)}</title><style>{_STYLE}</style></head><body>
@@ -92,6 +92,15 @@ def page(result: Result) -> str:
 {"".join(_act(act) for act in result.acts)}
 </body></html>
 """
+
+
+def _flat(settings: dict[str, Any], above: str = "") -> list[str]:
+    """`lease.ttl = 3s`, one for each leaf."""
+    found = []
+    for key, value in settings.items():
+        name = f"{above}{key}"
+        found += _flat(value, f"{name}.") if isinstance(value, dict) else [f"{name} = {value}"]
+    return found
 
 
 def _table(result: Result) -> str:

@@ -18,7 +18,7 @@ from sharedip.lab.recording import Interval, TwoOwners
 
 NEW_OWNER_S = 45.0
 """Longer than any lease that a scenario uses plus etcd's slowest election."""
-SETTLE_S = 90.0
+SETTLE_S = 40.0
 
 
 @dataclass(frozen=True)

@@ -127,10 +127,10 @@ def _axis(scale: _Scale, zero: float, bottom: float) -> list[str]:
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     tick = math.ceil((scale.since - zero) / step) * step
     while tick + zero <= scale.until:
-        x = scale.x(tick + zero)
+        x, told = scale.x(tick + zero), f"{round(tick, 6) + 0.0:.{decimals}f} s"
         parts.append(
             f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{HEAD}" y2="{bottom}"/>'
-            f'<text class="tick" x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{tick + 0.0:.{decimals}f} s</text>'
+            f'<text class="tick" x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{told}</text>'
         )
         tick += step
     return parts
