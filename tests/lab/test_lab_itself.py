@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import sharedip
 from sharedip.lab.cluster import VIP4, VIP6, Plan, Stage
 from sharedip.lab.etcd import Binary, disks_can_freeze
 from sharedip.lab.faults import FAULTS
@@ -63,13 +64,14 @@ def test_the_ears_tell_one_owner_from_two() -> None:
             ears.catch_up(moved)
             assert ears.recordings[vip].two_owners(begun, moved).interfaces_s == 0.0
             ip_batch(n2, [f"address add {vip}/{width} dev {LINK} {flags}"])
-            _wait(lambda claims=claims: {"n1", "n2"} <= claims.parties(time.monotonic() - 0.1, time.monotonic()))
+            both_at = time.monotonic()
+            _wait(lambda claims=claims, both_at=both_at: claims.seconds_with_two(both_at, time.monotonic()) > 0.1)
             ip_batch(n2, [f"address del {vip}/{width} dev {LINK}"])
             ended = time.monotonic()
             ears.catch_up(ended)
             two = ears.recordings[vip].two_owners(moved, ended)
-            assert two.interfaces_s > 0.02
-            assert two.wire_s > 0
+            assert two.interfaces_s > 0.1
+            assert two.wire_s > 0.1
         ears.check()
         ears.stop()
     finally:
@@ -175,7 +177,7 @@ def test_a_careless_agent_is_caught(any_etcd: Binary) -> None:
     with Stage(Plan(any_etcd, nodes=3, agent=careless, settings=SETTINGS)) as stage:
         for agent in stage.agents.values():
             agent.start()
-        outcome = run_step(stage, Step(FAULTS["freeze-5s"]), Lines(), VIP4)
+        outcome = run_step(stage, Step(FAULTS["freeze-5s"]), Lines(), VIP4, settle_s=2.0)
     assert outcome.two.interfaces_s > 1.0
     assert outcome.two.wire_s > 1.0
     assert not outcome.good
@@ -217,7 +219,7 @@ def test_the_demo_writes_a_history_and_a_page(any_etcd: Binary, tmp_path: Path) 
         timeout=115,
         capture_output=True,
         text=True,
-        env=dict(os.environ),
+        env={**os.environ, "PYTHONPATH": str(Path(sharedip.__file__).parents[1])},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     said = json.loads((tmp_path / "d.json").read_text())

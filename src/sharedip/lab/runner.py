@@ -83,7 +83,7 @@ def run_steps(stage: Stage, steps: Sequence[Step], progress: Progress, vip: str)
     return outcomes
 
 
-def run_step(stage: Stage, step: Step, progress: Progress, vip: str) -> Outcome:
+def run_step(stage: Stage, step: Step, progress: Progress, vip: str, *, settle_s: float = SETTLE_S) -> Outcome:
     """Strike and heal once."""
     progress.phase("until all is well")
     stage.wait_settled(SETTLE_S)
@@ -108,7 +108,7 @@ def run_step(stage: Stage, step: Step, progress: Progress, vip: str) -> Outcome:
         undo()
     progress.phase("until it is healed")
     try:
-        stage.wait_settled(SETTLE_S)
+        stage.wait_settled(settle_s)
     except NotInTimeError as error:
         outcome.wrong.append(f"did not recover: {error}")
     _measure(stage, outcome, vip)
