@@ -21,6 +21,7 @@ from sharedip.lab.live import Lines
 from sharedip.lab.namespaces import NETNS_DIRECTORY, inside, ip, ip_batch
 from sharedip.lab.runner import Step, run_step
 from sharedip.lab.runs import RECORDS, Run, recorded, remove_leftovers
+from sharedip.lab.scenarios import DEMO
 from sharedip.lab.topology import LINK, Topology
 
 from .conftest import SETTINGS, STANDIN
@@ -224,5 +225,5 @@ def test_the_demo_writes_a_history_and_a_page(any_etcd: Binary, tmp_path: Path) 
     assert done.returncode == 0, done.stdout + done.stderr
     said = json.loads((tmp_path / "d.json").read_text())
     assert said["verdict"] == "good"
-    assert len(said["acts"][0]["outcomes"]) == 5
+    assert len(said["acts"][0]["outcomes"]) == len(DEMO)
     assert "<svg" in (tmp_path / "d.html").read_text()

@@ -11,7 +11,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,8 @@ def _chaos(stage: Stage, act: Act, audience: Audience, dice: random.Random, seco
             _heal(stage, one, audience)
         if now >= next_at and len(broken) < AT_ONCE:
             fault, node, hold_s, rest_s = next(faults)
+            if fault.target is Target.ETCD_LEADER:
+                node = stage.etcd.leader() or node
             next_at = now + rest_s
             # Two faults on one node would undo each other's state; everything at once waits until it is alone.
             if all(one.node != node and one.fault.target is not Target.ALL for one in broken) and not (
@@ -76,6 +78,7 @@ def _chaos(stage: Stage, act: Act, audience: Audience, dice: random.Random, seco
                 audience.phase(f"step {number}: {node}: {fault.title}; {seconds - (now - began):.0f} s to go")
                 broken.append(_Broken(fault, node, fault.strike(stage, node), outcome, now + hold_s))
                 act.outcomes.append(outcome)
+        _revive(stage, act, {one.node for one in broken})
         if now >= sample_at:
             sample_at = now + SAMPLE_S
             act.samples += [{"at": now, **sample} for sample in resources(stage)]
@@ -91,11 +94,25 @@ def _chaos(stage: Stage, act: Act, audience: Audience, dice: random.Random, seco
     _judge(stage, act, vip)
 
 
+def _revive(stage: Stage, act: Act, struck: set[str]) -> None:
+    """An agent that ended though nobody touched its node has failed; it is started again to see what else fails."""
+    for name, agent in stage.agents.items():
+        if name not in struck and not agent.running:
+            act.wrong.append(f"{name}: the agent ended by itself: {agent.log_text()[-300:]}")
+            agent.start()
+
+
 def _rolls(dice: random.Random, nodes: list[str]) -> Iterator[tuple[Fault, str, float, float]]:
     """Fault, node, how long it lasts, how long until the next."""
     while True:
         fault = FAULTS[dice.choice(FAULT_NAMES)]
-        yield fault, dice.choice(nodes), dice.uniform(*HOLD_S), dice.uniform(*REST_S)
+        # How long it lasts is for the dice: "frozen for 5 s" would lie.
+        yield (
+            replace(fault, title=fault.title.split(" for ")[0]),
+            dice.choice(nodes),
+            dice.uniform(*HOLD_S),
+            dice.uniform(*REST_S),
+        )
 
 
 def _heal(stage: Stage, one: _Broken, audience: Audience) -> None:

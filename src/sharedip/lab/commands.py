@@ -218,7 +218,7 @@ def signal_run(pid: int) -> None:
 
 def _list() -> int:
     print("scenarios: demo, matrix, chaos, bench")
-    print(f"demo:      {', '.join(DEMO)}")
+    print(f"demo:      {', '.join(name for name, _ in DEMO)}")
     print("matrix:    FAULT/{ipv4,ipv6}/{elsewhere,on-owner}, where the last says where etcd's leader is; faults:")
     for fault in FAULTS.values():
         print(f"  {fault.name:<20} {fault.title}, at {fault.target.value}")

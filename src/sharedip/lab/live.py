@@ -64,13 +64,13 @@ class Table(Lines):
         super().__init__()
         from rich.live import Live  # noqa: PLC0415 - an optional dependency, asked for in `screen`
 
-        self._live = Live(get_renderable=self._render, refresh_per_second=self.REFRESHES_PER_S, transient=False)
         self._stage: Stage | None = None
         self._vip = ""
         self._leader: str | None = None
         self._title, self._phase = "getting ready", ""
         self._done: list[str] = []
         self._over = threading.Event()
+        self._live = Live(get_renderable=self._render, refresh_per_second=self.REFRESHES_PER_S)  # renders at once
 
     def __enter__(self) -> Self:
         self._live.__enter__()

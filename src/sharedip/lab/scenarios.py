@@ -18,7 +18,15 @@ from sharedip.lab.namespaces import LabError
 from sharedip.lab.results import Act, Result, close_act
 from sharedip.lab.runner import Progress, Step, run_steps
 
-DEMO = ("sigterm", "crash", "sigkill", "freeze-5s", "cut")
+DEMO: tuple[tuple[str, bool | None], ...] = (
+    ("sigterm", None),
+    ("crash", False),
+    ("crash", True),
+    ("sigkill", None),
+    ("freeze-5s", None),
+    ("cut", None),
+)
+"""Fault, and whether the owner's node is etcd's leader's (None: as it happens)."""
 FAMILIES = {"ipv4": VIP4, "ipv6": VIP6}
 PLACEMENTS = {"elsewhere": False, "on-owner": True}
 
@@ -90,7 +98,7 @@ def _first_owner(stage: Stage, act: Act) -> None:
 def demo(plan: Plan, audience: Audience) -> Result:
     """What a newcomer sees: every way to lose an owner, and its return."""
     result = result_of("demo", plan)
-    steps = [Step(FAULTS[name], leader_on_owner=False if name == "crash" else None) for name in DEMO]
+    steps = [Step(FAULTS[name], leader_on_owner) for name, leader_on_owner in DEMO]
 
     def script(stage: Stage, act: Act) -> None:
         act.outcomes += run_steps(stage, steps, audience, plan.vips[0])
