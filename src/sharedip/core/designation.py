@@ -192,7 +192,7 @@ class Designations:
 
     def look_again(self, now: Instant) -> None:
         """The queue, the peers or etcd's leader changed."""
-        self._look_at = now
+        self._look_at = self._greet_at = now
 
     # -- time ---------------------------------------------------------------------------------------------------------
 

@@ -49,6 +49,9 @@ REFUSALS_MAX = 20
 EARLY_RENEWAL_S = 0.5
 """A lifetime is renewed this long before its end, where the right allows it."""
 
+GATED_LIFETIME_S = 4
+"""Under the nftables fence; renewed when half of it is over."""
+
 
 class Tenure(Enum):
     """What this node is doing with the address."""
@@ -187,8 +190,10 @@ class Ownership:
     def right_changed(self, now: Instant) -> None:
         """The right reaches further, or less far: let the kernel's fences follow at once."""
         if self.tenure is Tenure.HOLDING:
-            if self._fence is FenceKind.LIFETIME or self.right.get("lease") > self._hold_not_after:
+            if self._fence is FenceKind.LIFETIME:
                 self._hold_at = now
+            elif self._hold_at == float("inf"):
+                self._hold_at = now  # it had waited for a longer lease
             self._gate_at = now
             self.advance(now)
 
@@ -228,7 +233,8 @@ class Ownership:
             self.give_up(now)
             return
         self.refusals = 0
-        self._hold_at = max(now, event.held_at + event.valid_lft_s - EARLY_RENEWAL_S)
+        early_s = max(EARLY_RENEWAL_S, event.valid_lft_s / 2) if self._fence is FenceKind.NFTABLES else EARLY_RENEWAL_S
+        self._hold_at = max(now, event.held_at + event.valid_lft_s - early_s)
         if not self._announced:
             self._announced = True
             self.announcements.begin(now)
@@ -402,6 +408,12 @@ class Ownership:
         return self.right.get("lease") if self._fence is FenceKind.NFTABLES else self.right.until
 
     def _lifetime_s(self, now: Instant) -> int:
-        """The longest whole-second lifetime that the kernel is sure to end before the right does."""
+        """The longest whole-second lifetime that the kernel is sure to end before the right does.
+
+        Under the nftables fence no longer than it must be: a dead agent's address is mute within milliseconds, and off
+        the link some seconds later.
+        """
         room_s = self._lifetime_right - now - LIFETIME_LATE_S - LIFETIME_SLACK_S
+        if self._fence is FenceKind.NFTABLES:
+            room_s = min(room_s, GATED_LIFETIME_S)
         return floor(room_s) if 1 <= room_s < float("inf") else 0

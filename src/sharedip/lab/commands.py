@@ -63,7 +63,7 @@ def _common(parser: argparse.ArgumentParser, *, nodes: bool = True) -> None:
     if nodes:
         parser.add_argument("--nodes", type=int, default=3, metavar="N", help="how many nodes (default: 3)")
     parser.add_argument("--etcd", metavar="VERSION|PATH", help="3.4, 3.5 or a binary (default: the first on PATH)")
-    parser.add_argument("--ttl", default="3s", help="lease.ttl of the agents (default: 3s)")
+    parser.add_argument("--ttl", default="15s", help="lease.ttl of the agents (default: 15s)")
     parser.add_argument(
         "--probe-ms", type=float, default=5.0, help="time between two probes of the client (default: 5)"
     )
