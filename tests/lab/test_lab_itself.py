@@ -24,7 +24,7 @@ from sharedip.lab.runs import RECORDS, Run, recorded, remove_leftovers
 from sharedip.lab.scenarios import DEMO
 from sharedip.lab.topology import LINK, Topology
 
-from .conftest import SETTINGS, STANDIN
+from .conftest import LEASE_ALONE, STANDIN
 
 pytestmark = pytest.mark.root
 
@@ -175,7 +175,7 @@ def test_a_lab_that_is_interrupted_cleans_up_and_ends_with_130(any_etcd: Binary,
 def test_a_careless_agent_is_caught(any_etcd: Binary) -> None:
     """An agent without a fence, cut off with the address on, is two owners on the wire once it is back."""
     careless = (*STANDIN, "careless")
-    with Stage(Plan(any_etcd, nodes=3, agent=careless, settings=SETTINGS)) as stage:
+    with Stage(Plan(any_etcd, nodes=3, agent=careless, settings=LEASE_ALONE)) as stage:
         for agent in stage.agents.values():
             agent.start()
         outcome = run_step(stage, Step(FAULTS["freeze-5s"]), Lines(), VIP4, settle_s=2.0)
@@ -192,7 +192,7 @@ def test_faults_heal(any_etcd: Binary, name: str) -> None:
     fault = FAULTS[name]
     if fault.own_disks and not disks_can_freeze():
         pytest.skip("no loop devices here")
-    with Stage(Plan(any_etcd, agent=STANDIN, settings=SETTINGS, own_disks=fault.own_disks)) as stage:
+    with Stage(Plan(any_etcd, agent=STANDIN, settings=LEASE_ALONE, own_disks=fault.own_disks)) as stage:
         for agent in stage.agents.values():
             agent.start()
         outcome = run_step(stage, Step(fault, leader_on_owner=False), Lines(), VIP4)

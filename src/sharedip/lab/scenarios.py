@@ -89,7 +89,10 @@ def play(plan: Plan, title: str, audience: Audience, script: Callable[[Stage, Ac
 
 def _first_owner(stage: Stage, act: Act) -> None:
     try:
-        act.first_owner_s = stage.wait(stage.served, "a first owner", 30) - act.began_at
+        stage.wait(lambda: stage.served() or not stage.agents_alive(), "a first owner", 30)
+        if not stage.agents_alive():
+            raise NotInTimeError("an agent ended as soon as it was started")
+        act.first_owner_s = time.monotonic() - act.began_at
     except NotInTimeError as error:
         said = "\n".join(agent.log_text()[-500:] for agent in stage.agents.values())
         raise LabError(f"{error}. The agents said last:\n{said}") from error
