@@ -45,7 +45,7 @@ class Plan:
     def muted_addresses_count(self) -> bool:
         """Whether an address on two interfaces is two owners, even where neither wire nor client shows two.
 
-        Not so with the nftables fence, which `auto` prefers: it mutes an address some time before the kernel removes it.
+        Not so with the nftables fence, which `auto` prefers: it mutes an address before the kernel removes it.
         """
         return bool(self.settings.get("failover", {}).get("fence", "auto") == "lifetime")
 
