@@ -14,7 +14,7 @@ from sharedip.lab.namespaces import LabError, what_is_missing
 from sharedip.lab.runs import remove_leftovers
 
 STANDIN = (sys.executable, str(Path(__file__).with_name("standin.py")))
-SETTINGS = {"lease": {"ttl": "3s"}}
+LEASE_ALONE = {"lease": {"ttl": "3s"}, "failover": {"witness": "off", "fence": "lifetime"}}
 
 
 @pytest.fixture(scope="session", autouse=True)

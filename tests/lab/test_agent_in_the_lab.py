@@ -12,7 +12,7 @@ from sharedip.lab.report import table
 from sharedip.lab.results import Act, close_act
 from sharedip.lab.runner import Outcome, Step, run_steps
 
-from .conftest import SETTINGS
+from .conftest import LEASE_ALONE
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
@@ -20,8 +20,9 @@ ELSEWHERE = ("sigterm", "crash", "sigkill", "freeze-5s", "cut", "cut-etcd", "etc
 WITH_ETCDS_LEADER = ("sigterm", "crash", "etcd-leader-killed", "etcd-down-5s", "move-leader", "unplug", "etcd-in")
 
 
-def _played(etcd: Binary, agent: tuple[str, ...], vip: str, faults: tuple[str, ...], *, leader_on_owner: bool) -> Act:
-    with Stage(Plan(etcd, vips=(vip,), agent=agent, settings=SETTINGS)) as stage:
+def _played(plan: Plan, faults: tuple[str, ...], *, leader_on_owner: bool) -> Act:
+    vip = plan.vips[0]
+    with Stage(plan) as stage:
         act = Act("test", [node.name for node in stage.topology.nodes], stage.began_at, 0.0, None)
         for one in stage.agents.values():
             one.start()
@@ -42,8 +43,9 @@ def _outcome(act: Act, name: str) -> Outcome:
 
 
 def test_faults_while_etcds_leader_is_elsewhere(etcd: Binary, shipped: tuple[str, ...]) -> None:
-    """IPv4: every fault ends with one owner, never two, within the lease."""
-    act = _played(etcd, shipped, VIP4, ELSEWHERE, leader_on_owner=False)
+    """By the lease alone, on IPv4: every fault ends with one owner, never two, within the lease."""
+    plan = Plan(etcd, vips=(VIP4,), agent=shipped, settings=LEASE_ALONE)
+    act = _played(plan, ELSEWHERE, leader_on_owner=False)
     _all_good(act, ELSEWHERE)
     crash = _outcome(act, "crash").new_owner_s
     assert crash is not None
@@ -52,5 +54,6 @@ def test_faults_while_etcds_leader_is_elsewhere(etcd: Binary, shipped: tuple[str
 
 
 def test_faults_while_the_owner_is_etcds_leader(etcd: Binary, shipped: tuple[str, ...]) -> None:
-    """IPv6: the same where etcd itself has to elect."""
-    _all_good(_played(etcd, shipped, VIP6, WITH_ETCDS_LEADER, leader_on_owner=True), WITH_ETCDS_LEADER)
+    """With every default, on IPv6: the same where etcd itself has to elect."""
+    act = _played(Plan(etcd, vips=(VIP6,), agent=shipped), WITH_ETCDS_LEADER, leader_on_owner=True)
+    _all_good(act, WITH_ETCDS_LEADER)

@@ -18,16 +18,19 @@ from sharedip.lab.etcd import Binary, disks_can_freeze
 from sharedip.lab.faults import FAULTS
 from sharedip.lab.feeds import Ears
 from sharedip.lab.live import Lines
-from sharedip.lab.namespaces import NETNS_DIRECTORY, inside, ip, ip_batch
+from sharedip.lab.namespaces import NETNS_DIRECTORY, inside, ip, ip_batch, nft
 from sharedip.lab.runner import Step, run_step
 from sharedip.lab.runs import RECORDS, Run, recorded, remove_leftovers
 from sharedip.lab.scenarios import DEMO
 from sharedip.lab.topology import LINK, Topology
 
-from .conftest import SETTINGS, STANDIN
+from .conftest import LEASE_ALONE, STANDIN
 
 pytestmark = pytest.mark.root
 
+_MUTE = """table arp mute { chain c { type filter hook output priority 0; drop; }; }
+table inet mute { chain c { type filter hook output priority 0; icmpv6 type nd-neighbor-advert drop; }; }
+"""
 MAIN = (
     "import argparse, sys; from sharedip.lab.commands import add_arguments, run; "
     "p = argparse.ArgumentParser(); add_arguments(p); sys.exit(run(p.parse_args()))"
@@ -44,10 +47,10 @@ def _wait(condition: object, seconds: float = 20.0) -> None:
 def test_the_ears_tell_one_owner_from_two() -> None:
     """A move in order is never two owners, however quick; an address on two nodes is, by interfaces and by wire."""
     run = Run.begin()
+    topology = Topology(run, 2)
+    ears = Ears(topology, [VIP4, VIP6], probe_s=0.005)
     try:
-        topology = Topology(run, 2)
         topology.up()
-        ears = Ears(topology, [VIP4, VIP6], probe_s=0.005)
         ears.start()
         n1, n2 = (node.namespace for node in topology.nodes)
         begun = time.monotonic()
@@ -74,8 +77,34 @@ def test_the_ears_tell_one_owner_from_two() -> None:
             assert two.interfaces_s > 0.1
             assert two.wire_s > 0.1
         ears.check()
-        ears.stop()
     finally:
+        ears.stop()
+        run.close()
+
+
+@pytest.mark.parametrize(("vip", "width"), [(VIP4, 32), (VIP6, 128)])
+def test_an_address_that_still_serves_old_neighbours_is_seen_until_it_is_mute_and_deaf(vip: str, width: int) -> None:
+    """Answers to the node's MAC count as much as claims; an address behind a fence that drops both is on no wire."""
+    run = Run.begin()
+    topology = Topology(run, 2)
+    ears = Ears(topology, [vip], probe_s=0.005)
+    try:
+        topology.up()
+        ears.start()
+        claims, where = ears.recordings[vip].claims, topology.nodes[1].namespace
+        flags = "nodad" if width == 128 else ""
+        nft(where, _MUTE)
+        ip_batch(where, [f"address add {vip}/{width} dev {LINK} {flags}"])
+        _wait(lambda: len(claims.at) > 5)
+        assert set(claims.party) == {"n2"}
+        family = "ip6" if width == 128 else "ip"
+        rule = f"type filter hook input priority 0; {family} daddr {vip} udp dport 7777 drop;"
+        nft(where, f"table inet deaf {{ chain c {{ {rule} }}; }}\n")
+        deaf_at = time.monotonic()
+        _wait(lambda: ears.heard_until["observer"] > deaf_at + 0.3)
+        assert not claims.parties(deaf_at, deaf_at + 0.3)
+    finally:
+        ears.stop()
         run.close()
 
 
@@ -175,7 +204,7 @@ def test_a_lab_that_is_interrupted_cleans_up_and_ends_with_130(any_etcd: Binary,
 def test_a_careless_agent_is_caught(any_etcd: Binary) -> None:
     """An agent without a fence, cut off with the address on, is two owners on the wire once it is back."""
     careless = (*STANDIN, "careless")
-    with Stage(Plan(any_etcd, nodes=3, agent=careless, settings=SETTINGS)) as stage:
+    with Stage(Plan(any_etcd, nodes=3, agent=careless, settings=LEASE_ALONE)) as stage:
         for agent in stage.agents.values():
             agent.start()
         outcome = run_step(stage, Step(FAULTS["freeze-5s"]), Lines(), VIP4, settle_s=2.0)
@@ -192,7 +221,7 @@ def test_faults_heal(any_etcd: Binary, name: str) -> None:
     fault = FAULTS[name]
     if fault.own_disks and not disks_can_freeze():
         pytest.skip("no loop devices here")
-    with Stage(Plan(any_etcd, agent=STANDIN, settings=SETTINGS, own_disks=fault.own_disks)) as stage:
+    with Stage(Plan(any_etcd, agent=STANDIN, settings=LEASE_ALONE, own_disks=fault.own_disks)) as stage:
         for agent in stage.agents.values():
             agent.start()
         outcome = run_step(stage, Step(fault, leader_on_owner=False), Lines(), VIP4)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from sharedip.lab.chaos import resources
 from sharedip.lab.cluster import Plan, Stage
@@ -134,9 +135,7 @@ def _cpu_seconds(stage: Stage) -> list[float]:
 
 def _takeovers(stage: Stage, audience: Lines, runs: int) -> list[Figure]:
     figures = []
-    ttl_s = float(str(stage.plan.settings.get("lease", {}).get("ttl", "3s")).removesuffix("s"))
-    # etcd deletes the key of a dead owner at most 0.5 s after the lease's end; 0.1 s for everything of ours.
-    crash_target = ttl_s + 0.6
+    crash_target = _crash_target_s(stage.plan.settings)
     gap = Target("graceful stop, longest gap", "ms", 30)
     figures.append(Figure(gap, [1000 * one.client_gap_s for one in _repeat(stage, audience, runs, "sigterm", None)]))
     away = _repeat(stage, audience, runs, "crash", leader_on_owner=False)
@@ -149,6 +148,19 @@ def _takeovers(stage: Stage, audience: Lines, runs: int) -> list[Figure]:
         two = [1000 * max(one.two.interfaces_s, one.two.wire_s, one.two.client_s) for one in outcomes]
         figures.append(Figure(Target(f"{name}, time with two owners", "ms", 0), two, worst_counts=True))
     return figures
+
+
+def _crash_target_s(settings: dict[str, Any]) -> float:
+    """By the witness: its window and 0.15 s. By the lease alone: etcd deletes the key at most 0.5 s after its end."""
+    failover = settings.get("failover", {})
+    if failover.get("witness", "auto") != "off":
+        return _duration_s(failover.get("window", "1s")) + 0.15
+    return _duration_s(settings.get("lease", {}).get("ttl", "15s")) + 0.6
+
+
+def _duration_s(text: str) -> float:
+    """`3s` or `300ms`."""
+    return float(text.removesuffix("ms")) / 1000 if text.endswith("ms") else float(text.removesuffix("s"))
 
 
 def _repeat(stage: Stage, audience: Lines, runs: int, name: str, leader_on_owner: bool | None) -> list[Outcome]:  # noqa: FBT001 - three-valued

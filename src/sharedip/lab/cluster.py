@@ -45,9 +45,9 @@ class Plan:
     def muted_addresses_count(self) -> bool:
         """Whether an address on two interfaces is two owners, even where neither wire nor client shows two.
 
-        Not so with the nftables fence: it mutes an address some time before the kernel removes it.
+        Not so with the nftables fence, which `auto` prefers: it mutes an address before the kernel removes it.
         """
-        return bool(self.settings.get("failover", {}).get("fence", "lifetime") == "lifetime")
+        return bool(self.settings.get("failover", {}).get("fence", "auto") == "lifetime")
 
     @property
     def key_prefix(self) -> str:
@@ -149,6 +149,10 @@ class Stage:
         """How many keys stand in the election; None when etcd does not answer."""
         keys = self.etcd.keys(f"{self.plan.key_prefix}:vip:election:{vip or self.plan.vips[0]}/")
         return None if keys is None else len(keys)
+
+    def agents_alive(self) -> bool:
+        """Whether every agent's process is there."""
+        return all(agent.running for agent in self.agents.values())
 
     def settled(self) -> bool:
         """Every VIP is served, etcd is whole, and every agent is a candidate for every VIP."""

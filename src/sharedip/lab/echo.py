@@ -16,9 +16,9 @@ import sys
 from typing import Any
 
 from sharedip.lab.namespaces import inside
-from sharedip.lab.observer import keep_time
+from sharedip.lab.observer import ECHO_PORT, keep_time
 
-PORT = 7777
+PORT = ECHO_PORT
 IP_PKTINFO = 8  # linux/in.h; Python names it from 3.12 on
 
 

@@ -1,4 +1,4 @@
-"""The few frames that the outside observer sends and reads: ARP, neighbour solicitation and advertisement.
+"""The few frames that the outside observer sends and reads: ARP, neighbour discovery, and datagrams to one MAC.
 
 Role: bytes only. Written apart from the agent's own frames on purpose: a shared mistake would hide itself.
 Must never: open a socket. Counterpart: `observer.py`.
@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 IPAddress = IPv4Address | IPv6Address
+ETHERTYPE_IPV4 = 0x0800
 ETHERTYPE_ARP = 0x0806
 ETHERTYPE_IPV6 = 0x86DD
 BROADCAST = b"\xff" * 6
 _ARP = struct.Struct("!HHBBH6s4s6s4s")  # RFC 826
 _IPV6 = struct.Struct("!IHBB16s16s")  # RFC 8200 section 3
-_ICMPV6 = 58
+_UDP, _ICMPV6 = 17, 58
 _SOLICITATION, _ADVERTISEMENT = 135, 136  # RFC 4861 sections 4.3 and 4.4
 _SOURCE_LINK_LAYER, _TARGET_LINK_LAYER = 1, 2  # RFC 4861 section 4.6.1
 _OVERRIDE_AND_SOLICITED = 0x60000000
@@ -66,6 +67,41 @@ def neighbour_advertisement(mac: bytes, target: IPv6Address) -> bytes:
     body = struct.pack("!I", 0x20000000) + target.packed + bytes([_TARGET_LINK_LAYER, 1]) + mac
     frame = _ethernet(b"\x33\x33" + group[12:], mac, ETHERTYPE_IPV6)
     return frame + _icmpv6(target.packed, group, _ADVERTISEMENT, body)
+
+
+def datagram(macs: tuple[bytes, bytes], addresses: tuple[IPAddress, IPAddress], port: int, payload: bytes) -> bytes:
+    """A UDP datagram from the first to the second of both pairs, with the same port at both ends.
+
+    Its receiver is chosen by MAC: it shows whether *that* node answers for the address, whatever neighbours believe.
+    """
+    source, target = addresses[0].packed, addresses[1].packed
+    length = 8 + len(payload)
+    pseudo = source + target + struct.pack("!II", length, _UDP)
+    even = payload + b"\0" * (len(payload) % 2)
+    checksum = _checksum(pseudo + struct.pack("!HHHH", port, port, length, 0) + even) or 0xFFFF
+    body = struct.pack("!HHHH", port, port, length, checksum) + payload
+    if len(target) == 16:
+        head = _IPV6.pack(0x60000000, length, _UDP, 64, source, target)
+        return _ethernet(macs[1], macs[0], ETHERTYPE_IPV6) + head + body
+    ipv4 = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + length, 0, 0, 64, _UDP, 0, source, target)  # RFC 791
+    ipv4 = ipv4[:10] + struct.pack("!H", _checksum(ipv4)) + ipv4[12:]
+    return _ethernet(macs[1], macs[0], ETHERTYPE_IPV4) + ipv4 + body
+
+
+def read_datagram(frame: bytes, port: int) -> tuple[IPAddress, bytes] | None:
+    """Who sent it and what it carries, if it is a UDP datagram between these ports without IP options."""
+    if len(frame) < 42:
+        return None
+    (ethertype,) = struct.unpack_from("!H", frame, 12)
+    if ethertype == ETHERTYPE_IPV4 and frame[14] == 0x45 and frame[23] == _UDP:
+        sender: IPAddress = IPv4Address(frame[26:30])
+        at = 34
+    elif ethertype == ETHERTYPE_IPV6 and len(frame) >= 62 and frame[20] == _UDP:
+        sender, at = IPv6Address(frame[22:38]), 54
+    else:
+        return None
+    from_port, to_port, length = struct.unpack_from("!HHH", frame, at)
+    return (sender, frame[at + 8 : at + length]) if from_port == to_port == port else None
 
 
 def _icmpv6(source: bytes, to: bytes, kind: int, body: bytes) -> bytes:

@@ -64,7 +64,8 @@ _HOW = """<details><summary>How it was measured</summary>
 time between two answers, whoever gave them, from the strike until all was well again; at rest it is one probe interval.
 <b>Two owners</b>, three looks at the time in which two nodes owned the address at once. <i>Interfaces</i>: the
 kernel's own notifications from every node, in the kernel's order. <i>Wire</i>: ARP and neighbour advertisements on the
-segment, announced or asked for every 20 ms; the claims of two nodes must not interleave. <i>Client</i>: the answers of
+segment, announced or asked for every 20 ms, and answers to datagrams for the VIP that are sent straight to the MAC of
+each node just as often; those of two nodes must not interleave. <i>Client</i>: the answers of
 two nodes must not interleave.</p></details>"""
 
 

@@ -3,7 +3,7 @@
 Role: `python -m sharedip.lab.observer JSON` prints one JSON line per batch of facts. One netlink socket hears the
 address events of all namespaces, so their order is the kernel's own: a remove before an add is seen as that, however
 late we read. One packet socket on the segment's bridge hears ARP and neighbour advertisements; every `ask_s` it asks
-who has each VIP, as any host would.
+who has each VIP, as any host would, and sends a datagram for it straight to the MAC of each node: who answers, has it.
 Must never: decide anything, or ask an agent. Counterpart: `feeds.py`, which reads the lines.
 """
 
@@ -23,7 +23,7 @@ from typing import Any
 
 from sharedip.lab import frames
 from sharedip.lab.namespaces import inside
-from sharedip.lab.topology import SEGMENT4, SEGMENT6, SEGMENT_BRIDGE, WITNESS_INDEX
+from sharedip.lab.topology import SEGMENT4, SEGMENT6, SEGMENT_BRIDGE, WITNESS_INDEX, WITNESS_MAC
 
 SOL_NETLINK = 270
 NETLINK_LISTEN_ALL_NSID = 8  # linux/netlink.h; also the type of the control message that names the namespace
@@ -44,13 +44,19 @@ _HEADER = struct.Struct("=IHHII")
 _IFADDRMSG = struct.Struct("=BBBBI")
 _ATTRIBUTE = struct.Struct("=HH")
 
-# ARP, or IPv6 with next header 58: (code, jump if true, jump if false, operand), linux/filter.h.
-_CLAIMS_ONLY = [
-    (0x28, 0, 0, 12),
-    (0x15, 3, 0, 0x0806),
-    (0x15, 0, 3, 0x86DD),
-    (0x30, 0, 0, 20),
-    (0x15, 0, 1, 58),
+ECHO_PORT = 7777
+
+# ARP, ICMPv6, and whatever is sent to the observer: (code, jump if true, jump if false, operand), linux/filter.h.
+_FOR_THE_OBSERVER = [
+    (0x28, 0, 0, 12),  # ethertype
+    (0x15, 7, 0, 0x0806),  # ARP: take it
+    (0x15, 0, 2, 0x0800),  # not IPv4: two on
+    (0x20, 0, 0, 30),  # IPv4 destination
+    (0x15, 4, 5, int(SEGMENT4 + WITNESS_INDEX)),
+    (0x30, 0, 0, 20),  # IPv6 next header
+    (0x15, 2, 0, 58),  # ICMPv6: take it
+    (0x20, 0, 0, 50),  # the last four bytes of the IPv6 destination
+    (0x15, 0, 1, int(SEGMENT6 + WITNESS_INDEX) & 0xFFFFFFFF),
     (0x06, 0, 0, 0xFFFF),
     (0x06, 0, 0, 0),
 ]
@@ -192,8 +198,8 @@ class Wire:
         self.names = owners_by_mac
         self.vips = vips
         self.facts: list[list[Any]] = []
-        self.mac = frames.mac_bytes(f"02:77:00:00:00:{WITNESS_INDEX:02x}")
-        self._questions = [self._question(ip_address(vip)) for vip in sorted(vips)]
+        self.mac = frames.mac_bytes(WITNESS_MAC)
+        self._questions = [frame for vip in sorted(vips) for frame in self._questions_about(ip_address(vip))]
         with inside(bridge_namespace):
             self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
             self._filter()
@@ -206,18 +212,23 @@ class Wire:
         self.socket.settimeout(0)
 
     def _filter(self) -> None:
-        program = b"".join(struct.pack("=HBBI", *line) for line in _CLAIMS_ONLY)
+        program = b"".join(struct.pack("=HBBI", *line) for line in _FOR_THE_OBSERVER)
         buffer = ctypes.create_string_buffer(program)
-        request = struct.pack("@HP", len(_CLAIMS_ONLY), ctypes.addressof(buffer))
+        request = struct.pack("@HP", len(_FOR_THE_OBSERVER), ctypes.addressof(buffer))
         self.socket.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, request)
 
-    def _question(self, vip: IPv4Address | IPv6Address) -> bytes:
+    def _questions_about(self, vip: frames.IPAddress) -> list[bytes]:
+        """Who has it? And to each node by its MAC: do you?"""
+        me: frames.IPAddress = SEGMENT4 + WITNESS_INDEX
         if isinstance(vip, IPv4Address):
-            return frames.arp_request(self.mac, SEGMENT4 + WITNESS_INDEX, vip)
-        return frames.neighbour_solicitation(self.mac, SEGMENT6 + WITNESS_INDEX, vip)
+            asked = [frames.arp_request(self.mac, SEGMENT4 + WITNESS_INDEX, vip)]
+        else:
+            me = SEGMENT6 + WITNESS_INDEX
+            asked = [frames.neighbour_solicitation(self.mac, SEGMENT6 + WITNESS_INDEX, vip)]
+        return asked + [frames.datagram((self.mac, mac), (me, vip), ECHO_PORT, b"observer") for mac in self.names]
 
     def ask(self) -> None:
-        """Ask who has each VIP; a full queue loses the question, which is no answer."""
+        """Ask about each VIP; a full queue loses the question, which is no answer."""
         for question in self._questions:
             with contextlib.suppress(OSError):
                 self.socket.send(question)
@@ -230,6 +241,10 @@ class Wire:
             except BlockingIOError:
                 return
             except OSError:
+                continue
+            answer = frames.read_datagram(frame, ECHO_PORT)
+            if answer is not None and str(answer[0]) in self.vips:
+                self.facts.append(["answered", time.monotonic(), answer[1][8:].decode(), str(answer[0])])
                 continue
             claim = frames.read_claim(frame)
             if claim is not None and str(claim.address) in self.vips and claim.mac != self.mac:

@@ -168,6 +168,8 @@ def _measure(stage: Stage, outcome: Outcome, vip: str) -> None:
     outcome.two = recording.two_owners(outcome.struck_at, outcome.ended_at)
     if outcome.two.ever(muted_addresses_count=stage.plan.muted_addresses_count) and not outcome.by_hand:
         outcome.wrong.append(f"two owners ({describe(outcome.two)})")
+    elif outcome.two.interfaces_s > 0 and not outcome.by_hand:
+        outcome.remarks.append("on two interfaces, one of them muted by the fence")
     outcome.wrong += [
         note.text for note in list(stage.ears.notes) if note.kind == "wrong" and note.at >= outcome.struck_at
     ]

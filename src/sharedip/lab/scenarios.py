@@ -6,6 +6,7 @@ Must never: measure by itself. Counterparts: `runner.py`, `chaos.py`.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -88,11 +89,12 @@ def play(plan: Plan, title: str, audience: Audience, script: Callable[[Stage, Ac
 
 
 def _first_owner(stage: Stage, act: Act) -> None:
-    try:
-        act.first_owner_s = stage.wait(stage.served, "a first owner", 30) - act.began_at
-    except NotInTimeError as error:
+    with contextlib.suppress(NotInTimeError):
+        stage.wait(lambda: stage.served() or not stage.agents_alive(), "a first owner", 30)
+    if not stage.served():
         said = "\n".join(agent.log_text()[-500:] for agent in stage.agents.values())
-        raise LabError(f"{error}. The agents said last:\n{said}") from error
+        raise LabError(f"there is no first owner. The agents said last:\n{said}")
+    act.first_owner_s = time.monotonic() - act.began_at
 
 
 def demo(plan: Plan, audience: Audience) -> Result:

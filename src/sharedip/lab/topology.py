@@ -20,6 +20,7 @@ ETCD4 = IPv4Address("10.78.0.0")  # /24
 CLIENT_INDEX = 200
 WITNESS_INDEX = 253
 """The outside observer's address: it exists in the frames that it sends, on no interface."""
+WITNESS_MAC = f"02:77:00:00:00:{WITNESS_INDEX:02x}"
 MAX_NODES = 9
 LINK = "eth0"
 ETCD_LINK = "etcd0"
@@ -100,7 +101,7 @@ class Topology:
             [
                 f"link add name {SEGMENT_BRIDGE} {bridge}",
                 f"link add name {ETCD_BRIDGE} {bridge}",
-                f"link set {SEGMENT_BRIDGE} address 02:77:00:00:00:{WITNESS_INDEX:02x} up",
+                f"link set {SEGMENT_BRIDGE} address {WITNESS_MAC} up",
                 f"link set {ETCD_BRIDGE} up",
             ],
         )
@@ -160,6 +161,9 @@ class Topology:
             [
                 f"address replace {place.address4}/24 dev {LINK}",
                 f"address replace {place.address6}/64 dev {LINK} nodad",
+                # The observer has no interface that could be asked: who answers it must know its MAC.
+                f"neigh replace {SEGMENT4 + WITNESS_INDEX} lladdr {WITNESS_MAC} dev {LINK} nud permanent",
+                f"neigh replace {SEGMENT6 + WITNESS_INDEX} lladdr {WITNESS_MAC} dev {LINK} nud permanent",
             ],
         )
 

@@ -68,12 +68,30 @@ def test_a_claim_is_read_with_its_mac(frame: Any, announced: bool) -> None:
     assert claim.announced == announced
 
 
+@pytest.mark.parametrize("payload", [b"observer", b"odd"])
+def test_a_datagram_is_what_scapy_makes_and_is_read_back(payload: bytes) -> None:
+    macs = (frames.mac_bytes(MAC), frames.mac_bytes("02:77:00:00:00:02"))
+    for sender, target, layer in (
+        (IPv4Address("10.77.0.253"), VIP4, scapy.IP),
+        (IPv6Address("fd77::fd"), VIP6, scapy.IPv6),
+    ):
+        frame = frames.datagram(macs, (sender, target), 7777, payload)
+        again = scapy.Ether(frame)
+        del again[scapy.UDP].chksum
+        if layer is scapy.IP:
+            del again[scapy.IP].chksum
+        assert bytes(again) == frame
+        assert frames.read_datagram(frame, 7777) == (sender, payload)
+        assert frames.read_datagram(frame, 7778) is None
+
+
 def test_a_probe_and_a_solicitation_claim_nothing() -> None:
     probe = scapy.Ether(src=MAC) / scapy.ARP(op=1, hwsrc=MAC, psrc="0.0.0.0", pdst=str(VIP4))
     assert frames.read_claim(bytes(probe)) is None
     assert frames.read_claim(frames.neighbour_solicitation(bytes(6), IPv6Address("fd77::fd"), VIP6)) is None
 
 
-@given(st.binary(max_size=120), st.sampled_from([b"", b"\x08\x06", b"\x86\xdd"]))
+@given(st.binary(max_size=120), st.sampled_from([b"", b"\x08\x00\x45", b"\x08\x06", b"\x86\xdd"]))
 def test_no_frame_is_too_strange_to_read(data: bytes, ethertype: bytes) -> None:
     frames.read_claim(bytes(12) + ethertype + data)
+    frames.read_datagram(bytes(12) + ethertype + data, 7777)
