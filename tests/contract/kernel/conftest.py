@@ -35,6 +35,11 @@ class Pair(NamedTuple):
     peer: Namespace
 
 
+def _await_ipv6(namespace: Namespace) -> None:
+    """The link-local address comes last, when the carrier was noticed: IPv6 is deaf before that."""
+    wait_until(lambda: "fe80:" in namespace.run("ip -6 addr show dev eth0"))
+
+
 @pytest.fixture(scope="session")
 def _no_stale_namespaces() -> None:
     remove_stale()
@@ -46,7 +51,7 @@ def pair(_no_stale_namespaces: None) -> Iterator[Pair]:
     made: list[Namespace] = []
     try:
         for name in ("node", "peer"):
-            made.append(Namespace(name))
+            made.append(Namespace(name))  # noqa: PERF401 - each is to be removed, also when the next one fails
         node, peer = made
         # Different indexes: the kernel notices the carrier of equal ones up to a second late (linkwatch_urgent_event).
         node.run(f"ip link add eth0 index 11 type veth peer name eth0 index 22 netns {peer.name}")
@@ -55,8 +60,7 @@ def pair(_no_stale_namespaces: None) -> Iterator[Pair]:
             namespace.run(f"ip addr add 2001:db8::{number}/64 dev eth0 nodad")
             namespace.run("ip link set eth0 up")
         for namespace in made:
-            # The link-local address comes last, when the carrier was noticed: IPv6 is deaf before that.
-            wait_until(lambda inside=namespace: "fe80:" in inside.run("ip -6 addr show dev eth0"))
+            _await_ipv6(namespace)
         yield Pair(node, peer)
     finally:
         for namespace in made:

@@ -280,7 +280,7 @@ def test_a_removal_that_the_kernel_does_not_confirm_is_a_failure(
 ) -> None:
     netlink.perform(hold(VIP4))
     recorder.take()
-    monkeypatch.setattr(netlink._remover, "_delete", lambda records, others: {VIP4.address: "not today"})
+    monkeypatch.setattr(netlink._remover, "_delete", lambda *_: {VIP4.address: "not today"})
     netlink.perform(RemoveAddress(VIP4))
     assert recorder.take() == [RemovalFailed(VIP4, "not today")]
 

@@ -19,8 +19,10 @@ from sharedip.core import frames
 from sharedip.core.messages import Announce, ForeignClaim, HoldAddress, Probe
 from sharedip.core.model import IPAddress, LinkState, Vip
 
-VIP4 = Vip(IPv4Address("10.0.0.50"), "eth0")
-VIP6 = Vip(IPv6Address("2001:db8::50"), "eth0")
+IPV4 = IPv4Address("10.0.0.50")
+IPV6 = IPv6Address("2001:db8::50")
+VIP4 = Vip(IPV4, "eth0")
+VIP6 = Vip(IPV6, "eth0")
 BOTH = pytest.mark.parametrize("vip", [VIP4, VIP6], ids=["ipv4", "ipv6"])
 STRANGER = bytes.fromhex("02000000beef")
 OLD = "02:00:00:00:00:0d"
@@ -115,12 +117,12 @@ def test_an_announcement_updates_a_neighbour_that_has_just_learned_otherwise(
 @pytest.mark.parametrize(
     ("make", "updates"),
     [
-        (lambda mac: frames.arp_announcement(mac, VIP4.address), True),
-        (lambda mac: frames.arp_gratuitous_reply(mac, VIP4.address), True),
-        (lambda mac: frames.neighbour_advertisement(mac, VIP6.address), True),
-        (lambda mac: frames._arp(mac, 2, VIP4.address.packed, frames.BROADCAST_MAC, VIP4.address.packed), False),
-        (lambda mac: frames.arp_probe(mac, VIP4.address), False),
-        (lambda mac: frames.neighbour_probe(mac, VIP6.address), False),
+        (lambda mac: frames.arp_announcement(mac, IPV4), True),
+        (lambda mac: frames.arp_gratuitous_reply(mac, IPV4), True),
+        (lambda mac: frames.neighbour_advertisement(mac, IPV6), True),
+        (lambda mac: frames._arp(mac, 2, IPV4.packed, frames.BROADCAST_MAC, IPV4.packed), False),
+        (lambda mac: frames.arp_probe(mac, IPV4), False),
+        (lambda mac: frames.neighbour_probe(mac, IPV6), False),
     ],
     ids=["request", "reply", "advertisement", "reply to broadcast", "probe", "neighbour probe"],
 )
@@ -214,7 +216,7 @@ def test_the_same_stranger_is_not_news_again_at_once_but_after_a_probe(
 
 
 @BOTH
-def test_this_node_s_own_links_are_no_strangers(
+def test_this_node_s_own_links_are_no_strangers(  # noqa: PLR0917 - fixtures
     pair: Pair, netlink: Netlink, loop: Loop, segment: Segment, recorder: Recorder, vip: Vip
 ) -> None:
     pair.node.run("ip link add mac0 link eth0 address 02:00:00:00:00:33 type macvlan mode bridge")
@@ -242,7 +244,7 @@ def test_ordinary_traffic_and_claims_to_other_addresses_never_wake_the_agent(
 
 def test_frames_of_a_vlan_are_not_the_link_s_own(pair: Pair, loop: Loop, segment: Segment) -> None:
     """No VLAN links here, but a tag in the frame is taken off by the receiving veth as by a card."""
-    plain = frames.arp_announcement(STRANGER, IPv4Address("10.0.0.50"))
+    plain = frames.arp_announcement(STRANGER, IPV4)
     send_from(pair.peer, plain[:12] + b"\x81\x00\x00\x07" + plain[12:])
     assert not loop.turn(0.2)
     send_from(pair.peer, plain[:12] + b"\x81\x00\xe0\x00" + plain[12:])  # VLAN 0: only a priority
@@ -250,7 +252,7 @@ def test_frames_of_a_vlan_are_not_the_link_s_own(pair: Pair, loop: Loop, segment
 
 
 def test_a_flood_is_taken_in_bounded_bites(pair: Pair, loop: Loop, segment: Segment, recorder: Recorder) -> None:
-    flood = [frames.arp_announcement(b"\x02\0\0\0" + number.to_bytes(2, "big"), VIP4.address) for number in range(400)]
+    flood = [frames.arp_announcement(b"\x02\0\0\0" + number.to_bytes(2, "big"), IPV4) for number in range(400)]
     send_from(pair.peer, *flood)
     loop.turn(1)
     assert 0 < len(recorder.facts) <= 64
@@ -271,7 +273,12 @@ def test_a_link_that_is_down_or_gone_is_weather(
         pass
     pair.node.run("ip link set eth0 up")
     pair.peer.run("ip link set eth0 up")
-    wait_until(lambda: netlink.receive() or link_of(netlink).running)
+
+    def is_running() -> bool:
+        netlink.receive()
+        return link_of(netlink).running
+
+    wait_until(is_running)
     recorder.take()
     send_from(pair.peer, *frames.announcements(STRANGER, VIP4.address))
     loop.until(lambda: recorder.facts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -34,7 +35,7 @@ ipv4 = st.ip_addresses(v=4).filter(lambda address: int(address) != 0)
 ipv6 = st.ip_addresses(v=6).filter(lambda address: address.packed[0] != 0xFF and int(address) != 0)
 
 
-def arp(**fields: object) -> bytes:
+def arp(**fields: Any) -> bytes:
     return bytes(Ether(src=MAC_TEXT, dst="ff:ff:ff:ff:ff:ff") / ARP(hwsrc=MAC_TEXT, **fields))
 
 
@@ -105,7 +106,7 @@ def test_every_checksum_agrees_with_scapy(mac: bytes, address: IPv6Address) -> N
         ({"op": 2, "psrc": "192.168.0.15", "pdst": "192.168.0.15"}, ClaimKind.ANNOUNCED),
     ],
 )
-def test_an_arp_sender_claims_its_address(fields: dict[str, object], kind: ClaimKind) -> None:
+def test_an_arp_sender_claims_its_address(fields: dict[str, Any], kind: ClaimKind) -> None:
     assert frames.decode(arp(**fields)) == Claim(kind, MAC, VIP4)
 
 

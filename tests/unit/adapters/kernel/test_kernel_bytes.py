@@ -110,7 +110,7 @@ def run_filter(program: bytes, frame: bytes, vlan_tag: int = 0, packet_type: int
         operation, yes, no, operand = code[at]
         at += 1
         if operation == 0x06:
-            return operand != 0
+            return bool(operand)
         if operation in (0x20, 0x28, 0x30):
             if operand >= 0xFFFF_F000:
                 accumulator = {4: packet_type, 44: vlan_tag}[operand - 0xFFFF_F000]
