@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import struct
 import time
@@ -119,6 +120,14 @@ def test_a_held_ipv6_address_is_usable_at_once_and_nobody_s_source(
     index = netlink.find_link("eth0")
     assert index is not None
     assert netlink.source_address_for(index.index, 6) == IPv6Address("2001:db8::1")
+
+
+def test_ipv6_is_answered_only_when_the_kernel_has_made_it_usable(netlink: Netlink, recorder: Recorder) -> None:
+    """The event comes with the local route, from a work item: the answer waits for it, so nothing comes afterwards."""
+    for _ in range(30):
+        netlink.perform(hold(VIP6))
+        assert not select.select([netlink], [], [], 0.002)[0]
+        netlink.perform(RemoveAddress(VIP6))
 
 
 @BOTH
