@@ -172,17 +172,25 @@ def _decode_arp(frame: bytes) -> Claim | None:
     return Claim(kind, mac, IPv4Address(sender))
 
 
-def _decode_neighbour_discovery(frame: bytes, source_mac: bytes) -> Claim | None:
+def _neighbour_message(frame: bytes) -> tuple[bytes, bytes, bytes] | None:
+    """Source, destination and ICMPv6 body of a whole packet that comes from this segment."""
     if len(frame) < _NEIGHBOUR_AT + _NEIGHBOUR.size:
         return None
     version, length, protocol, hop_limit, source, destination = _IPV6.unpack_from(frame, _ETHERNET.size)
     body = frame[_NEIGHBOUR_AT : _NEIGHBOUR_AT + length]
-    whole = _NEIGHBOUR.size <= length <= _ICMPV6_MAX and len(body) == length
-    if version >> 28 != 6 or protocol != _ICMPV6 or hop_limit != _HOP_LIMIT or not whole:
+    if version >> 28 != 6 or protocol != _ICMPV6 or hop_limit != _HOP_LIMIT:
         return None
-    options = _link_layer_options(body)
-    if options is None or _checksum(source, destination, body):
+    if not _NEIGHBOUR.size <= length <= _ICMPV6_MAX or len(body) != length or _checksum(source, destination, body):
         return None
+    return source, destination, body
+
+
+def _decode_neighbour_discovery(frame: bytes, source_mac: bytes) -> Claim | None:
+    message = _neighbour_message(frame)
+    options = _link_layer_options(message[2]) if message is not None else None
+    if message is None or options is None:
+        return None
+    source, destination, body = message
     kind, code, _, flags, target = _NEIGHBOUR.unpack_from(body)
     if code or target[0] == _MULTICAST:
         return None

@@ -18,7 +18,9 @@ from typing import Final
 _INSTRUCTION = struct.Struct("=HBBI")
 _LOAD_WORD, _LOAD_HALF, _LOAD_BYTE = 0x20, 0x28, 0x30  # BPF_LD | BPF_ABS
 _JUMP_EQUAL, _RETURN, _AND = 0x15, 0x06, 0x54
+_PACKET_TYPE: Final = 0x1_0000_0000 - 0x1000 + 4  # SKF_AD_OFF + SKF_AD_PKTTYPE
 _VLAN_TAG: Final = 0x1_0000_0000 - 0x1000 + 44  # SKF_AD_OFF + SKF_AD_VLAN_TAG: the tag that the card took off
+_PACKET_OTHERHOST: Final = 3
 _VLAN_ID_MASK: Final = 0x0FFF
 _WHOLE: Final = 0x0004_0000
 EXACT_MAX: Final = 256
@@ -58,8 +60,15 @@ def neighbour_claims(addresses: Sequence[IPv6Address]) -> bytes:
 
 
 def _untagged() -> Program:
-    """Refuse what was tagged for a VLAN; VLAN 0 is only a priority (IEEE 802.1Q section 6.9)."""
+    """Refuse what was tagged for a VLAN; VLAN 0 is only a priority (IEEE 802.1Q section 6.9).
+
+    A tag for which this node has no VLAN link is gone when we are asked, but the frame was marked as somebody else's
+    (__netif_receive_skb_core), broadcasts included.
+    """
     return [
+        (_LOAD_HALF, 0, 0, _PACKET_TYPE),
+        (_JUMP_EQUAL, 0, 1, _PACKET_OTHERHOST),
+        (_RETURN, 0, 0, 0),
         (_LOAD_HALF, 0, 0, _VLAN_TAG),
         (_AND, 0, 0, _VLAN_ID_MASK),
         (_JUMP_EQUAL, 1, 0, 0),

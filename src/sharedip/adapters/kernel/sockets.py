@@ -37,6 +37,10 @@ class ConnectionResetter:
         self._protocols = protocols
         self._told = False
         self._channel: Channel | None = None
+        try:
+            self._channel = Channel(NETLINK_SOCK_DIAG)
+        except OSError as error:
+            self._note_failure(error.strerror or str(error))
 
     def close(self) -> None:
         """Give the socket back."""
@@ -46,13 +50,11 @@ class ConnectionResetter:
 
     def reset_connections(self, addresses: Collection[IPAddress], budget_s: float = _BUDGET_S) -> int:
         """Destroy every connected socket whose local address is one of these; answers how many it destroyed."""
-        if not addresses:
+        if not addresses or self._channel is None:
             return 0
         until = self._clock() + budget_s
         before = self.reset
         try:
-            if self._channel is None:
-                self._channel = Channel(NETLINK_SOCK_DIAG)
             for protocol in self._protocols:
                 for family in (socket.AF_INET, socket.AF_INET6):
                     self._reset_family(self._channel, family, protocol, addresses, until)
