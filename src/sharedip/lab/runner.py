@@ -124,7 +124,7 @@ def _place_leader(stage: Stage, on_owner: bool | None, owner: str) -> str:  # no
     leader = stage.etcd.agreed_leader()
     if (leader == owner) != on_owner:
         stage.etcd.move_leader(owner if on_owner else stage.others(owner)[-1].name)
-    return "owner is etcd's leader" if on_owner else "etcd's leader elsewhere"
+    return "leader's node" if on_owner else "leader elsewhere"
 
 
 def _target(stage: Stage, target: Target, owner: str) -> str:
