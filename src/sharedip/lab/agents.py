@@ -70,6 +70,8 @@ class Agent:
     command: Sequence[str]
     process: subprocess.Popen[bytes] | None = None
     frozen: bool = False
+    told_to_end: bool = False
+    """The lab has ended it, or is about to."""
     started_at: float = 0.0
     ready_at: float | None = None
     """When it told its service manager READY=1 (sd_notify(3)), on CLOCK_MONOTONIC."""
@@ -95,6 +97,13 @@ class Agent:
         """Whether the process lives, frozen or not."""
         return self.process is not None and self.process.poll() is None
 
+    @property
+    def fell(self) -> int | None:
+        """The exit status with which it ended although nobody told it to; None while all is as it should be."""
+        if self.process is None or self.told_to_end:
+            return None
+        return self.process.poll()
+
     def write(self, documents_: Sequence[dict[str, Any]]) -> None:
         """Write its documents."""
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -106,7 +115,7 @@ class Agent:
         assert not self.running
         notify = self._listen()
         words = [*self.command, "run", "-c", str(self.configuration), "--log-format", "json"]
-        self.ready_at, self.frozen = None, False
+        self.ready_at, self.frozen, self.told_to_end = None, False, False
         with self.log.open("ab") as log:
             self.started_at = time.monotonic()
             self.process = subprocess.Popen(
@@ -139,6 +148,7 @@ class Agent:
 
     def terminate(self) -> None:
         """SIGTERM: hand over and go."""
+        self.told_to_end = True
         self._signal(signal.SIGTERM)
 
     def wait_gone(self) -> int | None:
@@ -153,6 +163,7 @@ class Agent:
 
     def kill(self) -> None:
         """kill -9 the agent alone: a process that it has started lives on, as it would."""
+        self.told_to_end = True
         if self.process is not None:
             self.process.kill()
             self.process.wait()
@@ -160,6 +171,7 @@ class Agent:
 
     def kill_everything(self) -> None:
         """kill -9 everything in the node's namespace."""
+        self.told_to_end = True
         for pid in processes_in(self.place.namespace):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

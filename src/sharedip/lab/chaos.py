@@ -78,7 +78,7 @@ def _chaos(stage: Stage, act: Act, audience: Audience, dice: random.Random, seco
                 audience.phase(f"step {number}: {node}: {fault.title}; {seconds - (now - began):.0f} s to go")
                 broken.append(_Broken(fault, node, fault.strike(stage, node), outcome, now + hold_s))
                 act.outcomes.append(outcome)
-        _revive(stage, act, {one.node for one in broken})
+        stage.supervise()
         if now >= sample_at:
             sample_at = now + SAMPLE_S
             act.samples += [{"at": now, **sample} for sample in resources(stage)]
@@ -90,16 +90,9 @@ def _chaos(stage: Stage, act: Act, audience: Audience, dice: random.Random, seco
     try:
         stage.wait_settled(90)
     except NotInTimeError as error:
-        act.wrong.append(f"did not recover from seed's faults: {error}")
+        act.wrong.append(f"did not recover: {error} ({stage.state()})")
+    act.wrong += [note.text for note in list(stage.ears.notes) if note.kind == "wrong"]
     _judge(stage, act, vip)
-
-
-def _revive(stage: Stage, act: Act, struck: set[str]) -> None:
-    """An agent that ended though nobody touched its node has failed; it is started again to see what else fails."""
-    for name, agent in stage.agents.items():
-        if name not in struck and not agent.running:
-            act.wrong.append(f"{name}: the agent ended by itself: {agent.log_text()[-300:]}")
-            agent.start()
 
 
 def _rolls(dice: random.Random, nodes: list[str]) -> Iterator[tuple[Fault, str, float, float]]:

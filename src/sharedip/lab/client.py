@@ -113,6 +113,7 @@ class Connection:
                 self.socket.send(b".")
 
     def _connect(self, now: float) -> None:
+        self.next_at = now + TALK_S
         family = socket.AF_INET if ip_address(self.vip).version == 4 else socket.AF_INET6
         with inside(self.namespace):
             self.socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)

@@ -70,6 +70,8 @@ class Stage:
         self.ears = Ears(self.topology, plan.vips, probe_s=plan.probe_s, ask_s=plan.ask_s)
         self.agents: dict[str, Agent] = {}
         self.etcd: EtcdCluster
+        self.supervising = False
+        """Agents that end by themselves are started again, as a service manager would."""
         self.began_at = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -122,10 +124,22 @@ class Stage:
         while not condition():
             if any(feed.process is not None for feed in self.ears.feeds):
                 self.ears.check()
+            self.supervise()
             if time.monotonic() > deadline:
                 raise NotInTimeError(f"{what}: not within {timeout_s:.0f} s")
             time.sleep(poll_s)
         return time.monotonic()
+
+    def supervise(self) -> None:
+        """Start again what has ended by itself. An exit status above 0 is the agent's own verdict: a bug."""
+        for name, agent in self.agents.items() if self.supervising else ():
+            status = agent.fell
+            if status is not None:
+                how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+                self.note(
+                    "wrong" if status > 0 else "fell", f"{name}: the agent ended by itself ({how}), started again"
+                )
+                agent.start()
 
     def recording(self, vip: str | None = None) -> Recording:
         """What was seen of the VIP; of the first one if none is named."""
@@ -161,6 +175,16 @@ class Stage:
         if self.etcd.agreed_leader() is None:
             return False
         return all(self.candidates(vip) == len(self.agents) for vip in self.plan.vips)
+
+    def state(self) -> str:
+        """What is so and what is not, in one line: for the words that say why something was waited for in vain."""
+        agents = [f"{n} {'runs' if a.running else 'has ended'}" for n, a in self.agents.items()]
+        vips = [
+            f"{vip} is on {self.recording(vip).presence.holders() or 'no node'}, answered by {self.answering(vip)}, "
+            f"has {self.candidates(vip)} candidates"
+            for vip in self.plan.vips
+        ]
+        return "; ".join([*vips, f"agents: {', '.join(agents)}", f"etcd's leader: {self.etcd.agreed_leader()}"])
 
     def wait_settled(self, timeout_s: float = 60.0) -> float:
         """Wait until the cluster is as it should be, twice in a row with some time between."""

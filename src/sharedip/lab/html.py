@@ -37,6 +37,9 @@ p { margin: .3rem 0; } .soft { color: var(--soft); }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: .4rem .7rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--soft); font-weight: 600; font-size: .85rem; } td.n, th.n { text-align: right; white-space: nowrap; }
+td:nth-child(2) { min-width: 13rem; } td:nth-child(3) { white-space: nowrap; } td:last-child { min-width: 4rem; }
+tr.note td { padding-top: 0; color: var(--soft); font-size: .85rem; white-space: normal; }
+tr:has(+ tr.note) td { border-bottom: 0; }
 figure { margin: .6rem 0; padding: .8rem; background: var(--panel); border: 1px solid var(--line); border-radius: 8px; }
 svg { display: block; width: 100%; height: auto; font: 12px system-ui, "DejaVu Sans", sans-serif; }
 svg text { fill: var(--ink); } svg .tick, svg .mark { fill: var(--soft); } svg .inside { fill: #fff; font-weight: 600; }
@@ -112,6 +115,10 @@ def _table(result: Result) -> str:
     head = "".join(f"<th{kind[i]}>{escape(HEADINGS[i])}</th>" for i in kept)
     body = "".join(
         f"<tr><td>{number}</td>{''.join(f'<td{_class(i, outcome)}>{escape(line[i])}</td>' for i in kept)}</tr>"
+        + "".join(
+            f'<tr class="note"><td></td><td colspan="{len(kept)}">{escape(text)}</td></tr>'
+            for text in (*outcome.wrong, *outcome.remarks)
+        )
         for number, (outcome, line) in enumerate(zip(outcomes, cells, strict=True), 1)
     )
     return f'<div class="scroll"><table><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div>'

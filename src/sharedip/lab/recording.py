@@ -29,7 +29,7 @@ def seconds_with_two(stretches: Iterable[Sequence[Interval]], since: float, unti
             clipped = (max(begin, since), min(end, until))
             if clipped[0] < clipped[1]:
                 edges += [(clipped[0], 1), (clipped[1], -1)]
-    edges.sort()  # at one instant the end (-1) comes before the beginning (+1)
+    edges.sort()
     total, inside, before = 0.0, 0, since
     for at, step in edges:
         if inside >= 2:

@@ -38,10 +38,10 @@ def milliseconds(value_s: float) -> str:
 
 def row(outcome: Outcome) -> tuple[str, ...]:
     """One line of the table."""
-    verdict = "; ".join(outcome.wrong) or "; ".join(outcome.remarks) or "good"
+    verdict = "wrong" if outcome.wrong else "good"
     return (
         outcome.title,
-        outcome.case,
+        ", ".join(filter(None, ["IPv6" if ":" in outcome.vip else "IPv4", outcome.case])),
         seconds(outcome.new_owner_s),
         milliseconds(outcome.client_gap_s),
         milliseconds(outcome.two.interfaces_s),
@@ -86,6 +86,7 @@ def summary(result: Result) -> str:
         for act in result.acts
         if act.first_owner_s is not None
     ]
+    lines += [f"note   {one.title}, {one.case}: {text}" for one in result.outcomes for text in one.remarks]
     lines += [f"WRONG  {text}" for text in result.wrong]
     if not result.wrong:
         by_hand = any(outcome.by_hand for outcome in result.outcomes)

@@ -16,6 +16,7 @@ from sharedip.lab.feeds import Note
 from sharedip.lab.recording import Interval, TwoOwners
 from sharedip.lab.runner import Outcome
 
+LOG_KEPT = 200_000
 KEPT_GAP_STEPS = 3
 """A silence of more than this many probes is drawn; shorter ones are the machine's breath."""
 
@@ -47,6 +48,8 @@ class Act:
     seen: list[Seen] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    logs: dict[str, str] = field(default_factory=dict)
+    """The end of each agent's log, kept when something went wrong."""
     samples: list[dict[str, Any]] = field(default_factory=list)
     """Memory and descriptors of the agents over time, where a scenario takes them."""
 
@@ -110,6 +113,8 @@ def close_act(stage: Stage, act: Act) -> Act:
         between = [recording.two_owners(begin, end) for begin, end in quiet]
         if any(look.ever(muted_addresses_count=stage.plan.muted_addresses_count) for look in between):
             act.wrong.append(f"{vip} had two owners")
+    if act.wrong or any(outcome.wrong for outcome in act.outcomes):
+        act.logs = {name: agent.log_text()[-LOG_KEPT:] for name, agent in stage.agents.items()}
     act.notes = sorted(stage.ears.notes, key=lambda note: note.at)
     return act
 

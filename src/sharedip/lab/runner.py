@@ -110,7 +110,7 @@ def run_step(stage: Stage, step: Step, progress: Progress, vip: str, *, settle_s
     try:
         stage.wait_settled(settle_s)
     except NotInTimeError as error:
-        outcome.wrong.append(f"did not recover: {error}")
+        outcome.wrong.append(f"did not recover: {error} ({stage.state()})")
     _measure(stage, outcome, vip)
     if step.fault.two_owners_by_hand:
         said = "".join(agent.log_text()[logged[name] :] for name, agent in stage.agents.items())
@@ -124,7 +124,7 @@ def _place_leader(stage: Stage, on_owner: bool | None, owner: str) -> str:  # no
     leader = stage.etcd.agreed_leader()
     if (leader == owner) != on_owner:
         stage.etcd.move_leader(owner if on_owner else stage.others(owner)[-1].name)
-    return "owner is etcd's leader" if on_owner else "etcd's leader elsewhere"
+    return "leader's node" if on_owner else "leader elsewhere"
 
 
 def _target(stage: Stage, target: Target, owner: str) -> str:
@@ -170,9 +170,9 @@ def _measure(stage: Stage, outcome: Outcome, vip: str) -> None:
         outcome.wrong.append(f"two owners ({describe(outcome.two)})")
     elif outcome.two.interfaces_s > 0 and not outcome.by_hand:
         outcome.remarks.append("on two interfaces, one of them muted by the fence")
-    outcome.wrong += [
-        note.text for note in list(stage.ears.notes) if note.kind == "wrong" and note.at >= outcome.struck_at
-    ]
+    since = [note for note in list(stage.ears.notes) if note.at >= outcome.struck_at]
+    outcome.wrong += [note.text for note in since if note.kind == "wrong"]
+    outcome.remarks += [note.text for note in since if note.kind == "fell"]
 
 
 def describe(two: TwoOwners) -> str:

@@ -81,6 +81,7 @@ def play(plan: Plan, title: str, audience: Audience, script: Callable[[Stage, Ac
             for agent in stage.agents.values():
                 agent.start()
             _first_owner(stage, act)
+            stage.supervising = True
             script(stage, act)
             act.ended_at = time.monotonic()
             return close_act(stage, act)
