@@ -218,6 +218,11 @@ class Agent:
             reason = self._fence.install(vips)
             if reason is not None:
                 self._report(Report(Level.ERROR, "the nftables fence cannot be set up", reason=reason))
+        else:
+            self._fence.uninstall()  # a former run's, closed by now, would mute the address for ever
+        if former is not None and former.lease is not None:
+            text = "the former run did not end in order"
+            self._report(Report(Level.WARNING, text, reason="killed, crashed, or ended by its own deadman"))
         facts, self._queue = list(self._queue), deque()
         self._execute(self._node.start(former, self._clock.now()))
         self._queue.extend(facts)

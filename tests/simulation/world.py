@@ -50,6 +50,8 @@ from sharedip.core.state import read_state
 from tests.simulation.etcd import ModelEtcd
 
 LINK_INDEX = 2
+WAKES_MAX = 200
+"""So many wakings within a millisecond each mean a core that spins."""
 
 
 class InvariantBrokenError(AssertionError):
@@ -88,6 +90,8 @@ class Host:
         self.freeze_after: int | None = None
         self.freeze_s = 0.0
         self.running_link = True
+        self.wakes = 0
+        self.woken_at = 0.0
 
     def now(self) -> float:
         """CLOCK_BOOTTIME of this host."""
@@ -201,6 +205,10 @@ class Host:
     def _fire(self, run: int, at: float) -> None:
         if run == self.run and self.timer == at and not self.frozen:
             self.timer = float("inf")
+            self.wakes = self.wakes + 1 if self.world.t - self.woken_at < 0.001 else 0
+            self.woken_at = self.world.t
+            if self.wakes > WAKES_MAX:
+                raise InvariantBrokenError(f"t={self.world.t:.3f} {self.name} is woken without end")
             self.process(TimePassed())
 
     # -- orders -------------------------------------------------------------------------------------------------------
@@ -339,7 +347,7 @@ class World:
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._serial = 0
         self.ttl_s = ttl_s
-        self.vips = tuple(Vip(ip_address(f"192.168.0.{15 + i}"), "eth0") for i in range(vips))
+        self.vips = tuple(Vip(ip_address("192.168.0.15") + i, "eth0") for i in range(vips))
         self.members = members
         self.loss = 0.0
         self.slow = 0.0

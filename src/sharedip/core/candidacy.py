@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from sharedip.core.keys import candidates_in, read_record, write_record
+from sharedip.core.keys import read_record, write_record
 from sharedip.core.messages import Command, ForeignClaim, Level, Report, RequestFailed, TransactionDone
 from sharedip.core.model import ConflictPolicy, Delete, Get, Guard, GuardTarget, Instant, KeyValue, Put, Vip
 from sharedip.core.ownership import NEVER, REFUSALS_MAX, Ownership, Tenure
@@ -66,6 +66,12 @@ class Circumstances(Protocol):
 
     def is_sound(self, candidate: KeyValue) -> bool:
         """Whether this other candidate is an agent that is healthy and not drained."""
+
+    def may_claim_key(self, candidacy: Candidacy) -> bool:
+        """Whether a key of ours is this candidacy's: not while an older one still leaves with the same address."""
+
+    def tenure_over(self, vip: Vip) -> None:
+        """This node's epoch is over: whoever could depose it has no power over the next one."""
 
     def has_resigned(self, vip: Vip, epoch: int) -> bool:
         """Whether this node has given up this epoch for good, in this run or a former one."""
@@ -176,16 +182,15 @@ class Candidacy:
         if self.phase in KEYED and shown and (own is None or own.create_revision != self.epoch):
             self._lost_key(now)
             own = None
-        if own is not None and self.phase in (Phase.OUT, Phase.CAMPAIGNING):
+        if own is not None and self.phase is Phase.OUT and self._circumstances.may_claim_key(self):
             self._found_own_key(own, now)
         self._note_owner(queue, now)
         self.advance(now)
 
-    def keys_proved(self, keys: tuple[KeyValue, ...], now: Instant) -> None:
-        """A linearizable read that was sent on our lease: the only thing that lets us claim."""
+    def keys_proved(self, queue: list[KeyValue], now: Instant) -> None:
+        """The queue as a linearizable read that was sent on our lease shows it: the only thing that lets us claim."""
         if self.phase not in (Phase.WAITING, Phase.VERIFYING):
             return
-        queue = candidates_in(self._session.layout, keys, self.vip.address)
         own = self._own_key(queue)
         if own is None or own.create_revision != self.epoch or queue[0] is not own:
             if self.phase is Phase.VERIFYING:
@@ -213,6 +218,8 @@ class Candidacy:
             return
         if self.phase is Phase.PROBING:
             self.ownership.probe_answer = event.mac
+        if self.conflict is None or now - self.conflict.last_at >= DEFEND_EVERY_S:
+            self._session.want_read(now)  # a machine that was paused may have missed that it owns nothing any more
         self._note_conflict(event, now)
         if self.phase is not Phase.OWNING:
             return
@@ -371,7 +378,7 @@ class Candidacy:
         A stale key blocks everybody behind it, and an address may stand with it: if we can't be a candidate, leave in
         order. While a campaign is under way its own answer tells.
         """
-        if self.phase is Phase.CAMPAIGNING or own.create_revision <= self._released_epoch:
+        if own.create_revision <= self._released_epoch:
             return
         self.epoch = own.create_revision
         self._is_adopted = self._session.is_adopting
@@ -566,6 +573,7 @@ class Candidacy:
     def _go_out(self, now: Instant) -> None:
         """No key of ours stands any more. The address, if any, goes; until it is gone `is_clear` stays false."""
         self.epoch = None
+        self._circumstances.tenure_over(self.vip)
         self._released.clear()
         self._has_lapsed_only = self._is_adopted = self._record_wanted = False
         if self._held_key is not None:

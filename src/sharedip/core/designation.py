@@ -21,7 +21,7 @@ from sharedip.core.ownership import NEVER, Presence
 from sharedip.core.peers import Peer, Peers
 from sharedip.core.peerwire import ENTRIES_MAX, Beat, Kind, Released, seal
 from sharedip.core.session import Session
-from sharedip.core.settings import BEATS_PER_WINDOW, SILENCE_FRACTION, Settings
+from sharedip.core.settings import Settings, beat_every_s, silence_s
 from sharedip.core.witness import read_witnesses
 
 VIPS_PER_TRANSACTION = 50
@@ -30,6 +30,7 @@ VIPS_PER_TRANSACTION = 50
 BEATS_REMEMBERED = 16
 APPOINT_RETRY_S = 0.05
 FENCE_RETRY_S = 0.02
+LOOK_EVERY_S = 0.02
 
 
 @dataclass(slots=True)
@@ -92,6 +93,7 @@ class Designations:
         self._look_at: Instant = NEVER
         self._beat_at: Instant = NEVER
         self._greet_at: Instant = NEVER
+        self._looked_at: Instant = NEVER
         self._sequence = 0
         self._owned: list[Candidacy] = []
         self._silence_checked_at: Instant = NEVER
@@ -111,16 +113,23 @@ class Designations:
             self._look_at = now
         self._settings = settings
 
-    def adopt(self, candidacy: Candidacy, now: Instant) -> None:
-        """A former run's designation binds us. When it beat last nobody knows: no right until it is renewed."""
+    def adopt(self, candidacy: Candidacy, now: Instant) -> bool:
+        """A former run's designation binds us. When it beat last nobody knows: no right until it is renewed.
+
+        False when something stands there that can't be read: then nobody knows who may depose us.
+        """
         key = self._session.registry.get(self._session.layout.witness(candidacy.vip.address))
         record = read_record(key)
-        if key is None or record is None or record.get("epoch") != candidacy.epoch:
-            return
+        if key is None or candidacy.vip.address in self._of_vip:
+            return True
+        if record is None or not isinstance(record.get("epoch"), int):
+            return key.lease != self._session.lease
         leases, secret = read_witnesses(record)
         window_ms = record.get("windowMs")
-        if not leases or secret is None or not isinstance(window_ms, int) or candidacy.vip.address in self._of_vip:
-            return
+        if record["epoch"] != candidacy.epoch or record.get("witnesses") == []:
+            return True
+        if not leases or secret is None or not isinstance(window_ms, int) or window_ms <= 0:
+            return False
         designation = self.active.get(key.mod_revision)
         if designation is None:
             promises = {lease: _Promise(lease, now) for lease in leases}
@@ -128,6 +137,7 @@ class Designations:
             self.active[key.mod_revision] = designation
         self._join(designation, candidacy, NEVER)
         self._beat_at = now
+        return True
 
     def forget(self, address: IPAddress) -> None:
         """The tenure is over, or a transaction has freed us: these witnesses have no power over it any more."""
@@ -142,7 +152,7 @@ class Designations:
     def acknowledged(self, sender: int, beat: Beat, now: Instant) -> None:
         """A witness has promised anew: the right reaches as far as the beat's send time + window."""
         if self._peers.answered(sender, now):
-            self._look_at = now
+            self.look_again(now)
         designation = self.active.get(beat.revision)
         promise = None if designation is None else designation.promises.get(sender)
         if designation is None or promise is None:
@@ -156,6 +166,8 @@ class Designations:
         for address, candidacy in designation.vips.items():
             candidacy.ownership.right.set(name, sent_at + designation.window_s)
             candidacy.ownership.right_changed(now)
+            if candidacy.phase is Phase.VERIFYING:  # its read came before this promise
+                self._session.want_read(now)
             self._touch(address)
 
     def secret_of(self, revision: int) -> bytes | None:
@@ -191,16 +203,18 @@ class Designations:
         self._known.clear()
 
     def look_again(self, now: Instant) -> None:
-        """The queue, the peers or etcd's leader changed."""
-        self._look_at = self._greet_at = now
+        """The queue, the peers, the owner or etcd's leader changed; many changes at once are looked at together."""
+        at = max(now, self._looked_at + LOOK_EVERY_S)
+        self._look_at = at if self._look_at == NEVER else min(self._look_at, at)
+        self._greet_at = min(self._greet_at, self._look_at)
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
     def next_deadline(self) -> Instant | None:
         """When there is something to do."""
-        waiting = []
-        if self._owned or self.active:
-            waiting.append(self._look_at)
+        if self._session.lease is None:
+            return None
+        waiting = [self._look_at]
         if self._owned and self._settings.window_s is not None:
             waiting.append(self._greet_at)
         if self.active:
@@ -212,26 +226,25 @@ class Designations:
         ]
         return min((at for at in waiting if at > NEVER), default=None)
 
-    def advance(self, candidacies: list[Candidacy], now: Instant) -> None:
+    def advance(self, candidacies: Callable[[], list[Candidacy]], now: Instant) -> None:
         """Appoint, replace, greet, beat: whatever is due."""
         if self._session.lease is None:
             self._owned = []
             return
-        for designation in list(self.active.values()):
-            for address, candidacy in list(designation.vips.items()):
-                if candidacy.epoch is None or candidacy.phase not in _BOUND:
-                    self.forget(address)
-        self._owned = [each for each in candidacies if each.phase is Phase.OWNING]
         silent = any(now >= self._silent_at(each) for each in self.active.values())
         if (now >= self._look_at > NEVER) or (silent and now >= self._silence_checked_at):
             self._look_at = NEVER
+            self._looked_at = now
             self._silence_checked_at = now + APPOINT_RETRY_S
-            self._appoint_where_needed(candidacies, now)
+            everyone = candidacies()
+            self._owned = [each for each in everyone if each.phase is Phase.OWNING]
+            self._appoint_where_needed(everyone, now)
         if self.active and now >= self._beat_at:
-            self._beat_at = now + min(each.window_s for each in self.active.values()) / BEATS_PER_WINDOW
+            self._beat_at = now + min(beat_every_s(each.window_s, self._settings.fence) for each in self.active.values())
             self._beat(now)
         if self._owned and self._settings.window_s is not None and now >= self._greet_at:
             self._greet_at = now + self._settings.window_s
+            self._owned = [each for each in self._owned if each.phase is Phase.OWNING]
             self._greet(now)
 
     # -- inside -------------------------------------------------------------------------------------------------------
@@ -381,14 +394,13 @@ class Designations:
             self._out(SendDatagram(peer.host, peer.port, datagram))
 
     def _silent_leases(self, designation: Designation, now: Instant) -> set[int]:
-        limit = now - designation.window_s * SILENCE_FRACTION
+        limit = now - silence_s(designation.window_s, self._settings.fence)
         gone = {lease for lease in designation.promises if self._peers.by_lease(lease) is None}
         return gone | {each.lease for each in designation.promises.values() if each.acknowledged_at <= limit}
 
-    @staticmethod
-    def _silent_at(designation: Designation) -> Instant:
+    def _silent_at(self, designation: Designation) -> Instant:
         earliest = min(promise.acknowledged_at for promise in designation.promises.values())
-        return earliest + designation.window_s * SILENCE_FRACTION
+        return earliest + silence_s(designation.window_s, self._settings.fence)
 
 
 _BOUND = frozenset({Phase.OWNING, Phase.LAPSED, Phase.WAITING, Phase.VERIFYING, Phase.PROBING})

@@ -102,6 +102,7 @@ class Registry:
         self.revision = 0
         self._keys: dict[str, KeyValue] = {}
         self._elections: dict[IPAddress, dict[str, KeyValue]] = {}
+        self._queues: dict[IPAddress, list[KeyValue]] = {}
         self.releases: dict[IPAddress, Release] = {}
 
     def apply_snapshot(self, keys: tuple[KeyValue, ...], revision: int) -> set[str] | None:
@@ -140,7 +141,11 @@ class Registry:
 
     def candidates(self, address: IPAddress) -> list[KeyValue]:
         """The election's queue; its first is the owner (lowest create revision)."""
-        return sorted(self._elections.get(address, {}).values(), key=_create_revision)
+        queue = self._queues.get(address)
+        if queue is None:
+            queue = sorted(self._elections.get(address, {}).values(), key=_create_revision)
+            self._queues[address] = queue
+        return queue
 
     def _set(self, name: str, key: KeyValue | None) -> None:
         if key is None:
@@ -152,6 +157,7 @@ class Registry:
             self._note_release(name, key)
             return
         queue = self._elections.setdefault(address, {})
+        self._queues.pop(address, None)
         if key is None:
             queue.pop(name, None)
         else:
@@ -172,10 +178,16 @@ def _create_revision(key: KeyValue) -> int:
     return key.create_revision
 
 
-def candidates_in(layout: Layout, keys: tuple[KeyValue, ...], address: IPAddress) -> list[KeyValue]:
-    """The queue of one election as a single read shows it."""
-    prefix = layout.election(address) + "/"
-    return sorted((key for key in keys if key.key.startswith(prefix)), key=_create_revision)
+def queues_in(layout: Layout, keys: tuple[KeyValue, ...]) -> dict[IPAddress, list[KeyValue]]:
+    """The queue of every election as a single read shows it."""
+    queues: dict[IPAddress, list[KeyValue]] = {}
+    for key in keys:
+        address = layout.election_of(key.key)
+        if address is not None:
+            queues.setdefault(address, []).append(key)
+    for queue in queues.values():
+        queue.sort(key=_create_revision)
+    return queues
 
 
 def write_record(fields: dict[str, Any]) -> bytes:

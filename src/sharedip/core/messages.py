@@ -8,7 +8,7 @@ Every request that the core orders is answered by exactly one fact with the same
 or `RequestFailed`. After a `RequestFailed` the write may have been applied, may still be applied later, or never.
 
 Law of the kernel orders: an order with `not_after` must have no effect after that instant, not even when the process
-is stopped between the check and the system call (see `adapters/deadman.py`).
+is stopped between the check and the system call (see `adapters/kernel/deadman.py`).
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from typing import assert_never
 
 from sharedip.core.candidacy import Candidacy, Phase
 from sharedip.core.designation import Designations
-from sharedip.core.keys import read_record
+from sharedip.core.keys import queues_in, read_record
 from sharedip.core.links import Links
 from sharedip.core.messages import (
     AddressGone,
@@ -199,9 +199,8 @@ class Node:
             return "the agent is stopping"
         if self._configured.get(vip.address) != vip:
             return "the address is no longer configured here"
-        former = self._leaving.get(vip.address)
-        if former is not None and former.vip != vip:
-            return f"the address is still leaving link {former.vip.link}"
+        if vip.address in self._leaving:
+            return "the address is still leaving in its former configuration"
         return self.links.obstacle(vip.link)
 
     def blemish(self) -> str | None:
@@ -224,6 +223,14 @@ class Node:
     def has_resigned(self, vip: Vip, epoch: int) -> bool:
         """Whether this node has given up this epoch for good."""
         return self._resigned.get(vip.address) == epoch
+
+    def may_claim_key(self, candidacy: Candidacy) -> bool:
+        """Not while an older candidacy still leaves with the same address."""
+        return self._leaving.get(candidacy.vip.address) in (None, candidacy)
+
+    def tenure_over(self, vip: Vip) -> None:
+        """The epoch is over, and with it every designation of it."""
+        self.designations.forget(vip.address)
 
     def resigned(self, candidacy: Candidacy, epoch: int) -> None:
         """Remember it (the state is saved before any datagram leaves), then tell the next candidate."""
@@ -281,16 +288,17 @@ class Node:
         for address in sorted(concerned, key=lambda each: self._order.get(each, -1)):
             for candidacy in self._both(address):
                 candidacy.keys_changed(now)
-                if candidacy.is_adopted:
-                    self.designations.adopt(candidacy, now)
+                if candidacy.is_adopted and not self.designations.adopt(candidacy, now):
+                    candidacy.leave("its former run's designation cannot be read", now)
                 self._touched.add(address)
 
     def keys_proved(self, keys: tuple[KeyValue, ...], now: Instant) -> None:
         """A fresh read: whoever waits for it may claim."""
-        for candidacy in self._all():
-            if candidacy.phase in (Phase.WAITING, Phase.VERIFYING):
-                candidacy.keys_proved(keys, now)
-                self._touched.add(candidacy.vip.address)
+        waiting = [each for each in self._all() if each.phase in (Phase.WAITING, Phase.VERIFYING)]
+        queues = queues_in(self.session.layout, keys) if waiting else {}
+        for candidacy in waiting:
+            candidacy.keys_proved(queues.get(candidacy.vip.address, []), now)
+            self._touched.add(candidacy.vip.address)
 
     def vip_answered(self, purpose: Purpose, answer: TransactionDone | RequestFailed, now: Instant) -> None:
         """A VIP's transaction has an outcome."""
@@ -424,7 +432,10 @@ class Node:
                 continue
             match event:
                 case AddressHeld():
+                    was = candidacy.ownership.presence
                     candidacy.ownership.address_held(event, now)
+                    if was is not Presence.PRESENT:
+                        self.designations.look_again(now)
                 case AddressRefused():
                     candidacy.ownership.address_refused(event, now)
                 case AddressRemoved():
@@ -593,7 +604,8 @@ class Node:
         self._configured = wanted
         for address, candidacy in list(self.candidacies.items()):
             if wanted.get(address) != candidacy.vip:
-                self._leaving[address] = self.candidacies.pop(address)
+                del self.candidacies[address]
+                self._leaving.setdefault(address, candidacy)  # one that leaves already is the one that has the key
                 self.watchfulness.forget(address)
         for address, vip in wanted.items():
             if address not in self.candidacies:
@@ -636,7 +648,7 @@ class Node:
         self._settle_links(now)
         self.watchfulness.advance(now)
         self._settle(now)
-        self.designations.advance(self._all(), now)
+        self.designations.advance(self._all, now)
         self._settle(now)
         if self._leaving and self.session.is_registered:
             self._forget_what_left()

@@ -31,7 +31,7 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import FenceKind, Instant, Vip
 from sharedip.core.schedule import Announcements
-from sharedip.core.settings import FENCE_SLACK_S, LIFETIME_LATE_S, LIFETIME_SLACK_S, REMOVAL_LEAD_S
+from sharedip.core.settings import LIFETIME_LATE_S, LIFETIME_SLACK_S, REMOVAL_LEAD_S, fence_timeout_s
 
 NEVER: Instant = float("-inf")
 
@@ -394,7 +394,7 @@ class Ownership:
         if self._gate_pending:
             self._gate_dirty = True
             return
-        timeout_s = self.right.until - now - FENCE_SLACK_S
+        timeout_s = fence_timeout_s(self.right.until - now)
         if timeout_s > 0:
             self._gate_pending = True
             self._out(OpenFence((self.vip,), timeout_s, self.right.until))

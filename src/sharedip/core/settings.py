@@ -7,6 +7,7 @@ Must never: be changed at run time; a reload hands the core a new value.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import floor
 
 from sharedip.core.model import ConflictPolicy, FenceKind, Vip
 
@@ -35,18 +36,26 @@ REQUEST_TIMEOUT_S_MIN = 0.2
 """A local etcd under load answers within this."""
 
 
-FENCE_SLACK_S = 0.015
-"""An nftables element ends up to one tick late (10 ms at HZ=100; measured 0.7-2.9 ms), and some time passes between the
-decision and the system call."""
+FENCE_SLACK_S_MIN = 0.015
+"""An nftables element ends up to one tick late (10 ms at HZ=100), and some time passes before the system call."""
+
+FENCE_SLACK_S_MAX = 0.2
+FENCE_SLACK_FRACTION = 0.12
+"""The fence closes this part of the right early. It is what the process may be held up in the very act of opening it: for
+longer, and the deadman ends it (adapters/kernel/deadman.py). A container's CPU quota holds it up for 100 ms at a time."""
 
 BEATS_PER_WINDOW = 5
-"""A heartbeat every window / 5."""
+BEATS_PER_WINDOW_LIFETIME = 10
+"""Under the lifetime fence alone an address must be renewed in whole seconds: one lost beat may not cost it."""
 
 SILENCE_FRACTION = 0.5
 """At half the window without an acknowledgement the owner rids itself of the witness."""
 
+SILENCE_FRACTION_LIFETIME = 0.6
+"""Of the address's lifetime, where that is shorter: the witness must be gone before the kernel removes the address."""
+
 PEER_REQUEST_TIMEOUT_S_MIN = 0.1
-"""For designations and depositions: two endpoints must fit into half a window."""
+"""For designations and depositions: a second endpoint is tried within half a window, but at the shortest windows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +99,24 @@ def attempt_timeout_s(ttl_s: float, request_timeout_s: float) -> float:
     """
     spare_s = ttl_s - lease_margin_s(ttl_s) - renew_every_s(ttl_s) - LIFETIME_LATE_S
     return max(REQUEST_TIMEOUT_S_MIN, min(request_timeout_s, spare_s / 3))
+
+
+def beat_every_s(window_s: float, fence: FenceKind) -> float:
+    """The time between two heartbeats."""
+    return window_s / (BEATS_PER_WINDOW_LIFETIME if fence is FenceKind.LIFETIME else BEATS_PER_WINDOW)
+
+
+def silence_s(window_s: float, fence: FenceKind) -> float:
+    """After how long without an acknowledgement the owner rids itself of the witness."""
+    if fence is FenceKind.NFTABLES:
+        return window_s * SILENCE_FRACTION
+    lifetime_s = floor(window_s - LIFETIME_LATE_S - LIFETIME_SLACK_S)
+    return min(window_s * SILENCE_FRACTION, max(1, lifetime_s) * SILENCE_FRACTION_LIFETIME)
+
+
+def fence_timeout_s(room_s: float) -> float:
+    """How long the nftables fence may stay open when the right ends in `room_s`; not above 0: not at all."""
+    return room_s - min(FENCE_SLACK_S_MAX, max(FENCE_SLACK_S_MIN, room_s * FENCE_SLACK_FRACTION))
 
 
 def peer_request_timeout_s(window_s: float | None) -> float:

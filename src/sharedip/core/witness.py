@@ -29,7 +29,7 @@ LATE_S = 0.05
 VIPS_PER_TRANSACTION = 40
 """etcd takes 128 operations a transaction by default (--max-txn-ops); a deposition needs three for each VIP."""
 
-WINDOW_S_MAX = 60.0
+WINDOW_S_MAX = 600.0
 
 
 @dataclass(slots=True)
@@ -45,6 +45,8 @@ class Duty:
     last_sequence: int = 0
     last_heard_at: Instant | None = None
     is_deposing: bool = False
+    is_mute: bool = False
+    """A former run, or we before a reload, may have tried to depose it: neither acknowledge it nor depose it again."""
     request: int | None = None
     retry_at: Instant = float("-inf")
     has_told: bool = False
@@ -66,6 +68,7 @@ class Watchfulness:
         self._is_blind = is_blind
         self._duties: dict[int, Duty] = {}
         self._seen: dict[IPAddress, int] = {}
+        self._mute: set[int] = set()
 
     def designation_changed(self, address: IPAddress) -> None:
         """What stands under the witness key of this VIP has changed."""
@@ -86,7 +89,10 @@ class Watchfulness:
             return
         if not 0 < window_ms <= WINDOW_S_MAX * 1000 or key.lease == lease:
             return
-        duty = self._duties.setdefault(key.mod_revision, Duty(key.mod_revision, key.lease, secret, window_ms / 1000))
+        duty = self._duties.get(key.mod_revision)
+        if duty is None:
+            duty = self._duties[key.mod_revision] = Duty(key.mod_revision, key.lease, secret, window_ms / 1000)
+            duty.is_mute = self._session.is_adopting or key.mod_revision in self._mute
         duty.epochs[address] = epoch
         self._seen[address] = key.mod_revision
 
@@ -96,6 +102,7 @@ class Watchfulness:
         duty = None if revision is None else self._duties.get(revision)
         if duty is not None:
             duty.epochs.pop(address, None)
+            self._mute.add(duty.revision)
             if not duty.epochs:
                 del self._duties[duty.revision]
 
@@ -107,7 +114,7 @@ class Watchfulness:
     def heard(self, beat: Beat, received_at: Instant) -> bool:
         """An authentic beat. True if it is to be acknowledged: then the promise stands already."""
         duty = self._duties.get(beat.revision)
-        if duty is None or duty.is_deposing or beat.sequence <= duty.last_sequence:
+        if duty is None or duty.is_deposing or duty.is_mute or beat.sequence <= duty.last_sequence:
             return False
         duty.last_sequence = beat.sequence
         duty.last_heard_at = received_at
@@ -152,6 +159,7 @@ class Watchfulness:
         """Without a lease we are nobody's witness."""
         self._duties.clear()
         self._seen.clear()
+        self._mute.clear()
 
     def _promise_ran_out(self, duty: Duty, now: Instant) -> None:
         assert duty.promised_until is not None
@@ -166,6 +174,7 @@ class Watchfulness:
             duty.promised_until = now + duty.window_s  # our own link is down: the silence says nothing
             return
         duty.is_deposing = True
+        self._mute.add(duty.revision)
         self._depose(duty, now)
 
     def _forget_resigned(self, duty: Duty) -> None:
