@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from sharedip.agent_settings import choose_fence, window_s_of
 from sharedip.cli.facts import Finding, Level, MachineFacts
 from sharedip.config.checks import check_against_links
 from sharedip.config.model import WINDOW_S_MIN_LIFETIME, Config, Fence, KubeApiServerCheck, Witness
+from sharedip.core.model import FenceKind
 from sharedip.core.settings import CLOCK_DRIFT, lease_margin_s
 
 ETCD_OLDEST = (3, 4)
@@ -199,7 +201,7 @@ CHECKS: tuple[Check, ...] = (
 
 def uses_nftables(config: Config, machine: MachineFacts) -> bool:
     """Which fence the agent will choose on this node."""
-    return config.failover.fence is not Fence.LIFETIME and machine.nftables_error is None
+    return choose_fence(config, lambda: machine.nftables_error)[0] is FenceKind.NFTABLES
 
 
 class Bound(NamedTuple):
@@ -219,13 +221,11 @@ def bounds(config: Config, machine: MachineFacts) -> list[Bound]:
     # A new leader extends every lease by an election timeout; noticing the old one's end and voting takes up to two.
     with_leader_s = lease_s + 3 * election_s
     right_s = ttl_s - lease_margin_s(ttl_s)
-    witness = config.failover.witness is Witness.AUTO
-    window_s = config.failover.window_s
-    if not uses_nftables(config, machine):
-        window_s = max(window_s, WINDOW_S_MIN_LIFETIME)
-    deposed_s = window_s * (1 + CLOCK_DRIFT) + ROUND_TRIPS_S
+    window_s = window_s_of(config, choose_fence(config, lambda: machine.nftables_error)[0])
+    witness = window_s is not None
+    deposed_s = (window_s or 0.0) * (1 + CLOCK_DRIFT) + ROUND_TRIPS_S
     crash = (
-        (deposed_s, f"its witness is silent-proof for {window_s:g} s, then deposes it")
+        (deposed_s, f"its witness waits for {window_s:g} s of silence, then deposes it")
         if witness
         else (lease_s, f"its lease of {ttl_s} s has to expire")
     )

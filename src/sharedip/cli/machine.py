@@ -18,15 +18,15 @@ from sharedip.adapters.etcd import (
     EtcdClient,
     EtcdError,
     MemberSurvey,
-    TlsFiles,
     describe_tls,
     inspect_tls,
     measure_ttl_floor,
     survey,
 )
 from sharedip.adapters.kernel import Deadman, Fence, Netlink, Segment
+from sharedip.agent_settings import find_tls_files
 from sharedip.cli.facts import EtcdFacts, MachineFacts, Member
-from sharedip.config.certificates import find_api_server, find_client_certificates
+from sharedip.config.certificates import find_api_server
 from sharedip.config.model import Config, LinkFacts
 from sharedip.core.keys import Layout, candidates_in, read_record
 from sharedip.core.messages import ForeignClaim, KeysRead, Probe, ReadKeys, RequestFailed
@@ -47,17 +47,6 @@ def look(config: Config) -> MachineFacts:
 def cluster_view(config: Config) -> dict[str, Any]:
     """What etcd says of every node and VIP. `error` says why there is nothing else."""
     return asyncio.run(_cluster_view(config))
-
-
-def tls_files(config: Config) -> TlsFiles | None:
-    """The files that the agent would use: the documents' own, else those of kubeadm, k3s or RKE2."""
-    etcd = config.etcd
-    if not any(endpoint.tls for endpoint in etcd.endpoints):
-        return None
-    if etcd.ca_file or etcd.cert_file:
-        return TlsFiles(etcd.ca_file, etcd.cert_file, etcd.key_file)
-    found, _ = find_client_certificates(Path.exists)
-    return TlsFiles(found.ca_file, found.cert_file, found.key_file) if found else TlsFiles()
 
 
 def _credentials(config: Config) -> Credentials | None:
@@ -143,7 +132,7 @@ async def _probe(
 
 
 async def _look_at_etcd(config: Config) -> EtcdFacts:
-    files, clock = tls_files(config), Clock()
+    (files, _), clock = find_tls_files(config), Clock()
     credentials = _credentials(config)
     timeout_s = max(TIMEOUT_S_MIN, config.etcd.request_timeout_s)
     members = await survey([str(e) for e in config.etcd.endpoints], files, credentials, timeout_s, clock)
@@ -189,7 +178,7 @@ async def _read_all(config: Config, endpoint: str) -> KeysRead | str:
     timeout_s = max(TIMEOUT_S_MIN, config.etcd.request_timeout_s)
     client = EtcdClient(
         [endpoint],
-        tls=tls_files(config),
+        tls=find_tls_files(config)[0],
         credentials=_credentials(config),
         clock=Clock(),
         emit=lambda fact: None if answer.done() else answer.set_result(fact),
@@ -218,7 +207,7 @@ def _name(key: KeyValue) -> str:
 async def _cluster_view(config: Config) -> dict[str, Any]:
     timeout_s = max(TIMEOUT_S_MIN, config.etcd.request_timeout_s)
     urls = [str(endpoint) for endpoint in config.etcd.endpoints]
-    members = await survey(urls, tls_files(config), _credentials(config), timeout_s, Clock())
+    members = await survey(urls, find_tls_files(config)[0], _credentials(config), timeout_s, Clock())
     view: dict[str, Any] = {
         "key_prefix": config.etcd.key_prefix,
         "error": "no etcd endpoint answers: " + "; ".join(m.error for m in members),

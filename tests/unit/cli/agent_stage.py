@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-# The fake agent belongs to the adapter's tests; pytest puts only a test's own folder on the path.
-sys.path.append(str(Path(__file__).parents[1] / "adapters"))
-
-from api_stage import FakeAgent, stage, status, vip, wait_until
-
 from sharedip.adapters.api import Api
+from tests.unit.adapters.api_stage import FakeAgent, stage, status, vip, wait_until
 
 __all__ = ["FakeAgent", "RunningAgent", "agent_at", "status", "vip", "wait_until"]
 Result = TypeVar("Result")

@@ -9,10 +9,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from agent_stage import FakeAgent, agent_at, status, vip
 
 from sharedip.cli import client
 from sharedip.cli.main import main
+from tests.unit.cli.agent_stage import FakeAgent, agent_at, status, vip
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from agent_stage import FakeAgent, agent_at, status, vip
 
 from sharedip.cli import watch
 from sharedip.cli.client import Agent
 from sharedip.core.messages import Level, Report
+from tests.unit.cli.agent_stage import FakeAgent, agent_at, status, vip
 
 
 @pytest.mark.parametrize("height", [1, 5, 12, 24, 60])
