@@ -68,7 +68,11 @@ def check_conflicts(config: Config, machine: MachineFacts) -> Iterator[Finding]:
     for vip in config.vips:
         macs = ", ".join(mac.hex(":") for mac in machine.answers.get(vip, ()))
         owner = (owners or {}).get(vip.address)
-        if not macs:
+        if not macs and vip.address in machine.held_here:
+            yield Finding(Level.OK, "conflict", f"this node has {vip}; its agent watches for others that claim it")
+        elif not macs and owner is not None:
+            yield Finding(Level.OK, "conflict", f"{owner} owns {vip}, and nobody else answers for it")
+        elif not macs:
             yield Finding(Level.OK, "conflict", f"no other machine answers for {vip}")
         elif vip.address in machine.held_here:
             yield Finding(

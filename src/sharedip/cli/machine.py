@@ -7,6 +7,7 @@ revokes, or change anything on this node. Counterparts: `checks.py`, `cluster.py
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Sequence
 from ipaddress import ip_interface
 from pathlib import Path
@@ -56,15 +57,13 @@ def _credentials(config: Config) -> Credentials | None:
 
 
 async def _look(config: Config) -> MachineFacts:
-    clock = Clock()
-    etcd = asyncio.create_task(_look_at_etcd(config))
-    heard: list[ForeignClaim] = []
-    deadman = Deadman()
+    clock, deadman = Clock(), Deadman()
+    etcd = await _look_at_etcd(config)
     netlink = Netlink(lambda _: None, clock.now, deadman)
     try:
         netlink.snapshot()
         links = netlink.links()
-        answers, error = await _probe(config.vips, netlink, deadman, heard)
+        answers, error = await _probe(config.vips, netlink, deadman, etcd.owners)
         return MachineFacts(
             links=tuple(_link_facts(netlink, link) for link in links),
             links_up=frozenset(name for link in links if link.running for name in link.names),
@@ -75,7 +74,7 @@ async def _look(config: Config) -> MachineFacts:
             answers=answers,
             answers_error=error,
             nftables_error=Fence(clock.now, deadman).available(),
-            etcd=await etcd,
+            etcd=etcd,
             api_server_files=find_api_server(Path.exists)[0] is not None,
         )
     finally:
@@ -96,22 +95,25 @@ def _sources(netlink: Netlink, name: str) -> tuple[IPAddress, ...]:
 
 
 async def _probe(
-    vips: Sequence[Vip], netlink: Netlink, deadman: Deadman, heard: list[ForeignClaim]
+    vips: Sequence[Vip], netlink: Netlink, deadman: Deadman, owners: dict[IPAddress, str] | None
 ) -> tuple[dict[Vip, tuple[bytes, ...]] | None, str]:
+    """Hear who answers for the VIPs that are not on this node.
+
+    Where nobody owns one, by the probe that the agent sends before a claim. An owner would take that for a stranger's
+    claim and raise the alarm, so where there is one, or may be, this node's kernel is made to look for a neighbour.
+    """
+    heard: list[ForeignClaim] = []
     loop = asyncio.get_running_loop()
-
-    def emit(fact: object) -> None:
-        if isinstance(fact, ForeignClaim):
-            heard.append(fact)
-
     segment = Segment(
-        emit,
+        lambda fact: heard.append(fact) if isinstance(fact, ForeignClaim) else None,
         Clock().now,
         deadman,
         add_reader=loop.add_reader,
         remove_reader=loop.remove_reader,
         is_own_mac=netlink.is_own_mac,
     )
+    held = {record.address for link in netlink.links() for record in netlink.addresses_on(link.index) if record.ours}
+    asked = 0
     try:
         for name in {vip.link for vip in vips}:
             link = netlink.find_link(name)
@@ -119,16 +121,33 @@ async def _probe(
                 segment.watch_link(link, [vip for vip in vips if vip.link == name])
         for _ in range(PROBES):
             for vip in vips:
-                segment.perform(Probe(vip))
+                if owners is not None and vip.address not in owners and vip.address not in held:
+                    segment.perform(Probe(vip))
+                elif vip.address not in held:
+                    asked += _seek_neighbour(vip, netlink.find_link(vip.link))
             await asyncio.sleep(PROBE_SPACING_S)
-        if vips and not segment.sent:
-            return None, "no probe could be sent: no link is up, or this user may not (needs CAP_NET_RAW)"
     except PermissionError:
-        return None, "this user may not send raw frames; run as root"
+        return None, "this user may not listen on the link; run as root"
     finally:
         segment.close()
+    if not segment.sent + asked and not {vip.address for vip in vips} <= held:
+        return None, "nobody could be asked: no link of a VIP is up"
     macs = {vip: tuple(dict.fromkeys(claim.mac for claim in heard if claim.vip == vip)) for vip in vips}
     return {vip: found for vip, found in macs.items() if found}, ""
+
+
+def _seek_neighbour(vip: Vip, link: LinkState | None) -> int:
+    """Make the kernel resolve the address on the link, by an empty datagram to the discard port (RFC 863)."""
+    if link is None or not link.running:
+        return 0
+    family = socket.AF_INET if vip.address.version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as channel:
+        try:
+            channel.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, link.names[0].encode() + b"\0")
+            channel.sendto(b"", (str(vip.address), 9))
+        except OSError:  # no address or route of this family on the link yet: nobody can be asked
+            return 0
+    return 1
 
 
 async def _look_at_etcd(config: Config) -> EtcdFacts:
@@ -168,7 +187,7 @@ def _member(found: MemberSurvey) -> Member:
         learner=found.learner,
         rtt_s=found.rtt_s,
         alarms=found.alarms,
-        error=found.error,
+        error=found.error.removeprefix(f"{found.endpoint}: "),
     )
 
 
@@ -280,8 +299,9 @@ def records_view(key_prefix: str, keys: tuple[KeyValue, ...]) -> dict[str, Any]:
 
 
 def _witnesses(key: KeyValue | None, queue: Sequence[KeyValue]) -> list[str]:
-    """The designation names candidates by their leases; one whose candidate is gone has no power."""
-    leases = (read_record(key) or {}).get("witnesses")
-    if not isinstance(leases, list):
+    """Candidates that the designation names by their leases; a former owner's designation means nothing."""
+    record = read_record(key) or {}
+    leases = record.get("witnesses")
+    if not queue or record.get("epoch") != queue[0].create_revision or not isinstance(leases, list):
         return []
     return [_name(candidate) for candidate in queue if f"{candidate.lease:x}" in leases]

@@ -102,7 +102,9 @@ def vip_table(status: Status, *, color: bool, rows_max: int | None = None) -> li
 
 def _vip_row(vip: Mapping[str, Any]) -> tuple[object, ...]:
     link = vip["link"] if vip["link_state"] == "up" else f"{vip['link']} ({vip['link_state']})"
-    queue = [f"{node} (witness)" if node in vip["witnesses"] else node for node in vip["queue"]]
+    # The queue is the whole election: its first is the owner, who has a column of its own.
+    behind = vip["queue"][1:] if vip["queue"][:1] == [vip["owner"]] else vip["queue"]
+    queue = [f"{node} (witness)" if node in vip["witnesses"] else node for node in behind]
     return (
         vip["address"],
         link,
@@ -132,7 +134,7 @@ def _change_lines(status: Status) -> list[str]:
     )
     if not changes:
         return []
-    return ["", "last changes:", *(f"  {clean(at)}  {clean(text)}" for at, text in changes[:20])]
+    return ["", "last changes:", *(f"  {clean(at).replace('+00:00', 'Z')}  {clean(text)}" for at, text in changes[:20])]
 
 
 def problem_lines(status: Status, *, color: bool) -> list[str]:

@@ -77,6 +77,8 @@ def test_every_error_and_warning_has_a_way_out() -> None:
     ("changes", "owners", "level", "words"),
     [
         ({"answers": {}}, {}, Level.OK, "no other machine answers"),
+        ({"answers": {}}, {VIP.address: "n2"}, Level.OK, "n2 owns 192.168.0.15, and nobody else answers"),
+        ({"answers": {}, "held_here": {VIP.address}}, {VIP.address: "n1"}, Level.OK, "its agent watches"),
         (
             {"answers": {VIP: (MAC,)}},
             {VIP.address: "n2"},

@@ -65,6 +65,13 @@ def test_the_keys_become_nodes_and_queues() -> None:
     assert found["vips"][1]["reason"] == "", "a former owner's record says nothing of this one"
 
 
+def test_a_former_owners_designation_names_nobody() -> None:
+    late = [each for each in KEYS if "witness" not in each.key] + [
+        key("witness:192.168.0.15", {"epoch": 9, "witnesses": ["a2"]}, 9)
+    ]
+    assert records_view(PREFIX, tuple(late))["vips"][0]["witnesses"] == []
+
+
 def test_no_secret_leaves_etcd() -> None:
     assert "s3cr3t" not in json.dumps(view()) + "".join(cluster_lines(view()))
 
