@@ -20,7 +20,7 @@ VIP: dict[str, Any] = {
     "role": "owner",
     "owner": "n1",
     "epoch": 4711,
-    "queue": ["n2", "n3"],
+    "queue": ["n1", "n2", "n3"],
     "right_remaining_s": 13.2,
     "witnesses": ["n2"],
     "address_present": True,

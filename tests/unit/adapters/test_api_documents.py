@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from api_stage import status, vip
 
 from sharedip.adapters.api import diagnose, render_metrics
 from sharedip.adapters.api.metrics import families, process_families
 from sharedip.adapters.api.routes import page_response
+from tests.unit.adapters.api_stage import status, vip
 
 _SAMPLE = re.compile(r'^[a-z_]+(\{([a-z]+="([^"\\\n]|\\["\\n])*",?)+\})? -?[0-9.e+-]+$')
 

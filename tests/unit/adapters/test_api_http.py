@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from api_stage import FakeAgent, stage, status, wait_until
 
 from sharedip.adapters.api import Api
 from sharedip.adapters.api.server import CONNECTIONS_MAX, Listen
 from sharedip.core.messages import Level, Report
+from tests.unit.adapters.api_stage import FakeAgent, stage, status, wait_until
 
 
 def run(scene: Coroutine[Any, Any, None]) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from api_stage import wait_until
 
 from sharedip.adapters.probes.exec import ExecProbe
 from sharedip.adapters.probes.probe import Outcome
+from tests.unit.adapters.api_stage import wait_until
 
 
 def run(scene: Coroutine[Any, Any, Outcome]) -> Outcome:

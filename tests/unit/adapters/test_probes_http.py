@@ -14,7 +14,13 @@ from typing import Any
 import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
-from probes_stage import (
+
+from sharedip.adapters.probes.http import HttpProbe
+from sharedip.adapters.probes.probe import Outcome
+from sharedip.adapters.probes.runner import ApiServerProbe
+from sharedip.adapters.probes.tcp import TcpProbe
+from sharedip.adapters.probes.tls import TlsTerms
+from tests.unit.adapters.probes_stage import (
     Behaviour,
     Url,
     answering,
@@ -26,12 +32,6 @@ from probes_stage import (
     serving,
     silent,
 )
-
-from sharedip.adapters.probes.http import HttpProbe
-from sharedip.adapters.probes.probe import Outcome
-from sharedip.adapters.probes.runner import ApiServerProbe
-from sharedip.adapters.probes.tcp import TcpProbe
-from sharedip.adapters.probes.tls import TlsTerms
 
 
 def run(scene: Coroutine[Any, Any, Outcome]) -> Outcome:

@@ -9,11 +9,21 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from api_stage import wait_until
-from probes_stage import Check, ExecCheck, HttpCheck, KubeApiServerCheck, TcpCheck, Url, answering, serving, silent
 
 from sharedip.adapters.probes import ProbeRunner
 from sharedip.core.messages import HealthChanged
+from tests.unit.adapters.api_stage import wait_until
+from tests.unit.adapters.probes_stage import (
+    Check,
+    ExecCheck,
+    HttpCheck,
+    KubeApiServerCheck,
+    TcpCheck,
+    Url,
+    answering,
+    serving,
+    silent,
+)
 
 
 def run(scene: Coroutine[Any, Any, None]) -> None:

@@ -110,7 +110,7 @@ def _vip_families(vips: list[Mapping[str, Any]]) -> Iterator[Family]:
     yield Family(
         "sharedip_vip_candidates",
         "gauge",
-        "How many nodes stand in the election behind the owner.",
+        "How many nodes stand in the election, the owner included.",
         tuple(Sample(_about(vip), len(vip["queue"])) for vip in vips),
     )
     yield Family(
