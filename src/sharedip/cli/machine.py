@@ -29,7 +29,7 @@ from sharedip.agent_settings import find_tls_files
 from sharedip.cli.facts import EtcdFacts, MachineFacts, Member
 from sharedip.config.certificates import find_api_server
 from sharedip.config.model import Config, LinkFacts
-from sharedip.core.keys import Layout, candidates_in, read_record
+from sharedip.core.keys import Layout, queues_in, read_record
 from sharedip.core.messages import ForeignClaim, KeysRead, Probe, ReadKeys, RequestFailed
 from sharedip.core.model import IPAddress, KeyValue, LinkState, Vip
 
@@ -215,8 +215,8 @@ async def _read_all(config: Config, endpoint: str) -> KeysRead | str:
 
 def _owners(config: Config, keys: tuple[KeyValue, ...]) -> dict[IPAddress, str]:
     layout = Layout(config.etcd.key_prefix)
-    queues = {vip.address: candidates_in(layout, keys, vip.address) for vip in config.vips}
-    return {address: _name(queue[0]) for address, queue in queues.items() if queue}
+    queues = queues_in(layout, keys)
+    return {vip.address: _name(queues[vip.address][0]) for vip in config.vips if vip.address in queues}
 
 
 def _name(key: KeyValue) -> str:
@@ -280,8 +280,9 @@ def records_view(key_prefix: str, keys: tuple[KeyValue, ...]) -> dict[str, Any]:
                 }
             )
     vips = []
+    queues = queues_in(layout, keys)
     for address in sorted(addresses, key=lambda one: (one.version, int(one))):
-        queue = candidates_in(layout, keys, address)
+        queue = queues.get(address, [])
         record = read_record(by_key.get(layout.owner(address))) or {}
         epoch = queue[0].create_revision if queue else None
         vips.append(

@@ -240,7 +240,9 @@ class Designations:
             self._owned = [each for each in everyone if each.phase is Phase.OWNING]
             self._appoint_where_needed(everyone, now)
         if self.active and now >= self._beat_at:
-            self._beat_at = now + min(beat_every_s(each.window_s, self._settings.fence) for each in self.active.values())
+            self._beat_at = now + min(
+                beat_every_s(each.window_s, self._settings.fence) for each in self.active.values()
+            )
             self._beat(now)
         if self._owned and self._settings.window_s is not None and now >= self._greet_at:
             self._greet_at = now + self._settings.window_s

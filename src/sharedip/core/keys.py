@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
@@ -75,10 +76,16 @@ class Layout:
             text, found, _ = text.partition(end)
             if not found:
                 return None
-        try:
-            return ip_address(text)
-        except ValueError:
-            return None
+        return _parse_address(text)
+
+
+@lru_cache(maxsize=8192)
+def _parse_address(text: str) -> IPAddress | None:
+    """The same thousand addresses come again with every read."""
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,10 +89,11 @@ class Watchfulness:
             return
         if not 0 < window_ms <= WINDOW_S_MAX * 1000 or key.lease == lease:
             return
-        duty = self._duties.get(key.mod_revision)
-        if duty is None:
-            duty = self._duties[key.mod_revision] = Duty(key.mod_revision, key.lease, secret, window_ms / 1000)
-            duty.is_mute = self._session.is_adopting or key.mod_revision in self._mute
+        if key.mod_revision not in self._duties:
+            is_mute = self._session.is_adopting or key.mod_revision in self._mute
+            fresh = Duty(key.mod_revision, key.lease, secret, window_ms / 1000, is_mute=is_mute)
+            self._duties[key.mod_revision] = fresh
+        duty = self._duties[key.mod_revision]
         duty.epochs[address] = epoch
         self._seen[address] = key.mod_revision
 
