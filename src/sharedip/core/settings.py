@@ -41,8 +41,8 @@ FENCE_SLACK_S_MIN = 0.015
 
 FENCE_SLACK_S_MAX = 0.2
 FENCE_SLACK_FRACTION = 0.12
-"""The fence closes this part of the right early. So long may the process be held up in the very act of opening it; held up
-for longer, it is ended by the deadman (adapters/kernel/deadman.py). A CPU quota holds it up for 100 ms at a time."""
+"""The fence closes this part of the right early. So long may the process be held up in the very act of opening it; for
+longer, and the deadman ends it (adapters/kernel/deadman.py). A CPU quota holds a process up for 100 ms at a time."""
 
 BEATS_PER_WINDOW = 5
 BEATS_PER_WINDOW_LIFETIME = 10
