@@ -175,13 +175,24 @@ def test_a_file_that_is_missing_or_broken_is_named(pki: Pki, broken: str) -> Non
     assert "cannot read" in run(look_tls(pki.server_context("127.0.0.1"), terms)).detail
 
 
-def test_an_encrypted_key_asks_nobody_for_its_password(pki: Pki) -> None:
+def test_an_encrypted_key_asks_nobody_for_its_password(pki: Pki, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a password OpenSSL asks the terminal and waits for ever; a test has no terminal to show that."""
+    asked: list[str] = []
+
+    class Context(ssl.SSLContext):
+        def load_cert_chain(self, certfile: Any, keyfile: Any = None, password: Any = None) -> None:
+            asked.append(password())
+            super().load_cert_chain(certfile, keyfile, password)
+
+    monkeypatch.setattr("sharedip.adapters.probes.tls.ssl.SSLContext", Context)
     key = serialization.load_pem_private_key(pki.key_file.read_bytes(), None)
     protection = serialization.BestAvailableEncryption(b"secret")
     form = serialization.PrivateFormat.PKCS8
     pki.key_file.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, protection))
     terms = TlsTerms("127.0.0.1", pki.ca_file, pki.cert_file, pki.key_file)
-    assert "no usable certificate and key" in run(look_tls(pki.server_context("127.0.0.1"), terms)).detail
+    probe = HttpProbe(Url(tls=True, host="127.0.0.1", port=1), terms, 1.0)
+    assert "no usable certificate and key" in run(probe.probe()).detail
+    assert asked == [""]
 
 
 def test_renewed_certificates_are_taken_up(pki: Pki) -> None:
