@@ -138,6 +138,8 @@ class Candidacy:
         self._held_key: KeyValue | None = None
         self._released_epoch = 0
         self._record_at: Instant = NEVER
+        self._record_pending = False
+        self._recorded_at = 0
         self._released: set[int] = set()
 
     def reconfigure(self, settings: Settings) -> None:
@@ -185,6 +187,7 @@ class Candidacy:
         if own is not None and self.phase is Phase.OUT and self._circumstances.may_claim_key(self):
             self._found_own_key(own, now)
         self._note_owner(queue, now)
+        self._check_record()
         self.advance(now)
 
     def keys_proved(self, queue: list[KeyValue], now: Instant) -> None:
@@ -205,9 +208,13 @@ class Candidacy:
             self._campaign_answered(answer, now)
         elif purpose.kind is Kind.RELEASE:
             self._release_answered(answer, now)
-        elif purpose.kind is Kind.RECORD and isinstance(answer, RequestFailed):
-            self._record_wanted = self.phase is Phase.OWNING
-            self._record_at = now + RECORD_RETRY_S
+        elif purpose.kind is Kind.RECORD:
+            self._record_pending = False
+            if isinstance(answer, RequestFailed):
+                self._record_wanted = self.phase is Phase.OWNING
+                self._record_at = now + RECORD_RETRY_S
+            else:
+                self._recorded_at = answer.revision
         self.advance(now)
 
     # -- facts from the segment and the operator ----------------------------------------------------------------------
@@ -319,7 +326,7 @@ class Candidacy:
             waiting.append(self._campaign_at)
         if self.phase is Phase.RELEASING and self._request is None:
             waiting.append(self._release_at)
-        if self.phase is Phase.OWNING and self._record_wanted:
+        if self.phase is Phase.OWNING and self._record_wanted and not self._record_pending:
             waiting.append(self._record_at)
         return min((at for at in waiting if at is not None), default=None)
 
@@ -494,7 +501,7 @@ class Candidacy:
         self._advance_owning(now)
 
     def _advance_owning(self, now: Instant) -> None:
-        if self._record_wanted and now >= self._record_at:
+        if self._record_wanted and not self._record_pending and now >= self._record_at:
             self._write_record()
         if self.ownership.refusals >= REFUSALS_MAX:
             self._campaign_at = now + REFUSED_HOLDOFF_S
@@ -507,6 +514,18 @@ class Candidacy:
     def _others(self) -> list[KeyValue]:
         return [key for key in self.queue() if self.epoch is None or key.create_revision > self.epoch]
 
+    def _check_record(self) -> None:
+        """A former owner's last word may come after our first: the record must speak of the owner."""
+        if (
+            self.phase is not Phase.OWNING
+            or self._record_pending
+            or self._session.registry.revision < self._recorded_at
+        ):
+            return
+        record = read_record(self._session.registry.get(self._session.layout.owner(self.vip.address)))
+        if record is None or record.get("epoch") != self.epoch:
+            self._record_wanted = True
+
     def _write_record(self) -> None:
         """Say how we came by the address, so that every node can show the same words."""
         key, lease = self.key, self._session.lease
@@ -514,6 +533,7 @@ class Candidacy:
         assert lease is not None
         assert self.epoch is not None
         self._record_wanted = False
+        self._record_pending = True
         record = {
             "node": self._settings.node_name,
             "epoch": self.epoch,
@@ -575,7 +595,7 @@ class Candidacy:
         self.epoch = None
         self._circumstances.tenure_over(self.vip)
         self._released.clear()
-        self._has_lapsed_only = self._is_adopted = self._record_wanted = False
+        self._has_lapsed_only = self._is_adopted = self._record_wanted = self._record_pending = False
         if self._held_key is not None:
             self._former, self._held_key = self._held_key, None
         self.ownership.stop_probing()

@@ -31,6 +31,8 @@ BEATS_REMEMBERED = 16
 APPOINT_RETRY_S = 0.05
 FENCE_RETRY_S = 0.02
 LOOK_EVERY_S = 0.02
+LOOK_AT_LEAST_EVERY_S = 5.0
+"""Whatever was missed: an owner does not go without a witness for longer than this."""
 
 
 @dataclass(slots=True)
@@ -248,6 +250,8 @@ class Designations:
             self._greet_at = now + self._settings.window_s
             self._owned = [each for each in self._owned if each.phase is Phase.OWNING]
             self._greet(now)
+            if now >= self._looked_at + LOOK_AT_LEAST_EVERY_S:
+                self.look_again(now)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
