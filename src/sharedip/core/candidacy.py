@@ -18,7 +18,8 @@ from sharedip.core.keys import read_record, write_record
 from sharedip.core.messages import Command, ForeignClaim, Level, Report, RequestFailed, TransactionDone
 from sharedip.core.model import ConflictPolicy, Delete, Get, Guard, GuardTarget, Instant, KeyValue, Put, Vip
 from sharedip.core.ownership import NEVER, REFUSALS_MAX, Ownership, Tenure
-from sharedip.core.session import Kind, Purpose, Session
+from sharedip.core.requests import Kind, Purpose
+from sharedip.core.session import Session
 from sharedip.core.settings import Settings
 
 CHANGES_KEPT = 20

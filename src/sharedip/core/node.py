@@ -66,8 +66,9 @@ from sharedip.core.ownership import Presence
 from sharedip.core.peers import Peers
 from sharedip.core.peerwire import Released
 from sharedip.core.post import Post
-from sharedip.core.session import Kind as RequestKind
-from sharedip.core.session import Purpose, Session
+from sharedip.core.requests import Kind as RequestKind
+from sharedip.core.requests import Purpose
+from sharedip.core.session import Session
 from sharedip.core.settings import Settings
 from sharedip.core.state import FormerRun, write_state
 from sharedip.core.witness import Watchfulness

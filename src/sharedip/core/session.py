@@ -10,17 +10,15 @@ Must never: touch the address. Counterparts: `candidacy.py` (one per VIP), `adap
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum, auto
 from typing import Protocol
 
+from sharedip.core.endpoints import NEVER, RETRY_LONGEST_S, Endpoints
 from sharedip.core.keys import Layout, Registry, read_record, write_record
 from sharedip.core.messages import (
     CloseWatch,
     Command,
-    DropEndpoint,
     GrantLease,
     KeepaliveConfirmed,
     KeepLeaseAlive,
@@ -41,7 +39,7 @@ from sharedip.core.messages import (
     WatchLost,
 )
 from sharedip.core.model import Failure, Get, Guard, GuardTarget, Instant, KeyValue, Operation, Put, Vip
-from sharedip.core.schedule import Backoff
+from sharedip.core.requests import Kind, Purpose, Requests
 from sharedip.core.settings import (
     Settings,
     attempt_timeout_s,
@@ -50,11 +48,6 @@ from sharedip.core.settings import (
     renew_every_s,
 )
 
-NEVER: Instant = float("-inf")
-"""A right that does not exist ended before all time."""
-
-RETRY_FIRST_S = 0.1
-RETRY_LONGEST_S = 2.0
 NAME_TAKEN_RETRY_S = 2.0
 MEMBER_RETRY_S = 0.5
 PUBLISH_RETRY_S = 1.0
@@ -62,40 +55,6 @@ STALE_ANSWERS_MAX = 3
 """So many stale answers in a row from every endpoint mean another etcd (restored, or wiped), not a stale member."""
 REVOKE_TRIES_MAX = 4
 """On the way out: beyond that the lease is left to expire."""
-
-
-class Kind(Enum):
-    """What a request is for."""
-
-    GRANT = auto()
-    REGISTER = auto()
-    KEEPALIVE = auto()
-    PROOF = auto()
-    READ = auto()
-    PUBLISH = auto()
-    REVOKE = auto()
-    CAMPAIGN = auto()
-    RELEASE = auto()
-    RECORD = auto()
-    DESIGNATE = auto()
-    DEPOSE = auto()
-    MEMBER = auto()
-    ABANDON = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class Purpose:
-    """Why a request was sent, to whom its answer belongs, and what was known when it was sent.
-
-    A linearizable answer may not be older than `revision` and `raft_term`: one that is comes from a stale member.
-    """
-
-    kind: Kind
-    endpoint: int
-    lease: int | None
-    vip: Vip | None
-    revision: int
-    raft_term: int
 
 
 class SessionListener(Protocol):
@@ -158,15 +117,14 @@ class Session:
         self.lease_until: Instant = NEVER
         self.is_registered = False
         self.name_taken_by: str | None = None
-        self.endpoint = settings.local_endpoint or 0
+        self.endpoints = Endpoints(settings.endpoints, settings.local_endpoint or 0, out, jitter)
+        self._requests = Requests()
         self.raft_term = 0
         self.leader_id: int | None = None
         self.member_id: int | None = None
         self._leader_term = -1
         self._member_at: Instant = NEVER
         self._member_elsewhere = False
-        self.connected = False
-        self.trouble = "not connected yet"
         self.advertise: str | None = None
         self._record: dict[str, object] = {}
         self._published_at_revision = 0
@@ -177,22 +135,15 @@ class Session:
         self._revoke_tries = 0
         self.is_over = False
         self._refusal = ""
-        self._purposes: dict[int, Purpose] = {}
-        self._under_way: Counter[Kind] = Counter()
-        self._last_request = 0
         self._watch: int | None = None
         self._watch_endpoint = 0
         self._keepalive: _Keepalive | None = None
         self._renewing = False
         self._read_wanted = False
         self._stale_answers = 0
-        self._failures_in_row = 0
-        self._backoff = Backoff(RETRY_FIRST_S, RETRY_LONGEST_S)
-        self._quiet_until: Instant = NEVER
         self._renew_at: Instant = NEVER
         self._publish_at: Instant = NEVER
         self._register_at: Instant = NEVER
-        self._away_since: Instant | None = None
 
     # -- what the node asks for ---------------------------------------------------------------------------------------
 
@@ -202,7 +153,6 @@ class Session:
 
     def start(self, former_lease: int | None, now: Instant) -> None:
         """Begin. A former run's lease is taken up again if etcd still has it: its keys keep their place."""
-        self._away_since = now
         if former_lease is not None:
             self.lease = former_lease
             self._adopting = True
@@ -280,7 +230,7 @@ class Session:
 
     def lease_granted(self, event: LeaseGranted, now: Instant) -> None:
         """A lease came. One that nobody waits for any more carries no key and is left to expire."""
-        purpose = self._end(event.request)
+        purpose = self._requests.end(event.request)
         if purpose is None or self.lease is not None or self._stopping:
             return
         self._answered(event.raft_term, now)
@@ -296,7 +246,7 @@ class Session:
 
     def keepalive_confirmed(self, event: KeepaliveConfirmed, now: Instant) -> None:
         """Half a renewal: order the read that proves it, on the same endpoint."""
-        purpose = self._end(event.request)
+        purpose = self._requests.end(event.request)
         if purpose is None or purpose.lease != self.lease or event.lease != self.lease:
             return
         if event.raft_term < purpose.raft_term:
@@ -309,7 +259,7 @@ class Session:
 
     def keys_read(self, event: KeysRead, now: Instant) -> None:
         """A linearizable read: the second half of a renewal, or the look before a claim."""
-        purpose = self._end(event.request)
+        purpose = self._requests.end(event.request)
         if purpose is None or purpose.lease != self.lease or self.lease is None:
             return
         if event.raft_term < purpose.raft_term or event.revision < purpose.revision:
@@ -332,7 +282,7 @@ class Session:
 
     def transaction_done(self, event: TransactionDone, now: Instant) -> None:
         """Registration and publication are ours; the rest belongs to a VIP."""
-        purpose = self._end(event.request)
+        purpose = self._requests.end(event.request)
         if purpose is None or purpose.lease != self.lease or self.lease is None:
             return
         self._answered(event.raft_term, now)
@@ -357,7 +307,7 @@ class Session:
 
     def member_read(self, event: MemberRead, now: Instant) -> None:
         """Who leads, and which member is on our node. An answer from an older term tells nothing."""
-        purpose = self._end(event.request)
+        purpose = self._requests.end(event.request)
         if purpose is None or event.raft_term < self.raft_term:
             self._member_at = now + MEMBER_RETRY_S
             return
@@ -374,7 +324,7 @@ class Session:
 
     def lease_revoked(self, event: LeaseRevoked, now: Instant) -> None:
         """The way out is free."""
-        purpose = self._end(event.request)
+        purpose = self._requests.end(event.request)
         if purpose is None or purpose.kind is not Kind.REVOKE:
             return
         self._forget_lease()
@@ -383,7 +333,7 @@ class Session:
 
     def request_failed(self, event: RequestFailed, now: Instant) -> None:
         """No answer that counts: go on elsewhere. "Cannot tell" changes no right, but a lease that is gone does."""
-        purpose = self._end(event.request)
+        purpose = self._requests.end(event.request)
         if purpose is None:
             return
         if purpose.lease is not None and purpose.lease != self.lease:
@@ -407,7 +357,7 @@ class Session:
             return
         if purpose.kind in (Kind.DESIGNATE, Kind.DEPOSE):
             if event.endpoint == self.endpoint:  # their patience is short: no verdict on the endpoint, but try the next
-                self.endpoint = (event.endpoint + 1) % max(1, len(self._settings.endpoints))
+                self.endpoints.step_over(event.endpoint)
             self._listener.peer_answered(purpose.kind, event.request, event, now)
             return
         self._turn_away(event.endpoint, event.failure, event.detail, now)
@@ -449,10 +399,10 @@ class Session:
 
     def advance(self, now: Instant) -> None:
         """Order whatever is due. Called after every fact and at every deadline; doing it twice changes nothing."""
-        if self.is_over or now < self._quiet_until:
+        if self.is_over or now < self.endpoints.quiet_until:
             return
         if self.lease is None:
-            if not self._stopping and not self._pending(Kind.GRANT):
+            if not self._stopping and not self._requests.is_pending(Kind.GRANT):
                 request = self._begin(Kind.GRANT)
                 self._out(GrantLease(request, self.endpoint, self._settings.lease_ttl_s, self._timeout_s))
             return
@@ -467,14 +417,14 @@ class Session:
         if self._adopting:
             return
         if not self.is_registered:
-            if now >= self._register_at and not self._pending(Kind.REGISTER):
+            if now >= self._register_at and not self._requests.is_pending(Kind.REGISTER):
                 self._register(now)
             return
-        if self._read_wanted and not self._pending(Kind.READ):
+        if self._read_wanted and not self._requests.is_pending(Kind.READ):
             self._read_wanted = False
             request = self._begin(Kind.READ)
             self._out(ReadKeys(request, self.endpoint, self.layout.root, self._timeout_s))
-        if self._watch is None and not self._pending(Kind.READ):
+        if self._watch is None and not self._requests.is_pending(Kind.READ):
             self._open_watch()
         if self._leader_term != self.raft_term:
             self._read_member(now)
@@ -483,7 +433,7 @@ class Session:
     def _read_member(self, now: Instant) -> None:
         """A new term may have a new leader. Our own member knows, and tells its id; if it is away, another one does."""
         self.leader_id = None
-        if now < self._member_at or self._pending(Kind.MEMBER):
+        if now < self._member_at or self._requests.is_pending(Kind.MEMBER):
             return
         local = self._settings.local_endpoint
         endpoint = self.endpoint if local is None or self._member_elsewhere else local
@@ -514,10 +464,8 @@ class Session:
     def revoke_abandoned(self) -> None:
         """What may be left of a lease that we gave up blocks the queue; to be called when no address is left."""
         if self.abandoned is not None:
-            self._last_request += 1
-            self._purposes[self._last_request] = Purpose(Kind.ABANDON, self.endpoint, None, None, 0, 0)
-            self._under_way[Kind.ABANDON] += 1
-            self._out(RevokeLease(self._last_request, self.endpoint, self.abandoned, self._timeout_s))
+            request = self._requests.begin(Purpose(Kind.ABANDON, self.endpoint, None, None, 0, 0))
+            self._out(RevokeLease(request, self.endpoint, self.abandoned, self._timeout_s))
             self.abandoned = None
 
     # -- inside -------------------------------------------------------------------------------------------------------
@@ -533,43 +481,38 @@ class Session:
     def _deadlines(self) -> list[Instant]:
         waiting: list[Instant] = []
         if self.lease is None:
-            if not self._stopping and not self._pending(Kind.GRANT):
-                waiting.append(self._quiet_until)
+            if not self._stopping and not self._requests.is_pending(Kind.GRANT):
+                waiting.append(self.endpoints.quiet_until)
         elif self._stopping:
-            if not self._pending(Kind.REVOKE):
-                waiting.append(self._quiet_until)
+            if not self._requests.is_pending(Kind.REVOKE):
+                waiting.append(self.endpoints.quiet_until)
         else:
             if not self._renewing:
-                waiting.append(max(self._renew_at, self._quiet_until))
-            if not self._adopting and not self.is_registered and not self._pending(Kind.REGISTER):
-                waiting.append(max(self._register_at, self._quiet_until))
-            if self.is_registered and (self._watch is None or self._read_wanted) and not self._pending(Kind.READ):
-                waiting.append(self._quiet_until)
-            if self.is_registered and self._leader_term != self.raft_term and not self._pending(Kind.MEMBER):
-                waiting.append(max(self._member_at, self._quiet_until))
+                waiting.append(max(self._renew_at, self.endpoints.quiet_until))
+            if not self._adopting and not self.is_registered and not self._requests.is_pending(Kind.REGISTER):
+                waiting.append(max(self._register_at, self.endpoints.quiet_until))
+            if (
+                self.is_registered
+                and (self._watch is None or self._read_wanted)
+                and not self._requests.is_pending(Kind.READ)
+            ):
+                waiting.append(self.endpoints.quiet_until)
+            if (
+                self.is_registered
+                and self._leader_term != self.raft_term
+                and not self._requests.is_pending(Kind.MEMBER)
+            ):
+                waiting.append(max(self._member_at, self.endpoints.quiet_until))
         return waiting
 
     def _begin(self, kind: Kind, vip: Vip | None = None, endpoint: int | None = None) -> int:
-        self._last_request += 1
-        self._purposes[self._last_request] = Purpose(
-            kind,
-            self.endpoint if endpoint is None else endpoint,
-            self.lease,
-            vip,
-            self.registry.revision,
-            self.raft_term,
-        )
-        self._under_way[kind] += 1
-        return self._last_request
+        where = self.endpoint if endpoint is None else endpoint
+        return self._requests.begin(Purpose(kind, where, self.lease, vip, self.registry.revision, self.raft_term))
 
-    def _end(self, request: int) -> Purpose | None:
-        purpose = self._purposes.pop(request, None)
-        if purpose is not None:
-            self._under_way[purpose.kind] -= 1
-        return purpose
-
-    def _pending(self, kind: Kind) -> bool:
-        return self._under_way[kind] > 0
+    @property
+    def endpoint(self) -> int:
+        """The endpoint that is asked now."""
+        return self.endpoints.current
 
     def _register(self, now: Instant) -> None:
         """Claim the node's name and read everything, in one transaction."""
@@ -603,7 +546,7 @@ class Session:
             return
         if (
             now < self._publish_at
-            or self._pending(Kind.PUBLISH)
+            or self._requests.is_pending(Kind.PUBLISH)
             or self.registry.revision < self._published_at_revision
         ):
             return  # what the registry shows may be older than what we wrote
@@ -613,7 +556,7 @@ class Session:
         self._out(Transact(request, self.endpoint, guards, (Put(key, value, self.lease),), (), self._timeout_s))
 
     def _revoke(self) -> None:
-        if self._pending(Kind.REVOKE):
+        if self._requests.is_pending(Kind.REVOKE):
             return
         assert self.lease is not None
         self._revoke_tries += 1
@@ -621,8 +564,7 @@ class Session:
         self._out(RevokeLease(request, self.endpoint, self.lease, self._timeout_s))
 
     def _open_watch(self) -> None:
-        self._last_request += 1
-        self._watch = self._last_request
+        self._watch = self._requests.next_number()
         self._watch_endpoint = self.endpoint
         self._out(OpenWatch(self._watch, self.endpoint, self.layout.root, self.registry.revision + 1, self._timeout_s))
 
@@ -700,40 +642,13 @@ class Session:
     def _answered(self, raft_term: int, now: Instant) -> None:
         """Consensus answered: whatever was wrong is over."""
         self.raft_term = max(self.raft_term, raft_term)
-        self._failures_in_row = 0
-        self._backoff.succeed()
-        self._quiet_until = NEVER
-        if not self.connected:
-            self.connected = True
-            away_s = now - (self._away_since if self._away_since is not None else now)
-            self._out(
-                Report(Level.INFO, f"etcd answers ({self._settings.endpoints[self.endpoint]}) after {away_s:.1f} s")
-            )
-        self._away_since = None
-        self.trouble = ""
+        self.endpoints.answered(now)
 
     def _turn_away(self, endpoint: int, failure: Failure, detail: str, now: Instant) -> None:
-        """Leave an endpoint; when all have failed in a row, be quiet for a while."""
-        if failure in (Failure.TIMEOUT, Failure.NONSENSE):
-            self._out(DropEndpoint(endpoint))
-        if endpoint != self.endpoint:
-            return
-        count = max(1, len(self._settings.endpoints))
-        self.endpoint = (endpoint + 1) % count
-        self._failures_in_row += 1
-        self.trouble = detail or failure.value
-        if self._away_since is None:
-            self._away_since = now
-        if self._failures_in_row < count:
-            return
-        if self._failures_in_row % count == 0 or now >= self._quiet_until:
-            # While a right runs out, the wait between tries may not be a large part of what is left of it.
-            patient = self.lease is None or now >= self.lease_until
-            self._backoff.longest_s = RETRY_LONGEST_S if patient else min(RETRY_LONGEST_S, self.ttl_s / 15)
-            self._quiet_until = now + self._backoff.fail(self._jitter())
-        if self.connected or self._failures_in_row == count:
-            self.connected = False
-            self._out(Report(Level.WARNING, "etcd does not answer; waiting for it", reason=self.trouble))
+        # While a right runs out, the wait between tries may not be a large part of what is left of it.
+        patient = self.lease is None or now >= self.lease_until
+        longest_s = RETRY_LONGEST_S if patient else min(RETRY_LONGEST_S, self.ttl_s / 15)
+        self.endpoints.turn_away(endpoint, failure, detail, longest_s, now)
 
     def _forget_lease(self) -> None:
         if self._watch is not None:
@@ -754,5 +669,4 @@ class Session:
         self._leader_term = -1
         self.ttl_s = self._settings.lease_ttl_s
         self.registry = Registry(self.layout)
-        self._purposes = {k: p for k, p in self._purposes.items() if p.lease is None}
-        self._under_way = Counter(purpose.kind for purpose in self._purposes.values())
+        self._requests.forget_lease()

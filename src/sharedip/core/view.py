@@ -37,12 +37,12 @@ def view(node: Node, now: Instant) -> dict[str, Any]:
         "drained": node.drained,
         "health": {"healthy": node.health.healthy, "detail": node.health.detail, "checks": []},
         "etcd": {
-            "connected": session.connected,
+            "connected": session.endpoints.connected,
             "endpoint": node.settings.endpoints[session.endpoint],
             "endpoints": list(node.settings.endpoints),
             "raft_term": session.raft_term,
             "revision": session.registry.revision,
-            "detail": session.trouble,
+            "detail": session.endpoints.trouble,
         },
         "lease": {
             "id": None if session.lease is None else f"{session.lease:x}",
@@ -58,8 +58,8 @@ def _state(node: Node) -> tuple[str, str]:
         return "stopping", "handing everything over"
     if node.session.name_taken_by is not None:
         return "name taken", f"{node.settings.node_name} is also the name of {node.session.name_taken_by}"
-    if not node.session.connected or not node.session.is_registered:
-        return "waiting for etcd", node.session.trouble
+    if not node.session.endpoints.connected or not node.session.is_registered:
+        return "waiting for etcd", node.session.endpoints.trouble
     return "ready", ""
 
 

@@ -1,0 +1,83 @@
+"""What is under way with etcd: which request is for what, and what was known when it was sent.
+
+Must never: send anything. Counterpart: `session.py`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from sharedip.core.model import Vip
+
+
+class Kind(Enum):
+    """What a request is for."""
+
+    GRANT = auto()
+    REGISTER = auto()
+    KEEPALIVE = auto()
+    PROOF = auto()
+    READ = auto()
+    PUBLISH = auto()
+    REVOKE = auto()
+    CAMPAIGN = auto()
+    RELEASE = auto()
+    RECORD = auto()
+    DESIGNATE = auto()
+    DEPOSE = auto()
+    MEMBER = auto()
+    ABANDON = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """Why a request was sent, to whom its answer belongs, and what was known when it was sent.
+
+    A linearizable answer may not be older than `revision` and `raft_term`: one that is comes from a stale member.
+    """
+
+    kind: Kind
+    endpoint: int
+    lease: int | None
+    vip: Vip | None
+    revision: int
+    raft_term: int
+
+
+class Requests:
+    """Invariant: every request that was begun and not ended is in `_purposes`, and counted under its kind."""
+
+    def __init__(self) -> None:
+        self._purposes: dict[int, Purpose] = {}
+        self._under_way: Counter[Kind] = Counter()
+        self._last = 0
+
+    def next_number(self) -> int:
+        """A number that no request or watch has had."""
+        self._last += 1
+        return self._last
+
+    def begin(self, purpose: Purpose) -> int:
+        """A request leaves; its number."""
+        number = self.next_number()
+        self._purposes[number] = purpose
+        self._under_way[purpose.kind] += 1
+        return number
+
+    def end(self, number: int) -> Purpose | None:
+        """Its answer came: why it was sent. None for an answer that nobody waits for any more."""
+        purpose = self._purposes.pop(number, None)
+        if purpose is not None:
+            self._under_way[purpose.kind] -= 1
+        return purpose
+
+    def is_pending(self, kind: Kind) -> bool:
+        """Whether a request of this kind is under way."""
+        return self._under_way[kind] > 0
+
+    def forget_lease(self) -> None:
+        """Whatever was sent on the lease concerns nobody any more."""
+        self._purposes = {number: each for number, each in self._purposes.items() if each.lease is None}
+        self._under_way = Counter(each.kind for each in self._purposes.values())
