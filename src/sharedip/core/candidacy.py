@@ -119,7 +119,7 @@ class Candidacy:
         self.ownership = Ownership(vip, out, settings.fence)
         self.phase = Phase.OUT
         self.epoch: int | None = None
-        self.reason = "not started yet"
+        self.reason = "no owner has been seen yet"
         self.since: Instant = 0.0
         self.changes: deque[Change] = deque(maxlen=CHANGES_KEPT)
         self.conflict: Conflict | None = None
@@ -629,6 +629,8 @@ class Candidacy:
         former = record.get("former")
         change = f"epoch {former} → {first.create_revision}" if former is not None else f"epoch {first.create_revision}"
         reason = str(record.get("reason", "no reason given"))[:REASON_MAX]
+        if self.phase is not Phase.OWNING:
+            self.reason, self.since = reason, now
         self._note(f"{name_of(first)} took {self.vip}: {reason}, {change}", now)
         self._out(Report(Level.INFO, f"{name_of(first)} has the address", self.vip, first.create_revision, reason))
 
