@@ -337,13 +337,17 @@ class Talk:
         self.open.clear()
         return self
 
-    def renew(self) -> tuple[KeepLeaseAlive, ReadKeys]:
-        """Let time pass until a renewal is due, confirm its keepalive, and return both orders, the read unanswered."""
+    def due(self) -> KeepLeaseAlive:
+        """Let time pass in a healthy world until a renewal is due; its keepalive, unanswered."""
         while not any(isinstance(order, KeepLeaseAlive) for order in self.open):
             self.now = max(self.now, self.node.next_deadline())
             self.hear(TimePassed())
             self.serve(KeepLeaseAlive)
-        keepalive = self.expect(KeepLeaseAlive)
+        return self.expect(KeepLeaseAlive)
+
+    def renew(self) -> tuple[KeepLeaseAlive, ReadKeys]:
+        """A renewal is due: confirm its keepalive, and return both orders, the read unanswered."""
+        keepalive = self.due()
         self.answer(keepalive)
         return keepalive, self.expect(ReadKeys)
 

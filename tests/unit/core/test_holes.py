@@ -12,15 +12,18 @@ from sharedip.core.messages import (
     AddressGone,
     AddressHeld,
     AddressSeen,
+    Announce,
     DrainRequested,
     Exit,
     GrantLease,
+    HealthChanged,
     HoldAddress,
     KeepLeaseAlive,
     LinkChanged,
     MoveRequested,
     Probe,
     ReadKeys,
+    RemovalFailed,
     RemoveAddress,
     RevokeLease,
     StopRequested,
@@ -328,3 +331,43 @@ def test_an_adoption_asks_for_no_second_lease() -> None:
     before = owner()
     talk = restarted(before, before.saved)
     talk.none(GrantLease)
+
+
+@hole("announce: an announcement that was due goes out after the removal of the same list")
+def test_nothing_is_announced_after_the_removal() -> None:
+    """A frame behind the removal draws the neighbours to a node that has just let go."""
+    talk = owner()
+    talk.store.stand("n2")
+    talk.tell_changes()
+    talk.now = talk.candidacy.ownership.announcements.next_at or 0.0
+    orders = talk.hear(HealthChanged(healthy=False, detail="500"))
+    kinds = [type(order) for order in orders]
+    assert RemoveAddress in kinds
+    assert Announce not in kinds[kinds.index(RemoveAddress) :]
+
+
+@hole("crash: a release that is tried again asserts that all is clear, though an address was seen meanwhile")
+def test_a_release_that_failed_waits_until_all_is_clear_again() -> None:
+    """Law 3 holds for the second try as well: remove, confirm, and only then release."""
+    talk = owner()
+    talk.store.stand("n2")
+    talk.tell_changes()
+    talk.hear(MoveRequested(1, VIP.address, None))
+    talk.answer(talk.expect(RemoveAddress))
+    talk.fail(talk.expect(Transact))
+    talk.hear(AddressSeen(2, VIP.address, 32, ours=True))
+    talk.hear(RemovalFailed(VIP, "EBUSY"))
+    talk.pass_time(0.5)
+    talk.none(Transact)
+
+
+@hole("spin: a campaign whose key stands on another lease is tried again at once, without end")
+def test_a_key_in_our_place_on_another_lease_does_not_make_the_agent_spin() -> None:
+    """Somebody wrote our very key by hand: wait, don't hammer etcd."""
+    talk = Talk()
+    talk.store.put(LAYOUT.candidate(VIP.address, OURS), b"by hand", 0)
+    talk.start()
+    talk.serve(Transact)
+    talk.answer(talk.expect(Transact))
+    talk.answer(talk.expect(Transact))
+    talk.none(Transact)
