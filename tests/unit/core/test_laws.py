@@ -153,7 +153,9 @@ def test_a_read_without_a_key_of_ours_ends_the_lease() -> None:
     """A read of the own key: its absence is an answer too."""
     talk = owner()
     _, read = talk.renew()
-    talk.answer(read, keys=())
+    talk.store.stand("n2")
+    others = tuple(key for key in talk.store.under() if key.lease == THEIRS)
+    talk.answer(read, keys=others)
     talk.expect(RemoveAddress)
     assert talk.node.session.lease is None
 

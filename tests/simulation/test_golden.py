@@ -1,0 +1,41 @@
+"""Golden transcripts: commit a changed one only if you can explain it. SHAREDIP_GOLDEN=rewrite writes them anew."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.scenarios import SCENARIOS, Story
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def tell(name: str) -> str:
+    """The transcript of one story."""
+    story = Story()
+    SCENARIOS[name](story)
+    title = (SCENARIOS[name].__doc__ or "").strip()
+    return "\n".join([f"# {title}", *story.transcript, ""])
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_the_story_is_told_as_it_was(name: str) -> None:
+    """Line by line, to the millisecond."""
+    file = GOLDEN / f"{name}.txt"
+    told = tell(name)
+    if os.environ.get("SHAREDIP_GOLDEN") == "rewrite":
+        file.write_text(told)
+    assert told == file.read_text()
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_nobody_ever_sees_two_owners(name: str) -> None:
+    """In every story, whatever its golden file says."""
+    assert " AND " not in tell(name)
+
+
+def test_every_golden_file_belongs_to_a_story() -> None:
+    """None is left behind."""
+    assert {file.stem for file in GOLDEN.iterdir()} == set(SCENARIOS)
