@@ -351,6 +351,39 @@ def test_a_key_that_was_made_again_is_not_the_one_that_we_stood_with() -> None:
     talk.none(HoldAddress)
 
 
+def test_a_read_from_before_the_own_resignation_is_nothing_to_claim_on() -> None:
+    """Every claim is guarded by my key's create revision: the old key stood first, the new one stands last."""
+    talk = owner()
+    talk.store.stand("n2")
+    talk.tell_changes()
+    _, read = talk.renew()
+    talk.store.stand("n3", THEIRS + 1)  # the watch is slow, and tells neither this nor what follows
+    before = talk.outcome(read)
+    talk.hear(MoveRequested(1, VIP.address, None))
+    talk.answer(talk.expect(RemoveAddress))
+    talk.now += 1.0
+    talk.answer(talk.expect(Transact))
+    talk.answer(talk.expect(Transact))
+    assert talk.candidacy.epoch == talk.store.keys[talk.key].create_revision
+    talk.hear(before)
+    talk.none(HoldAddress, Probe)
+
+
+def test_nothing_is_added_while_a_removal_is_not_confirmed() -> None:
+    """A new tenure begins when nothing of the old one is left, though the new key may stand first already."""
+    talk = owner()
+    talk.store.delete(talk.key)
+    talk.tell_changes()
+    removal = talk.expect(RemoveAddress)
+    talk.run(1.0)
+    assert talk.store.under(LAYOUT.elections)[0].key == talk.key
+    talk.none(HoldAddress)
+    assert talk.is_in(Phase.WAITING)
+    talk.answer(removal)
+    talk.run(1.0)
+    assert talk.is_in(Phase.OWNING)
+
+
 def test_nothing_is_added_without_room_for_the_shortest_lifetime() -> None:
     """Hold a right: the last seconds of one are none for a fence that works in whole seconds."""
     talk = waiting_behind()
