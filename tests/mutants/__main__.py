@@ -10,6 +10,7 @@ import argparse
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -104,18 +105,28 @@ def run_tests(source: Path, tests: list[str], seeds: int) -> str | None:
         "SHAREDIP_WANDERINGS": "40",
     }
     command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=line", "-p", "no:cacheprovider", *tests]
+    # A session of its own, so that a worker of the simulation that spins ends with its parent.
+    ran = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     try:
-        ran = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
-        )
+        output, errors = ran.communicate(timeout=LIMIT_S)
     except subprocess.TimeoutExpired:
+        os.killpg(ran.pid, signal.SIGKILL)  # not reaped yet, so the number is still its own
+        ran.wait()
         return f"nothing: still running after {LIMIT_S:.0f} s"
     if ran.returncode == 0:
         return None
-    found = re.search(r"^(?:FAILED|ERROR) (\S+)(?: - (.*))?", ran.stdout, re.MULTILINE)
+    found = re.search(r"^(?:FAILED|ERROR) (\S+)(?: - (.*))?", output, re.MULTILINE)
     if found is None:
-        raise SystemExit(f"pytest ended with {ran.returncode}:\n{ran.stdout[-2000:]}{ran.stderr[-2000:]}")
-    seed = re.search(r"seed \d+: [^\n]*", ran.stdout)
+        raise SystemExit(f"pytest ended with {ran.returncode}:\n{output[-2000:]}{errors[-2000:]}")
+    seed = re.search(r"seed \d+: [^\n]*", output)
     return found[1].removeprefix("tests/") + (f" ({seed[0][:90]})" if seed is not None else "")
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import time
+from types import FrameType
 
 import pytest
 
@@ -18,17 +20,27 @@ HISTORIES = int(os.environ.get("SHAREDIP_HISTORIES", "10000"))
 FIRST_SEED = int(os.environ.get("SHAREDIP_HISTORIES_FROM", "0"))
 WORKERS = int(os.environ.get("SHAREDIP_WORKERS", "2"))
 BATCH = 50
+REST_WITHIN_S = 30.0
+"""A history takes some hundredths of a second; one that takes this long goes round and round at one instant."""
+
+
+def _give_up(_number: int, _frame: FrameType | None) -> None:
+    raise TimeoutError(f"the history does not come to rest within {REST_WITHIN_S:.0f} s")
 
 
 def play_batch(first: int) -> tuple[int, int, int | None, str]:
     """Histories played, steps taken, and the first seed that failed with what went wrong."""
     steps = 0
     last = min(first + BATCH, FIRST_SEED + HISTORIES)
+    signal.signal(signal.SIGALRM, _give_up)
     for seed in range(first, last):
+        signal.setitimer(signal.ITIMER_REAL, REST_WITHIN_S)
         try:
             outcome = play(seed)
         except Exception as bug:  # noqa: BLE001 - a core that raises is a finding as good as a broken law
             return seed - first, steps, seed, f"the core raised {bug!r}"
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
         steps += outcome.steps
         if outcome.failure is not None:
             return seed - first, steps, seed, outcome.failure
