@@ -1,8 +1,8 @@
 """A model of an etcd cluster: one linearizable store, members with a view of it, leases on the leader's clock.
 
-What it can do to an agent is what etcd was measured to do: expire leases up to 0.5 s late; extend every lease when a new
-leader comes; go on confirming keepalives for two seconds on a leader that was cut off; apply a write long after the
-client stopped waiting; deliver watch events late; compact; answer nothing at all.
+What it can do to an agent is what etcd was measured to do: expire leases up to 0.5 s late; extend every lease when a
+new leader comes; go on confirming keepalives for two seconds on a leader that was cut off; apply a write long after
+the client stopped waiting; deliver watch events late; compact; answer nothing at all.
 
 Must never: know what the agent believes. Counterpart: `tests/contract` runs the same expectations against real etcd.
 """
@@ -23,6 +23,7 @@ from sharedip.core.messages import (
     KeysRead,
     LeaseGranted,
     LeaseRevoked,
+    MemberRead,
     OpenWatch,
     ReadKeys,
     ReadMember,
@@ -43,7 +44,7 @@ STALE_LEADER_S = 2.0
 EXPIRY_SCAN_S = 0.5
 
 Request = GrantLease | KeepLeaseAlive | ReadKeys | Transact | RevokeLease | ReadMember
-Answer = LeaseGranted | KeepaliveConfirmed | KeysRead | TransactionDone | LeaseRevoked | RequestFailed
+Answer = LeaseGranted | KeepaliveConfirmed | KeysRead | TransactionDone | LeaseRevoked | MemberRead | RequestFailed
 
 
 @dataclass(slots=True)
@@ -147,7 +148,12 @@ class ModelEtcd:
             if stale and isinstance(command, KeepLeaseAlive) and command.lease in self.leases:
                 ttl_s = self.leases[command.lease].ttl_s
                 return KeepaliveConfirmed(request, endpoint, command.lease, ttl_s, member.stale_term, sent_at)
+            if stale and isinstance(command, ReadMember):
+                return MemberRead(request, endpoint, endpoint + 1, endpoint + 1, member.stale_term, "3.5.1")
             return None
+        if isinstance(command, ReadMember):
+            leader_id = 0 if self.leader is None else self.leader + 1
+            return MemberRead(request, endpoint, endpoint + 1, leader_id, self.term, "3.5.1")
         if self.leader is None:
             return RequestFailed(request, endpoint, Failure.NO_LEADER, "etcdserver: no leader")
         return self._apply(command, sent_at)
@@ -184,9 +190,7 @@ class ModelEtcd:
         if missing:
             return RequestFailed(command.request, command.endpoint, Failure.LEASE_NOT_FOUND, "lease not found")
         found = self._carry_out(operations)
-        return TransactionDone(
-            command.request, command.endpoint, succeeded, found, self.revision, self.term, sent_at
-        )
+        return TransactionDone(command.request, command.endpoint, succeeded, found, self.revision, self.term, sent_at)
 
     def _carry_out(self, operations: tuple[Operation, ...]) -> tuple[KeyValue, ...]:
         revision = self.revision + 1

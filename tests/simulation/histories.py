@@ -1,13 +1,12 @@
-"""Random histories: a seed decides the size of the cluster, the clocks, and every fault; the judge watches throughout."""
+"""Random histories: a seed decides the size of the cluster, the clocks and every fault; the judge watches it all."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from sharedip.core.messages import DrainRequested, HealthChanged, LinkChanged, MoveRequested, StopRequested
-from sharedip.core.model import LinkState
-from sharedip.core.node import Node
-from tests.simulation.world import LINK_INDEX, Host, InvariantBroken, World
+from sharedip.core.model import FenceKind, LinkState
+from tests.simulation.world import LINK_INDEX, Host, InvariantBrokenError, World
 
 CONVERGED_WITHIN_S = 60.0
 """After the last fault: leases of up to 15 s, extended once by a new leader, and links that must settle."""
@@ -34,7 +33,7 @@ def play(seed: int, *, verbose: bool = False) -> Outcome:
         _trouble(world)
         _heal(world)
         _converge(world)
-    except InvariantBroken as broken:
+    except InvariantBrokenError as broken:
         failure = str(broken)
         world.note(f"BROKEN: {broken}")
     return Outcome(seed, world.steps, world.transcript, failure)
@@ -44,8 +43,21 @@ def _world(seed: int, *, verbose: bool) -> World:
     sizes = World(seed).random
     nodes = sizes.choice((2, 3, 3, 3, 5))
     ttl_s = sizes.choice((3, 3, 3, 4, 6, 15))
+    members = 5 if nodes == 5 else 3
     vips = sizes.choice((1, 1, 1, 2))
-    return World(seed, nodes=nodes, vips=vips, ttl_s=ttl_s, verbose=verbose, node_class=Node)
+    window_s, fence = sizes.choice(
+        (
+            (None, FenceKind.LIFETIME),
+            (1.0, FenceKind.NFTABLES),
+            (0.3, FenceKind.NFTABLES),
+            (2.5, FenceKind.LIFETIME),
+        )
+    )
+    if window_s is not None:
+        ttl_s = max(ttl_s, 4)
+    return World(
+        seed, nodes=nodes, vips=vips, ttl_s=ttl_s, verbose=verbose, window_s=window_s, fence=fence, members=members
+    )
 
 
 def _trouble(world: World) -> None:
@@ -141,6 +153,14 @@ def _cut_from_etcd(world: World, host: Host, member: int, seconds: float) -> Non
         _cut_from_member(world, host, each, seconds)
 
 
+def _cut_from_peers(world: World, host: Host, member: int, seconds: float) -> None:
+    for other in world.hosts:
+        both = ((host.name, other.name), (other.name, host.name))
+        for pair in both if world.random.random() < 0.6 else both[: world.random.randint(0, 1)] or both[1:]:
+            world.peer_cuts.add(pair)
+            world.later(seconds, world.peer_cuts.discard, pair)
+
+
 def _cut_member(world: World, host: Host, member: int, seconds: float) -> None:
     world.etcd.cut_member(member)
     world.later(seconds, world.etcd.heal_member, member)
@@ -191,6 +211,7 @@ _FAULTS = {
     "link": _link,
     "cut from member": _cut_from_member,
     "cut from etcd": _cut_from_etcd,
+    "cut from peers": _cut_from_peers,
     "cut member": _cut_member,
     "stop member": _stop_member,
     "stop etcd": _stop_etcd,
@@ -208,6 +229,7 @@ def _heal(world: World) -> None:
     world.loss = world.slow = 0.0
     world.removals_fail = False
     world.cuts.clear()
+    world.peer_cuts.clear()
     for member in range(world.members):
         world.etcd.heal_member(member)
     for host in world.hosts:
@@ -228,4 +250,4 @@ def _converge(world: World) -> None:
 
     if not world.run_while(apart, CONVERGED_WITHIN_S):
         state = {h.name: [c.phase.value for c in h.core.candidacies.values()] if h.core else None for h in world.hosts}
-        raise InvariantBroken(f"not converged {CONVERGED_WITHIN_S:.0f} s after the last fault: {state}")
+        raise InvariantBrokenError(f"not converged {CONVERGED_WITHIN_S:.0f} s after the last fault: {state}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Any
 
@@ -23,10 +23,14 @@ from sharedip.core.messages import (
     AnswerOperator,
     CloseFence,
     Command,
+    DatagramReceived,
     Exit,
+    FenceOpened,
+    FenceRefused,
     HoldAddress,
     LinkChanged,
     OpenFence,
+    PeerAddressChanged,
     Probe,
     RemovalFailed,
     RemoveAddress,
@@ -39,24 +43,30 @@ from sharedip.core.messages import (
     TimePassed,
     Transact,
 )
-from sharedip.core.model import Delete, Failure, IPAddress, LinkState, Vip
+from sharedip.core.model import Delete, Failure, FenceKind, IPAddress, LinkState, Vip
 from sharedip.core.node import Event, Node
 from sharedip.core.settings import Settings
 from sharedip.core.state import read_state
 from tests.simulation.etcd import ModelEtcd
 
 LINK_INDEX = 2
+WAKES_MAX = 200
+"""So many wakings within a millisecond each mean a core that spins."""
 
 
-class InvariantBroken(AssertionError):
+class InvariantBrokenError(AssertionError):
     """A law was broken; the message says which, and when."""
 
 
 @dataclass(slots=True)
 class Kernel:
-    """The addresses of one host, each with the instant at which its lifetime ends and a serial number."""
+    """The addresses of one host, each with the instant at which its lifetime ends and a serial number.
+
+    `gates` says until when the nftables fence lets traffic for an address pass.
+    """
 
     addresses: dict[IPAddress, tuple[float, int]] = field(default_factory=dict)
+    gates: dict[IPAddress, float] = field(default_factory=dict)
     serial: int = 0
 
 
@@ -80,7 +90,8 @@ class Host:
         self.freeze_after: int | None = None
         self.freeze_s = 0.0
         self.running_link = True
-        self.former_state = b""
+        self.wakes = 0
+        self.woken_at = 0.0
 
     def now(self) -> float:
         """CLOCK_BOOTTIME of this host."""
@@ -94,13 +105,15 @@ class Host:
             return
         self.run += 1
         self.inbox, self.pending, self.rest, self.frozen = [], {}, [], False
-        self.core = Node(self.world.settings(self.name), seed=self.world.random.getrandbits(32))
+        random = self.world.random
+        self.core = Node(self.world.settings(self.name), random.getrandbits(32), lambda: random.randbytes(16))
         former = read_state(self.state) if self.state is not None else None
         if former is None:
             for address in list(self.kernel.addresses):  # the agent removes what carries its tag
                 self._take_off(address)
         orders = self.core.start(former, self.now())
         self._execute(orders)
+        self.process(PeerAddressChanged(f"{self.name}:9470"))
         self.process(LinkChanged(LinkState(LINK_INDEX, ("eth0",), b"\2\0\0\0\0\1", running=self.running_link)))
         for address in list(self.kernel.addresses):
             self.process(AddressSeen(LINK_INDEX, address, address.max_prefixlen, ours=True))
@@ -116,6 +129,7 @@ class Host:
         """The machine is gone, and with it its addresses and its /run."""
         self.kill()
         self.kernel.addresses.clear()
+        self.kernel.gates.clear()
         self.state = None
 
     def freeze(self, seconds: float) -> None:
@@ -169,6 +183,8 @@ class Host:
         if core is None:
             return
         self.world.steps += 1
+        if isinstance(event, DatagramReceived):  # the adapter reads the clock when it reads the socket
+            event = replace(event, received_at=self.now())
         orders = core.handle(event, self.now())
         self._execute(orders)
         if not self.frozen:
@@ -189,6 +205,10 @@ class Host:
     def _fire(self, run: int, at: float) -> None:
         if run == self.run and self.timer == at and not self.frozen:
             self.timer = float("inf")
+            self.wakes = self.wakes + 1 if self.world.t - self.woken_at < 0.001 else 0
+            self.woken_at = self.world.t
+            if self.wakes > WAKES_MAX:
+                raise InvariantBrokenError(f"t={self.world.t:.3f} {self.name} is woken without end")
             self.process(TimePassed())
 
     # -- orders -------------------------------------------------------------------------------------------------------
@@ -223,7 +243,14 @@ class Host:
                 self.state = order.content
             case Exit():
                 self.kill()
-            case Announce() | Probe() | SendDatagram() | OpenFence() | CloseFence() | AnswerOperator():
+            case OpenFence():
+                self._open_gate(order)
+            case CloseFence():
+                for vip in order.vips:
+                    self.kernel.gates.pop(vip.address, None)
+            case SendDatagram():
+                world.carry(self, order)
+            case Announce() | Probe() | AnswerOperator():
                 pass
             case _:
                 self._check_release(order)
@@ -237,7 +264,8 @@ class Host:
         if now + order.valid_lft_s + 1.0 > order.not_after or not self.running_link:
             self._soon(AddressRefused(order.vip, "too late, or no link"))
             return
-        self.world.check_add(self, order.vip.address)
+        if self.usable_gate(order.vip.address):
+            self.world.check_use(self, order.vip.address)
         late_s = self.world.random.random()
         self.kernel.serial += 1
         serial = self.kernel.serial
@@ -246,6 +274,25 @@ class Host:
         self.kernel.addresses[order.vip.address] = (ends_at, serial)
         self.world.at(ends_at, self._expire, order.vip.address, serial)
         self._soon(AddressHeld(order.vip, now, order.valid_lft_s))
+
+    def _open_gate(self, order: OpenFence) -> None:
+        if self.now() + order.timeout_s > order.not_after:
+            self._soon(FenceRefused(order.vips, "too late"))
+            return
+        late_s = self.world.random.random() * 0.003
+        for vip in order.vips:
+            if vip.address in self.kernel.addresses:
+                self.world.check_use(self, vip.address)
+            self.kernel.gates[vip.address] = self.world.t + order.timeout_s / self.rate + late_s
+        self._soon(FenceOpened(order.vips, order.not_after))
+
+    def usable_gate(self, address: IPAddress) -> bool:
+        """Whether the nftables fence, where there is one, lets traffic for the address pass."""
+        return self.world.fence is FenceKind.LIFETIME or self.kernel.gates.get(address, 0.0) > self.world.t
+
+    def uses(self, address: IPAddress) -> bool:
+        """Whether clients could reach the address here, whatever the agent believes."""
+        return address in self.kernel.addresses and self.usable_gate(address)
 
     def _expire(self, address: IPAddress, serial: int) -> None:
         if self.kernel.addresses.get(address, (0.0, 0))[1] == serial:
@@ -260,19 +307,23 @@ class Host:
         assert self.core is not None
         held = self.kernel.addresses
         if isinstance(order, RevokeLease) and held:
-            raise InvariantBroken(f"t={self.world.t:.3f} {self.name} revokes its lease while it holds {list(held)}")
+            raise InvariantBrokenError(
+                f"t={self.world.t:.3f} {self.name} revokes its lease while it holds {list(held)}"
+            )
         if isinstance(order, Transact):
             for op in order.then:
-                if isinstance(op, Delete):
+                if isinstance(op, Delete) and op.key.endswith(f"/{self.core.session.lease or 0:x}"):
                     address = self.core.session.layout.election_of(op.key)
                     if address in held:
-                        raise InvariantBroken(f"t={self.world.t:.3f} {self.name} releases {address} while it holds it")
+                        raise InvariantBrokenError(
+                            f"t={self.world.t:.3f} {self.name} releases {address} while it holds it"
+                        )
 
 
 class World:
     """The clock, the network between agents and etcd, and the judge."""
 
-    def __init__(  # noqa: PLR0913 - a world has many dials
+    def __init__(
         self,
         seed: int,
         *,
@@ -282,18 +333,21 @@ class World:
         drift: float = 0.0005,
         members: int = 3,
         verbose: bool = False,
-        node_class: type[Node] = Node,
+        window_s: float | None = None,
+        fence: FenceKind = FenceKind.LIFETIME,
     ) -> None:
         self.random = random.Random(seed)
         self.t = 100.0
         self.steps = 0
         self.transcript: list[str] = []
         self.verbose = verbose
-        self.node_class = node_class
+        self.window_s = window_s
+        self.fence = fence
+        self.peer_cuts: set[tuple[str, str]] = set()
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._serial = 0
         self.ttl_s = ttl_s
-        self.vips = tuple(Vip(ip_address(f"192.168.0.{15 + i}"), "eth0") for i in range(vips))
+        self.vips = tuple(Vip(ip_address("192.168.0.15") + i, "eth0") for i in range(vips))
         self.members = members
         self.loss = 0.0
         self.slow = 0.0
@@ -314,6 +368,9 @@ class World:
             endpoints=tuple(f"http://m{i}:2379" for i in range(self.members)),
             vips=self.vips,
             lease_ttl_s=self.ttl_s,
+            window_s=self.window_s,
+            fence=self.fence,
+            local_endpoint=(int(name[1:]) - 1) % self.members,
         )
 
     # -- time ---------------------------------------------------------------------------------------------------------
@@ -369,16 +426,31 @@ class World:
         """Whether this message is lost."""
         return (host.name, member) in self.cuts or (self.loss > 0 and self.random.random() < self.loss)
 
+    def carry(self, sender: Host, order: SendDatagram) -> None:
+        """UDP between agents: lost, late, twice, out of order."""
+        for host in self.hosts:
+            if host.name == order.host:
+                copies = 2 if self.random.random() < 0.02 else 1
+                for _ in range(copies):
+                    if (sender.name, host.name) in self.peer_cuts or self.random.random() < self.loss:
+                        continue
+                    event = DatagramReceived(sender.name, 9470, order.payload, 0.0)
+                    self.later(self.delay(), self._arrive, host, event)
+
+    @staticmethod
+    def _arrive(host: Host, event: DatagramReceived) -> None:
+        host.hear(host.run, event)
+
     # -- the judge ----------------------------------------------------------------------------------------------------
 
     def owners(self, address: IPAddress) -> list[str]:
-        """The hosts whose kernel has the address."""
-        return [host.name for host in self.hosts if address in host.kernel.addresses]
+        """The hosts on which clients could reach the address."""
+        return [host.name for host in self.hosts if host.uses(address)]
 
-    def check_add(self, host: Host, address: IPAddress) -> None:
-        """Law 1, checked whenever a kernel takes the address: nobody else has it."""
+    def check_use(self, host: Host, address: IPAddress) -> None:
+        """Law 1, checked whenever a kernel makes the address usable: nobody else's does."""
         others = [name for name in self.owners(address) if name != host.name]
         if others:
-            raise InvariantBroken(f"t={self.t - 100.0:.3f} {host.name} adds {address} while {others} have it")
-        if address not in host.kernel.addresses:
+            raise InvariantBrokenError(f"t={self.t - 100.0:.3f} {host.name} brings {address} up while {others} have it")
+        if not host.uses(address):
             self.note(f"{host.name}: has {address}")

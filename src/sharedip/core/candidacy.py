@@ -14,15 +14,17 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from sharedip.core.keys import candidates_in, read_record, write_record
+from sharedip.core.keys import read_record, write_record
 from sharedip.core.messages import Command, ForeignClaim, Level, Report, RequestFailed, TransactionDone
 from sharedip.core.model import ConflictPolicy, Delete, Get, Guard, GuardTarget, Instant, KeyValue, Put, Vip
-from sharedip.core.ownership import NEVER, REFUSALS_MAX, Ownership
+from sharedip.core.ownership import NEVER, REFUSALS_MAX, Ownership, Tenure
 from sharedip.core.session import Kind, Purpose, Session
 from sharedip.core.settings import Settings
 
 CHANGES_KEPT = 20
+REASON_MAX = 200
 RELEASE_RETRY_S = 0.2
+RECORD_RETRY_S = 2.0
 MOVE_HOLDOFF_S = 0.5
 """After giving the address up on purpose, others come first for this long."""
 REFUSED_HOLDOFF_S = 5.0
@@ -65,6 +67,18 @@ class Circumstances(Protocol):
     def is_sound(self, candidate: KeyValue) -> bool:
         """Whether this other candidate is an agent that is healthy and not drained."""
 
+    def may_claim_key(self, candidacy: Candidacy) -> bool:
+        """Whether a key of ours is this candidacy's: not while an older one still leaves with the same address."""
+
+    def tenure_over(self, vip: Vip) -> None:
+        """This node's epoch is over: whoever could depose it has no power over the next one."""
+
+    def has_resigned(self, vip: Vip, epoch: int) -> bool:
+        """Whether this node has given up this epoch for good, in this run or a former one."""
+
+    def resigned(self, candidacy: Candidacy, epoch: int) -> None:
+        """This epoch is given up for good: remember it, then tell the next candidate."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -101,7 +115,7 @@ class Candidacy:
         self._session = session
         self._circumstances = circumstances
         self._out = out
-        self.ownership = Ownership(vip, out)
+        self.ownership = Ownership(vip, out, settings.fence)
         self.phase = Phase.OUT
         self.epoch: int | None = None
         self.reason = "not started yet"
@@ -122,6 +136,15 @@ class Candidacy:
         self._defended_at: Instant = NEVER
         self._taken_at: Instant = NEVER
         self._held_key: KeyValue | None = None
+        self._released_epoch = 0
+        self._record_at: Instant = NEVER
+        self._record_pending = False
+        self._recorded_at = 0
+        self._released: set[int] = set()
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Another conflict policy counts from the next claim on."""
+        self._settings = settings
 
     # -- facts from the session ---------------------------------------------------------------------------------------
 
@@ -151,7 +174,7 @@ class Candidacy:
     def lease_renewed(self, until: Instant, now: Instant) -> None:
         """Our right on the lease reaches further."""
         self.ownership.right.set("lease", until)
-        self.ownership.right_extended(now)
+        self.ownership.right_changed(now)
 
     def keys_changed(self, now: Instant) -> None:
         """The queue of this VIP, or what is said about it, has changed."""
@@ -161,16 +184,16 @@ class Candidacy:
         if self.phase in KEYED and shown and (own is None or own.create_revision != self.epoch):
             self._lost_key(now)
             own = None
-        if own is not None and self.phase in (Phase.OUT, Phase.CAMPAIGNING):
+        if own is not None and self.phase is Phase.OUT and self._circumstances.may_claim_key(self):
             self._found_own_key(own, now)
         self._note_owner(queue, now)
+        self._check_record()
         self.advance(now)
 
-    def keys_proved(self, keys: tuple[KeyValue, ...], now: Instant) -> None:
-        """A linearizable read that was sent on our lease: the only thing that lets us claim."""
+    def keys_proved(self, queue: list[KeyValue], now: Instant) -> None:
+        """The queue as a linearizable read that was sent on our lease shows it: the only thing that lets us claim."""
         if self.phase not in (Phase.WAITING, Phase.VERIFYING):
             return
-        queue = candidates_in(self._session.layout, keys, self.vip.address)
         own = self._own_key(queue)
         if own is None or own.create_revision != self.epoch or queue[0] is not own:
             if self.phase is Phase.VERIFYING:
@@ -185,8 +208,13 @@ class Candidacy:
             self._campaign_answered(answer, now)
         elif purpose.kind is Kind.RELEASE:
             self._release_answered(answer, now)
-        elif purpose.kind is Kind.RECORD and isinstance(answer, RequestFailed):
-            self._record_wanted = self.phase is Phase.OWNING
+        elif purpose.kind is Kind.RECORD:
+            self._record_pending = False
+            if isinstance(answer, RequestFailed):
+                self._record_wanted = self.phase is Phase.OWNING
+                self._record_at = now + RECORD_RETRY_S
+            else:
+                self._recorded_at = answer.revision
         self.advance(now)
 
     # -- facts from the segment and the operator ----------------------------------------------------------------------
@@ -197,6 +225,8 @@ class Candidacy:
             return
         if self.phase is Phase.PROBING:
             self.ownership.probe_answer = event.mac
+        if self.conflict is None or now - self.conflict.last_at >= DEFEND_EVERY_S:
+            self._session.want_read(now)  # a machine that was paused may have missed that it owns nothing any more
         self._note_conflict(event, now)
         if self.phase is not Phase.OWNING:
             return
@@ -207,6 +237,16 @@ class Candidacy:
         elif now - self._defended_at >= DEFEND_EVERY_S:
             self._defended_at = now
             self.ownership.announce_again(now)
+
+    def released(self, epoch: int, now: Instant) -> None:
+        """The owner of this epoch told us, authentically, that the address is off its link for good."""
+        self._released.add(epoch)
+        self.advance(now)
+
+    @property
+    def is_adopted(self) -> bool:
+        """Whether the key is a former run's, and nothing was taken on it yet."""
+        return self._is_adopted
 
     def leave(self, reason: str, now: Instant, to: str | None = None) -> None:
         """Hand over: remove, confirm, release, in this order, whatever comes in between."""
@@ -224,6 +264,11 @@ class Candidacy:
         if not self.ownership.is_clear:
             self.ownership.give_up(now)
         self.advance(now)
+
+    @property
+    def meant_for(self) -> str | None:
+        """Whom the operator named as the next owner."""
+        return self._leave_to
 
     @property
     def is_out(self) -> bool:
@@ -281,6 +326,8 @@ class Candidacy:
             waiting.append(self._campaign_at)
         if self.phase is Phase.RELEASING and self._request is None:
             waiting.append(self._release_at)
+        if self.phase is Phase.OWNING and self._record_wanted and not self._record_pending:
+            waiting.append(self._record_at)
         return min((at for at in waiting if at is not None), default=None)
 
     def settle_leftover(self, now: Instant) -> None:
@@ -338,28 +385,45 @@ class Candidacy:
         A stale key blocks everybody behind it, and an address may stand with it: if we can't be a candidate, leave in
         order. While a campaign is under way its own answer tells.
         """
-        if self.phase is Phase.CAMPAIGNING:
+        if own.create_revision <= self._released_epoch:
             return
         self.epoch = own.create_revision
-        self._is_adopted = True
+        self._is_adopted = self._session.is_adopting
         self._enter(Phase.WAITING, now)
         obstacle = self._obstacle()
+        if self._circumstances.has_resigned(self.vip, own.create_revision):
+            obstacle = "its former run had released it"
         if obstacle is not None:
             self.leave(obstacle, now)
 
     def _advance_waiting(self, now: Instant) -> None:
         queue = self.queue()
-        if queue and self._own_key(queue) is queue[0] and self._may_add:
+        own = self._own_key(queue)
+        if own is None or not self._may_add:
+            return
+        if own is queue[0]:
             if self._passes_on(queue, now):
                 return
             self._enter(Phase.VERIFYING, now)
             self._session.want_read(now)
+        elif self._is_entitled_by_word(queue) and self.ownership.can_hold(now) and not self._passes_on(queue, now):
+            self._take(f"{_name(queue[0])} handed it over", now)
+
+    def _is_entitled_by_word(self, queue: list[KeyValue]) -> bool:
+        """Every key before ours was released to us by its owner.
+
+        That set only ever shrinks, so nobody else can be entitled meanwhile; it is complete, because the registry has
+        reached our own revision.
+        """
+        if self.epoch is None or self._session.registry.revision < self.epoch:
+            return False
+        return all(key.create_revision in self._released for key in queue if key.create_revision < self.epoch)
 
     def _passes_on(self, queue: list[KeyValue], now: Instant) -> bool:
         """Let a better candidate, or the one that the former owner named, have it, before the address is added."""
         release = self._session.registry.releases.get(self.vip.address)
         blemish = self._circumstances.blemish()
-        others = queue[1:]
+        others = [key for key in queue if self.epoch is not None and key.create_revision > self.epoch]
         if release is not None and release.to is not None and self._former is not None:
             names = {_name(key) for key in others}
             if (
@@ -392,6 +456,11 @@ class Candidacy:
             self.ownership.probe(now)
 
     def _advance_probing(self, now: Instant) -> None:
+        if self.ownership.tenure is not Tenure.PROBING:  # something had to be removed first
+            if self.ownership.is_clear:
+                self._enter(Phase.WAITING, now)
+                self._advance_waiting(now)
+            return
         stranger = self.ownership.probe_answer
         if stranger is not None and self._settings.conflict_policy is ConflictPolicy.YIELD:
             self._campaign_at = now + CONFLICT_HOLDOFF_S
@@ -401,8 +470,16 @@ class Candidacy:
                 self.ownership.stop_probing()
                 self._enter(Phase.WAITING, now)
                 return
-            former = self._former
-            self._take("it had no owner" if former is None else f"{_name(former)} lost its key", now)
+            self._take(self._former_fate(), now)
+
+    def _former_fate(self) -> str:
+        former = self._former
+        if former is None:
+            return "it had no owner"
+        record = read_record(self._session.registry.get(self._session.layout.owner(self.vip.address)))
+        if record is not None and record.get("epoch") == former.create_revision and isinstance(record.get("fate"), str):
+            return str(record["fate"])[:REASON_MAX]
+        return f"{_name(former)} lost its key"
 
     def _take(self, reason: str, now: Instant) -> None:
         assert self.epoch is not None
@@ -424,15 +501,30 @@ class Candidacy:
         self._advance_owning(now)
 
     def _advance_owning(self, now: Instant) -> None:
-        if self._record_wanted:
+        if self._record_wanted and not self._record_pending and now >= self._record_at:
             self._write_record()
         if self.ownership.refusals >= REFUSALS_MAX:
             self._campaign_at = now + REFUSED_HOLDOFF_S
             self.leave("the kernel refuses the address", now)
             return
         blemish = self._circumstances.blemish()
-        if blemish is not None and any(self._circumstances.is_sound(key) for key in self.queue()[1:]):
+        if blemish is not None and any(self._circumstances.is_sound(key) for key in self._others()):
             self.leave(f"{blemish}, and another node is sound", now)
+
+    def _others(self) -> list[KeyValue]:
+        return [key for key in self.queue() if self.epoch is None or key.create_revision > self.epoch]
+
+    def _check_record(self) -> None:
+        """A former owner's last word may come after our first: the record must speak of the owner."""
+        if (
+            self.phase is not Phase.OWNING
+            or self._record_pending
+            or self._session.registry.revision < self._recorded_at
+        ):
+            return
+        record = read_record(self._session.registry.get(self._session.layout.owner(self.vip.address)))
+        if record is None or record.get("epoch") != self.epoch:
+            self._record_wanted = True
 
     def _write_record(self) -> None:
         """Say how we came by the address, so that every node can show the same words."""
@@ -441,6 +533,7 @@ class Candidacy:
         assert lease is not None
         assert self.epoch is not None
         self._record_wanted = False
+        self._record_pending = True
         record = {
             "node": self._settings.node_name,
             "epoch": self.epoch,
@@ -459,6 +552,8 @@ class Candidacy:
         if key is None or lease is None or self.epoch is None:
             self._go_out(now)
             return
+        if self.phase is not Phase.RELEASING:
+            self._circumstances.resigned(self, self.epoch)
         self._enter(Phase.RELEASING, now)
         record = {
             "node": self._settings.node_name,
@@ -467,12 +562,12 @@ class Candidacy:
             "reason": self._leave_reason,
             "to": self._leave_to,
         }
-        owner_key = self._session.layout.owner(self.vip.address)
+        operations: tuple[Delete | Put, ...] = (Delete(key),)
+        queue = self.queue()
+        if self._held_key is not None or (queue and queue[0].key == key):  # else the record speaks of somebody else
+            operations += (Put(self._session.layout.owner(self.vip.address), write_record(record), lease),)
         self._request = self._session.transact(
-            Kind.RELEASE,
-            self.vip,
-            (Guard(key, GuardTarget.CREATE, self.epoch),),
-            (Delete(key), Put(owner_key, write_record(record), lease)),
+            Kind.RELEASE, self.vip, (Guard(key, GuardTarget.CREATE, self.epoch),), operations
         )
 
     def _release_answered(self, answer: TransactionDone | RequestFailed, now: Instant) -> None:
@@ -482,6 +577,7 @@ class Candidacy:
         if isinstance(answer, RequestFailed):
             self._release_at = now + RELEASE_RETRY_S
             return
+        self._released_epoch = max(self._released_epoch, self.epoch or 0)
         self._go_out(now)
 
     def _lost_key(self, now: Instant) -> None:
@@ -497,6 +593,9 @@ class Candidacy:
     def _go_out(self, now: Instant) -> None:
         """No key of ours stands any more. The address, if any, goes; until it is gone `is_clear` stays false."""
         self.epoch = None
+        self._circumstances.tenure_over(self.vip)
+        self._released.clear()
+        self._has_lapsed_only = self._is_adopted = self._record_wanted = self._record_pending = False
         if self._held_key is not None:
             self._former, self._held_key = self._held_key, None
         self.ownership.stop_probing()
@@ -516,18 +615,18 @@ class Candidacy:
             and (self._former is None or first.create_revision > self._former.create_revision)
         ):
             self._former = first
-        self.owner = first
+        self.owner = own if self.phase is Phase.OWNING else first
         if first is None or first is own:
             return
         record = read_record(self._session.registry.get(self._session.layout.owner(self.vip.address)))
         if first.create_revision == self._told_epoch or record is None or record.get("epoch") != first.create_revision:
             return
-        if record.get("released") is True:
+        if record.get("released") is True or "fate" in record:
             return
         self._told_epoch = first.create_revision
         former = record.get("former")
         change = f"epoch {former} → {first.create_revision}" if former is not None else f"epoch {first.create_revision}"
-        reason = str(record.get("reason", "no reason given"))[:200]
+        reason = str(record.get("reason", "no reason given"))[:REASON_MAX]
         self._note(f"{_name(first)} took {self.vip}: {reason}, {change}", now)
         self._out(Report(Level.INFO, f"{_name(first)} has the address", self.vip, first.create_revision, reason))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
@@ -75,10 +76,16 @@ class Layout:
             text, found, _ = text.partition(end)
             if not found:
                 return None
-        try:
-            return ip_address(text)
-        except ValueError:
-            return None
+        return _parse_address(text)
+
+
+@lru_cache(maxsize=8192)
+def _parse_address(text: str) -> IPAddress | None:
+    """The same thousand addresses come again with every read."""
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +109,7 @@ class Registry:
         self.revision = 0
         self._keys: dict[str, KeyValue] = {}
         self._elections: dict[IPAddress, dict[str, KeyValue]] = {}
+        self._queues: dict[IPAddress, list[KeyValue]] = {}
         self.releases: dict[IPAddress, Release] = {}
 
     def apply_snapshot(self, keys: tuple[KeyValue, ...], revision: int) -> set[str] | None:
@@ -134,22 +142,17 @@ class Registry:
         """The key, or None."""
         return self._keys.get(key)
 
+    def under(self, prefix: str) -> list[KeyValue]:
+        """Every key that begins with the prefix."""
+        return [key for name, key in self._keys.items() if name.startswith(prefix)]
+
     def candidates(self, address: IPAddress) -> list[KeyValue]:
         """The election's queue; its first is the owner (lowest create revision)."""
-        return sorted(self._elections.get(address, {}).values(), key=_create_revision)
-
-    def with_lease(self, lease: int) -> list[KeyValue]:
-        """Every key that hangs on the lease."""
-        return [key for key in self._keys.values() if key.lease == lease]
-
-    def agents(self) -> dict[str, dict[str, Any]]:
-        """The agents' records by node name; what is no record of ours is left out."""
-        prefix = self.layout.agent("")
-        records = {}
-        for name, key in self._keys.items():
-            if name.startswith(prefix) and (record := read_record(key)) is not None:
-                records[name[len(prefix) :]] = record
-        return records
+        queue = self._queues.get(address)
+        if queue is None:
+            queue = sorted(self._elections.get(address, {}).values(), key=_create_revision)
+            self._queues[address] = queue
+        return queue
 
     def _set(self, name: str, key: KeyValue | None) -> None:
         if key is None:
@@ -161,6 +164,7 @@ class Registry:
             self._note_release(name, key)
             return
         queue = self._elections.setdefault(address, {})
+        self._queues.pop(address, None)
         if key is None:
             queue.pop(name, None)
         else:
@@ -181,10 +185,16 @@ def _create_revision(key: KeyValue) -> int:
     return key.create_revision
 
 
-def candidates_in(layout: Layout, keys: tuple[KeyValue, ...], address: IPAddress) -> list[KeyValue]:
-    """The queue of one election as a single read shows it."""
-    prefix = layout.election(address) + "/"
-    return sorted((key for key in keys if key.key.startswith(prefix)), key=_create_revision)
+def queues_in(layout: Layout, keys: tuple[KeyValue, ...]) -> dict[IPAddress, list[KeyValue]]:
+    """The queue of every election as a single read shows it."""
+    queues: dict[IPAddress, list[KeyValue]] = {}
+    for key in keys:
+        address = layout.election_of(key.key)
+        if address is not None:
+            queues.setdefault(address, []).append(key)
+    for queue in queues.values():
+        queue.sort(key=_create_revision)
+    return queues
 
 
 def write_record(fields: dict[str, Any]) -> bytes:

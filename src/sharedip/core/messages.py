@@ -8,7 +8,7 @@ Every request that the core orders is answered by exactly one fact with the same
 or `RequestFailed`. After a `RequestFailed` the write may have been applied, may still be applied later, or never.
 
 Law of the kernel orders: an order with `not_after` must have no effect after that instant, not even when the process
-is stopped between the check and the system call (see `adapters/deadman.py`).
+is stopped between the check and the system call (see `adapters/kernel/deadman.py`).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from sharedip.core.model import (
     Operation,
     Vip,
 )
+from sharedip.core.settings import Settings
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Orders for etcd. `endpoint` is an index into the configured endpoints.
@@ -156,7 +157,10 @@ class ReorderAddress:
 
 @dataclass(frozen=True, slots=True)
 class OpenFence:
-    """Let traffic for the addresses pass for `timeout_s` from now (nftables fence only)."""
+    """Let traffic for the addresses pass for `timeout_s` from now, whatever was open before (nftables fence only).
+
+    Answered by `FenceOpened` or `FenceRefused`.
+    """
 
     vips: tuple[Vip, ...]
     timeout_s: float
@@ -408,6 +412,22 @@ class RemovalFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class FenceOpened:
+    """The kernel lets traffic for the addresses pass until the order's `not_after` at the latest."""
+
+    vips: tuple[Vip, ...]
+    not_after: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class FenceRefused:
+    """The fence is as it was before the order."""
+
+    vips: tuple[Vip, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class AddressSeen:
     """An address is on a link of this node. `ours` tells the tag of this program (IFA_PROTO)."""
 
@@ -472,6 +492,20 @@ class DrainRequested:
 
     ticket: int
     drained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAddressChanged:
+    """Where other agents reach this one, `host:port`; None while it has no address for that."""
+
+    address: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsChanged:
+    """The documents were read again. Only `RELOADABLE` settings differ (see `core/settings.py`)."""
+
+    settings: Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,13 @@ from __future__ import annotations
 
 import heapq
 import random
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from sharedip.core.candidacy import Candidacy, Phase
-from sharedip.core.keys import read_record
+from sharedip.core.designation import Designations
+from sharedip.core.keys import queues_in, read_record
 from sharedip.core.links import Links
 from sharedip.core.messages import (
     AddressGone,
@@ -32,6 +34,8 @@ from sharedip.core.messages import (
     DatagramReceived,
     DrainRequested,
     Exit,
+    FenceOpened,
+    FenceRefused,
     ForeignClaim,
     HealthChanged,
     HoldAddress,
@@ -45,12 +49,16 @@ from sharedip.core.messages import (
     LinkVanished,
     MemberRead,
     MoveRequested,
+    OpenFence,
+    PeerAddressChanged,
     RemovalFailed,
     RemoveAddress,
     ReorderAddress,
     Report,
     RequestFailed,
     SaveState,
+    SendDatagram,
+    SettingsChanged,
     StopRequested,
     TimePassed,
     TransactionDone,
@@ -59,11 +67,16 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import Instant, IPAddress, KeyValue, Vip
 from sharedip.core.ownership import Presence
+from sharedip.core.peers import Peers
+from sharedip.core.peerwire import Beat, Envelope, Released, open_entry, seal, unseal
+from sharedip.core.peerwire import Kind as DatagramKind
+from sharedip.core.session import Kind as RequestKind
 from sharedip.core.session import Purpose, Session
 from sharedip.core.settings import Settings
 from sharedip.core.state import FormerRun, write_state
+from sharedip.core.witness import Watchfulness
 
-Event = (
+EtcdFact = (
     LeaseGranted
     | KeepaliveConfirmed
     | KeysRead
@@ -71,9 +84,12 @@ Event = (
     | LeaseRevoked
     | MemberRead
     | RequestFailed
-    | WatchOpened
     | KeysChanged
     | WatchLost
+)
+Event = (
+    EtcdFact
+    | WatchOpened
     | LinkChanged
     | LinkVanished
     | AddressHeld
@@ -83,10 +99,14 @@ Event = (
     | AddressSeen
     | AddressGone
     | ForeignClaim
+    | FenceOpened
+    | FenceRefused
     | DatagramReceived
     | HealthChanged
     | MoveRequested
     | DrainRequested
+    | PeerAddressChanged
+    | SettingsChanged
     | StopRequested
     | TimePassed
 )
@@ -96,7 +116,9 @@ STOP_PATIENCE_S = 10.0
 
 
 @dataclass(slots=True)
-class _Health:
+class Health:
+    """The sum of this node's checks; None while no check has spoken yet."""
+
     healthy: bool | None
     detail: str
 
@@ -104,17 +126,24 @@ class _Health:
 class Node:
     """Invariant: for every VIP the invariants of `Candidacy` and `Ownership`; one session for all of them."""
 
-    def __init__(self, settings: Settings, seed: int = 0) -> None:
+    def __init__(self, settings: Settings, seed: int, secret: Callable[[], bytes]) -> None:
+        """`secret` gives fresh random bytes (16 to 64) at each call; `seed` is for jitter alone."""
         self.settings = settings
         random_source = random.Random(seed)  # noqa: S311 - jitter, not a secret
+        self.peers = Peers()
+        self.strange_datagrams = 0
+        self._resigned: dict[IPAddress, int] = {}
         self._commands: list[Command] = []
         self.session = Session(settings, self._out, self, random_source.random)
         self.links = Links()
         self.candidacies: dict[IPAddress, Candidacy] = {
             vip.address: Candidacy(vip, settings, self.session, self, self._out) for vip in settings.vips
         }
+        self.designations = Designations(settings, self.session, self.peers, self._out, self._touch, secret)
+        self.watchfulness = Watchfulness(self.session, self.peers, self._out, self._is_blind)
+        self._configured = {vip.address: vip for vip in settings.vips}
         self.drained = False
-        self.health = _Health(None if settings.has_health_checks else True, "")
+        self.health = Health(healthy=None if settings.has_health_checks else True, detail="")
         self.stopping = False
         self.is_over = False
         self._stop_until: Instant = float("inf")
@@ -132,7 +161,11 @@ class Node:
         """Begin; the facts about links and addresses that stand now come right after."""
         if former is not None:
             self.drained = former.drained
-        self.session.publish(self._record(), now)
+            self._resigned = dict(former.resigned)
+            for address in former.addresses:
+                if address not in self.candidacies:  # its key may stand on the lease, its address on a link
+                    self._leaving[address] = Candidacy(Vip(address, ""), self.settings, self.session, self, self._out)
+        self.session.prepare(self._record())
         self.session.start(former.lease if former is not None else None, now)
         self._touch_all()
         return self._finish(now)
@@ -154,6 +187,7 @@ class Node:
             of_vips,
             float("inf") if of_session is None else of_session,
             float("inf") if of_links is None else of_links,
+            *(at for at in (self.designations.next_deadline(), self.watchfulness.next_deadline()) if at is not None),
             self._stop_until if not self.is_over else float("inf"),
         )
 
@@ -163,8 +197,10 @@ class Node:
         """Why this node may not be a candidate now."""
         if self.stopping:
             return "the agent is stopping"
-        if vip.address not in self.candidacies:
-            return "the address is no longer configured"
+        if self._configured.get(vip.address) != vip:
+            return "the address is no longer configured here"
+        if vip.address in self._leaving:
+            return "the address is still leaving in its former configuration"
         return self.links.obstacle(vip.link)
 
     def blemish(self) -> str | None:
@@ -184,6 +220,30 @@ class Node:
             return False
         return record.get("healthy") is True and record.get("drained") is False
 
+    def has_resigned(self, vip: Vip, epoch: int) -> bool:
+        """Whether this node has given up this epoch for good."""
+        return self._resigned.get(vip.address) == epoch
+
+    def may_claim_key(self, candidacy: Candidacy) -> bool:
+        """Not while an older candidacy still leaves with the same address."""
+        return self._leaving.get(candidacy.vip.address) in (None, candidacy)
+
+    def tenure_over(self, vip: Vip) -> None:
+        """The epoch is over, and with it every designation of it."""
+        self.designations.forget(vip.address)
+
+    def resigned(self, candidacy: Candidacy, epoch: int) -> None:
+        """Remember it (the state is saved before any datagram leaves), then tell the next candidate."""
+        address = candidacy.vip.address
+        self._resigned[address] = epoch
+        lease = self.session.lease
+        followers = [key for key in candidacy.queue() if key.create_revision > epoch]
+        peer = self.peers.of(followers[0]) if followers else None
+        if lease is None or peer is None or peer.host is None or candidacy.meant_for not in (None, peer.name):
+            return
+        entry = (Released(epoch, address), self.designations.own_secret)
+        self._out(SendDatagram(peer.host, peer.port, seal(DatagramKind.RELEASE, lease, peer.lease, [entry])))
+
     # -- SessionListener ----------------------------------------------------------------------------------------------
 
     def lease_renewed(self, now: Instant) -> None:
@@ -194,6 +254,10 @@ class Node:
 
     def lease_lost(self, reason: str, now: Instant) -> None:
         """Every key is gone."""
+        self.designations.lease_lost()
+        self.watchfulness.lease_lost()
+        self._resigned.clear()
+        self.peers.refresh(self.session.registry)
         for candidacy in self._all():
             candidacy.lease_lost(reason, now)
         self._touch_all()
@@ -209,23 +273,32 @@ class Node:
         """Tell the VIPs whose queue or record changed; an agent's record concerns all."""
         layout = self.session.layout
         concerned: set[IPAddress] = set()
+        agents = layout.agent("")
+        if any(key.startswith(agents) for key in changed):
+            self.peers.refresh(self.session.registry)
+            self._touch_all()
         for key in changed:
-            address = layout.election_of(key) or layout.owner_of(key) or layout.witness_of(key)
+            designated = layout.witness_of(key)
+            if designated is not None:
+                self.watchfulness.designation_changed(designated)
+            address = designated or layout.election_of(key) or layout.owner_of(key)
             if address is not None:
                 concerned.add(address)
-            else:
-                self._touch_all()
+        self.designations.look_again(now)
         for address in sorted(concerned, key=lambda each: self._order.get(each, -1)):
             for candidacy in self._both(address):
                 candidacy.keys_changed(now)
+                if candidacy.is_adopted and not self.designations.adopt(candidacy, now):
+                    candidacy.leave("its former run's designation cannot be read", now)
                 self._touched.add(address)
 
     def keys_proved(self, keys: tuple[KeyValue, ...], now: Instant) -> None:
         """A fresh read: whoever waits for it may claim."""
-        for candidacy in self._all():
-            if candidacy.phase in (Phase.WAITING, Phase.VERIFYING):
-                candidacy.keys_proved(keys, now)
-                self._touched.add(candidacy.vip.address)
+        waiting = [each for each in self._all() if each.phase in (Phase.WAITING, Phase.VERIFYING)]
+        queues = queues_in(self.session.layout, keys) if waiting else {}
+        for candidacy in waiting:
+            candidacy.keys_proved(queues.get(candidacy.vip.address, []), now)
+            self._touched.add(candidacy.vip.address)
 
     def vip_answered(self, purpose: Purpose, answer: TransactionDone | RequestFailed, now: Instant) -> None:
         """A VIP's transaction has an outcome."""
@@ -233,6 +306,20 @@ class Node:
         for candidacy in self._both(purpose.vip.address):
             candidacy.answered(purpose, answer, now)
             self._touched.add(purpose.vip.address)
+
+    def peer_answered(
+        self, kind: RequestKind, request: int, answer: TransactionDone | RequestFailed, now: Instant
+    ) -> None:
+        """A designation's or a deposition's transaction has an outcome."""
+        if kind is RequestKind.DESIGNATE:
+            self.designations.answered(request, answer, now)
+            return
+        self.watchfulness.answered(request, now)
+
+    def leader_changed(self, now: Instant) -> None:
+        """Our member is published; a witness on the new leader's node must be replaced."""
+        self.session.publish(self._record(), now)
+        self.designations.look_again(now)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -245,6 +332,14 @@ class Node:
     def _both(self, address: IPAddress) -> list[Candidacy]:
         found = (self.candidacies.get(address), self._leaving.get(address))
         return [candidacy for candidacy in found if candidacy is not None]
+
+    def _touch(self, address: IPAddress) -> None:
+        self._touched.add(address)
+
+    def _is_blind(self, address: IPAddress) -> bool:
+        """Whether our own link is down: then an owner's silence says nothing about the owner."""
+        candidacy = self.candidacies.get(address)
+        return candidacy is None or self.links.obstacle(candidacy.vip.link) is not None
 
     def _touch_all(self) -> None:
         self._touched.update(self.candidacies)
@@ -259,10 +354,31 @@ class Node:
                 for candidacy in self._both(address):
                     candidacy.expire(now)
 
-    def _apply(self, event: Event, now: Instant) -> None:  # noqa: C901 - one line per kind of fact
+    def _apply(self, event: Event, now: Instant) -> None:
         match event:
-            case TimePassed() | WatchOpened() | MemberRead() | DatagramReceived():
+            case TimePassed() | WatchOpened():
                 pass
+            case LinkChanged() | LinkVanished() | AddressSeen() | AddressGone():
+                self._apply_of_links(event, now)
+            case AddressHeld() | AddressRefused() | AddressRemoved() | RemovalFailed() | ForeignClaim():
+                self._answer_of_kernel(event, now)
+            case FenceOpened() | FenceRefused():
+                self._answer_of_fence(event, now)
+            case DatagramReceived():
+                self._datagram(event, now)
+            case MoveRequested() | DrainRequested() | SettingsChanged() | StopRequested():
+                self._apply_of_operator(event, now)
+            case HealthChanged():
+                self.health = Health(event.healthy, event.detail)
+                self._record_changed(now)
+            case PeerAddressChanged():
+                self.session.advertise = event.address
+                self.session.publish(self._record(), now)
+            case _:
+                self._apply_of_etcd(event, now)
+
+    def _apply_of_etcd(self, event: EtcdFact, now: Instant) -> None:
+        match event:
             case LeaseGranted():
                 self.session.lease_granted(event, now)
                 self.lease_renewed(now)
@@ -274,32 +390,39 @@ class Node:
                 self.session.transaction_done(event, now)
             case LeaseRevoked():
                 self.session.lease_revoked(event, now)
+            case MemberRead():
+                self.session.member_read(event, now)
             case RequestFailed():
                 self.session.request_failed(event, now)
             case KeysChanged():
                 self.session.watch_changed(event, now)
             case WatchLost():
                 self.session.watch_lost(event, now)
+            case _:
+                assert_never(event)
+
+    def _apply_of_links(self, event: LinkChanged | LinkVanished | AddressSeen | AddressGone, now: Instant) -> None:
+        match event:
             case LinkChanged():
                 self._link_changed(event, now)
             case LinkVanished():
                 self.links.vanished(event.index, now)
                 self._touch_all()
-            case AddressHeld() | AddressRefused() | AddressRemoved() | RemovalFailed() | ForeignClaim():
-                self._answer_of_kernel(event, now)
-            case AddressSeen() | AddressGone():
+            case _:
                 self._address_moved(event, now)
-            case HealthChanged():
-                self.health = _Health(event.healthy, event.detail)
-                self._record_changed(now)
+
+    def _apply_of_operator(
+        self, event: MoveRequested | DrainRequested | SettingsChanged | StopRequested, now: Instant
+    ) -> None:
+        match event:
             case MoveRequested():
                 self._move(event, now)
             case DrainRequested():
                 self._drain(event, now)
+            case SettingsChanged():
+                self._reconfigure(event.settings, now)
             case StopRequested():
                 self._stop(now)
-            case _:
-                assert_never(event)
 
     def _answer_of_kernel(
         self, event: AddressHeld | AddressRefused | AddressRemoved | RemovalFailed | ForeignClaim, now: Instant
@@ -309,7 +432,10 @@ class Node:
                 continue
             match event:
                 case AddressHeld():
+                    was = candidacy.ownership.presence
                     candidacy.ownership.address_held(event, now)
+                    if was is not Presence.PRESENT:
+                        self.designations.look_again(now)
                 case AddressRefused():
                     candidacy.ownership.address_refused(event, now)
                 case AddressRemoved():
@@ -319,6 +445,59 @@ class Node:
                 case ForeignClaim():
                     candidacy.foreign_claim(event, now)
         self._touched.add(event.vip.address)
+
+    def _answer_of_fence(self, event: FenceOpened | FenceRefused, now: Instant) -> None:
+        for vip in event.vips:
+            for candidacy in self._both(vip.address):
+                if candidacy.vip != vip:
+                    continue
+                if isinstance(event, FenceOpened):
+                    candidacy.ownership.fence_opened(event, now)
+                else:
+                    candidacy.ownership.fence_refused(event, now)
+            self._touched.add(vip.address)
+
+    def _datagram(self, event: DatagramReceived, now: Instant) -> None:
+        """Beats are answered, acknowledgements and releases believed, if they are authentic; all else is counted."""
+        envelope = unseal(event.payload)
+        lease = self.session.lease
+        if envelope is None or lease is None or envelope.receiver != lease:
+            self.strange_datagrams += 1
+            return
+        answers: list[tuple[Beat | Released, bytes]] = []
+        for body, tag in envelope.entries:
+            entry = open_entry(envelope, body, tag, lambda number: self._secret_for(envelope, number))
+            if entry is None:
+                self.strange_datagrams += 1
+            elif isinstance(entry, Released):
+                self._released(envelope.sender, entry, now)
+            elif envelope.kind is DatagramKind.ACKNOWLEDGEMENT:
+                self.designations.acknowledged(envelope.sender, entry, now)
+            elif entry.revision == 0 or self.watchfulness.heard(entry, event.received_at):
+                secret = self._secret_for(envelope, entry.revision)
+                assert secret is not None
+                answers.append((entry, secret))
+        if answers:
+            answer = seal(DatagramKind.ACKNOWLEDGEMENT, lease, envelope.sender, answers)
+            self._out(SendDatagram(event.host, event.port, answer))
+
+    def _secret_for(self, envelope: Envelope, number: int) -> bytes | None:
+        """The secret that authenticates an entry: our designation's for an answer, the sender's for what it sends."""
+        if envelope.kind is DatagramKind.ACKNOWLEDGEMENT:
+            return self.designations.secret_of(number)
+        if envelope.kind is DatagramKind.BEAT and number != 0:
+            return self.watchfulness.secret_of(envelope.sender, number)
+        peer = self.peers.by_lease(envelope.sender)
+        return None if peer is None else peer.secret
+
+    def _released(self, sender: int, entry: Released, now: Instant) -> None:
+        candidacy = self.candidacies.get(entry.address)
+        if candidacy is None:
+            return
+        for key in candidacy.queue():
+            if key.lease == sender and key.create_revision == entry.epoch:
+                candidacy.released(entry.epoch, now)
+                self._touched.add(entry.address)
 
     def _link_changed(self, event: LinkChanged, now: Instant) -> None:
         again = self.links.changed(event.link, now)
@@ -334,7 +513,7 @@ class Node:
             if isinstance(event, AddressGone):
                 if on_own_link:
                     candidacy.ownership.address_gone(now)
-            elif event.ours and self.session.is_adopting:
+            elif event.ours and on_own_link and self.session.is_adopting:
                 candidacy.ownership.leftover_seen()
             else:
                 candidacy.ownership.address_seen(ours=event.ours, on_own_link=on_own_link, now=now)
@@ -407,11 +586,49 @@ class Node:
         return any(self.is_sound(key) for key in candidacy.queue()[1:])
 
     def _record(self) -> dict[str, object]:
-        return {"healthy": self.health.healthy, "drained": self.drained}
+        member = self.session.member_id
+        return {
+            "healthy": self.health.healthy,
+            "drained": self.drained,
+            "member": None if member is None else f"{member:x}",
+            "secret": self.designations.own_secret.hex(),
+        }
 
     def _record_changed(self, now: Instant) -> None:
         self.session.publish(self._record(), now)
         self._touch_all()
+
+    def _reconfigure(self, settings: Settings, now: Instant) -> None:
+        """Take over what changed. A VIP that did not change is not touched; one that is gone leaves in order."""
+        wanted = {vip.address: vip for vip in settings.vips}
+        self._configured = wanted
+        for address, candidacy in list(self.candidacies.items()):
+            if wanted.get(address) != candidacy.vip:
+                del self.candidacies[address]
+                self._leaving.setdefault(address, candidacy)  # one that leaves already is the one that has the key
+                self.watchfulness.forget(address)
+        for address, vip in wanted.items():
+            if address not in self.candidacies:
+                self.candidacies[address] = Candidacy(vip, settings, self.session, self, self._out)
+                self.candidacies[address].lease_renewed(self.session.lease_until, now)
+        if not settings.has_health_checks:
+            self.health = Health(healthy=True, detail="")
+        elif not self.settings.has_health_checks:
+            self.health = Health(healthy=None, detail="")
+        self.settings = settings
+        self._order = {address: number for number, address in enumerate(self.candidacies)}
+        self.session.reconfigure(settings)
+        self.designations.reconfigure(settings, now)
+        for candidacy in self.candidacies.values():
+            candidacy.reconfigure(settings)
+            self.watchfulness.designation_changed(candidacy.vip.address)
+        self._record_changed(now)
+
+    def _forget_what_left(self) -> None:
+        for address, candidacy in list(self._leaving.items()):
+            if candidacy.is_out:
+                del self._leaving[address]
+                self._touched.add(address)
 
     def _stop(self, now: Instant) -> None:
         if self.stopping:
@@ -422,11 +639,31 @@ class Node:
         for candidacy in self._all():
             if candidacy.phase is Phase.OWNING:
                 candidacy.leave("the agent is stopping", now)
+            elif candidacy.ownership.is_leftover:
+                candidacy.ownership.give_up(now)
         self._touch_all()
 
     def _finish(self, now: Instant) -> list[Command]:
         """Let everything that was touched or is due take its steps; then order the orders."""
         self._settle_links(now)
+        self.watchfulness.advance(now)
+        self._settle(now)
+        self.designations.advance(self._all, now)
+        self._settle(now)
+        if self._leaving and self.session.is_registered:
+            self._forget_what_left()
+            self._settle(now)
+        if self.session.abandoned is not None and all(candidacy.is_clear for candidacy in self._all()):
+            self.session.revoke_abandoned()
+        self.session.advance(now)
+        if self.stopping:
+            self._advance_stop(now)
+        self._save_state()
+        commands, self._commands = self._commands, []
+        return _in_order(commands)
+
+    def _settle(self, now: Instant) -> None:
+        """Let every VIP that was touched take its steps, until none has more to take."""
         rounds = 0
         while self._touched:
             touched, self._touched = self._touched, set()
@@ -437,12 +674,6 @@ class Node:
             assert rounds < 100, "the machine does not come to rest"
             for address in touched:
                 self._schedule(address)
-        self.session.advance(now)
-        if self.stopping:
-            self._advance_stop(now)
-        self._save_state()
-        commands, self._commands = self._commands, []
-        return _removals_first(commands)
 
     def _due_entries(self, now: Instant) -> list[tuple[Instant, int, IPAddress]]:
         """What was scheduled for now or before; a right's end is never scheduled later than it comes."""
@@ -491,19 +722,23 @@ class Node:
 
     def _save_state(self) -> None:
         run = FormerRun(
-            lease=self.session.lease,
+            lease=None if self.session.is_giving_back else self.session.lease,
             key_prefix=self.settings.key_prefix,
             node_name=self.settings.node_name,
             addresses=tuple(self.candidacies),
             drained=self.drained,
+            resigned=tuple(self._resigned.items()),
         )
         if run != self._saved:
             self._saved = run
             self._commands.insert(0, SaveState(write_state(run)))
 
 
-def _removals_first(commands: list[Command]) -> list[Command]:
-    """Stable: removals to the front, except behind an earlier order in the same list that puts the address up."""
+def _in_order(commands: list[Command]) -> list[Command]:
+    """Stable: removals to the front, except behind an earlier order in the same list that puts the address up.
+
+    Fence orders that differ in nothing but the address become one.
+    """
     put_up: set[Vip] = set()
     first: list[Command] = []
     rest: list[Command] = []
@@ -512,6 +747,14 @@ def _removals_first(commands: list[Command]) -> list[Command]:
             put_up.add(command.vip)
         if isinstance(command, RemoveAddress) and command.vip not in put_up:
             first.append(command)
+        elif isinstance(command, OpenFence) and rest and _is_same_fence(command, rest[-1]):
+            last = rest[-1]
+            assert isinstance(last, OpenFence)
+            rest[-1] = replace(last, vips=last.vips + command.vips)
         else:
             rest.append(command)
     return first + rest
+
+
+def _is_same_fence(order: OpenFence, last: Command) -> bool:
+    return isinstance(last, OpenFence) and (last.timeout_s, last.not_after) == (order.timeout_s, order.not_after)

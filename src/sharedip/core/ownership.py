@@ -16,18 +16,22 @@ from sharedip.core.messages import (
     AddressHeld,
     AddressRefused,
     Announce,
+    CloseFence,
     Command,
+    FenceOpened,
+    FenceRefused,
     HoldAddress,
     Level,
+    OpenFence,
     Probe,
     RemovalFailed,
     RemoveAddress,
     ReorderAddress,
     Report,
 )
-from sharedip.core.model import Instant, Vip
+from sharedip.core.model import FenceKind, Instant, Vip
 from sharedip.core.schedule import Announcements
-from sharedip.core.settings import LIFETIME_LATE_S, LIFETIME_SLACK_S, REMOVAL_LEAD_S
+from sharedip.core.settings import LIFETIME_LATE_S, LIFETIME_SLACK_S, REMOVAL_LEAD_S, fence_timeout_s
 
 NEVER: Instant = float("-inf")
 
@@ -37,12 +41,16 @@ PROBES = 2
 the same segment answers within a few milliseconds."""
 
 HOLD_RETRY_S = 0.1
+GATE_RETRY_S = 0.02
 REMOVAL_RETRY_S = 0.05
 REFUSALS_MAX = 20
 """So many refusals in a row (two seconds) and another node may try."""
 
 EARLY_RENEWAL_S = 0.5
 """A lifetime is renewed this long before its end, where the right allows it."""
+
+GATED_LIFETIME_S = 4
+"""Under the nftables fence; renewed when half of it is over."""
 
 
 class Tenure(Enum):
@@ -72,6 +80,10 @@ class Right:
         """Put a deadline in place of the one of that name."""
         self._deadlines[name] = until
 
+    def get(self, name: str) -> Instant:
+        """One deadline; never, if it is not set."""
+        return self._deadlines.get(name, NEVER)
+
     def drop(self, name: str) -> None:
         """This deadline binds no more."""
         self._deadlines.pop(name, None)
@@ -87,9 +99,10 @@ class Ownership:
     lifetime. Steps on the way out: reset connections, remove, see it confirmed, `is_clear`.
     """
 
-    def __init__(self, vip: Vip, out: Callable[[Command], None]) -> None:
+    def __init__(self, vip: Vip, out: Callable[[Command], None], fence: FenceKind = FenceKind.LIFETIME) -> None:
         self.vip = vip
         self._out = out
+        self._fence = fence
         self.right = Right()
         self.tenure = Tenure.NONE
         self.presence = Presence.ABSENT
@@ -105,6 +118,14 @@ class Ownership:
         self._removal_pending = False
         self._removal_trouble: str | None = None
         self._announced = False
+        self._hold_not_after: Instant = NEVER
+        self._address_until: Instant = NEVER
+        self._gone_meanwhile = False
+        self._gate_pending = False
+        self._gate_dirty = False
+        self._gate_not_after: Instant = NEVER
+        self._gate_until: Instant = NEVER
+        self._gate_at: Instant = float("inf")
 
     # -- orders from the candidacy ------------------------------------------------------------------------------------
 
@@ -125,8 +146,9 @@ class Ownership:
         """Hold the address from now on, as long as the right holds."""
         self.tenure = Tenure.HOLDING
         self.epoch = epoch
+        self._gone_meanwhile = False
         self.refusals = 0
-        self._hold_at = now
+        self._hold_at = self._gate_at = now
         self._announced = False
         self.advance(now)
 
@@ -154,25 +176,65 @@ class Ownership:
 
     def can_hold(self, now: Instant) -> bool:
         """Whether the right leaves room for at least the shortest lifetime that the kernel keeps."""
-        return self._lifetime_s(now) >= 1
+        return self._lifetime_s(now) >= 1 and now < self.lapses_at
 
     # -- facts --------------------------------------------------------------------------------------------------------
 
-    def right_extended(self, now: Instant) -> None:
-        """The right reaches further: let the kernel's lifetime follow at once."""
+    @property
+    def fence_is_tight(self) -> bool:
+        """Whether the kernel has confirmed that it ends the use of the address no later than the right does now."""
+        if self._fence is FenceKind.NFTABLES:
+            return not self._gate_pending and self._gate_until <= self.right.until
+        return not self._hold_pending and self._address_until <= self.right.until
+
+    def right_changed(self, now: Instant) -> None:
+        """The right reaches further, or less far: let the kernel's fences follow at once."""
         if self.tenure is Tenure.HOLDING:
-            self._hold_at = now
+            if self._fence is FenceKind.LIFETIME:
+                self._hold_at = now
+            elif self._hold_at == float("inf"):
+                self._hold_at = now  # it had waited for a longer lease
+            self._gate_at = now
             self.advance(now)
+
+    def fence_opened(self, event: FenceOpened, now: Instant) -> None:
+        """The kernel confirmed: the gate closes by itself at `not_after`."""
+        self._gate_pending = False
+        self._gate_until = event.not_after
+        if self._gate_dirty:
+            self._gate_dirty = False
+            self._gate_at = now
+        self.advance(now)
+
+    def fence_refused(self, event: FenceRefused, now: Instant) -> None:
+        """The gate stays as it was, and closes by itself."""
+        self._gate_pending = False
+        self._gate_dirty = False
+        if self.tenure is Tenure.HOLDING and now < self.lapses_at:
+            self._gate_at = now + GATE_RETRY_S
+            self.refusals += 1
+            if self.refusals == 1:
+                self._out(Report(Level.WARNING, "the kernel refused the fence", self.vip, self.epoch, event.reason))
+        self.advance(now)
 
     def address_held(self, event: AddressHeld, now: Instant) -> None:
         """The kernel has it. An answer that comes after we gave up means that it must be removed again."""
         self._hold_pending = False
         self.presence = Presence.PRESENT
+        self._address_until = self._hold_not_after
+        if self._gone_meanwhile:  # told while the order was under way: before or after it, nobody knows
+            self._gone_meanwhile = False
+            self._announced = False
+            self.presence = Presence.UNKNOWN
+            self._hold_at = now
+            self.advance(now)
+            return
         if self.tenure is not Tenure.HOLDING:
             self.give_up(now)
             return
         self.refusals = 0
-        self._hold_at = max(now, event.held_at + event.valid_lft_s - EARLY_RENEWAL_S)
+        early_s = max(EARLY_RENEWAL_S, event.valid_lft_s / 2) if self._fence is FenceKind.NFTABLES else EARLY_RENEWAL_S
+        self._hold_at = max(now, event.held_at + event.valid_lft_s - early_s)
         if not self._announced:
             self._announced = True
             self.announcements.begin(now)
@@ -233,7 +295,9 @@ class Ownership:
         """It left the link: by its lifetime, by our own order, or behind our back. Put it back if the right holds."""
         if self.is_leftover:
             self.presence = Presence.ABSENT
-        if self.tenure is Tenure.HOLDING and not self._hold_pending:
+        if self.tenure is Tenure.HOLDING and self._hold_pending:
+            self._gone_meanwhile = True
+        elif self.tenure is Tenure.HOLDING:
             self.presence = Presence.UNKNOWN  # a newer add of ours may stand behind this older fact
             self._announced = False
             self._hold_at = now
@@ -244,7 +308,8 @@ class Ownership:
         lifetime_s = self._lifetime_s(now)
         if self.tenure is Tenure.HOLDING and not self._hold_pending and lifetime_s >= 1:
             self._hold_pending = True
-            self._out(ReorderAddress(self.vip, lifetime_s, self.right.until))
+            self._hold_not_after = self._lifetime_right
+            self._out(ReorderAddress(self.vip, lifetime_s, self._hold_not_after))
 
     def announce_again(self, now: Instant) -> None:
         """Carrier or MAC changed, or a stranger claimed the address."""
@@ -270,6 +335,9 @@ class Ownership:
                 self._removal_pending = True
                 self.presence = Presence.UNKNOWN
                 self._out(RemoveAddress(self.vip))
+                if self._fence is FenceKind.NFTABLES:  # behind the removal: the resets must get out
+                    self._gate_until = NEVER
+                    self._out(CloseFence((self.vip,)))
         elif self.tenure is Tenure.PROBING:
             self._advance_probe(now)
         elif self.tenure is Tenure.HOLDING and now < self.lapses_at:
@@ -286,6 +354,8 @@ class Ownership:
                 waiting = [self.lapses_at]
                 if not self._hold_pending:
                     waiting.append(self._hold_at)
+                if self._fence is FenceKind.NFTABLES and not self._gate_pending:
+                    waiting.append(self._gate_at)
                 if self.presence is Presence.PRESENT and self.announcements.next_at is not None:
                     waiting.append(self.announcements.next_at)
                 return min(waiting)
@@ -308,13 +378,42 @@ class Ownership:
                 self._hold_at = now + HOLD_RETRY_S
                 if self.presence is Presence.ABSENT:
                     self.presence = Presence.UNKNOWN
-                self._out(HoldAddress(self.vip, lifetime_s, self.right.until))
+                self._hold_not_after = self._lifetime_right
+                self._out(HoldAddress(self.vip, lifetime_s, self._hold_not_after))
             else:
-                self._hold_at = float("inf")  # only a longer right helps: `right_extended` brings it
+                self._hold_at = float("inf")  # only a longer right helps: `right_changed` brings it
+        if self._fence is FenceKind.NFTABLES:
+            self._advance_gate(now)
         if self.presence is Presence.PRESENT and self.announcements.take(now):
             self._out(Announce(self.vip, self.right.until))
 
+    def _advance_gate(self, now: Instant) -> None:
+        if now < self._gate_at:
+            return
+        self._gate_at = float("inf")  # only another right is a reason to touch it again
+        if self._gate_pending:
+            self._gate_dirty = True
+            return
+        timeout_s = fence_timeout_s(self.right.until - now)
+        if timeout_s > 0:
+            self._gate_pending = True
+            self._out(OpenFence((self.vip,), timeout_s, self.right.until))
+
+    @property
+    def _lifetime_right(self) -> Instant:
+        """What bounds the address's lifetime: under the nftables fence the lease alone.
+
+        Whole seconds are too coarse for a witness's window, and the gate keeps that.
+        """
+        return self.right.get("lease") if self._fence is FenceKind.NFTABLES else self.right.until
+
     def _lifetime_s(self, now: Instant) -> int:
-        """The longest whole-second lifetime that the kernel is sure to end before the right does."""
-        room_s = self.right.until - now - LIFETIME_LATE_S - LIFETIME_SLACK_S
-        return max(0, floor(room_s)) if room_s < float("inf") else 0
+        """The longest whole-second lifetime that the kernel is sure to end before the right does.
+
+        Under the nftables fence no longer than it must be: a dead agent's address is mute within milliseconds, and off
+        the link some seconds later.
+        """
+        room_s = self._lifetime_right - now - LIFETIME_LATE_S - LIFETIME_SLACK_S
+        if self._fence is FenceKind.NFTABLES:
+            room_s = min(room_s, GATED_LIFETIME_S)
+        return floor(room_s) if 1 <= room_s < float("inf") else 0

@@ -29,8 +29,10 @@ from sharedip.core.messages import (
     LeaseGranted,
     LeaseRevoked,
     Level,
+    MemberRead,
     OpenWatch,
     ReadKeys,
+    ReadMember,
     Report,
     RequestFailed,
     RevokeLease,
@@ -40,7 +42,13 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import Failure, Get, Guard, GuardTarget, Instant, KeyValue, Operation, Put, Vip
 from sharedip.core.schedule import Backoff
-from sharedip.core.settings import Settings, attempt_timeout_s, lease_margin_s, renew_every_s
+from sharedip.core.settings import (
+    Settings,
+    attempt_timeout_s,
+    lease_margin_s,
+    peer_request_timeout_s,
+    renew_every_s,
+)
 
 NEVER: Instant = float("-inf")
 """A right that does not exist ended before all time."""
@@ -48,6 +56,8 @@ NEVER: Instant = float("-inf")
 RETRY_FIRST_S = 0.1
 RETRY_LONGEST_S = 2.0
 NAME_TAKEN_RETRY_S = 2.0
+MEMBER_RETRY_S = 0.5
+PUBLISH_RETRY_S = 1.0
 STALE_ANSWERS_MAX = 3
 """So many stale answers in a row from every endpoint mean another etcd (restored, or wiped), not a stale member."""
 REVOKE_TRIES_MAX = 4
@@ -69,6 +79,8 @@ class Kind(Enum):
     RECORD = auto()
     DESIGNATE = auto()
     DEPOSE = auto()
+    MEMBER = auto()
+    ABANDON = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +116,12 @@ class SessionListener(Protocol):
     def vip_answered(self, purpose: Purpose, answer: TransactionDone | RequestFailed, now: Instant) -> None:
         """A transaction that a VIP asked for has an outcome, or none."""
 
+    def peer_answered(self, kind: Kind, request: int, answer: TransactionDone | RequestFailed, now: Instant) -> None:
+        """A designation's or a deposition's transaction has an outcome, or none."""
+
+    def leader_changed(self, now: Instant) -> None:
+        """Who leads etcd, or which member is ours, is known anew."""
+
     def registered(self, now: Instant) -> None:
         """The agent's name is ours: campaigns may begin."""
 
@@ -116,6 +134,7 @@ class _Keepalive:
     raft_term: int
     sent_at: Instant
     ttl_s: int
+    read: int
 
 
 class Session:
@@ -139,16 +158,25 @@ class Session:
         self.lease_until: Instant = NEVER
         self.is_registered = False
         self.name_taken_by: str | None = None
-        self.endpoint = 0
+        self.endpoint = settings.local_endpoint or 0
         self.raft_term = 0
+        self.leader_id: int | None = None
+        self.member_id: int | None = None
+        self._leader_term = -1
+        self._member_at: Instant = NEVER
+        self._member_elsewhere = False
         self.connected = False
         self.trouble = "not connected yet"
+        self.advertise: str | None = None
         self._record: dict[str, object] = {}
-        self._published: bytes = b""
+        self._published_at_revision = 0
+        self._written_until = 0
+        self.abandoned: int | None = None
         self._adopting = False
         self._stopping = False
         self._revoke_tries = 0
         self.is_over = False
+        self._refusal = ""
         self._purposes: dict[int, Purpose] = {}
         self._under_way: Counter[Kind] = Counter()
         self._last_request = 0
@@ -162,10 +190,15 @@ class Session:
         self._backoff = Backoff(RETRY_FIRST_S, RETRY_LONGEST_S)
         self._quiet_until: Instant = NEVER
         self._renew_at: Instant = NEVER
+        self._publish_at: Instant = NEVER
         self._register_at: Instant = NEVER
         self._away_since: Instant | None = None
 
     # -- what the node asks for ---------------------------------------------------------------------------------------
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Take over what may change at run time; nothing of a lease or an endpoint is among it."""
+        self._settings = settings
 
     def start(self, former_lease: int | None, now: Instant) -> None:
         """Begin. A former run's lease is taken up again if etcd still has it: its keys keep their place."""
@@ -175,6 +208,11 @@ class Session:
             self._adopting = True
             self._renew_at = now
         self.advance(now)
+
+    @property
+    def is_giving_back(self) -> bool:
+        """The lease's revocation is on its way, or will be: nobody may stand on it any more, not even another run."""
+        return self._stopping
 
     def stop(self, now: Instant) -> None:
         """Give the lease back; to be called when no address is left. Sets `is_over` when done."""
@@ -191,6 +229,10 @@ class Session:
         """Order a linearizable read; `keys_proved` follows when it has succeeded, however long that takes."""
         self._read_wanted = True
         self.advance(now)
+
+    def prepare(self, record: dict[str, object]) -> None:
+        """What the agent's key will say from its first write on."""
+        self._record = record
 
     def publish(self, record: dict[str, object], now: Instant) -> None:
         """Put this under the agent's key; written only when it differs from what stands there."""
@@ -214,6 +256,19 @@ class Session:
     def is_adopting(self) -> bool:
         """Whether a former run's lease waits for its proof."""
         return self._adopting
+
+    def appoint(self, guards: tuple[Guard, ...], puts: tuple[Put, ...], keys: tuple[str, ...]) -> int:
+        """Send a designation; where a guard fails, its answer shows what stands under the keys."""
+        request = self._begin(Kind.DESIGNATE)
+        self._out(Transact(request, self.endpoint, guards, puts, tuple(Get(key) for key in keys), self._peer_timeout_s))
+        return request
+
+    def depose(self, guards: tuple[Guard, ...], then: tuple[Operation, ...]) -> int:
+        """Send a deposition; either way its answer shows everything under the root."""
+        request = self._begin(Kind.DEPOSE)
+        everything = (Get(self.layout.root, prefix=True),)
+        self._out(Transact(request, self.endpoint, guards, then, everything, self._peer_timeout_s))
+        return request
 
     def next_deadline(self) -> Instant | None:
         """The earliest instant at which `advance` has something to do."""
@@ -247,8 +302,9 @@ class Session:
         if event.raft_term < purpose.raft_term:
             self._stale(event.endpoint, now)
             return
-        self._keepalive = _Keepalive(event.endpoint, event.raft_term, event.sent_at, event.ttl_s)
+        self.raft_term = max(self.raft_term, event.raft_term)
         request = self._begin(Kind.PROOF, endpoint=event.endpoint)
+        self._keepalive = _Keepalive(event.endpoint, event.raft_term, event.sent_at, event.ttl_s, request)
         self._out(ReadKeys(request, event.endpoint, self.layout.root, self._timeout_s))
 
     def keys_read(self, event: KeysRead, now: Instant) -> None:
@@ -264,8 +320,8 @@ class Session:
         self._take_proof(purpose, event, now)
         if purpose.lease != self.lease:
             return  # the read showed that the lease is gone
-        if event.revision < self.registry.revision:
-            # The watch was faster than this read, which is fresh all the same: good as a proof, not as a picture.
+        if event.revision < max(self.registry.revision, self._written_until):
+            # The watch, or a write of ours, was faster than this read: good as a proof, not as a picture.
             self._read_wanted = self._read_wanted or purpose.kind is Kind.READ
         else:
             self._take_snapshot(event.keys, event.revision, now)
@@ -280,18 +336,46 @@ class Session:
         if purpose is None or purpose.lease != self.lease or self.lease is None:
             return
         self._answered(event.raft_term, now)
+        if event.succeeded:
+            self._written_until = max(self._written_until, event.revision)
         if purpose.kind is Kind.REGISTER:
             self._take_snapshot(event.keys, event.revision, now)
-        elif purpose.kind is Kind.PUBLISH and not event.succeeded:
-            self._published = b""
-            self._read_wanted = True  # somebody deleted our record: look
+        elif purpose.kind is Kind.PUBLISH:
+            self._published_at_revision = event.revision
+            self._read_wanted = self._read_wanted or not event.succeeded  # somebody deleted our record: look
+        elif purpose.kind is Kind.DESIGNATE:
+            self._listener.peer_answered(purpose.kind, event.request, event, now)
+        elif purpose.kind is Kind.DEPOSE:
+            self._listener.peer_answered(purpose.kind, event.request, event, now)
+            if event.revision >= self.registry.revision:
+                self._take_snapshot(event.keys, event.revision, now)
+                if purpose.lease == self.lease:
+                    self._listener.keys_proved(event.keys, now)
         elif purpose.vip is not None:
             self._listener.vip_answered(purpose, event, now)
         self.advance(now)
 
+    def member_read(self, event: MemberRead, now: Instant) -> None:
+        """Who leads, and which member is on our node. An answer from an older term tells nothing."""
+        purpose = self._end(event.request)
+        if purpose is None or event.raft_term < self.raft_term:
+            self._member_at = now + MEMBER_RETRY_S
+            return
+        self._member_elsewhere = False
+        if event.endpoint == self._settings.local_endpoint:
+            self.member_id = event.member_id
+        if event.leader_id == 0:
+            self._member_at = now + MEMBER_RETRY_S
+            return
+        self.raft_term = self._leader_term = event.raft_term
+        self.leader_id = event.leader_id
+        self._listener.leader_changed(now)
+        self.advance(now)
+
     def lease_revoked(self, event: LeaseRevoked, now: Instant) -> None:
         """The way out is free."""
-        if self._end(event.request) is None:
+        purpose = self._end(event.request)
+        if purpose is None or purpose.kind is not Kind.REVOKE:
             return
         self._forget_lease()
         self.is_over = self._stopping
@@ -310,6 +394,21 @@ class Session:
                 self.is_over = True
             else:
                 self.lose_lease("etcd has the lease no more", now)
+                self.abandoned = None
+            return
+        if purpose.kind is Kind.ABANDON:
+            return  # it expires by itself
+        if event.failure is Failure.REFUSED and purpose.kind in (Kind.RECORD, Kind.PUBLISH):
+            self._refused_write(purpose, event, now)
+            return
+        if purpose.kind is Kind.MEMBER:
+            self._member_at = now + MEMBER_RETRY_S
+            self._member_elsewhere = not self._member_elsewhere
+            return
+        if purpose.kind in (Kind.DESIGNATE, Kind.DEPOSE):
+            if event.endpoint == self.endpoint:  # their patience is short: no verdict on the endpoint, but try the next
+                self.endpoint = (event.endpoint + 1) % max(1, len(self._settings.endpoints))
+            self._listener.peer_answered(purpose.kind, event.request, event, now)
             return
         self._turn_away(event.endpoint, event.failure, event.detail, now)
         if purpose.kind in (Kind.KEEPALIVE, Kind.PROOF):
@@ -319,7 +418,7 @@ class Session:
         elif purpose.kind is Kind.READ:
             self._read_wanted = True
         elif purpose.kind is Kind.PUBLISH:
-            self._published = b""
+            self._publish_at = now + PUBLISH_RETRY_S
         elif purpose.kind is Kind.REVOKE and self._revoke_tries >= REVOKE_TRIES_MAX:
             self._out(Report(Level.WARNING, "left the lease to expire", reason=event.detail))
             self.is_over = True
@@ -377,24 +476,59 @@ class Session:
             self._out(ReadKeys(request, self.endpoint, self.layout.root, self._timeout_s))
         if self._watch is None and not self._pending(Kind.READ):
             self._open_watch()
-        self._publish_if_changed()
+        if self._leader_term != self.raft_term:
+            self._read_member(now)
+        self._publish_if_changed(now)
+
+    def _read_member(self, now: Instant) -> None:
+        """A new term may have a new leader. Our own member knows, and tells its id; if it is away, another one does."""
+        self.leader_id = None
+        if now < self._member_at or self._pending(Kind.MEMBER):
+            return
+        local = self._settings.local_endpoint
+        endpoint = self.endpoint if local is None or self._member_elsewhere else local
+        request = self._begin(Kind.MEMBER, endpoint=endpoint)
+        self._out(ReadMember(request, endpoint, self._timeout_s))
+
+    def _refused_write(self, purpose: Purpose, event: RequestFailed, now: Instant) -> None:
+        """A record that may not be written is no verdict on the endpoint, and no reason to lose anything else."""
+        self._publish_at = now + PUBLISH_RETRY_S
+        if event.detail != self._refusal:
+            self._refusal = event.detail
+            self._out(Report(Level.ERROR, "etcd refuses to write our record", purpose.vip, reason=event.detail))
+        if purpose.vip is not None:
+            self._listener.vip_answered(purpose, event, now)
 
     def lose_lease(self, reason: str, now: Instant) -> None:
         """Everything that hung on the lease is gone; begin again with a new one."""
         if self.lease is None:
             return
         was_adopting = self._adopting
+        self.abandoned = self.lease
         self._forget_lease()
         if not was_adopting:
             self._out(Report(Level.WARNING, "lost the etcd lease", reason=reason))
         self._listener.lease_lost(reason, now)
         self.advance(now)
 
+    def revoke_abandoned(self) -> None:
+        """What may be left of a lease that we gave up blocks the queue; to be called when no address is left."""
+        if self.abandoned is not None:
+            self._last_request += 1
+            self._purposes[self._last_request] = Purpose(Kind.ABANDON, self.endpoint, None, None, 0, 0)
+            self._under_way[Kind.ABANDON] += 1
+            self._out(RevokeLease(self._last_request, self.endpoint, self.abandoned, self._timeout_s))
+            self.abandoned = None
+
     # -- inside -------------------------------------------------------------------------------------------------------
 
     @property
     def _timeout_s(self) -> float:
         return attempt_timeout_s(self.ttl_s, self._settings.request_timeout_s)
+
+    @property
+    def _peer_timeout_s(self) -> float:
+        return peer_request_timeout_s(self._settings.window_s)
 
     def _deadlines(self) -> list[Instant]:
         waiting: list[Instant] = []
@@ -411,6 +545,8 @@ class Session:
                 waiting.append(max(self._register_at, self._quiet_until))
             if self.is_registered and (self._watch is None or self._read_wanted) and not self._pending(Kind.READ):
                 waiting.append(self._quiet_until)
+            if self.is_registered and self._leader_term != self.raft_term and not self._pending(Kind.MEMBER):
+                waiting.append(max(self._member_at, self._quiet_until))
         return waiting
 
     def _begin(self, kind: Kind, vip: Vip | None = None, endpoint: int | None = None) -> int:
@@ -441,7 +577,6 @@ class Session:
         key = self.layout.agent(self._settings.node_name)
         everything = (Get(self.layout.root, prefix=True),)
         value = self._own_record()
-        self._published = value
         request = self._begin(Kind.REGISTER)
         self._register_at = now + NAME_TAKEN_RETRY_S
         self._out(
@@ -457,18 +592,21 @@ class Session:
 
     def _own_record(self) -> bytes:
         assert self.lease is not None
-        fixed = {"node": self._settings.node_name, "version": self._settings.version, "peer": self._settings.advertise}
+        fixed = {"node": self._settings.node_name, "version": self._settings.version, "peer": self.advertise}
         return write_record({**self._record, **fixed})
 
-    def _publish_if_changed(self) -> None:
+    def _publish_if_changed(self, now: Instant) -> None:
         value = self._own_record()
-        if value == self._published or self._pending(Kind.PUBLISH):
-            return
         key = self.layout.agent(self._settings.node_name)
         own = self.registry.get(key)
-        if own is None or own.lease != self.lease:
+        if own is None or own.lease != self.lease or own.value == value:
             return
-        self._published = value
+        if (
+            now < self._publish_at
+            or self._pending(Kind.PUBLISH)
+            or self.registry.revision < self._published_at_revision
+        ):
+            return  # what the registry shows may be older than what we wrote
         request = self._begin(Kind.PUBLISH)
         assert self.lease is not None
         guards = (Guard(key, GuardTarget.CREATE, own.create_revision),)
@@ -490,11 +628,9 @@ class Session:
 
     def _take_proof(self, purpose: Purpose, event: KeysRead, now: Instant) -> None:
         """The second half of a renewal counts on the same endpoint, in the same term, with a key on our lease."""
-        if purpose.kind is not Kind.PROOF:
-            return
+        if purpose.kind is not Kind.PROOF or self._keepalive is None or self._keepalive.read != event.request:
+            return  # an earlier try's read: it may have been served before this keepalive
         keepalive, self._keepalive, self._renewing = self._keepalive, None, False
-        if keepalive is None:
-            return
         if event.endpoint != keepalive.endpoint or event.raft_term != keepalive.raft_term:
             self._renew_at = now  # the leader changed in between: nothing is proved, ask again
             return
@@ -547,7 +683,7 @@ class Session:
         if self.name_taken_by != other:
             self.name_taken_by = other
             text = f"another agent is registered as {self._settings.node_name!r}: {other} (we are " + (
-                f"{self._settings.advertise or f'lease {self.lease or 0:x}'}); waiting until it is gone"
+                f"{self.advertise or f'lease {self.lease or 0:x}'}); waiting until it is gone"
             )
             self._out(Report(Level.ERROR, text, reason="set a nodeName of its own on each node"))
 
@@ -591,6 +727,9 @@ class Session:
         if self._failures_in_row < count:
             return
         if self._failures_in_row % count == 0 or now >= self._quiet_until:
+            # While a right runs out, the wait between tries may not be a large part of what is left of it.
+            patient = self.lease is None or now >= self.lease_until
+            self._backoff.longest_s = RETRY_LONGEST_S if patient else min(RETRY_LONGEST_S, self.ttl_s / 15)
             self._quiet_until = now + self._backoff.fail(self._jitter())
         if self.connected or self._failures_in_row == count:
             self.connected = False
@@ -609,8 +748,10 @@ class Session:
         self._keepalive = None
         self._read_wanted = False
         self._stale_answers = 0
-        self._published = b""
+        self._published_at_revision = self._written_until = 0
         self.raft_term = 0
+        self.leader_id = None
+        self._leader_term = -1
         self.ttl_s = self._settings.lease_ttl_s
         self.registry = Registry(self.layout)
         self._purposes = {k: p for k, p in self._purposes.items() if p.lease is None}

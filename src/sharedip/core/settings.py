@@ -7,6 +7,7 @@ Must never: be changed at run time; a reload hands the core a new value.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import floor
 
 from sharedip.core.model import ConflictPolicy, FenceKind, Vip
 
@@ -35,6 +36,28 @@ REQUEST_TIMEOUT_S_MIN = 0.2
 """A local etcd under load answers within this."""
 
 
+FENCE_SLACK_S_MIN = 0.015
+"""An nftables element ends up to one tick late (10 ms at HZ=100), and some time passes before the system call."""
+
+FENCE_SLACK_S_MAX = 0.2
+FENCE_SLACK_FRACTION = 0.12
+"""The fence closes this part of the right early. So long may the process be held up in the very act of opening it; for
+longer, and the deadman ends it (adapters/kernel/deadman.py). A CPU quota holds a process up for 100 ms at a time."""
+
+BEATS_PER_WINDOW = 5
+BEATS_PER_WINDOW_LIFETIME = 10
+"""Under the lifetime fence alone an address must be renewed in whole seconds: one lost beat may not cost it."""
+
+SILENCE_FRACTION = 0.5
+"""At half the window without an acknowledgement the owner rids itself of the witness."""
+
+SILENCE_FRACTION_LIFETIME = 0.6
+"""Of the address's lifetime, where that is shorter: the witness must be gone before the kernel removes the address."""
+
+PEER_REQUEST_TIMEOUT_S_MIN = 0.1
+"""For designations and depositions: a second endpoint is tried within half a window, but at the shortest windows."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The part of the configuration that the core decides by."""
@@ -46,11 +69,17 @@ class Settings:
     lease_ttl_s: int = 15
     request_timeout_s: float = 1.0
     fence: FenceKind = FenceKind.LIFETIME
+    window_s: float | None = None
+    """The witness's window; None: no witness, the lease alone decides."""
+    local_endpoint: int | None = None
+    """The endpoint whose etcd member runs on this node."""
     conflict_policy: ConflictPolicy = ConflictPolicy.DEFEND
     has_health_checks: bool = False
     version: str = ""
-    advertise: str | None = None
-    """Where peers reach this agent, `host:port`; also tells two agents with one name apart."""
+
+
+RELOADABLE = frozenset({"vips", "conflict_policy", "has_health_checks", "window_s"})
+"""What may change while the agent runs; everything else needs a restart (which keeps the address)."""
 
 
 def lease_margin_s(ttl_s: float) -> float:
@@ -70,3 +99,26 @@ def attempt_timeout_s(ttl_s: float, request_timeout_s: float) -> float:
     """
     spare_s = ttl_s - lease_margin_s(ttl_s) - renew_every_s(ttl_s) - LIFETIME_LATE_S
     return max(REQUEST_TIMEOUT_S_MIN, min(request_timeout_s, spare_s / 3))
+
+
+def beat_every_s(window_s: float, fence: FenceKind) -> float:
+    """The time between two heartbeats."""
+    return window_s / (BEATS_PER_WINDOW_LIFETIME if fence is FenceKind.LIFETIME else BEATS_PER_WINDOW)
+
+
+def silence_s(window_s: float, fence: FenceKind) -> float:
+    """After how long without an acknowledgement the owner rids itself of the witness."""
+    if fence is FenceKind.NFTABLES:
+        return window_s * SILENCE_FRACTION
+    lifetime_s = floor(window_s - LIFETIME_LATE_S - LIFETIME_SLACK_S)
+    return min(window_s * SILENCE_FRACTION, max(1, lifetime_s) * SILENCE_FRACTION_LIFETIME)
+
+
+def fence_timeout_s(room_s: float) -> float:
+    """How long the nftables fence may stay open when the right ends in `room_s`; not above 0: not at all."""
+    return room_s - min(FENCE_SLACK_S_MAX, max(FENCE_SLACK_S_MIN, room_s * FENCE_SLACK_FRACTION))
+
+
+def peer_request_timeout_s(window_s: float | None) -> float:
+    """How long a designation or a deposition waits for one endpoint before it tries the next."""
+    return max(PEER_REQUEST_TIMEOUT_S_MIN, (window_s or 1.0) / 6)

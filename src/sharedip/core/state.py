@@ -23,6 +23,8 @@ class FormerRun:
     node_name: str
     addresses: tuple[IPAddress, ...]
     drained: bool
+    resigned: tuple[tuple[IPAddress, int], ...] = ()
+    """Epochs given up for good: the next candidate may have been told, whatever etcd still shows."""
 
 
 def write_state(run: FormerRun) -> bytes:
@@ -34,6 +36,7 @@ def write_state(run: FormerRun) -> bytes:
         "nodeName": run.node_name,
         "addresses": [str(address) for address in run.addresses],
         "drained": run.drained,
+        "resigned": {str(address): epoch for address, epoch in run.resigned},
     }
     return json.dumps(fields, sort_keys=True).encode() + b"\n"
 
@@ -51,6 +54,7 @@ def read_state(content: bytes) -> FormerRun | None:
             node_name=str(fields["nodeName"]),
             addresses=tuple(ip_address(text) for text in fields["addresses"]),
             drained=fields["drained"] is True,
+            resigned=tuple((ip_address(text), int(epoch)) for text, epoch in fields["resigned"].items()),
         )
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

@@ -1,0 +1,61 @@
+# The two commands that matter: `make demo` and `make test`. Both do all the set-up on a fresh Debian or Ubuntu (root).
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := etcd-server etcd-client iproute2 nftables keepalived procps python3-venv
+# The Debian packages start services of their own; tests start what they need, in namespaces.
+export DEBIAN_FRONTEND := noninteractive
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help setup demo test check lab-test bench matrix mutants soak proto lock format clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.ready ## install what is missing: system packages (as root) and .venv
+	@bash scripts/packages.sh $(PACKAGES)
+
+$(VENV)/.ready: pyproject.toml requirements-dev.txt scripts/venv.sh
+	@bash scripts/venv.sh $(PYTHON) $(VENV)
+
+demo: setup ## three nodes, a real etcd, a client that watches: the owner is stopped, crashed, frozen, cut off
+	@$(BIN)/sharedip lab demo --report out/demo.html
+
+check: setup ## the quick part: format, lint, types, unit, simulation
+	@$(BIN)/ruff format --check src tests bench
+	@$(BIN)/ruff check src tests bench
+	@$(BIN)/mypy
+	@$(BIN)/pytest -q tests/unit tests/simulation tests/mutants
+
+test: setup ## everything: check, then the contracts with real etcd 3.4, 3.5 and the kernel, then the lab
+	@$(BIN)/ruff format --check src tests bench
+	@$(BIN)/ruff check src tests bench
+	@$(BIN)/mypy
+	@$(BIN)/pytest tests
+
+bench: setup ## the figures of the README, medians of ten
+	@$(BIN)/sharedip lab run bench
+
+matrix: setup ## every fault, on and off etcd's leader, IPv4 and IPv6 (long)
+	@$(BIN)/sharedip lab run matrix --report out/matrix.html
+
+mutants: setup ## break each law in a copy and see which test notices
+	@$(BIN)/python -m tests.mutants
+
+soak: setup ## an hour of seeded faults
+	@$(BIN)/sharedip lab run chaos --minutes 60
+
+proto: setup ## generate the etcd stubs anew from our own rpc.proto
+	@cd src && ../$(BIN)/python -m sharedip.adapters.etcd.generate
+
+lock: setup ## write requirements-dev.txt anew
+	@$(BIN)/python scripts/lock.py > requirements-dev.txt.new && mv requirements-dev.txt.new requirements-dev.txt
+
+format: setup ## format the code
+	@$(BIN)/ruff check --fix src tests bench
+	@$(BIN)/ruff format src tests bench
+
+clean: ## remove what was built here
+	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .hypothesis

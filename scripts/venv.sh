@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Make the virtual environment: PYTHON, then its folder. Needs Python 3.11 or newer.
+set -euo pipefail
+python=$1
+venv=$2
+if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+  echo "setup: $("$python" --version 2>&1) is too old; sharedip needs Python 3.11 or newer (make PYTHON=python3.12 …)" >&2
+  exit 1
+fi
+if ! "$python" -c 'import ensurepip' 2>/dev/null; then
+  # A bare Debian has python3 without venv; the package set below brings it.
+  bash "$(dirname "$0")/packages.sh" python3-venv
+fi
+echo "setup: making $venv"
+[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+"$venv/bin/python" -m pip install -q --disable-pip-version-check --require-virtualenv -r requirements-dev.txt
+"$venv/bin/python" -m pip install -q --disable-pip-version-check --require-virtualenv --no-deps -e .
+touch "$venv/.ready"

@@ -1,0 +1,212 @@
+"""One HTTP/1.1 connection with a limit on everything.
+
+Role: h11 over asyncio's streams: requests in, responses out, one after the other.
+Must never: hold memory that a peer chooses, wait for a peer without a deadline, or raise for what a peer sends.
+Counterpart: `routes.py` answers the requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from urllib.parse import unquote, urlsplit
+
+import h11
+
+HEADER_BYTES_MAX = 16 * 1024
+BODY_BYTES_MAX = 64 * 1024
+IDLE_S = 10.0
+"""A whole request, head and body, has to arrive within this time, however the bytes are dripped (slowloris)."""
+WRITE_S = 10.0
+"""A peer has to take each piece of an answer within this time."""
+REQUESTS_MAX = 1000
+"""On one connection; then it is closed, so that none lives for ever."""
+_READ_BYTES = 4096
+_PIECE_BYTES = 32 * 1024
+
+_SECURITY = (
+    (b"X-Content-Type-Options", b"nosniff"),
+    (b"Referrer-Policy", b"no-referrer"),
+    (b"Cache-Control", b"no-store"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """`path` is decoded and without its query."""
+
+    method: str
+    path: str
+    body: bytes
+
+
+@dataclass(slots=True)
+class Response:
+    """`body` is sent with its length; `stream` instead of it in pieces as they come, until it or the peer ends."""
+
+    status: int
+    content_type: str
+    body: bytes = b""
+    stream: AsyncGenerator[bytes, None] | None = None
+    headers: Sequence[tuple[bytes, bytes]] = field(default_factory=tuple)
+
+
+def json_response(status: int, document: object) -> Response:
+    """Answer with a JSON document and a line break, for people with curl."""
+    return Response(status, "application/json", json.dumps(document, ensure_ascii=False).encode() + b"\n")
+
+
+def text_response(status: int, text: str) -> Response:
+    """Answer with one line of text."""
+    return Response(status, "text/plain; charset=utf-8", text.encode() + b"\n")
+
+
+class PeerGoneError(Exception):
+    """The peer closed, sent nonsense or was too slow; the connection is of no further use."""
+
+
+class Connection:
+    """Call `request` and `respond` in turn until `request` gives None or PeerGoneError comes; then `close`."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, idle_s: float = IDLE_S) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._idle_s = idle_s
+        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=HEADER_BYTES_MAX)
+        self._requests = 0
+
+    async def request(self) -> Request | None:
+        """Wait for the next request; None when the connection is over in order. Answers nonsense itself."""
+        if self._requests and not self._ready_for_next():
+            return None
+        self._requests += 1
+        try:
+            async with asyncio.timeout(self._idle_s):
+                return await self._read_request()
+        except TimeoutError:
+            if self._h11.their_state is h11.SEND_BODY or self._h11.trailing_data[0]:
+                await self._refuse(408, f"the request took longer than {self._idle_s:g} s")
+            raise PeerGoneError from None
+        except h11.RemoteProtocolError as error:
+            await self._refuse(error.error_status_hint, str(error))
+            raise PeerGoneError from error
+        except OSError as error:
+            raise PeerGoneError from error
+
+    async def respond(self, response: Response, *, head_only: bool = False) -> None:
+        """Answer the request that `request` gave. Raises PeerGoneError."""
+        try:
+            await self._send(response, head_only=head_only)
+        except (TimeoutError, OSError) as error:
+            raise PeerGoneError from error
+
+    def close(self) -> None:
+        """Drop the connection. What the kernel has taken is still delivered; nothing waits for the peer."""
+        if self._writer.transport.get_write_buffer_size():
+            self._writer.transport.abort()
+        else:
+            self._writer.close()
+
+    def _ready_for_next(self) -> bool:
+        if self._h11.our_state is not h11.DONE or self._h11.their_state is not h11.DONE:
+            return False
+        self._h11.start_next_cycle()
+        return True
+
+    async def _read_request(self) -> Request | None:
+        head: h11.Request | None = None
+        body = bytearray()
+        while True:
+            event = self._h11.next_event()
+            if event is h11.NEED_DATA:
+                if self._h11.they_are_waiting_for_100_continue:
+                    await self._write(self._h11.send(h11.InformationalResponse(status_code=100, headers=[])))
+                self._h11.receive_data(await self._reader.read(_READ_BYTES))
+            elif isinstance(event, h11.Request):
+                head = event
+                if _declared_length(event) > BODY_BYTES_MAX:
+                    raise h11.RemoteProtocolError(f"a body may have {BODY_BYTES_MAX} bytes", error_status_hint=413)
+            elif isinstance(event, h11.Data):
+                body += event.data
+                if len(body) > BODY_BYTES_MAX:
+                    raise h11.RemoteProtocolError(f"a body may have {BODY_BYTES_MAX} bytes", error_status_hint=413)
+            elif isinstance(event, h11.EndOfMessage):
+                assert head is not None
+                return Request(head.method.decode("ascii"), _path_of(head.target), bytes(body))
+            else:  # ConnectionClosed, or PAUSED after an upgrade request, which nobody here grants
+                return None
+
+    async def _refuse(self, status: int, why: str) -> None:
+        if self._h11.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
+            return
+        try:
+            await self._send(text_response(status, why), head_only=False, last=True)
+        except (TimeoutError, OSError, h11.LocalProtocolError):
+            return  # the peer is gone, which is what is about to be said anyway
+
+    async def _send(self, response: Response, *, head_only: bool, last: bool = False) -> None:
+        headers = [
+            (b"Content-Type", response.content_type.encode("ascii")),
+            *_SECURITY,
+            *response.headers,
+        ]
+        if response.stream is None:
+            headers.append((b"Content-Length", str(len(response.body)).encode("ascii")))
+        if last or response.stream is not None or self._requests >= REQUESTS_MAX:
+            headers.append((b"Connection", b"close"))
+        reason = HTTPStatus(response.status).phrase.encode("ascii")
+        await self._write(self._h11.send(h11.Response(status_code=response.status, headers=headers, reason=reason)))
+        if not head_only:
+            # In pieces: a slow reader of a large status costs one piece of buffer, and is noticed at each.
+            for start in range(0, len(response.body), _PIECE_BYTES):
+                await self._write(self._h11.send(h11.Data(data=response.body[start : start + _PIECE_BYTES])))
+            if response.stream is not None:
+                await self._send_stream(response.stream)
+        await self._write(self._h11.send(h11.EndOfMessage()))
+
+    async def _send_stream(self, stream: AsyncGenerator[bytes, None]) -> None:
+        """Send pieces until the stream ends, and leave at once when the peer does."""
+        # The peer has nothing more to say: any end of reading is its end.
+        leaving = asyncio.ensure_future(self._reader.read(1))
+        piece: asyncio.Future[bytes] | None = None
+        try:
+            while True:
+                piece = asyncio.ensure_future(anext(stream, b""))
+                await asyncio.wait({piece, leaving}, return_when=asyncio.FIRST_COMPLETED)
+                if leaving.done():
+                    raise BrokenPipeError
+                data = piece.result()
+                if not data:
+                    return
+                await self._write(self._h11.send(h11.Data(data=data)))
+        finally:
+            # Safe at any point: both only wait, and nothing of theirs is used any more.
+            pending = [task for task in (leaving, piece) if task is not None]
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+            await stream.aclose()
+
+    async def _write(self, data: bytes | None) -> None:
+        if data:
+            self._writer.write(data)
+            async with asyncio.timeout(WRITE_S):
+                await self._writer.drain()
+
+
+def _declared_length(request: h11.Request) -> int:
+    for name, value in request.headers:
+        if name == b"content-length":
+            return int(value)  # h11 has checked that it is a number
+    return 0
+
+
+def _path_of(target: bytes) -> str:
+    """The path of an origin-form or absolute-form target (RFC 9112, 3.2)."""
+    try:
+        return unquote(urlsplit(target.decode("ascii", "replace")).path) or "/"
+    except ValueError:  # such as an unclosed bracket in an absolute form
+        return ""

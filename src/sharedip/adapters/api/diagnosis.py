@@ -1,0 +1,64 @@
+"""What is wrong, in sentences with a way out, read off the status document.
+
+Role: the `problems` of `status`, `watch`, the status page and `/status.json`: the same words everywhere. Pure.
+Must never: decide anything, or take "cannot tell" for a fault that is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+Status = Mapping[str, Any]
+PROBLEMS_MAX = 20
+
+
+def diagnose(status: Status) -> list[str]:
+    """Every problem worth an operator's eye, the gravest first; empty when all is well."""
+    problems = [*_node(status), *_vips(status.get("vips") or ())]
+    if len(problems) > PROBLEMS_MAX:
+        rest = len(problems) - PROBLEMS_MAX
+        return [*problems[:PROBLEMS_MAX], f"… and {rest} more"]
+    return problems
+
+
+def with_problems(status: dict[str, Any]) -> dict[str, Any]:
+    """Add what is wrong to the document, for everybody who shows it."""
+    return {**status, "problems": diagnose(status)}
+
+
+def _node(status: Status) -> Iterator[str]:
+    if status["state"] == "name taken":
+        yield f"another agent runs under the name {status['node']}: {status['detail']}; give each node its own nodeName"
+    etcd = status["etcd"]
+    if not etcd["connected"]:
+        tried = ", ".join(etcd.get("endpoints") or ()) or "no endpoint"
+        detail = etcd.get("detail") or "no answer"
+        yield f"etcd is not reachable ({detail}); tried {tried}; no VIP can change hands until it answers"
+    health = status["health"]
+    if health["healthy"] is False:
+        yield f"this node is unhealthy ({health['detail']}); it gives its VIPs to a healthy node if there is one"
+    if status["drained"]:
+        yield "this node is drained and takes no VIP; `sharedip undrain` ends that"
+
+
+def _vips(vips: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for vip in vips:
+        address = vip["address"]
+        if vip.get("conflict"):
+            conflict = vip["conflict"]
+            yield (
+                f"{address} is also claimed by {conflict['mac']}, seen {conflict['age_s']:.0f} s ago; "
+                "find that machine and take the address from it"
+            )
+        if vip["role"] == "owner" and not vip["address_present"]:
+            yield f"{address} is owned by this node but not on {vip['link']}: {vip['reason']}"
+    for vip in vips:
+        if vip["link_state"] == "missing":
+            yield f"{vip['address']}: there is no link {vip['link']} on this node; it waits until one appears"
+        elif vip["link_state"] == "down":
+            yield f"{vip['address']}: link {vip['link']} is down; this node is no candidate until it is up"
+    nobody = [vip["address"] for vip in vips if vip["owner"] is None]
+    if nobody:
+        shown = ", ".join(nobody[:5]) + (f" and {len(nobody) - 5} more" if len(nobody) > 5 else "")
+        yield f"nobody is known to own {shown}"

@@ -1,0 +1,29 @@
+"""etcd: executes the etcd orders of `core/messages.py` and answers each with exactly one fact.
+
+Role: translation between the core's orders and facts and etcd's gRPC interface, over grpclib.
+Must never: decide, log, or retry on its own (the one exception: a refused token is renewed and the request repeated
+once). Counterparts: `core/messages.py` (vocabulary), `agent.py` (executor), `docs/etcd.md` (what operators read).
+
+How a request travels: `client` starts a task per order; `requests` makes the message; `endpoint` sees to connection,
+token and deadline; `channel` is grpclib with limits; `answers` turns the reply into a fact, or into NONSENSE;
+`failures` names everything that can go wrong on the way.
+"""
+
+from sharedip.adapters.etcd.client import EtcdClient
+from sharedip.adapters.etcd.failures import EtcdError
+from sharedip.adapters.etcd.options import Credentials, TlsFiles, parse_endpoint
+from sharedip.adapters.etcd.survey import MemberSurvey, measure_ttl_floor, survey
+from sharedip.adapters.etcd.tls import describe_tls, inspect_tls
+
+__all__ = [
+    "Credentials",
+    "EtcdClient",
+    "EtcdError",
+    "MemberSurvey",
+    "TlsFiles",
+    "describe_tls",
+    "inspect_tls",
+    "measure_ttl_floor",
+    "parse_endpoint",
+    "survey",
+]

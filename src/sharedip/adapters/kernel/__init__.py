@@ -1,0 +1,11 @@
+"""The Linux kernel of this node: addresses, links, connections, frames and the fence.
+
+One package because its modules lean on each other; nothing outside imports more than what is named here.
+"""
+
+from sharedip.adapters.kernel.deadman import Deadman, TooLateError
+from sharedip.adapters.kernel.netlink import Leftovers, Netlink
+from sharedip.adapters.kernel.nftables import Fence
+from sharedip.adapters.kernel.packet import Segment
+
+__all__ = ["Deadman", "Fence", "Leftovers", "Netlink", "Segment", "TooLateError"]

@@ -1,0 +1,88 @@
+"""The stream of what happens to links and addresses, in the kernel's order.
+
+Role: read the multicast socket into the view; read everything anew when events were lost.
+Must never: lose a change for good, or read without bound.
+Counterpart: `netlink.py` decides which of the facts are news.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+from collections.abc import Collection
+from typing import Final
+
+from sharedip.adapters.kernel import rtwire, wire
+from sharedip.adapters.kernel.channel import NETLINK_ROUTE, Channel, open_socket
+from sharedip.adapters.kernel.facts import Clock, NodeFact
+from sharedip.adapters.kernel.view import Key, View, key_of
+
+_GROUPS: Final = (rtwire.RTNLGRP_LINK, rtwire.RTNLGRP_IPV4_IFADDR, rtwire.RTNLGRP_IPV6_IFADDR)
+_BUFFER: Final = 8 << 20  # several thousand changes between two wake-ups
+_EVENTS_PER_WAKE_MAX: Final = 4096
+_DATAGRAM_MAX: Final = 65536
+
+
+class Events:
+    """Invariant: `view` is the kernel's state after the last event read."""
+
+    def __init__(self, view: View, channel: Channel) -> None:
+        self.overruns = 0
+        self._view = view
+        self._channel = channel
+        self._socket = open_socket(NETLINK_ROUTE, _GROUPS, _BUFFER)
+
+    def close(self) -> None:
+        """Give the socket back."""
+        self._socket.close()
+
+    def fileno(self) -> int:
+        """Readable when something happened."""
+        return self._socket.fileno()
+
+    def drain(self) -> tuple[list[NodeFact], set[Key]]:
+        """Everything pending, as facts; and the addresses that some event said were gone."""
+        facts: list[NodeFact] = []
+        dropped: set[Key] = set()
+        for _ in range(_EVENTS_PER_WAKE_MAX):
+            try:
+                datagram = self._socket.recv(_DATAGRAM_MAX)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                # Events were lost. What is still queued is older than the dump that follows, and harmless after it:
+                # a change that is taken back and repeated ends where the dump was.
+                self.overruns += 1
+                facts += self.read_everything()
+                continue
+            for message in wire.decode(datagram):
+                if message.kind == rtwire.RTM_DELADDR and (record := rtwire.parse_address(message)) is not None:
+                    dropped.add(key_of(record))
+                facts += self._view.apply(message)
+        return facts, dropped
+
+    def drain_until_present(
+        self, keys: Collection[Key], timeout_s: float, clock: Clock
+    ) -> tuple[list[NodeFact], set[Key]]:
+        """As `drain`, until each of `keys` has come (or gone again), but never longer than `timeout_s`."""
+        facts, dropped = self.drain()
+        until = clock() + timeout_s
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        while any(key not in self._view.addresses and key not in dropped for key in keys):
+            left_s = until - clock()
+            if left_s <= 0 or not poll.poll(left_s * 1000):
+                break
+            more, more_dropped = self.drain()
+            facts += more
+            dropped |= more_dropped
+        return facts, dropped
+
+    def read_everything(self) -> list[NodeFact]:
+        """Dump links and addresses; the facts are the difference."""
+        links = [rtwire.parse_link(message) for message in self._channel.dump(rtwire.every_link())]
+        records = [rtwire.parse_address(one) for one in self._channel.dump(rtwire.every_address(socket.AF_UNSPEC))]
+        return self._view.replace(filter(None, links), filter(None, records))

@@ -1,0 +1,39 @@
+"""Which facts of the core's vocabulary this package emits, and the shapes of what it is given.
+
+Must never: hold behaviour. Counterpart: `core/messages.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sharedip.core.messages import (
+    AddressGone,
+    AddressHeld,
+    AddressRefused,
+    AddressRemoved,
+    AddressSeen,
+    ForeignClaim,
+    HoldAddress,
+    LinkChanged,
+    LinkVanished,
+    RemovalFailed,
+    RemoveAddress,
+    ReorderAddress,
+    Report,
+)
+from sharedip.core.model import Instant
+
+NodeFact = LinkChanged | LinkVanished | AddressSeen | AddressGone
+AddressAnswer = AddressHeld | AddressRefused | AddressRemoved | RemovalFailed
+KernelFact = NodeFact | AddressAnswer | ForeignClaim
+AddressOrder = HoldAddress | RemoveAddress | ReorderAddress
+
+Emit = Callable[[KernelFact], None]
+Clock = Callable[[], Instant]
+Tell = Callable[[Report], None]
+"""One line for the operator, in the core's own form."""
+
+
+def tell_nobody(report: Report) -> None:
+    """For whoever has no operator to talk to."""

@@ -1,0 +1,105 @@
+"""nfnetlink bytes for nftables: set elements with timeouts, tables and chains, as linux/nf_tables.h lays them out.
+
+Role: encode what `nftables.py` asks after the rules stand. Pure.
+Must never: open a socket.
+Counterpart: `nftables.py`; the nft program shows in the tests what the kernel made of it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Collection, Sequence
+from typing import Final
+
+from sharedip.adapters.kernel.wire import NLM_F_CREATE, Request, attribute, nested
+
+NFPROTO_INET: Final = 1
+NFPROTO_ARP: Final = 3
+_SUBSYSTEM: Final = 10  # NFNL_SUBSYS_NFTABLES
+_BATCH_BEGIN, _BATCH_END = 0x10, 0x11
+_DELTABLE, _GETCHAIN, _NEWSETELEM, _DELSETELEM = 2, 4, 12, 14
+_NAME, _CHAIN_NAME = 1, 3
+_LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
+_LIST_ELEM, _ELEM_KEY, _ELEM_TIMEOUT, _DATA_VALUE = 1, 1, 4, 1
+_ELEMENTS_MAX: Final = 500
+"""Per message: the length of an attribute is a 16-bit number."""
+
+_GENERIC = struct.Struct("!BBH")  # struct nfgenmsg: family, version, resource
+
+
+def begin() -> Request:
+    """Everything up to `end` happens at once or not at all."""
+    return Request(_BATCH_BEGIN, 0, _GENERIC.pack(0, 0, _SUBSYSTEM))
+
+
+def end() -> Request:
+    """Commit."""
+    return Request(_BATCH_END, 0, _GENERIC.pack(0, 0, _SUBSYSTEM))
+
+
+def refresh(family: int, table: str, name: str, keys: Sequence[bytes], timeout_ms: int) -> list[Request]:
+    """Each key is in the set for exactly this long from now on, whether it was there before or not.
+
+    To add what is there changes nothing and is no error; to delete what is not there is one. So: add, delete, add,
+    which inside one transaction no packet sees. (Linux 6.12 can give a new expiry to a live element; older ones
+    ignore it without a word.)
+    """
+    return [
+        *add(family, table, name, keys, timeout_ms),
+        *_delete(family, table, name, keys),
+        *add(family, table, name, keys, timeout_ms),
+    ]
+
+
+def drop(family: int, table: str, name: str, keys: Sequence[bytes]) -> list[Request]:
+    """None of the keys is in the set, whether it was before or not."""
+    return [*add(family, table, name, keys, 1000), *_delete(family, table, name, keys)]
+
+
+def replace(family: int, table: str, name: str, keys: Collection[bytes]) -> list[Request]:
+    """The set holds exactly these keys, without timeout."""
+    empty = _message(_DELSETELEM, 0, family, _of_set(table, name))
+    return [empty, *add(family, table, name, sorted(keys), None)]
+
+
+def add(family: int, table: str, name: str, keys: Sequence[bytes], timeout_ms: int | None) -> list[Request]:
+    """Put the keys into the set."""
+    timeout = b"" if timeout_ms is None else attribute(_ELEM_TIMEOUT, struct.pack("!Q", timeout_ms))
+    return _each_part((_NEWSETELEM, NLM_F_CREATE, family), _of_set(table, name), keys, timeout)
+
+
+def delete_table(family: int, table: str) -> Request:
+    """The table with all that is in it."""
+    return _message(_DELTABLE, 0, family, attribute(_NAME, _string(table)))
+
+
+def get_chain(family: int, table: str, chain: str) -> Request:
+    """Is there such a chain?"""
+    return _message(_GETCHAIN, 0, family, attribute(_NAME, _string(table)) + attribute(_CHAIN_NAME, _string(chain)))
+
+
+def _delete(family: int, table: str, name: str, keys: Sequence[bytes]) -> list[Request]:
+    return _each_part((_DELSETELEM, 0, family), _of_set(table, name), keys, b"")
+
+
+def _each_part(head: tuple[int, int, int], of_set: bytes, keys: Sequence[bytes], extra: bytes) -> list[Request]:
+    requests = []
+    for at in range(0, len(keys), _ELEMENTS_MAX):
+        elements = [
+            nested(_LIST_ELEM, nested(_ELEM_KEY, attribute(_DATA_VALUE, key)), extra)
+            for key in keys[at : at + _ELEMENTS_MAX]
+        ]
+        requests.append(_message(*head, of_set + nested(_LIST_ELEMENTS, *elements)))
+    return requests
+
+
+def _of_set(table: str, name: str) -> bytes:
+    return attribute(_LIST_TABLE, _string(table)) + attribute(_LIST_SET, _string(name))
+
+
+def _message(kind: int, flags: int, family: int, body: bytes) -> Request:
+    return Request(_SUBSYSTEM << 8 | kind, flags, _GENERIC.pack(family, 0, 0) + body)
+
+
+def _string(text: str) -> bytes:
+    return text.encode("ascii") + b"\0"

@@ -1,0 +1,221 @@
+"""The segment, frame by frame: announce, probe, and notice who else claims our addresses.
+
+Role: one AF_PACKET socket per link and protocol; sends what `core/frames.py` encodes, emits `ForeignClaim`.
+Must never: send after an order's deadline, take this node for a stranger, or be drowned by a flood of frames.
+Counterparts: `core/frames.py` (bytes), `bpf.py` (what wakes us), the event loop through `add_reader`.
+
+A link that is down or gone is weather: what can't be sent is counted, and the core hears of the link from netlink.
+Frames sent here pass by nftables; the fence for them is the deadman alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import socket
+import struct
+from collections.abc import Callable, Iterable
+from functools import partial
+from ipaddress import IPv4Address, IPv6Address
+from typing import Final
+
+from sharedip.adapters.kernel import bpf
+from sharedip.adapters.kernel.deadman import Deadman, TooLateError
+from sharedip.adapters.kernel.facts import Clock, Emit
+from sharedip.core import frames
+from sharedip.core.frames import ETHERTYPE_ARP, ETHERTYPE_IPV6
+from sharedip.core.messages import Announce, ForeignClaim, Probe
+from sharedip.core.model import Instant, IPAddress, LinkState, Vip
+
+_SO_ATTACH_FILTER: Final = 26
+_FRAMES_PER_WAKE_MAX: Final = 64
+_FRAME_MAX: Final = 2048
+_RECEIVE_BUFFER: Final = 1 << 18
+_REPEAT_S: Final = 0.2
+"""The same stranger with the same address is news at most this often."""
+_STRANGERS_MAX: Final = 256
+_WEATHER: Final = (errno.ENETDOWN, errno.ENXIO, errno.ENODEV, errno.ENOBUFS, errno.EAGAIN, errno.ENOMEM)
+_MAC_SIZE: Final = 6
+_LINK_ADDRESS = struct.Struct("=HHiHBB8s")  # struct sockaddr_ll
+
+
+class _FilterProgram(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
+
+
+class Segment:
+    """Invariant: a socket exists for every watched link and every protocol in which it has addresses, and no other."""
+
+    def __init__(
+        self,
+        emit: Emit,
+        clock: Clock,
+        deadman: Deadman,
+        *,
+        add_reader: Callable[[int, Callable[[], None]], object],
+        remove_reader: Callable[[int], object],
+        is_own_mac: Callable[[bytes], bool],
+    ) -> None:
+        self.sent = 0
+        self.unsent = 0
+        """Frames that could not leave: link down or gone, deadline passed."""
+        self.suppressed = 0
+        """Claims that repeated a recent one."""
+        self._emit = emit
+        self._clock = clock
+        self._deadman = deadman
+        self._add_reader = add_reader
+        self._remove_reader = remove_reader
+        self._is_own_mac = is_own_mac
+        self._watched: dict[int, _Watched] = {}
+        self._heard: dict[tuple[Vip, bytes], Instant] = {}
+
+    def close(self) -> None:
+        """Forget every link."""
+        for index in list(self._watched):
+            self.forget_link(index)
+
+    def watch_link(self, link: LinkState, vips: Iterable[Vip]) -> None:
+        """Send and listen on this link for these addresses; again whenever the link or the addresses change."""
+        if len(link.mac) != _MAC_SIZE:
+            self.forget_link(link.index)
+            return
+        watched = self._watched.get(link.index)
+        if watched is None:
+            watched = self._watched[link.index] = _Watched(link)
+        watched.link = link
+        watched.vips = {vip.address: vip for vip in vips}
+        ipv4 = [one for one in watched.vips if isinstance(one, IPv4Address)]
+        ipv6 = [one for one in watched.vips if isinstance(one, IPv6Address)]
+        self._listen(watched, ETHERTYPE_ARP, bpf.arp_claims(ipv4) if ipv4 else None)
+        self._listen(watched, ETHERTYPE_IPV6, bpf.neighbour_claims(ipv6) if ipv6 else None)
+        if not watched.sockets:
+            del self._watched[link.index]
+
+    def forget_link(self, index: int) -> None:
+        """The link vanished, or carries no address any more."""
+        watched = self._watched.pop(index, None)
+        if watched is not None:
+            for ethertype in list(watched.sockets):
+                self._close_socket(watched, ethertype)
+
+    def perform(self, order: Announce | Probe) -> None:
+        """Send the frames of one order; nothing answers it, a loss shows in `unsent`."""
+        address = order.vip.address
+        watched = next((one for one in self._watched.values() if order.vip.link in one.link.names), None)
+        ethertype = ETHERTYPE_ARP if isinstance(address, IPv4Address) else ETHERTYPE_IPV6
+        channel = watched.sockets.get(ethertype) if watched is not None else None
+        if watched is None or channel is None:
+            self.unsent += 1
+            return
+        if isinstance(order, Probe):
+            # A stranger's answer is news even if it was heard a moment ago.
+            for heard in [heard for heard in self._heard if heard[0].address == address]:
+                del self._heard[heard]
+            self._send(channel, [frames.probe(watched.link.mac, address)])
+            return
+        try:
+            prepared = frames.announcements(watched.link.mac, address)
+            with self._deadman.guard(order.not_after):
+                self._send(channel, prepared)
+        except TooLateError:
+            self.unsent += 1
+
+    def _send(self, channel: socket.socket, prepared: Iterable[bytes]) -> None:
+        for frame in prepared:
+            try:
+                channel.send(frame)
+                self.sent += 1
+            except OSError as error:
+                if error.errno not in _WEATHER:
+                    raise
+                self.unsent += 1
+
+    def _listen(self, watched: _Watched, ethertype: int, program: bytes | None) -> None:
+        if program is None:
+            if ethertype in watched.sockets:
+                self._close_socket(watched, ethertype)
+            return
+        if ethertype in watched.sockets:
+            _attach(watched.sockets[ethertype], program)
+            return
+        opened = _open(watched.link.index, ethertype, program)
+        if opened is not None:
+            watched.sockets[ethertype] = opened
+            self._add_reader(opened.fileno(), partial(self._receive, watched, opened))
+
+    def _close_socket(self, watched: _Watched, ethertype: int) -> None:
+        closing = watched.sockets.pop(ethertype)
+        self._remove_reader(closing.fileno())
+        closing.close()
+
+    def _receive(self, watched: _Watched, channel: socket.socket) -> None:
+        """A bounded number of frames; the loop calls again while there are more."""
+        for _ in range(_FRAMES_PER_WAKE_MAX):
+            try:
+                frame, (_, _, packet_type, _, _) = channel.recvfrom(_FRAME_MAX)
+            except OSError as error:
+                if error.errno not in _WEATHER:
+                    raise
+                return
+            if packet_type != socket.PACKET_OUTGOING:
+                self._judge(watched, frame)
+
+    def _judge(self, watched: _Watched, frame: bytes) -> None:
+        claim = frames.decode(frame)
+        vip = watched.vips.get(claim.address) if claim is not None else None
+        if claim is None or vip is None or claim.mac == watched.link.mac or self._is_own_mac(claim.mac):
+            return
+        now = self._clock()
+        known = self._heard.get((vip, claim.mac))
+        if known is not None and now - known < _REPEAT_S:
+            self.suppressed += 1
+            return
+        if len(self._heard) >= _STRANGERS_MAX:
+            # A flood of invented MACs: what is forgotten here may be told once more, no harm.
+            self._heard = {key: at for key, at in self._heard.items() if now - at < _REPEAT_S}
+            if len(self._heard) >= _STRANGERS_MAX:
+                self.suppressed += 1
+                return
+        self._heard[vip, claim.mac] = now
+        self._emit(ForeignClaim(vip, claim.mac, now))
+
+
+class _Watched:
+    def __init__(self, link: LinkState) -> None:
+        self.link = link
+        self.vips: dict[IPAddress, Vip] = {}
+        self.sockets: dict[int, socket.socket] = {}
+
+
+def _open(index: int, ethertype: int, program: bytes) -> socket.socket | None:
+    """A socket for one protocol of one link; None when the link has vanished.
+
+    Protocol 0 receives nothing until the filter is in place and `bind` names the protocol. Being for one protocol, it
+    sees no frame that this node sends (dev_queue_xmit_nit hands those only to sockets for all protocols).
+    """
+    flags = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    made = socket.socket(socket.AF_PACKET, flags, 0)
+    try:
+        _attach(made, program)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        _bind(made, index, ethertype)
+    except OSError as error:
+        made.close()
+        if error.errno not in _WEATHER:
+            raise
+        return None
+    return made
+
+
+def _bind(made: socket.socket, index: int, ethertype: int) -> None:
+    # By index: Python's own bind takes a name, which may belong to another link by now.
+    address = _LINK_ADDRESS.pack(socket.AF_PACKET, socket.htons(ethertype), index, 0, 0, 0, b"")
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.bind(made.fileno(), address, len(address)):
+        raise OSError(ctypes.get_errno(), "bind to the link")
+
+
+def _attach(made: socket.socket, program: bytes) -> None:
+    buffer = _FilterProgram(len(program) // 8, program)
+    made.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, bytes(buffer))

@@ -1,0 +1,105 @@
+"""What this node has: its links and addresses, kept up from netlink messages.
+
+Role: turn messages into the facts that differ from what was known. Pure.
+Must never: report the same thing twice, or hide a change.
+Counterpart: `netlink.py` feeds it with events in the kernel's order, and with whole dumps after an overrun.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sharedip.adapters.kernel import rtwire
+from sharedip.adapters.kernel.facts import NodeFact
+from sharedip.adapters.kernel.rtwire import AddressRecord
+from sharedip.adapters.kernel.wire import Message
+from sharedip.core.messages import AddressGone, AddressSeen, LinkChanged, LinkVanished
+from sharedip.core.model import IPAddress, LinkState
+
+Key = tuple[int, IPAddress, int]
+"""Link index, address, prefix length: an IPv4 address may stand on one link with several masks."""
+
+
+def key_of(record: AddressRecord) -> Key:
+    """By what the kernel tells addresses apart."""
+    return record.link, record.address, record.prefix_length
+
+
+class View:
+    """Invariant: the state after the last message that was applied; every difference was returned as a fact once."""
+
+    def __init__(self) -> None:
+        self.links: dict[int, LinkState] = {}
+        self.addresses: dict[Key, AddressRecord] = {}
+        self._places: dict[IPAddress, set[Key]] = {}  # the same, found by address
+
+    def find_link(self, name: str) -> LinkState | None:
+        """The link with this name or altname."""
+        return next((link for link in self.links.values() if name in link.names), None)
+
+    def standing(self, addresses: Iterable[IPAddress]) -> list[AddressRecord]:
+        """Wherever these addresses are, with whatever mask."""
+        return [self.addresses[key] for address in addresses for key in self._places.get(address, ())]
+
+    def apply(self, message: Message) -> list[NodeFact]:
+        """One message of the kernel."""
+        if message.kind in (rtwire.RTM_NEWLINK, rtwire.RTM_DELLINK):
+            link = rtwire.parse_link(message)
+            if link is None:
+                return []
+            return self._put_link(link) if message.kind == rtwire.RTM_NEWLINK else self._drop_link(link.index)
+        if message.kind in (rtwire.RTM_NEWADDR, rtwire.RTM_DELADDR):
+            record = rtwire.parse_address(message)
+            if record is None:
+                return []
+            return self.put(record) if message.kind == rtwire.RTM_NEWADDR else self.drop(key_of(record))
+        return []
+
+    def replace(self, links: Iterable[LinkState], records: Iterable[AddressRecord]) -> list[NodeFact]:
+        """Everything anew; the facts are the difference."""
+        found_links = {link.index: link for link in links}
+        found = {key_of(record): record for record in records}
+        facts: list[NodeFact] = []
+        for key in [key for key in self.addresses if key not in found]:
+            facts += self.drop(key)
+        for index in [index for index in self.links if index not in found_links]:
+            facts += self._drop_link(index)
+        for link in found_links.values():
+            facts += self._put_link(link)
+        for record in found.values():
+            facts += self.put(record)
+        return facts
+
+    def put(self, record: AddressRecord) -> list[NodeFact]:
+        """The address is there."""
+        key = key_of(record)
+        known = self.addresses.get(key)
+        self.addresses[key] = record
+        self._places.setdefault(record.address, set()).add(key)
+        if known is not None and known.ours == record.ours:
+            return []
+        return [AddressSeen(record.link, record.address, record.prefix_length, record.ours)]
+
+    def drop(self, key: Key) -> list[NodeFact]:
+        """The address is not there."""
+        if self.addresses.pop(key, None) is None:
+            return []
+        places = self._places[key[1]]
+        places.discard(key)
+        if not places:
+            del self._places[key[1]]
+        return [AddressGone(*key)]
+
+    def _put_link(self, link: LinkState) -> list[NodeFact]:
+        if self.links.get(link.index) == link:
+            return []
+        self.links[link.index] = link
+        return [LinkChanged(link)]
+
+    def _drop_link(self, index: int) -> list[NodeFact]:
+        if self.links.pop(index, None) is None:
+            return []
+        facts: list[NodeFact] = []
+        for key in [key for key in self.addresses if key[0] == index]:
+            facts += self.drop(key)
+        return [*facts, LinkVanished(index)]

@@ -1,0 +1,79 @@
+"""What a probe is told and what it answers.
+
+Role: the shapes of the configured checks that this package needs (the documents' own classes fit them), and the
+outcome. Must never: know the documents' classes: adapters import the core only. Counterparts: `config/model.py`,
+`runner.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+DETAIL_CHARACTERS_MAX = 240
+
+
+class CheckSettings(Protocol):
+    """What every check has. A duration is in seconds; the timeout covers all of one probe."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def interval_s(self) -> float: ...  # noqa: D102
+    @property
+    def timeout_s(self) -> float: ...  # noqa: D102
+    @property
+    def failure_threshold(self) -> int: ...  # noqa: D102
+    @property
+    def success_threshold(self) -> int: ...  # noqa: D102
+
+
+class Url(Protocol):
+    """A URL taken apart; `target` is path and query."""
+
+    @property
+    def tls(self) -> bool: ...  # noqa: D102
+    @property
+    def host(self) -> str: ...  # noqa: D102
+    @property
+    def port(self) -> int: ...  # noqa: D102
+    @property
+    def target(self) -> str: ...  # noqa: D102
+
+
+class ApiServerFiles(Protocol):
+    """The CA of this node's API server, and a client certificate that may read /readyz."""
+
+    @property
+    def ca_file(self) -> Path: ...  # noqa: D102
+    @property
+    def cert_file(self) -> Path: ...  # noqa: D102
+    @property
+    def key_file(self) -> Path: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one probe found, and why in a few words."""
+
+    healthy: bool
+    detail: str
+
+
+class Probe(Protocol):
+    """One way to find out. It ends within the check's timeout, whatever the other side does."""
+
+    async def probe(self) -> Outcome:
+        """Look once. Cancelling it at any moment leaves nothing behind."""
+
+
+def short(text: str) -> str:
+    """Cut what a stranger wrote down to one printable line for people."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= DETAIL_CHARACTERS_MAX else line[: DETAIL_CHARACTERS_MAX - 1] + "…"
+
+
+def seconds(duration_s: float) -> str:
+    """`1 s`, `0.25 s`."""
+    return f"{duration_s:g} s"

@@ -1,0 +1,172 @@
+"""The state directory: one agent at a time, and what a restarted agent needs to know.
+
+Role: holds `agent.lock`, writes and reads `state.json`.
+Must never: end the agent because a disk is full or a file is damaged, or trust a file that another user may have
+written. Counterparts: `core.messages.SaveState` (the content, which is the core's own JSON), `agent.py`.
+
+No fsync: the directory lies on a tmpfs (/run) by default, and a write that waits for a disk would stall the agent. On a
+disk a power cut may leave an empty file, which reads as damaged, and the agent starts as if for the first time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+FORMAT = 1
+STATE_BYTES_MAX = 1 << 20
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class StateRefusedError(Exception):
+    """The directory cannot be this agent's; the text says why and what to do. The agent must not start."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedState:
+    """What the former agent left. `reason` says why `content` is None; both are None when there was no former agent."""
+
+    content: bytes | None
+    reason: str | None
+    same_boot: bool
+    """Instants on CLOCK_BOOTTIME in the content mean something only if this is true."""
+
+
+class StateDirectory:
+    """Invariant: between `open` and `close` no other agent has this directory.
+
+    Steps: `open` (create, look at the owner, lock), `load`, `save` as often as needed, `close`. The lock is flock(2)'s:
+    the kernel gives it back however the process ends. A forked child that keeps the descriptor keeps the lock as well,
+    so a child must be made with close_fds (as subprocess does), or close `lock_fd` itself.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lock_fd = -1
+
+    def open(self) -> None:
+        """Take the directory, or raise StateRefusedError."""
+        try:
+            # Parents come into being with the umask's mode; only the directory itself holds secrets.
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(mode=0o700, exist_ok=True)
+            status = self.path.stat()
+        except OSError as error:
+            raise StateRefusedError(
+                f"cannot make the state directory {self.path} ({error.strerror}); create it, or set stateDir"
+            ) from error
+        if status.st_uid != os.geteuid():
+            raise StateRefusedError(
+                f"{self.path} belongs to user {status.st_uid}, not to the agent's; set stateDir to another"
+            )
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            # Not repaired: an operator who wrote /tmp by mistake would not thank us for its new mode.
+            raise StateRefusedError(
+                f"others may write to {self.path}; run: chmod 0700 {self.path}, or set stateDir to another"
+            )
+        self._lock()
+
+    def close(self) -> None:
+        """Give the directory back; what is saved stays."""
+        if self.lock_fd >= 0:
+            os.close(self.lock_fd)
+            self.lock_fd = -1
+
+    def save(self, content: bytes) -> str | None:
+        """Replace the saved state by `content` (JSON) in one step; give the reason when it could not be done."""
+        assert self.lock_fd >= 0, "save before open"
+        document = b'{"format": %d, "boot_id": %s, "state": %s}\n' % (FORMAT, json.dumps(_boot_id()).encode(), content)
+        temporary = self.path / "state.json.new"
+        try:
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            with open(fd, "wb") as file:
+                file.write(document)
+            os.replace(temporary, self.path / "state.json")
+        except OSError as error:
+            return f"cannot save {self.path / 'state.json'}: {error.strerror}"
+        return None
+
+    def discard(self) -> None:
+        """Drop what is saved, since something newer could not be: an old state would be believed by the next run."""
+        with contextlib.suppress(OSError):
+            (self.path / "state.json").unlink()
+
+    def load(self) -> LoadedState:
+        """Read what the former agent left."""
+        path = self.path / "state.json"
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return LoadedState(None, None, same_boot=False)
+        except OSError as error:
+            return _unusable(path, error.strerror or "unreadable")
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+                return _unusable(path, "it is not a file of the agent's own user")
+            data = os.read(fd, STATE_BYTES_MAX + 1)
+        except OSError as error:
+            return _unusable(path, error.strerror or "unreadable")
+        finally:
+            os.close(fd)
+        return _decode(path, data)
+
+    def _lock(self) -> None:
+        path = self.path / "agent.lock"
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StateRefusedError(
+                f"cannot open {path} ({error.strerror}); make it writable, or set stateDir"
+            ) from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(fd)
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise StateRefusedError(
+                    f"cannot lock {path} ({error.strerror}); set stateDir to a local directory"
+                ) from error
+            raise StateRefusedError(
+                f"another agent (pid {holder}) uses {self.path}; stop it, or give this one its own stateDir"
+            ) from error
+        try:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        except OSError:  # a full disk: the lock holds, only its holder stays unnamed
+            pass
+        self.lock_fd = fd
+
+
+def _decode(path: Path, data: bytes) -> LoadedState:
+    if len(data) > STATE_BYTES_MAX:
+        return _unusable(path, "it is larger than any that this program writes")
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return _unusable(path, "it is damaged")
+    if not isinstance(document, dict) or not isinstance(document.get("format"), int):
+        return _unusable(path, "another program wrote it")
+    if document["format"] != FORMAT:
+        return _unusable(path, f"its format is {document['format']}, this version reads {FORMAT}")
+    if not isinstance(document.get("state"), dict):
+        return _unusable(path, "it is damaged")
+    return LoadedState(json.dumps(document["state"]).encode(), None, same_boot=document.get("boot_id") == _boot_id())
+
+
+def _unusable(path: Path, why: str) -> LoadedState:
+    return LoadedState(None, f"{path} is not used: {why}", same_boot=False)
+
+
+def _boot_id() -> str:
+    try:
+        return _BOOT_ID.read_text("ascii").strip()
+    except OSError:  # no /proc: nothing is known to be of this boot
+        return ""

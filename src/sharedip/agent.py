@@ -1,0 +1,523 @@
+"""The agent: the only loop. One queue of facts in, one consumer, orders carried out in order.
+
+Role: hands each fact with the time to the core, carries out what the core orders, and lets nothing in between.
+Must never: decide about keys or addresses. Counterparts: `core/node.py` (decides), `adapters/` (the world).
+
+A bug (an exception that no weather explains) ends the agent at once: the kernel removes the address by its lifetime, a
+supervisor starts the agent anew, and it proves its right afresh. Weather never ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections import deque
+from collections.abc import Sequence
+from ipaddress import ip_address
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from sharedip import __version__
+from sharedip.adapters import logs
+from sharedip.adapters.api.server import Api
+from sharedip.adapters.clock import Clock
+from sharedip.adapters.etcd import Credentials, EtcdClient
+from sharedip.adapters.kernel.deadman import Deadman
+from sharedip.adapters.kernel.netlink import Netlink
+from sharedip.adapters.kernel.nftables import Fence
+from sharedip.adapters.kernel.packet import Segment
+from sharedip.adapters.notify import Notifier, feed_watchdog
+from sharedip.adapters.peer import PeerSocket
+from sharedip.adapters.probes.runner import ProbeRunner
+from sharedip.adapters.state import StateDirectory, StateRefusedError
+from sharedip.agent_settings import choose_fence, choose_settings, find_tls_files, what_needs_a_restart
+from sharedip.agent_status import StatusPage
+from sharedip.config.certificates import find_api_server
+from sharedip.config.load import load
+from sharedip.config.model import Config, join_host_port
+from sharedip.core.messages import (
+    AddressGone,
+    AddressSeen,
+    Announce,
+    AnswerOperator,
+    CloseFence,
+    CloseWatch,
+    Command,
+    DrainRequested,
+    DropEndpoint,
+    Exit,
+    FenceOpened,
+    FenceRefused,
+    GrantLease,
+    HoldAddress,
+    KeepLeaseAlive,
+    Level,
+    LinkChanged,
+    LinkVanished,
+    MoveRequested,
+    OpenFence,
+    OpenWatch,
+    PeerAddressChanged,
+    Probe,
+    ReadKeys,
+    ReadMember,
+    RemoveAddress,
+    ReorderAddress,
+    Report,
+    RevokeLease,
+    SaveState,
+    SendDatagram,
+    SettingsChanged,
+    StopRequested,
+    TimePassed,
+    Transact,
+)
+from sharedip.core.model import FenceKind, Vip
+from sharedip.core.node import Event, Node
+from sharedip.core.settings import Settings
+from sharedip.core.state import FormerRun, read_state
+
+SLEEP_S_MAX = 1.0
+"""Timers of the loop run on CLOCK_MONOTONIC, which stops in suspend: read the right clock at least this often."""
+
+EVENTS_PER_TURN_MAX = 256
+"""Then the loop may look at its sockets again."""
+
+NICENESS = -15
+"""Where the agent may: a starved owner loses the address for nothing."""
+
+ANSWER_WITHIN_S = 5.0
+
+
+class Agent:
+    """Invariant: facts reach the core one at a time, in the order in which they came, each with the time of its turn;
+    the orders of one fact are carried out before the next fact is looked at.
+    """
+
+    def __init__(self, config: Config, paths: Sequence[Path], state: StateDirectory) -> None:
+        self._config = config
+        self._paths = paths
+        self._state = state
+        self._clock = Clock()
+        self._queue: deque[Event] = deque()
+        self._loop = asyncio.get_running_loop()
+        self._over: asyncio.Future[None] = self._loop.create_future()
+        self._turn_handle: asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._turned_at = self._clock.now()
+        self._notifier = Notifier()
+        self._tickets = count(1)
+        self._waiting: dict[int, asyncio.Future[tuple[bool, str]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        deadman = Deadman()
+        self._netlink = Netlink(self.emit, self._clock.now, deadman, self._report)
+        self._netlink.snapshot()
+        self._fence = Fence(self._clock.now, deadman, tell=self._report)
+        kind, reports = choose_fence(config, self._fence.available)
+        own_addresses = {record.address for record in self._netlink.view.addresses.values()}
+        self._settings: Settings = choose_settings(config, kind, own_addresses)
+        self._segment = Segment(
+            self.emit,
+            self._clock.now,
+            deadman,
+            add_reader=self._loop.add_reader,
+            remove_reader=self._loop.remove_reader,
+            is_own_mac=self._netlink.is_own_mac,
+        )
+        self._peers = PeerSocket(
+            config.peer.listen_host, config.peer.listen_port, self.emit, self._clock.now, self._report
+        )
+        tls, tls_reports = find_tls_files(config)
+        credentials = None
+        if config.etcd.username is not None and config.etcd.password_file is not None:
+            credentials = Credentials(config.etcd.username, config.etcd.password_file)
+        self._etcd = EtcdClient(
+            self._settings.endpoints,
+            tls=tls,
+            credentials=credentials,
+            clock=self._clock,
+            emit=self.emit,
+        )
+        self._probes = ProbeRunner(
+            config.health_checks, self.emit, self._clock.now, lambda: find_api_server(Path.exists)[0]
+        )
+        self._node = Node(self._settings, secrets.randbits(64), lambda: secrets.token_bytes(16))
+        self._status = StatusPage(self._node, self._clock, self._probes, self._peers, self._segment, self._fence)
+        self._api = Api(self._status.document, self._operate, self._status.metrics, self._report)
+        self._first_reports = [*reports, *tls_reports]
+        self._advertised: str | None = None
+        self._is_saved = True
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Until everything is given up in order, or a bug shows itself (raised here)."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self.emit, StopRequested())
+        self._loop.add_signal_handler(signal.SIGHUP, self._begin_reload)
+        self._loop.set_exception_handler(self._bug)
+        for report in self._first_reports:
+            self._report(report)
+        self._start_core()
+        self._loop.add_reader(self._netlink.fileno(), self._netlink.receive)
+        self._peers.open()
+        await self._probes.start()
+        await self._api.start_unix(self._config.state_dir / "agent.sock")
+        if self._config.api is not None:
+            await self._api.start_tcp(self._config.api.host, self._config.api.port)
+        self._begin(feed_watchdog(self._notifier, self._is_turning))
+        self._notifier.ready("waiting for etcd")
+        # What was imported and built lives as long as the agent: a collection need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        try:
+            await self._over
+        finally:
+            await self._close()
+
+    async def _close(self) -> None:
+        """Give back what is not the kernel's to end. Cancelling it is safe: every step stands alone."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in list(self._tasks):
+            task.cancel()
+        with contextlib.suppress(OSError):
+            self._loop.remove_reader(self._netlink.fileno())
+        await self._api.close()
+        await self._probes.close()
+        await self._etcd.close()
+        self._peers.close()
+        self._segment.close()
+        if self._settings.fence is FenceKind.NFTABLES and self._node.is_over:
+            self._fence.uninstall()
+        self._fence.close()
+        self._netlink.close()
+
+    def _start_core(self) -> None:
+        """Take away what a former run left, unless its lease may still prove it right; then let the core begin."""
+        former = self._former_run()
+        vips = self._settings.vips
+        keep = [vip.address for vip in vips if former is not None and former.lease and vip.address in former.addresses]
+        left = self._netlink.remove_leftovers(vips, also=() if former is None else former.addresses, keep=keep)
+        for seen in left.removed:
+            text = f"removed {seen.address}/{seen.prefix_length}, which a former run had left"
+            self._report(Report(Level.WARNING, text))
+        for failed in left.failed:
+            self._report(
+                Report(Level.ERROR, "a former run's address could not be removed", failed.vip, reason=failed.reason)
+            )
+        if self._settings.fence is FenceKind.NFTABLES:
+            reason = self._fence.install(vips)
+            if reason is not None:
+                self._report(Report(Level.ERROR, "the nftables fence cannot be set up", reason=reason))
+        else:
+            self._fence.uninstall()  # a former run's, closed by now, would mute the address for ever
+        if former is not None and former.lease is not None:
+            text = "the former run did not end in order"
+            self._report(Report(Level.WARNING, text, reason="killed, crashed, or ended by its own deadman"))
+        facts, self._queue = list(self._queue), deque()
+        self._execute(self._node.start(former, self._clock.now()))
+        self._queue.extend(facts)
+        # The first snapshot told of every link and address; leftovers that are gone were told of as well.
+        self._wake()
+
+    def _former_run(self) -> FormerRun | None:
+        loaded = self._state.load()
+        if loaded.reason is not None:
+            self._report(Report(Level.WARNING, "starting afresh", reason=loaded.reason))
+        if loaded.content is None or not loaded.same_boot:
+            return None
+        former = read_state(loaded.content)
+        if former is None:
+            return None
+        if (former.key_prefix, former.node_name) != (self._settings.key_prefix, self._settings.node_name):
+            return FormerRun(None, former.key_prefix, former.node_name, former.addresses, former.drained)
+        return former
+
+    # -- the loop -----------------------------------------------------------------------------------------------------
+
+    def emit(self, event: Event) -> None:
+        """Take a fact in; it is handled in its turn."""
+        self._queue.append(event)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._turn_handle is None and not self._over.done():
+            self._turn_handle = self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Hand over what has come, then set the timer."""
+        self._turn_handle = None
+        if self._over.done():
+            return
+        for _ in range(EVENTS_PER_TURN_MAX):
+            if not self._queue:
+                break
+            event = self._queue.popleft()
+            self._follow(event)
+            self._execute(self._node.handle(event, self._clock.now()))
+            if self._over.done():
+                return
+        now = self._turned_at = self._clock.now()
+        if self._queue:
+            self._wake()
+            return
+        if now >= self._node.next_deadline():
+            self._execute(self._node.handle(TimePassed(), now))
+            if self._over.done():
+                return
+            if self._queue:
+                self._wake()
+                return
+        if self._timer is not None:
+            self._timer.cancel()
+        sleep_s = min(SLEEP_S_MAX, max(0.0, self._node.next_deadline() - self._clock.now()))
+        self._timer = self._loop.call_later(sleep_s, self._turn)
+
+    def _follow(self, event: Event) -> None:
+        """What the adapters must know of a fact: on which links to listen, and where peers reach us."""
+        if isinstance(event, LinkChanged):
+            self._listen_on(event)
+        elif isinstance(event, LinkVanished):
+            self._segment.forget_link(event.index)
+        if isinstance(event, LinkChanged | AddressSeen | AddressGone):
+            self._advertise()
+
+    def _listen_on(self, event: LinkChanged) -> None:
+        vips = [vip for vip in self._settings.vips if vip.link in event.link.names]
+        if vips:
+            self._segment.watch_link(event.link, vips)
+
+    def _advertise(self) -> None:
+        """Tell peers an address of this node: the configured one, or the first of its own on a VIP's link."""
+        peer = self._config.peer
+        host = None if peer.advertise is None else str(peer.advertise)
+        if host is None:
+            host = self._own_address()
+        address = None if host is None else join_host_port(host, peer.listen_port)
+        if address != self._advertised:
+            self._advertised = address
+            self._queue.append(PeerAddressChanged(address))
+
+    def _own_address(self) -> str | None:
+        shared = {vip.address for vip in self._settings.vips}
+        wants_ipv6 = ":" in self._config.peer.listen_host
+        for vip in self._settings.vips:
+            link = self._netlink.find_link(vip.link)
+            if link is None:
+                continue
+            own = sorted(
+                (record.address.version, record.address)
+                for record in self._netlink.addresses_on(link.index)
+                if not record.ours and record.address not in shared and not record.address.is_link_local
+            )
+            for version, address in own:
+                if version == 4 or wants_ipv6:
+                    return str(address)
+        return None
+
+    # -- orders -------------------------------------------------------------------------------------------------------
+
+    def _execute(self, orders: list[Command]) -> None:
+        """Carry the orders out in their order; neighbours that go to rtnetlink travel together."""
+        batch: list[HoldAddress | RemoveAddress | ReorderAddress] = []
+        for order in orders:
+            if isinstance(order, HoldAddress | RemoveAddress | ReorderAddress):
+                batch.append(order)
+                continue
+            if batch:
+                self._netlink.perform_many(batch)
+                batch = []
+            self._carry_out(order)
+        if batch:
+            self._netlink.perform_many(batch)
+
+    def _carry_out(self, order: Command) -> None:
+        match order:
+            case (
+                GrantLease()
+                | KeepLeaseAlive()
+                | ReadKeys()
+                | Transact()
+                | RevokeLease()
+                | ReadMember()
+                | OpenWatch()
+                | CloseWatch()
+                | DropEndpoint()
+            ):
+                self._etcd.perform(order)
+            case SendDatagram():
+                self._peers.perform(order)
+            case OpenFence():
+                reason = self._fence.perform(order)
+                fact = FenceOpened(order.vips, order.not_after) if reason is None else FenceRefused(order.vips, reason)
+                self._queue.append(fact)
+            case CloseFence():
+                self._fence.perform(order)
+            case Announce() | Probe():
+                self._segment.perform(order)
+            case SaveState():
+                self._save(order)
+            case Report():
+                self._report(order)
+            case AnswerOperator():
+                waiting = self._waiting.pop(order.ticket, None)
+                if waiting is not None and not waiting.done():
+                    waiting.set_result((order.accepted, order.text))
+            case Exit():
+                if not self._over.done():
+                    self._over.set_result(None)
+            case HoldAddress() | RemoveAddress() | ReorderAddress():
+                raise AssertionError("addresses travel in batches")
+
+    def _save(self, order: SaveState) -> None:
+        """Without a state file a restarted agent starts afresh, which is slower and safe; an old one would not be."""
+        reason = self._state.save(order.content)
+        if reason is not None:
+            self._state.discard()
+            if self._is_saved:
+                self._report(Report(Level.WARNING, "a restarted agent will start afresh", reason=reason))
+        elif not self._is_saved:
+            self._report(Report(Level.INFO, "the state is saved again"))
+        self._is_saved = reason is None
+
+    def _report(self, report: Report) -> None:
+        logs.write_report(report, self._config.node_name)
+        self._status.count(report)
+        self._api.publish(report)
+        if report.vip is not None and report.level is not Level.DEBUG:
+            self._notifier.status(f"{report.vip}: {report.text}")
+
+    # -- the operator -------------------------------------------------------------------------------------------------
+
+    async def _operate(self, verb: str, arguments: dict[str, object]) -> tuple[bool, str]:
+        """Carry out what came over the control socket, and say how it went."""
+        if verb == "reload":
+            return await self._reload()
+        ticket = next(self._tickets)
+        answer: asyncio.Future[tuple[bool, str]] = self._loop.create_future()
+        self._waiting[ticket] = answer
+        if verb == "move":
+            to = arguments.get("to")
+            try:
+                address = ip_address(str(arguments.get("vip", "")))
+            except ValueError:
+                return False, f"{arguments.get('vip')!r} is no IP address"
+            self.emit(MoveRequested(ticket, address, None if to is None else str(to)))
+        else:
+            self.emit(DrainRequested(ticket, drained=verb == "drain"))
+        try:
+            return await asyncio.wait_for(answer, ANSWER_WITHIN_S)
+        except TimeoutError:
+            self._waiting.pop(ticket, None)
+            return False, "the agent did not come round to it; look at its log"
+
+    def _begin_reload(self) -> None:
+        async def reload() -> None:
+            accepted, text = await self._reload()
+            self._report(Report(Level.INFO if accepted else Level.ERROR, text))
+
+        self._begin(reload())
+
+    async def _reload(self) -> tuple[bool, str]:
+        """Read the documents again. A bad set is refused as a whole, and the old one runs on."""
+        self._notifier.reloading()
+        try:
+            loaded = await asyncio.to_thread(load, self._paths, socket.gethostname())
+            if loaded.config is None:
+                problems = "\n".join(str(problem) for problem in loaded.problems)
+                return False, f"reload refused, the former configuration runs on:\n{problems}"
+            stuck = what_needs_a_restart(self._config, loaded.config)
+            if stuck:
+                return (
+                    False,
+                    f"reload refused: {', '.join(stuck)} can only change with a restart (which keeps the address)",
+                )
+            if loaded.config == self._config:
+                return True, "reloaded: nothing changed"
+            await self._take_over(loaded.config)
+            return True, "reloaded"
+        finally:
+            self._notifier.ready()
+
+    async def _take_over(self, config: Config) -> None:
+        before = {vip.link for vip in self._settings.vips}
+        own_addresses = {record.address for record in self._netlink.view.addresses.values()}
+        self._settings = choose_settings(config, self._settings.fence, own_addresses)
+        self._config = config
+        leaving = [vip for vip in self._node.settings.vips if vip not in self._settings.vips]
+        if self._settings.fence is FenceKind.NFTABLES:
+            # What leaves stays guarded until it has left: the fence is never looser than the right.
+            self._fence.guard([*self._settings.vips, *leaving])
+        self.emit(SettingsChanged(self._settings))
+        for name in before | {vip.link for vip in self._settings.vips}:
+            link = self._netlink.find_link(name)
+            if link is not None:
+                self._segment.watch_link(link, [vip for vip in self._all_vips(leaving) if vip.link in link.names])
+        self._advertise()
+        await self._probes.reconfigure(config.health_checks)
+
+    def _all_vips(self, leaving: list[Vip]) -> list[Vip]:
+        return [*self._settings.vips, *leaving]
+
+    # -- watching over ourselves --------------------------------------------------------------------------------------
+
+    def _begin(self, work: Any) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._bug(self._loop, {"message": "a task of the agent failed", "exception": task.exception()})
+
+    def _is_turning(self) -> bool:
+        """Whether the consumer has come round lately: what the watchdog really asks."""
+        return self._clock.now() - self._turned_at < 5 * SLEEP_S_MAX
+
+    def _bug(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An exception that nobody expected: stop at once, and let the kernel and the supervisor do the rest."""
+        error = context.get("exception") or RuntimeError(str(context.get("message")))
+        if not self._over.done():
+            self._over.set_exception(error)
+
+
+def run_agent(config: Config, paths: Sequence[Path], *, log_format: str = "text", log_level: str = "info") -> int:
+    """Run until told to stop. Returns the exit code: 0 after an orderly stop, 1 when it may not or cannot run."""
+    handler = logs.configure(log_format, log_level)
+    state = StateDirectory(config.state_dir)
+    try:
+        state.open()
+    except StateRefusedError as refused:
+        print(f"sharedip: {refused}", file=sys.stderr)
+        return 1
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, min(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
+
+    async def main() -> None:
+        agent = Agent(config, paths, state)
+        version = Report(Level.INFO, f"sharedip {__version__} starts on {config.node_name}")
+        logs.write_report(version, config.node_name)
+        await agent.run()
+
+    try:
+        asyncio.run(main())
+    except Exception as error:
+        logs.write_report(
+            Report(Level.ERROR, "ended by a bug", reason=f"{type(error).__name__}: {error}"), config.node_name
+        )
+        logging.getLogger(logs.LOGGER_NAME).exception("traceback", exc_info=error)
+        return 1
+    finally:
+        state.close()
+        handler.close()
+    return 0

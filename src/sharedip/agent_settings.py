@@ -1,0 +1,105 @@
+"""From the documents to what the core and the adapters are told: pure choices, each with the words for the log.
+
+Must never: open a socket or read the clock; what the machine offers comes in as arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+
+from sharedip import __version__
+from sharedip.adapters.etcd import TlsFiles
+from sharedip.config.certificates import find_client_certificates
+from sharedip.config.model import WINDOW_S_MIN_LIFETIME, Config, Endpoint, Witness
+from sharedip.config.model import Fence as FenceChoice
+from sharedip.core.messages import Level, Report
+from sharedip.core.model import FenceKind, IPAddress
+from sharedip.core.settings import Settings
+
+
+def choose_fence(config: Config, why_no_nftables: Callable[[], str | None]) -> tuple[FenceKind, list[Report]]:
+    """`auto` takes nftables where the kernel has it."""
+    wanted = config.failover.fence
+    if wanted is FenceChoice.LIFETIME:
+        return FenceKind.LIFETIME, []
+    reason = why_no_nftables()
+    if reason is None:
+        return FenceKind.NFTABLES, []
+    if wanted is FenceChoice.NFTABLES:
+        text = "the nftables fence is asked for, but this node cannot have it; the address lifetime fences alone"
+        return FenceKind.LIFETIME, [Report(Level.ERROR, text, reason=reason)]
+    text = "no nftables fence on this node; the address lifetime fences alone"
+    return FenceKind.LIFETIME, [Report(Level.INFO, text, reason=reason)]
+
+
+def window_s_of(config: Config, kind: FenceKind) -> float | None:
+    """The witness's window, no shorter than the fence can keep; None without a witness."""
+    if config.failover.witness is Witness.OFF:
+        return None
+    if kind is FenceKind.LIFETIME:
+        return max(config.failover.window_s, WINDOW_S_MIN_LIFETIME)
+    return config.failover.window_s
+
+
+def choose_settings(config: Config, kind: FenceKind, own_addresses: Collection[IPAddress]) -> Settings:
+    """What the core decides by."""
+    return Settings(
+        node_name=config.node_name,
+        key_prefix=config.etcd.key_prefix,
+        endpoints=tuple(str(endpoint) for endpoint in config.etcd.endpoints),
+        vips=config.vips,
+        lease_ttl_s=config.lease_ttl_s,
+        request_timeout_s=config.etcd.request_timeout_s,
+        fence=kind,
+        window_s=window_s_of(config, kind),
+        local_endpoint=_local_endpoint(config.etcd.endpoints, own_addresses),
+        conflict_policy=config.conflict_policy,
+        has_health_checks=bool(config.health_checks),
+        version=__version__,
+    )
+
+
+def _local_endpoint(endpoints: Collection[Endpoint], own_addresses: Collection[IPAddress]) -> int | None:
+    """The endpoint whose member runs on this node: by loopback, or by an address of this node."""
+    for number, endpoint in enumerate(endpoints):
+        if endpoint.host == "localhost":
+            return number
+        try:
+            address = ip_address(endpoint.host)
+        except ValueError:
+            continue
+        if address.is_loopback or address in own_addresses:
+            return number
+    return None
+
+
+def find_tls_files(config: Config) -> tuple[TlsFiles | None, list[Report]]:
+    """The files for https endpoints: the configured ones, else kubeadm's, k3s's or RKE2's."""
+    etcd = config.etcd
+    if not any(endpoint.tls for endpoint in etcd.endpoints):
+        return None, []
+    if etcd.ca_file is not None or etcd.cert_file is not None:
+        return TlsFiles(etcd.ca_file, etcd.cert_file, etcd.key_file), []
+    found, tried = find_client_certificates(Path.exists)
+    if found is not None:
+        files = TlsFiles(found.ca_file, found.cert_file, found.key_file)
+        return files, [Report(Level.INFO, f"using the etcd client certificate {found.cert_file}")]
+    places = ", ".join(str(each.cert_file) for each in tried)
+    return TlsFiles(), [Report(Level.WARNING, "no etcd client certificate found", reason=f"looked at {places}")]
+
+
+def what_needs_a_restart(before: Config, after: Config) -> list[str]:
+    """The fields that differ and cannot change in a running agent."""
+    fields = {
+        "nodeName": before.node_name != after.node_name,
+        "stateDir": before.state_dir != after.state_dir,
+        "etcd": before.etcd != after.etcd,
+        "lease.ttl": before.lease_ttl_s != after.lease_ttl_s,
+        "failover.fence": before.failover.fence != after.failover.fence,
+        "peer.listen": replace(before.peer, advertise=None) != replace(after.peer, advertise=None),
+        "api": before.api != after.api,
+    }
+    return [name for name, differs in fields.items() if differs]

@@ -1,0 +1,262 @@
+"""Judges what `sharedip check` has found out: one small function for each question.
+
+Role: facts → findings, and the failover times that result. Pure. Must never: ask the world (`machine.py` does), or call
+"cannot tell" good. Counterpart: `check.py` (runs them all and prints).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from sharedip.agent_settings import choose_fence, window_s_of
+from sharedip.cli.facts import Finding, Level, MachineFacts
+from sharedip.config.checks import check_against_links
+from sharedip.config.model import WINDOW_S_MIN_LIFETIME, Config, Fence, KubeApiServerCheck, Witness
+from sharedip.core.model import FenceKind
+from sharedip.core.settings import CLOCK_DRIFT, lease_margin_s
+
+ETCD_OLDEST = (3, 4)
+EXPIRY_SCAN_S = 0.5
+"""etcd looks for expired leases this often (server/lease/lessor.go, runLoop)."""
+ROUND_TRIPS_S = 0.1
+"""A transaction or two with an etcd nearby, and the frames that tell the neighbours."""
+
+Check = Callable[[Config, MachineFacts], Iterator[Finding]]
+
+
+def check_links(config: Config, machine: MachineFacts) -> Iterator[Finding]:
+    """Each VIP against its link and the node's own addresses."""
+    errors, warnings = check_against_links(config, machine.links)
+    for problem in errors:
+        yield Finding(Level.ERROR, "link", f"{problem.place}: {problem.message}", problem.remedy)
+    for problem in warnings:
+        yield Finding(Level.WARNING, "link", f"{problem.place}: {problem.message}", problem.remedy)
+    spoken_of = {problem.place for problem in (*errors, *warnings)}
+    for vip, place in zip(config.vips, config.vip_places, strict=True):
+        if place in spoken_of:
+            continue
+        if vip.link in machine.links_up:
+            yield Finding(Level.OK, "link", f"{vip} fits {vip.link}, which is up")
+        else:
+            yield Finding(
+                Level.WARNING, "link", f"{vip.link} is down", f"this node is no candidate for {vip} until it is up"
+            )
+
+
+def check_source(config: Config, machine: MachineFacts) -> Iterator[Finding]:
+    """No VIP may be the source address of the node's own traffic."""
+    for vip in config.vips:
+        if vip.address in machine.sources.get(vip.link, ()):
+            yield Finding(
+                Level.ERROR,
+                "source",
+                f"traffic of this node out of {vip.link} comes from the VIP {vip}",
+                f"give {vip.link} an address of its own, or start the agent: it keeps the VIP behind that address",
+            )
+    usable = {str(address) for found in machine.sources.values() for address in found}
+    if usable and not usable & {str(vip) for vip in config.vips}:
+        yield Finding(Level.OK, "source", f"this node's own traffic comes from {', '.join(sorted(usable))}")
+
+
+def check_conflicts(config: Config, machine: MachineFacts) -> Iterator[Finding]:
+    """Who answers for the VIPs on the segment."""
+    if machine.answers is None:
+        yield Finding(Level.WARNING, "conflict", f"not known: {machine.answers_error}")
+        return
+    owners = machine.etcd.owners
+    for vip in config.vips:
+        macs = ", ".join(mac.hex(":") for mac in machine.answers.get(vip, ()))
+        owner = (owners or {}).get(vip.address)
+        if not macs and vip.address in machine.held_here:
+            yield Finding(Level.OK, "conflict", f"this node has {vip}; its agent watches for others that claim it")
+        elif not macs and owner is not None:
+            yield Finding(Level.OK, "conflict", f"{owner} owns {vip}, and nobody else answers for it")
+        elif not macs:
+            yield Finding(Level.OK, "conflict", f"no other machine answers for {vip}")
+        elif vip.address in machine.held_here:
+            yield Finding(
+                Level.ERROR,
+                "conflict",
+                f"this node has {vip}, and {macs} answers for it as well",
+                "find the machine with this MAC and take the address from it; look into your DHCP server's leases",
+            )
+        elif owner is not None and owner != config.node_name and len(machine.answers[vip]) == 1:
+            yield Finding(Level.OK, "conflict", f"{macs} answers for {vip}: {owner} owns it")
+        elif owners is None:
+            yield Finding(
+                Level.WARNING,
+                "conflict",
+                f"{macs} answers for {vip}, and etcd does not tell whether that is its owner",
+                "make etcd reachable and check again",
+            )
+        else:
+            yield Finding(
+                Level.ERROR,
+                "conflict",
+                f"{macs} answers for {vip}, " + (f"not only its owner {owner}" if owner else "and nobody owns it"),
+                "choose another address, or take it from that machine; reserve it in your DHCP server",
+            )
+
+
+def check_etcd(config: Config, machine: MachineFacts) -> Iterator[Finding]:
+    """Certificates, and each endpoint."""
+    etcd = machine.etcd
+    for text in etcd.tls_problems:
+        grave = not (" expires on " in text and any(member.reachable for member in etcd.members))
+        level = Level.ERROR if grave else Level.WARNING
+        yield Finding(level, "etcd", text, "renew it, or name other files under etcd: in AgentConfig")
+    if config.etcd.endpoints[0].tls and not etcd.tls_files:
+        yield Finding(
+            Level.WARNING,
+            "etcd",
+            "there are no client certificates of kubeadm, k3s or RKE2 here",
+            "name caFile, certFile and keyFile under etcd: if it asks for them",
+        )
+    answering = [member for member in etcd.members if member.reachable]
+    for member in etcd.members:
+        if not member.reachable:
+            # With another endpoint the agent works; without any it only waits.
+            level = Level.WARNING if answering else Level.ERROR
+            yield Finding(level, "etcd", f"{member.endpoint}: {member.error}", "is etcd running, and the port open?")
+            continue
+        role = "learner" if member.learner else "leader" if member.leader else "follower"
+        about = f"{member.endpoint}: etcd {member.version}, {role}, answers in {member.rtt_s * 1000:.1f} ms"
+        if _version(member.version) < ETCD_OLDEST:
+            yield Finding(Level.ERROR, "etcd", about, "upgrade etcd: 3.4 is the oldest that is supported")
+        elif member.learner:
+            yield Finding(Level.WARNING, "etcd", about, "a learner refuses what the agent asks; name a voting member")
+        elif not member.has_leader:
+            yield Finding(Level.ERROR, "etcd", f"{about}, but it knows no leader", "bring the majority of members up")
+        else:
+            yield Finding(Level.OK, "etcd", about)
+        for alarm in member.alarms:
+            yield Finding(Level.ERROR, "etcd", f"{member.endpoint} raises an alarm: {alarm}", "see etcdctl alarm list")
+    if len(etcd.members) == 1 and answering:
+        yield Finding(
+            Level.OK, "etcd", "one endpoint: when this member stops, this node stops being a candidate after the lease"
+        )
+
+
+def check_lease(config: Config, machine: MachineFacts) -> Iterator[Finding]:
+    """The lease that this etcd will grant."""
+    floor_s, ttl_s = machine.etcd.ttl_floor_s, config.lease_ttl_s
+    if floor_s is None:
+        yield Finding(Level.ERROR, "lease", f"etcd grants no lease: {machine.etcd.error}", "see the findings on etcd")
+    elif floor_s > ttl_s:
+        yield Finding(
+            Level.WARNING,
+            "lease",
+            f"this etcd grants no lease under {floor_s} s; the agents will have {floor_s} s instead of {ttl_s} s",
+            "shorten etcd's election timeout, or set lease.ttl to what it grants",
+        )
+    else:
+        yield Finding(Level.OK, "lease", f"{ttl_s} s, granted as asked (this etcd's shortest is {floor_s} s)")
+
+
+def check_fence(config: Config, machine: MachineFacts) -> Iterator[Finding]:
+    """What stops the address when the agent can't."""
+    wanted, reason = config.failover.fence, machine.nftables_error
+    if wanted is Fence.NFTABLES and reason is not None:
+        yield Finding(
+            Level.ERROR,
+            "fence",
+            f"nftables is not to be had: {reason}",
+            "install nftables, or set failover.fence: auto",
+        )
+    elif uses_nftables(config, machine):
+        yield Finding(Level.OK, "fence", "nftables: traffic stops within milliseconds of the end of the right")
+    else:
+        why = f" (no nftables: {reason})" if wanted is Fence.AUTO else ""
+        yield Finding(Level.OK, "fence", f"address lifetime: whole seconds, up to 1 s late{why}")
+        if config.failover.witness is Witness.AUTO and config.failover.window_s < WINDOW_S_MIN_LIFETIME:
+            yield Finding(
+                Level.WARNING,
+                "fence",
+                f"a window of {config.failover.window_s:g} s is shorter than the lifetime fence can keep",
+                f"install nftables; without it the window is {WINDOW_S_MIN_LIFETIME:g} s",
+            )
+
+
+def check_health(config: Config, machine: MachineFacts) -> Iterator[Finding]:
+    """Whether the checks can be run at all."""
+    for check in config.health_checks:
+        if isinstance(check, KubeApiServerCheck) and not machine.api_server_files:
+            yield Finding(
+                Level.WARNING,
+                "health",
+                f"{check.name}: no certificates of kubeadm, k3s or RKE2 are on this node",
+                "this node counts as unhealthy until they are; elsewhere use an http check with caFile",
+            )
+    if not config.health_checks:
+        yield Finding(Level.OK, "health", "no checks: this node counts as healthy while its agent runs")
+
+
+CHECKS: tuple[Check, ...] = (
+    check_links,
+    check_source,
+    check_conflicts,
+    check_etcd,
+    check_lease,
+    check_fence,
+    check_health,
+)
+
+
+def uses_nftables(config: Config, machine: MachineFacts) -> bool:
+    """Which fence the agent will choose on this node."""
+    return choose_fence(config, lambda: machine.nftables_error)[0] is FenceKind.NFTABLES
+
+
+class Bound(NamedTuple):
+    """At most so long until clients are answered again; None where no number can be given."""
+
+    event: str
+    bound_s: float | None
+    why: str
+
+
+def bounds(config: Config, machine: MachineFacts) -> list[Bound]:
+    """The failover times that follow from these documents and this machine, with three nodes and three members."""
+    ttl_s = max(config.lease_ttl_s, machine.etcd.ttl_floor_s or 0)
+    # etcd's shortest lease is 1.5 election timeouts, rounded up (server/etcdserver/server.go, minTTL).
+    election_s = (machine.etcd.ttl_floor_s or 2) / 1.5
+    lease_s = ttl_s + EXPIRY_SCAN_S + ROUND_TRIPS_S
+    # A new leader extends every lease by an election timeout; noticing the old one's end and voting takes up to two.
+    with_leader_s = lease_s + 3 * election_s
+    right_s = ttl_s - lease_margin_s(ttl_s)
+    window_s = window_s_of(config, choose_fence(config, lambda: machine.nftables_error)[0])
+    witness = window_s is not None
+    deposed_s = (window_s or 0.0) * (1 + CLOCK_DRIFT) + ROUND_TRIPS_S
+    crash = (
+        (deposed_s, f"its witness waits for {window_s:g} s of silence, then deposes it")
+        if witness
+        else (lease_s, f"its lease of {ttl_s} s has to expire")
+    )
+    return [
+        Bound(
+            "stop, drain, move, reboot in order", ROUND_TRIPS_S, "a message to the next node, or one etcd round trip"
+        ),
+        Bound("node crashes or is cut off", *crash),
+        Bound(
+            "... and etcd's leader with it",
+            (deposed_s + 2 * election_s) if witness else with_leader_s,
+            f"etcd first elects a new leader (election timeout up to {election_s:.1f} s)",
+        ),
+        Bound(
+            "agent killed or frozen",
+            deposed_s if witness else lease_s,
+            "the kernel's fence removes the address before anybody else may take it",
+        ),
+        Bound("no witness left (one node of two, ...)", lease_s, f"only the lease of {ttl_s} s decides"),
+        Bound(
+            "etcd away altogether", None, f"the owner keeps the address for up to {right_s:.1f} s, then nobody has it"
+        ),
+    ]
+
+
+def _version(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split("-", maxsplit=1)[0].split(".")[:2])
+    except ValueError:
+        return ETCD_OLDEST  # a build that does not tell: it answered, so it is not old for that

@@ -1,0 +1,81 @@
+"""What `sharedip check` found out about this machine, before anybody judges it.
+
+Role: frozen values between `machine.py` (asks the world) and `checks.py` (judges). Must never: hold behaviour.
+"None" means that it could not be found out; the reason stands beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from sharedip.config.model import LinkFacts
+from sharedip.core.model import IPAddress, Vip
+
+
+class Level(Enum):
+    """How bad a finding is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. `remedy` is what to do; empty when nothing is."""
+
+    level: Level
+    subject: str
+    text: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """What one etcd endpoint said of itself; all but the first and last mean nothing when it is not `reachable`."""
+
+    endpoint: str
+    reachable: bool
+    version: str = ""
+    leader: bool = False
+    has_leader: bool = False
+    learner: bool = False
+    rtt_s: float = 0.0
+    alarms: tuple[str, ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdFacts:
+    """`ttl_floor_s` is the shortest lease that this etcd grants."""
+
+    members: tuple[Member, ...]
+    tls_problems: tuple[str, ...]
+    tls_files: tuple[str, ...]
+    ttl_floor_s: int | None
+    owners: dict[IPAddress, str] | None
+    """VIP → the node that etcd takes for its owner; VIPs without a candidate are not in it."""
+    error: str
+    """Why `ttl_floor_s` or `owners` is None."""
+
+
+@dataclass(frozen=True, slots=True)
+class MachineFacts:
+    """One look at this node and its surroundings."""
+
+    links: tuple[LinkFacts, ...]
+    links_up: frozenset[str]
+    """Names and altnames of links with carrier."""
+    held_here: frozenset[IPAddress]
+    """VIPs that the agent of this node has on a link right now."""
+    sources: dict[str, tuple[IPAddress, ...]]
+    """Link → what the kernel writes as source of the node's own traffic out of it."""
+    answers: dict[Vip, tuple[bytes, ...]] | None
+    """VIP → MACs of others that answered a probe for it."""
+    answers_error: str
+    nftables_error: str | None
+    """Why there is no nftables fence; None when there is one."""
+    etcd: EtcdFacts
+    api_server_files: bool
+    """Whether certificates of kubeadm, k3s or RKE2 for the API server are on this node."""

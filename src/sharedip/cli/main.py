@@ -1,0 +1,125 @@
+"""`sharedip`: one table of commands, each loaded only when it is asked for.
+
+Role: argument list → command → exit code. Must never: import what a command needs before it is known which one it is:
+the agent stays small, and `--help` is quick. Counterparts: the modules named in the table.
+
+Exit codes: 0 all is well; 1 a problem was found, or the agent refused; 2 usage, or documents with mistakes;
+3 the agent is not reachable; 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from typing import NamedTuple
+
+OK, PROBLEM, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+class Command(NamedTuple):
+    """Where a command lives. The module has `add_arguments(parser)` and `run(args) -> int`."""
+
+    module: str
+    summary: str
+    arguments: str = ""
+
+
+COMMANDS = {
+    "run": Command("sharedip.cli.run", "run the agent in the foreground", "-c PATH..."),
+    "check": Command("sharedip.cli.check", "try documents, links, etcd and fence before they matter", "-c PATH..."),
+    "status": Command("sharedip.cli.status", "what this node owns, and what is wrong", "[--cluster]"),
+    "watch": Command("sharedip.cli.watch", "the same, live, with every event"),
+    "move": Command("sharedip.cli.operate", "hand a VIP over now", "VIP [--to NODE]"),
+    "drain": Command("sharedip.cli.operate", "give every VIP away and take none, until undone"),
+    "undrain": Command("sharedip.cli.operate", "end the drain"),
+    "reload": Command("sharedip.cli.operate", "read the documents again"),
+    "manifest": Command("sharedip.cli.manifest", "print a systemd unit or a static pod", "systemd|kubeadm"),
+    "lab": Command("sharedip.lab.commands", "nodes on this machine: try, break, measure", "demo|up|run|..."),
+    "version": Command("sharedip.cli.version", "print the version"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and give its exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        code = _dispatch(arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # `sharedip status | head`: the reader has seen enough. Python would complain again at its own flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except SystemExit as end:  # argparse: 0 after --help, 2 after a usage error
+        return end.code if isinstance(end.code, int) else USAGE
+    return code
+
+
+def _dispatch(arguments: list[str]) -> int:
+    name = arguments[0] if arguments else ""
+    if name in {"-h", "--help", "help"}:
+        sys.stdout.write(overview())
+        return OK
+    if name in {"-V", "--version"}:
+        name, arguments = "version", ["version"]
+    command = COMMANDS.get(name)
+    if command is None:
+        sys.stderr.write(f"sharedip: {_unknown(name)}\n" if name else overview())
+        return USAGE
+    try:
+        module = importlib.import_module(command.module)
+    except ModuleNotFoundError as error:
+        if name != "lab" or (error.name or "").startswith("sharedip"):
+            raise
+        sys.stderr.write(
+            f"sharedip lab: {error.name} is not installed; install sharedip with its extra: sharedip[lab]\n"
+        )
+        return USAGE
+    parser = argparse.ArgumentParser(
+        prog=f"sharedip {name}",
+        description=getattr(module, "DESCRIPTIONS", {}).get(
+            name, command.summary[0].upper() + command.summary[1:] + "."
+        ),
+        epilog=getattr(module, "EPILOGS", {}).get(name),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # an abbreviation that is unique today is not tomorrow
+    )
+    parser.set_defaults(command=name)
+    module.add_arguments(parser)
+    code: int = module.run(parser.parse_args(arguments[1:]))
+    return code
+
+
+def overview() -> str:
+    """`sharedip --help`."""
+    names = [f"{name} {command.arguments}".rstrip() for name, command in COMMANDS.items()]
+    width = max(map(len, names)) + 2
+    lines = [f"  {name:<{width}}{command.summary}" for name, command in zip(names, COMMANDS.values(), strict=True)]
+    return (
+        "usage: sharedip COMMAND ...\n\n"
+        "An IP address that an etcd election gives to exactly one node.\n\n"
+        "commands:\n" + "\n".join(lines) + "\n\n"
+        "examples:\n"
+        "  sharedip check -c /etc/sharedip     before the first start\n"
+        "  sharedip run -c /etc/sharedip       the agent; usually `sharedip manifest systemd` starts it\n"
+        "  sharedip status                     what is this node doing, and why?\n"
+        "  sharedip drain                      before maintenance of this node\n\n"
+        "exit codes: 0 well, 1 problem found or refused, 2 usage or documents, 3 agent not reachable, 130 Ctrl-C\n"
+        "`sharedip COMMAND --help` tells more.\n"
+    )
+
+
+def _unknown(name: str) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415  # only a slip pays for the import
+
+    if name.startswith("-"):
+        return f"no option {name[:40]!r}; try sharedip --help"
+    near = get_close_matches(name[:40], COMMANDS, n=1)
+    return f"no command {name[:40]!r}; " + (f"did you mean {near[0]!r}?" if near else "try sharedip --help")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

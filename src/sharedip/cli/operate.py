@@ -1,0 +1,59 @@
+"""`sharedip move`, `drain`, `undrain`, `reload`: one order over the socket, and the agent's answer.
+
+Must never: claim success on its own. Counterparts: `client.py`, `adapters/api/routes.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from ipaddress import ip_address
+
+from sharedip.cli.client import Agent, UnreachableError, add_state_dir_argument
+from sharedip.cli.render import clean
+
+DESCRIPTIONS = {
+    "move": "Hand a VIP over now: to the next healthy candidate, or to the one that is named.\n"
+    "Ask the agent of the node that owns it.",
+    "drain": "Give every VIP of this node to others, and take none until `sharedip undrain`.\n"
+    "The drain survives a restart of the agent.",
+    "undrain": "Let this node take VIPs again. It takes none by force: it stands in line.",
+    "reload": "Read the documents again. VIPs that did not change are not touched;\n"
+    "if anything is wrong with them, the agent says so and goes on with the old ones.",
+}
+_CODES = "exit codes: 0 done, 1 refused (the agent says why), 2 usage, 3 no agent answers"
+EPILOGS = {
+    "move": f"examples:\n  sharedip move 192.168.0.15\n  sharedip move 192.168.0.15 --to cp2\n\n{_CODES}",
+    "drain": f"example:\n  sharedip drain && systemctl reboot\n\n{_CODES}",
+    "undrain": _CODES,
+    "reload": f"example:\n  sharedip check --offline && sharedip reload\n\n{_CODES}",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which agent, and for `move` what and whereto."""
+    add_state_dir_argument(parser)
+    if parser.get_default("command") == "move":
+        parser.add_argument("vip", metavar="VIP", type=_address, help="the address to hand over")
+        parser.add_argument("--to", metavar="NODE", help="the node that should get it (default: the next sound one)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Give the order."""
+    arguments = {"vip": args.vip, "to": args.to} if args.command == "move" else {}
+    try:
+        accepted, text = Agent(args.state_dir).operate(args.command, arguments)
+    except UnreachableError as error:
+        sys.stderr.write(f"sharedip: {error}\n")
+        return 3
+    # The answer may have several lines: the problems of documents that were refused.
+    lines = [clean(line) for line in text.splitlines()] or ["done" if accepted else "refused"]
+    (sys.stdout if accepted else sys.stderr).write("\n".join(lines) + "\n")
+    return 0 if accepted else 1
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no IP address") from None

@@ -1,0 +1,154 @@
+"""Words and tables for people.
+
+Role: pure functions from documents to lines. Must never: print, or let a name that came from etcd steer the terminal.
+Counterparts: `status.py`, `watch.py`, `check.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+Status = Mapping[str, Any]
+
+_PAINT = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
+
+
+def clean(value: object) -> str:
+    """One printable line."""
+    return "".join(c if c.isprintable() else "?" for c in str(value))
+
+
+def duration(seconds: float | None) -> str:
+    """`3.2 s`, `45 s`, `12 min`, `5 h`, `3 d`; `-` for unknown."""
+    if seconds is None:
+        return "-"
+    for limit, unit, size in ((120, "s", 1), (7200, "min", 60), (172800, "h", 3600)):
+        if seconds < limit:
+            return f"{seconds:.1f} s" if seconds < 10 else f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86400:.0f} d"
+
+
+def paint(text: str, style: str, *, color: bool) -> str:
+    """`text` in a style, where the terminal has colours."""
+    return f"\x1b[{_PAINT[style]}m{text}\x1b[0m" if color and style else text
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]], right: frozenset[int] = frozenset()) -> list[str]:
+    """Align columns by two spaces; the columns in `right` to the right. The last column is never padded."""
+    cells = [list(header), *([clean(value) for value in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    lines = []
+    for row in cells:
+        padded = [
+            text.rjust(widths[column]) if column in right else text.ljust(widths[column])
+            for column, text in enumerate(row)
+        ]
+        lines.append("  ".join(padded).rstrip())
+    return lines
+
+
+def status_lines(status: Status, *, color: bool) -> list[str]:
+    """`sharedip status`."""
+    return [
+        *head_lines(status, color=color),
+        "",
+        *vip_table(status, color=color),
+        *_check_lines(status, color=color),
+        *_change_lines(status),
+        "",
+        *problem_lines(status, color=color),
+    ]
+
+
+def head_lines(status: Status, *, color: bool) -> list[str]:
+    """The node, and one line each for etcd, lease, fence and health."""
+    etcd, lease, health = status["etcd"], status["lease"], status["health"]
+    state = paint(clean(status["state"]), "green" if status["state"] == "ready" else "red", color=color)
+    detail = f" ({clean(status['detail'])})" if status["detail"] else ""
+    up = f"up {duration(status['uptime_s'])}, sharedip {clean(status['version'])}, pid {status['pid']}"
+    if etcd["connected"]:
+        etcd_text = f"{clean(etcd['endpoint'])}, term {etcd['raft_term']}, revision {etcd['revision']}"
+    else:
+        etcd_text = paint("not reachable", "red", color=color) + f": {clean(etcd['detail'])}"
+    left = f"{duration(lease['remaining_s'])} of {lease['ttl_s']} s left"
+    lease_text = f"{clean(lease['id'])}, {left}" if lease["id"] else "none"
+    words = {True: ("healthy", "green"), False: ("unhealthy", "red"), None: ("not known yet", "yellow")}
+    word, style = words[health["healthy"]]
+    health_text = f"{paint(word, style, color=color)}: {clean(health['detail'])}"
+    return [
+        f"{paint(clean(status['node']), 'bold', color=color)}: {state}{detail}, {up}",
+        f"  etcd    {etcd_text}",
+        f"  lease   {lease_text}",
+        f"  fence   {clean(status['fence']['kind'])}: {clean(status['fence']['detail'])}",
+        f"  health  {health_text}" + (", " + paint("drained", "yellow", color=color) if status["drained"] else ""),
+    ]
+
+
+def vip_table(status: Status, *, color: bool, rows_max: int | None = None) -> list[str]:
+    """One line for each VIP."""
+    header = ("VIP", "LINK", "ROLE", "OWNER", "EPOCH", "RIGHT", "SINCE", "NEXT", "WHY")
+    vips = status["vips"][:rows_max]
+    lines = table(header, [_vip_row(vip) for vip in vips], right=frozenset({4, 5, 6}))
+    styled = [paint(lines[0], "dim", color=color)]
+    for vip, line in zip(vips, lines[1:], strict=True):
+        bad = vip["conflict"] or vip["link_state"] != "up" or (vip["role"] == "owner" and not vip["address_present"])
+        style = "red" if bad else "green" if vip["role"] == "owner" else ""
+        styled.append(paint(line, style, color=color))
+    if len(vips) < len(status["vips"]):
+        styled.append(f"... and {len(status['vips']) - len(vips)} more")
+    return styled
+
+
+def _vip_row(vip: Mapping[str, Any]) -> tuple[object, ...]:
+    link = vip["link"] if vip["link_state"] == "up" else f"{vip['link']} ({vip['link_state']})"
+    # The queue is the whole election: its first is the owner, who has a column of its own.
+    behind = vip["queue"][1:] if vip["queue"][:1] == [vip["owner"]] else vip["queue"]
+    queue = [f"{node} (witness)" if node in vip["witnesses"] else node for node in behind]
+    return (
+        vip["address"],
+        link,
+        vip["role"],
+        vip["owner"] or "-",
+        "-" if vip["epoch"] is None else vip["epoch"],
+        duration(vip["right_remaining_s"]),
+        duration(vip["since_s"]),
+        ", ".join(queue) or "-",
+        vip["reason"],
+    )
+
+
+def _check_lines(status: Status, *, color: bool) -> list[str]:
+    checks = status["health"]["checks"]
+    if not checks:
+        return []
+    words = {True: "healthy", False: "unhealthy", None: "unknown"}
+    rows = [(c["name"], words[c["healthy"]], duration(c["since_s"]), c["detail"]) for c in checks]
+    lines = table(("CHECK", "RESULT", "SINCE", "DETAIL"), rows, right=frozenset({2}))
+    return ["", paint(lines[0], "dim", color=color), *lines[1:]]
+
+
+def _change_lines(status: Status) -> list[str]:
+    changes = sorted(
+        ((change["at"], change["text"]) for vip in status["vips"] for change in vip["changes"]), reverse=True
+    )
+    if not changes:
+        return []
+    return ["", "last changes:", *(f"  {clean(at).replace('+00:00', 'Z')}  {clean(text)}" for at, text in changes[:20])]
+
+
+def problem_lines(status: Status, *, color: bool) -> list[str]:
+    """What is wrong, or that nothing is."""
+    problems = status.get("problems") or []
+    if not problems:
+        return [paint("nothing is wrong on this node", "green", color=color)]
+    return [paint(f"WRONG: {clean(problem)}", "red", color=color) for problem in problems]
+
+
+def event_line(event: Mapping[str, Any]) -> str:
+    """One event, in the words of the log."""
+    about = " ".join(
+        part for part in (event.get("vip") or "", f"epoch {event['epoch']}" if event.get("epoch") else "") if part
+    )
+    text = ": ".join(str(part) for part in (about, event.get("text"), event.get("reason")) if part)
+    return clean(f"{event.get('at', '')}  {event.get('level', '').upper():<7}  {text}")

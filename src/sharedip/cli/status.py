@@ -1,0 +1,63 @@
+"""`sharedip status`: what this node does and why, from the agent's own mouth.
+
+Works without etcd and without the VIP. Counterparts: `client.py`, `render.py`, `cluster.py` for `--cluster`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+
+from sharedip.cli.client import Agent, UnreachableError, add_state_dir_argument
+from sharedip.cli.render import status_lines
+
+DESCRIPTIONS = {
+    "status": "Ask this node's agent what it owns, what it waits for and what is wrong.\n"
+    "It answers over its socket, also while etcd is away."
+}
+EPILOGS = {
+    "status": "examples:\n"
+    "  sharedip status\n"
+    "  sharedip status -o json | jq '.vips[] | {address, owner, reason}'\n"
+    "  sharedip status --cluster -c /etc/sharedip     every node, as etcd knows it; works without an agent, too\n\n"
+    "exit codes: 0 nothing is wrong, 1 something is (last lines), 3 no agent answers"
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which agent, and how to show it."""
+    add_state_dir_argument(parser)
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="(default: text)")
+    parser.add_argument("--cluster", action="store_true", help="add what etcd says of every node")
+    parser.add_argument(
+        "-c", "--config", action="append", metavar="PATH", help="documents for --cluster (default: /etc/sharedip)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print it."""
+    status, unreachable = None, ""
+    try:
+        status = Agent(args.state_dir).status()
+    except UnreachableError as error:
+        unreachable = str(error)
+        if not args.cluster:
+            sys.stderr.write(f"sharedip: {unreachable}\n")
+            return 3
+    if args.cluster:
+        from sharedip.cli.cluster import run_with_cluster  # noqa: PLC0415  # needs the etcd client
+
+        return run_with_cluster(args, status, unreachable)
+    assert status is not None
+    if args.output == "json":
+        sys.stdout.write(json.dumps(status, indent=2, ensure_ascii=False) + "\n")
+    else:
+        sys.stdout.write("\n".join(status_lines(status, color=use_color())) + "\n")
+    return 1 if status.get("problems") else 0
+
+
+def use_color() -> bool:
+    """Whether standard output is a terminal that wants colours (no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -1,0 +1,136 @@
+"""`sharedip watch`: the status, live.
+
+Role: a picture that is drawn anew each time the agent says something; on a pipe, the events as lines.
+Must never: give up because the agent restarts, or leave the terminal in disorder. Counterpart:
+`adapters/api/events.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from collections import deque
+from datetime import UTC, datetime
+from typing import Any
+
+from sharedip.cli.client import Agent, UnreachableError, add_state_dir_argument
+from sharedip.cli.render import event_line, head_lines, problem_lines, vip_table
+from sharedip.cli.status import use_color
+
+DESCRIPTIONS = {
+    "watch": "Show owners, candidates, margins and events as they happen, until Ctrl-C.\n"
+    "On a pipe, every event is one line. When the agent restarts, the picture goes on."
+}
+EPILOGS = {"watch": "examples:\n  sharedip watch\n  sharedip watch | tee events.log"}
+
+RETRY_S = 1.0
+EVENTS_KEPT = 200
+# Alternate screen and hidden cursor (ECMA-48 private modes of xterm): the scrollback stays as it was.
+_ENTER, _LEAVE, _HOME, _CLEAR_LINE, _CLEAR_REST = (
+    "\x1b[?1049h\x1b[?25l",
+    "\x1b[?25h\x1b[?1049l",
+    "\x1b[H",
+    "\x1b[K",
+    "\x1b[J",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which agent."""
+    add_state_dir_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Watch until Ctrl-C (130), which is the only end."""
+    agent = Agent(args.state_dir)
+    if not sys.stdout.isatty():
+        return _follow(agent, _Lines())
+    sys.stdout.write(_ENTER)
+    try:
+        return _follow(agent, _Picture())
+    finally:
+        sys.stdout.write(_LEAVE)
+        sys.stdout.flush()
+
+
+class _Lines:
+    """For pipes: events, and when the agent comes and goes."""
+
+    def __init__(self) -> None:
+        self._said: str | None = None
+
+    def show(self, document: dict[str, Any]) -> None:
+        if "event" in document:
+            self._say(event_line(document["event"]))
+        elif self._said is not None:
+            self._said = None
+            self._say(f"{_now()}  INFO     the agent of {document['status']['node']} answers")
+
+    def lost(self, reason: str) -> None:
+        if self._said != reason:
+            self._said = reason
+            self._say(f"{_now()}  WARNING  {reason}")
+
+    @staticmethod
+    def _say(line: str) -> None:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+
+class _Picture:
+    """For terminals: the whole screen, drawn over the former one without flicker."""
+
+    def __init__(self) -> None:
+        self._status: dict[str, Any] | None = None
+        self._lost = ""
+        self._events: deque[str] = deque(maxlen=EVENTS_KEPT)
+
+    def show(self, document: dict[str, Any]) -> None:
+        self._lost = ""
+        if "event" in document:
+            self._events.append(event_line(document["event"]))
+        else:
+            self._status = document["status"]
+        self._draw()
+
+    def lost(self, reason: str) -> None:
+        self._lost = reason
+        self._draw()
+
+    def _draw(self) -> None:
+        size = shutil.get_terminal_size()
+        lines = picture(self._status, list(self._events), self._lost, size.lines, color=use_color())
+        # Lines are cut by the terminal: wrap off, so that a long reason does not push the picture down.
+        text = "".join(line + _CLEAR_LINE + "\r\n" for line in lines[:-1]) + lines[-1] + _CLEAR_LINE
+        sys.stdout.write("\x1b[?7l" + _HOME + text + _CLEAR_REST + "\x1b[?7h")
+        sys.stdout.flush()
+
+
+def picture(status: dict[str, Any] | None, events: list[str], lost: str, height: int, *, color: bool) -> list[str]:
+    """Exactly as many lines as fit: head, VIPs, problems, and as many events as there is room for."""
+    top = [f"{_now()}  " + (f"NOT LIVE: {lost}" if lost else "live") + "   (Ctrl-C ends)", ""]
+    if status is None:
+        return top[:height]
+    problems = problem_lines(status, color=color)
+    head = [*top, *head_lines(status, color=color), ""]
+    room = max(1, height - len(head) - len(problems) - 4)
+    shown = min(len(status["vips"]), max(1, room - min(len(events), room // 2)))
+    body = [*head, *vip_table(status, color=color, rows_max=shown), "", *problems, ""]
+    left = height - len(body)
+    return [*body, *(events[-left:] if left > 0 else [])][:height]
+
+
+def _follow(agent: Agent, view: _Lines | _Picture) -> int:
+    while True:
+        try:
+            for document in agent.events():
+                view.show(document)
+        except UnreachableError as error:
+            view.lost(str(error))
+        time.sleep(RETRY_S)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,90 @@
+"""Where Kubernetes distributions keep the certificates that the agent can use when the documents name none.
+
+Role: an ordered list of well-known files. Must never: read one, or touch the disk itself (`exists` does).
+Counterpart: the agent and `sharedip check` call it for https endpoints without files and for `kubeAPIServer: {}`.
+
+Sources: kubeadm, kubernetes/kubernetes cmd/kubeadm/app/constants/constants.go; k3s and RKE2, which share the layout,
+k3s-io/k3s pkg/daemons/control/deps/deps.go (CreateRuntimeCertFiles) below /var/lib/rancher/{k3s,rke2}/server/tls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdFiles:
+    """A CA and a client certificate that etcd accepts."""
+
+    ca_file: Path
+    cert_file: Path
+    key_file: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ApiServerFiles:
+    """The CA of a node's API server, and a client certificate that may read `/readyz`.
+
+    kubeadm lets anybody read it; k3s and RKE2 start the API server with --anonymous-auth=false.
+    """
+
+    ca_file: Path
+    cert_file: Path
+    key_file: Path
+
+
+def _kubeadm(name: str) -> EtcdFiles:
+    pki = Path("/etc/kubernetes/pki")
+    return EtcdFiles(pki / "etcd" / "ca.crt", pki / f"{name}.crt", pki / f"{name}.key")
+
+
+def _rancher(distribution: str, name: str) -> EtcdFiles:
+    tls = Path("/var/lib/rancher") / distribution / "server" / "tls" / "etcd"
+    return EtcdFiles(tls / "server-ca.crt", tls / f"{name}.crt", tls / f"{name}.key")
+
+
+ETCD_FILES = (
+    # kubeadm: a client certificate made for probing comes before the API server's, and both before etcd's own.
+    _kubeadm("etcd/healthcheck-client"),
+    _kubeadm("apiserver-etcd-client"),
+    _kubeadm("etcd/peer"),
+    _kubeadm("etcd/server"),
+    _rancher("k3s", "client"),
+    _rancher("k3s", "server-client"),
+    _rancher("rke2", "client"),
+    _rancher("rke2", "server-client"),
+)
+
+API_SERVER_FILES = (
+    ApiServerFiles(
+        Path("/etc/kubernetes/pki/ca.crt"),
+        Path("/etc/kubernetes/pki/apiserver-kubelet-client.crt"),
+        Path("/etc/kubernetes/pki/apiserver-kubelet-client.key"),
+    ),
+    *(
+        ApiServerFiles(
+            Path(f"/var/lib/rancher/{distribution}/server/tls/server-ca.crt"),
+            Path(f"/var/lib/rancher/{distribution}/server/tls/client-admin.crt"),
+            Path(f"/var/lib/rancher/{distribution}/server/tls/client-admin.key"),
+        )
+        for distribution in ("k3s", "rke2")
+    ),
+)
+
+
+def find_client_certificates(exists: Callable[[Path], bool]) -> tuple[EtcdFiles | None, tuple[EtcdFiles, ...]]:
+    """Find the first set of etcd client files of which all three exist; also return the sets that were tried."""
+    for number, files in enumerate(ETCD_FILES):
+        if exists(files.ca_file) and exists(files.cert_file) and exists(files.key_file):
+            return files, ETCD_FILES[: number + 1]
+    return None, ETCD_FILES
+
+
+def find_api_server(exists: Callable[[Path], bool]) -> tuple[ApiServerFiles | None, tuple[ApiServerFiles, ...]]:
+    """Find the API server's CA and a client certificate for it; also return the sets that were tried."""
+    for number, files in enumerate(API_SERVER_FILES):
+        if exists(files.ca_file) and exists(files.cert_file) and exists(files.key_file):
+            return files, API_SERVER_FILES[: number + 1]
+    return None, API_SERVER_FILES

@@ -1,0 +1,184 @@
+"""Files or folders of YAML documents → one `Config`, or everything that is wrong with them.
+
+Role: tells the kinds of documents apart and brings the readers together. `parse` is pure; `load` adds the reading of
+files. Must never: raise for what an operator wrote, or return a configuration next to problems.
+Counterparts: `files.py` reads, `cli/` prints the problems and exits 2, `agent.py` runs the configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as MappingOf
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from sharedip.config.agent_config import KIND as AGENT_KIND
+from sharedip.config.agent_config import read_agent_config
+from sharedip.config.checks import PlacedVip, check_against_documents, unique_vips
+from sharedip.config.documents import Mapping, Node, documents_in
+from sharedip.config.fields import Fields
+from sharedip.config.files import read_files
+from sharedip.config.layer2 import API_VERSION, read_layer2_vip
+from sharedip.config.layer2 import KIND as VIP_KIND
+from sharedip.config.machine import read_machine_config
+from sharedip.config.model import Config, NodeAddress
+from sharedip.config.problems import Findings, Place, Problem, in_order, shown
+from sharedip.config.values import plain_text
+
+_CLOUD_VIP_KIND = "HCloudVIPConfig"
+_NO_FILE = "(no documents)"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """`config` is None if and only if there are problems. Notices stop nothing."""
+
+    config: Config | None
+    problems: tuple[Problem, ...]
+    notices: tuple[Problem, ...]
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """What the documents said so far."""
+
+    vips: list[PlacedVip] = field(default_factory=list)
+    any_vip: bool = False
+    """A document meant to name one, even where it failed to."""
+    node_addresses: list[NodeAddress] = field(default_factory=list)
+    agent: Mapping | None = None
+    skipped_kinds: dict[str, Place] = field(default_factory=dict)
+
+
+def load(paths: Sequence[Path], hostname: str) -> Loaded:
+    """Read files and folders (`*.yaml` and `*.yml` in the order of their names, without dotfiles)."""
+    findings = Findings()
+    return _parse(read_files(paths, findings), hostname, findings)
+
+
+def parse(documents: MappingOf[str, str], hostname: str) -> Loaded:
+    """Read documents that are in memory already: name of the file → its text."""
+    return _parse(documents, hostname, Findings())
+
+
+def _parse(documents: MappingOf[str, str], hostname: str, findings: Findings) -> Loaded:
+    gathered = _Gathered()
+    for name, text in documents.items():
+        for node in documents_in(name, text, findings):
+            _document(node, gathered, findings)
+    files = list(documents)
+    start = Place(files[0] if files else _NO_FILE, 1, 1)
+    agent = gathered.agent if gathered.agent is not None else Mapping(start)
+    config = read_agent_config(Fields(agent, "", findings), hostname)
+    vips = unique_vips(gathered.vips, findings)
+    check_against_documents(vips, gathered.node_addresses, findings)
+    _check_peer_addresses(config, agent, vips, findings)
+    if not gathered.any_vip and not findings.problems:
+        findings.problem(start, "no document names a VIP", f"add one of kind {VIP_KIND}, with name and link")
+    for kind, place in gathered.skipped_kinds.items():
+        findings.notice(
+            place, f"documents of kind {kind} are skipped", "nothing to do: they are Talos's, and not about VIPs"
+        )
+    notices = in_order(findings.notices, files)
+    if findings.problems or config is None:
+        return Loaded(None, in_order(findings.problems, files), notices)
+    config = replace(
+        config,
+        vips=tuple(one.vip for one in vips),
+        vip_places=tuple(one.place for one in vips),
+        node_addresses=tuple(gathered.node_addresses),
+    )
+    return Loaded(config, (), notices)
+
+
+def _document(node: Node, gathered: _Gathered, findings: Findings) -> None:
+    """Tell what kind of document this is, and read it."""
+    if not isinstance(node, Mapping):
+        findings.problem(node.place, "this document is no mapping", f"write apiVersion: {API_VERSION} and kind: …")
+        return
+    fields = Fields(node, "", findings)
+    if "kind" not in node.entries and node.entries.keys() & {"version", "machine", "cluster"}:
+        said = read_machine_config(fields)
+        gathered.vips.extend(claim for claim in said.claims if claim.vip.link)
+        gathered.any_vip = gathered.any_vip or bool(said.claims)
+        gathered.node_addresses.extend(said.node_addresses)
+        return
+    kind = fields.require("kind", plain_text, f"write kind: {VIP_KIND} or kind: {AGENT_KIND}")
+    if kind is None:
+        return
+    version = fields.require("apiVersion", plain_text, f"write apiVersion: {API_VERSION}")
+    if kind in {VIP_KIND, AGENT_KIND}:
+        if version is not None and version != API_VERSION:
+            findings.problem(
+                fields.place("apiVersion"),
+                f"apiVersion {shown(version)} of {kind} is not known here",
+                f"write apiVersion: {API_VERSION}",
+            )
+        _our_document(kind, node, fields, gathered)
+    elif kind == _CLOUD_VIP_KIND:
+        gathered.any_vip = True
+        findings.problem(
+            fields.place("kind"),
+            f"{kind} moves the address through a cloud's API, and sharedip announces it on the segment",
+            f"use {VIP_KIND} where the nodes share a layer-2 segment; elsewhere use the cloud's own means",
+        )
+    elif (meant := _meant(kind)) is not None:
+        gathered.any_vip = True
+        findings.problem(fields.place("kind"), f"{shown(kind)} is no kind of document", f'did you mean "{meant}"?')
+    elif version == API_VERSION:
+        gathered.skipped_kinds.setdefault(kind, node.place)
+    elif version is not None:
+        findings.problem(
+            fields.place("kind"),
+            f"kind {shown(kind)} of {shown(version)} is neither ours nor Talos's",
+            "keep it outside of the files and folders that sharedip reads",
+        )
+
+
+def _our_document(kind: str, node: Mapping, fields: Fields, gathered: _Gathered) -> None:
+    if kind == VIP_KIND:
+        gathered.any_vip = True
+        placed = read_layer2_vip(fields)
+        if placed is not None:
+            gathered.vips.append(placed)
+    elif gathered.agent is None:
+        gathered.agent = node
+    else:
+        fields.findings.problem(
+            fields.place("kind"),
+            f"a second {AGENT_KIND}; the first stands at {gathered.agent.place}",
+            "keep one over all files",
+        )
+
+
+def _meant(kind: str) -> str | None:
+    """Our kind that this one is a misspelling of. Stricter than `closest`: Talos has many a `…Config`."""
+
+    def folded(text: str) -> str:
+        return text.lower().replace("-", "").replace("_", "").removesuffix("s").removesuffix("config")
+
+    word = folded(kind[:100])
+    for ours in (VIP_KIND, AGENT_KIND):
+        ours_word = folded(ours)
+        if word == ours_word or sorted(word) == sorted(ours_word):
+            return ours
+    return VIP_KIND if word in {"vip", "layer2", "l2vip", "virtualip", "sharedip", "layertwovip"} else None
+
+
+def _check_peer_addresses(config: Config | None, agent: Mapping, vips: list[PlacedVip], findings: Findings) -> None:
+    """A VIP moves, so no agent can be reached on it or listen on it for good."""
+    if config is None:
+        return
+    root = Fields(agent, "", findings)
+    used = [("peer", "listen", config.peer.listen_host)]
+    if config.peer.advertise is not None:
+        used.append(("peer", "advertise", str(config.peer.advertise)))
+    if config.api is not None:
+        used.append(("api", "listen", config.api.host))
+    for section, name, host in used:
+        if any(host == str(one.vip.address) for one in vips):
+            findings.problem(
+                root.section(section).place(name),
+                f"{section}.{name}: {host} is a VIP, which this node has only at times",
+                "write the node's own address",
+            )

@@ -1,0 +1,202 @@
+"""What the documents say, as one frozen value.
+
+Role: the vocabulary between the documents and the agent. Must never: read a file or know YAML.
+Counterparts: `load.py` makes a `Config`, `agent.py` and `cli/` consume it.
+
+A duration is in seconds (`_s`), an instant never occurs here. Places take no part in comparison: a `Config` equals
+another when the agent would behave alike, so that a reload sees only what really changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from ipaddress import IPv4Interface, IPv6Interface
+from pathlib import Path
+
+from sharedip.config.problems import Place
+from sharedip.core.model import ConflictPolicy, IPAddress, Vip
+
+IPInterface = IPv4Interface | IPv6Interface
+
+LEASE_TTL_S_MIN = 3
+"""An address lifetime is whole seconds and ends up to 1 s late, so a renewal needs 2 s of right; of a lease of 2 s at
+most 1.9 s are left (ttl - 0.1 % - 0.1 s). 3 s leave 2.9 s, and renewals every ttl/6 keep it above 2 s."""
+LEASE_TTL_S_MAX = 600
+"""With the plain lease this is how long clients wait after a crash: ten minutes is surely a slip of the pen."""
+WINDOW_S_MIN = 0.3
+"""Heartbeats go out every fifth of it; below 60 ms between them a busy host's scheduler would depose owners."""
+WINDOW_S_MIN_LIFETIME = 2.1
+"""The lifetime fence cannot cut sooner than 2 s after a renewal (whole seconds, up to 1 s late), plus the margin."""
+WINDOW_S_DEFAULT = 1.0
+
+
+class Witness(Enum):
+    """Whether a peer may depose an owner that has gone silent."""
+
+    AUTO = "auto"
+    OFF = "off"
+
+
+class Fence(Enum):
+    """What removes or mutes the address when the agent can't act. `AUTO` takes nftables where the kernel has it."""
+
+    AUTO = "auto"
+    NFTABLES = "nftables"
+    LIFETIME = "lifetime"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where one etcd member listens. `host` is a name or an address, without brackets."""
+
+    tls: bool
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{'https' if self.tls else 'http'}://{join_host_port(self.host, self.port)}"
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdConfig:
+    """How to reach etcd. With https endpoints and no files, look with `certificates.find_client_certificates`."""
+
+    endpoints: tuple[Endpoint, ...]
+    ca_file: Path | None
+    cert_file: Path | None
+    key_file: Path | None
+    username: str | None
+    password_file: Path | None
+    key_prefix: str
+    request_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class FailoverConfig:
+    """How fast a silent owner is replaced, and what keeps it from being a second owner."""
+
+    witness: Witness
+    window_s: float
+    fence: Fence
+
+
+@dataclass(frozen=True, slots=True)
+class PeerConfig:
+    """Where agents talk to each other (UDP). `advertise` is None for "the node's address on the VIP's link"."""
+
+    listen_host: str
+    listen_port: int
+    advertise: IPAddress | None
+
+
+@dataclass(frozen=True, slots=True)
+class ApiConfig:
+    """Where metrics, health and the status page are served (TCP)."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class HttpUrl:
+    """An http or https URL, taken apart. `target` is path and query, and begins with a slash."""
+
+    tls: bool
+    host: str
+    port: int
+    target: str
+
+    def __str__(self) -> str:
+        return f"{'https' if self.tls else 'http'}://{join_host_port(self.host, self.port)}{self.target}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """What every health check has."""
+
+    name: str
+    interval_s: float
+    timeout_s: float
+    failure_threshold: int
+    success_threshold: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpCheck(Check):
+    """Healthy when the URL answers with a status from 200 to 399."""
+
+    url: HttpUrl
+    ca_file: Path | None
+    cert_file: Path | None
+    key_file: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TcpCheck(Check):
+    """Healthy when a connection can be opened."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecCheck(Check):
+    """Healthy when the command ends with 0 in time. `command[0]` is an absolute path; there is no shell."""
+
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KubeApiServerCheck(Check):
+    """The API server of this node, by `/readyz`; `certificates.find_api_server` says with which certificates."""
+
+    port: int
+
+
+HealthCheck = HttpCheck | TcpCheck | ExecCheck | KubeApiServerCheck
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAddress:
+    """An address that a Talos machine configuration gives to the node itself. `dhcp`: the link may get more."""
+
+    link: str
+    address: IPInterface
+    dhcp: bool
+    place: Place = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything the documents say. `vip_places` runs in step with `vips`."""
+
+    vips: tuple[Vip, ...]
+    vip_places: tuple[Place, ...] = field(compare=False)
+    node_name: str
+    state_dir: Path
+    etcd: EtcdConfig
+    lease_ttl_s: int
+    failover: FailoverConfig
+    peer: PeerConfig
+    health_checks: tuple[HealthCheck, ...]
+    conflict_policy: ConflictPolicy
+    api: ApiConfig | None
+    node_addresses: tuple[NodeAddress, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LinkFacts:
+    """A link of this node as the kernel shows it: the name and every altname, and the node's own addresses.
+
+    Whoever makes it leaves out addresses that this program added (its IFA_PROTO tag): a VIP that this node
+    owns right now is not "a node's own address".
+    """
+
+    names: tuple[str, ...]
+    addresses: tuple[IPInterface, ...]
+
+
+def join_host_port(host: str, port: int) -> str:
+    """Write host and port as RFC 3986 wants it: brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,421 @@
+"""The owner's side of the witnessed lease: who may depose us, and until when each of them has promised not to.
+
+Law: the right ends at the earliest promise. A promise is counted from the instant before the beat left that the witness
+acknowledged. A witness binds us from the first beat that we send under its designation on: before that beat it has no
+right to depose (`witness.py`), so a designation whose outcome is unknown costs nothing. Only a transaction that has
+succeeded frees us from a promise; silence, a time-out or a failure never does.
+
+Must never: depose anybody, or touch the address. Counterparts: `witness.py` on the other side, `candidacy.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sharedip.core.candidacy import Candidacy, Phase
+from sharedip.core.keys import read_record, write_record
+from sharedip.core.messages import Command, RequestFailed, SendDatagram, TransactionDone
+from sharedip.core.model import Guard, GuardTarget, Instant, IPAddress, Put
+from sharedip.core.ownership import NEVER, Presence
+from sharedip.core.peers import Peer, Peers
+from sharedip.core.peerwire import ENTRIES_MAX, Beat, Kind, Released, seal
+from sharedip.core.session import Session
+from sharedip.core.settings import Settings, beat_every_s, silence_s
+from sharedip.core.witness import read_witnesses
+
+VIPS_PER_TRANSACTION = 50
+"""etcd takes 128 operations a transaction by default (--max-txn-ops); two guards stand for each VIP."""
+
+BEATS_REMEMBERED = 16
+APPOINT_RETRY_S = 0.05
+FENCE_RETRY_S = 0.02
+LOOK_EVERY_S = 0.02
+LOOK_AT_LEAST_EVERY_S = 5.0
+"""Whatever was missed: an owner does not go without a witness for longer than this."""
+
+
+@dataclass(slots=True)
+class _Promise:
+    """One witness's promise: the beats that wait for an acknowledgement, and the latest one that has it."""
+
+    lease: int
+    acknowledged_at: Instant
+    sent: dict[int, Instant] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Designation:
+    """What stands under the witness keys of some VIPs since one revision. `has_begun` with its first beat."""
+
+    revision: int
+    secret: bytes
+    window_s: float
+    promises: dict[int, _Promise]
+    vips: dict[IPAddress, Candidacy] = field(default_factory=dict)
+    has_begun: bool = False
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """A transaction under way: for these VIPs these witnesses."""
+
+    vips: dict[IPAddress, Candidacy]
+    witnesses: tuple[int, ...]
+    secret: bytes
+
+
+class Designations:
+    """Invariant: from before a witness may depose us, its promise is among the deadlines of the VIP's right, and the
+    fence in the kernel ends no later. Steps: appoint, see it committed, bind the right, tighten the fence, see that
+    confirmed, and only then beat.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        session: Session,
+        peers: Peers,
+        out: Callable[[Command], None],
+        touch: Callable[[IPAddress], None],
+        secret: Callable[[], bytes],
+    ) -> None:
+        self._settings = settings
+        self._session = session
+        self._peers = peers
+        self._out = out
+        self._touch = touch
+        self._secret = secret
+        self.own_secret = secret()
+        self.active: dict[int, Designation] = {}
+        self._of_vip: dict[IPAddress, Designation] = {}
+        self._attempts: dict[int, _Attempt] = {}
+        self._attempted: set[IPAddress] = set()
+        self._known: dict[IPAddress, tuple[int, int]] = {}
+        self._look_at: Instant = NEVER
+        self._beat_at: Instant = NEVER
+        self._greet_at: Instant = NEVER
+        self._looked_at: Instant = NEVER
+        self._sequence = 0
+        self._owned: list[Candidacy] = []
+        self._silence_checked_at: Instant = NEVER
+        self._renewal_wanted: set[IPAddress] = set()
+
+    # -- what the node asks -------------------------------------------------------------------------------------------
+
+    def witnesses_of(self, address: IPAddress) -> list[str]:
+        """The names of the witnesses that can depose us now."""
+        designation = self._of_vip.get(address)
+        return [] if designation is None else [self._peers.name_of(lease) for lease in designation.promises]
+
+    def reconfigure(self, settings: Settings, now: Instant) -> None:
+        """Another window holds for the designations from now on: all are appointed anew."""
+        if settings.window_s != self._settings.window_s:
+            self._renewal_wanted |= self._of_vip.keys()
+            self._look_at = now
+        self._settings = settings
+
+    def adopt(self, candidacy: Candidacy, now: Instant) -> bool:
+        """A former run's designation binds us. When it beat last nobody knows: no right until it is renewed.
+
+        False when something stands there that can't be read: then nobody knows who may depose us.
+        """
+        key = self._session.registry.get(self._session.layout.witness(candidacy.vip.address))
+        record = read_record(key)
+        if key is None or candidacy.vip.address in self._of_vip:
+            return True
+        if record is None or not isinstance(record.get("epoch"), int):
+            return key.lease != self._session.lease
+        leases, secret = read_witnesses(record)
+        window_ms = record.get("windowMs")
+        if record["epoch"] != candidacy.epoch or record.get("witnesses") == []:
+            return True
+        if not leases or secret is None or not isinstance(window_ms, int) or window_ms <= 0:
+            return False
+        designation = self.active.get(key.mod_revision)
+        if designation is None:
+            promises = {lease: _Promise(lease, now) for lease in leases}
+            designation = Designation(key.mod_revision, secret, window_ms / 1000, promises, has_begun=True)
+            self.active[key.mod_revision] = designation
+        self._join(designation, candidacy, NEVER)
+        self._beat_at = now
+        return True
+
+    def forget(self, address: IPAddress) -> None:
+        """The tenure is over, or a transaction has freed us: these witnesses have no power over it any more."""
+        designation = self._of_vip.pop(address, None)
+        if designation is not None:
+            candidacy = designation.vips.pop(address)
+            for lease in designation.promises:
+                candidacy.ownership.right.drop(_deadline(designation, lease))
+            if not designation.vips:
+                self.active.pop(designation.revision, None)
+
+    def acknowledged(self, sender: int, beat: Beat, now: Instant) -> None:
+        """A witness has promised anew: the right reaches as far as the beat's send time + window."""
+        if self._peers.answered(sender, now):
+            self.look_again(now)
+        designation = self.active.get(beat.revision)
+        promise = None if designation is None else designation.promises.get(sender)
+        if designation is None or promise is None:
+            return
+        sent_at = promise.sent.pop(beat.sequence, None)
+        if sent_at is None or sent_at < promise.acknowledged_at:
+            return
+        promise.acknowledged_at = sent_at
+        promise.sent = {number: at for number, at in promise.sent.items() if at > sent_at}
+        name = _deadline(designation, sender)
+        for address, candidacy in designation.vips.items():
+            candidacy.ownership.right.set(name, sent_at + designation.window_s)
+            candidacy.ownership.right_changed(now)
+            if candidacy.phase is Phase.VERIFYING:  # its read came before this promise
+                self._session.want_read(now)
+            self._touch(address)
+
+    def secret_of(self, revision: int) -> bytes | None:
+        """The secret of one of our designations; of our own greetings for revision 0."""
+        if revision == 0:
+            return self.own_secret
+        designation = self.active.get(revision)
+        return None if designation is None else designation.secret
+
+    def answered(self, request: int, answer: TransactionDone | RequestFailed, now: Instant) -> None:
+        """A designation's transaction has an outcome, or none."""
+        attempt = self._attempts.pop(request, None)
+        if attempt is None:
+            return
+        self._attempted -= attempt.vips.keys()
+        self._look_at = now + APPOINT_RETRY_S
+        if isinstance(answer, RequestFailed):
+            return
+        if answer.succeeded:
+            self._appointed(attempt, answer, now)
+            return
+        found = {self._session.layout.witness_of(key.key): key.mod_revision for key in answer.keys}
+        for address in attempt.vips:  # what stands there in truth
+            self._known[address] = (found.get(address, 0), answer.revision)
+
+    def lease_lost(self) -> None:
+        """Every key of ours is gone, and with it every power to depose us."""
+        for address in list(self._of_vip):
+            self.forget(address)
+        self.active.clear()
+        self._attempts.clear()
+        self._attempted.clear()
+        self._known.clear()
+
+    def look_again(self, now: Instant) -> None:
+        """The queue, the peers, the owner or etcd's leader changed; many changes at once are looked at together."""
+        at = max(now, self._looked_at + LOOK_EVERY_S)
+        self._look_at = at if self._look_at == NEVER else min(self._look_at, at)
+        self._greet_at = min(self._greet_at, self._look_at)
+
+    # -- time ---------------------------------------------------------------------------------------------------------
+
+    def next_deadline(self) -> Instant | None:
+        """When there is something to do."""
+        if self._session.lease is None:
+            return None
+        waiting = [self._look_at]
+        if self._owned and self._settings.window_s is not None:
+            waiting.append(self._greet_at)
+        if self.active:
+            waiting.append(self._beat_at)
+        waiting += [
+            max(self._silent_at(each), self._silence_checked_at)
+            for each in self.active.values()
+            if not self._attempted & each.vips.keys()
+        ]
+        return min((at for at in waiting if at > NEVER), default=None)
+
+    def advance(self, candidacies: Callable[[], list[Candidacy]], now: Instant) -> None:
+        """Appoint, replace, greet, beat: whatever is due."""
+        if self._session.lease is None:
+            self._owned = []
+            return
+        silent = any(now >= self._silent_at(each) for each in self.active.values())
+        if (now >= self._look_at > NEVER) or (silent and now >= self._silence_checked_at):
+            self._look_at = NEVER
+            self._looked_at = now
+            self._silence_checked_at = now + APPOINT_RETRY_S
+            everyone = candidacies()
+            self._owned = [each for each in everyone if each.phase is Phase.OWNING]
+            self._appoint_where_needed(everyone, now)
+        if self.active and now >= self._beat_at:
+            self._beat_at = now + min(
+                beat_every_s(each.window_s, self._settings.fence) for each in self.active.values()
+            )
+            self._beat(now)
+        if self._owned and self._settings.window_s is not None and now >= self._greet_at:
+            self._greet_at = now + self._settings.window_s
+            self._owned = [each for each in self._owned if each.phase is Phase.OWNING]
+            self._greet(now)
+            if now >= self._looked_at + LOOK_AT_LEAST_EVERY_S:
+                self.look_again(now)
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _appoint_where_needed(self, candidacies: list[Candidacy], now: Instant) -> None:
+        wanted: dict[tuple[int, ...], dict[IPAddress, Candidacy]] = {}
+        for candidacy in candidacies:
+            address = candidacy.vip.address
+            if address in self._attempted or candidacy.epoch is None:
+                continue
+            designation = self._of_vip.get(address)
+            if designation is None and not _is_settled(candidacy):
+                continue
+            silent = set() if designation is None else self._silent_leases(designation, now)
+            for lease in silent:
+                self._peers.silent(lease)
+            witnesses = self._choose(candidacy, designation, silent)
+            current = () if designation is None else tuple(sorted(designation.promises))
+            if witnesses != current or address in self._renewal_wanted:
+                wanted.setdefault(witnesses, {})[address] = candidacy
+        for witnesses, vips in wanted.items():
+            addresses = list(vips)
+            for start in range(0, len(addresses), VIPS_PER_TRANSACTION):
+                part = {address: vips[address] for address in addresses[start : start + VIPS_PER_TRANSACTION]}
+                self._appoint(part, witnesses)
+
+    def _choose(self, candidacy: Candidacy, designation: Designation | None, silent: set[int]) -> tuple[int, ...]:
+        """The next candidates in the queue that answer and don't run on the node of the etcd leader."""
+        if self._settings.window_s is None:
+            return ()
+        if self._session.leader_id is None:
+            # Who leads etcd is not known: appoint nobody new, and keep who is there and answers.
+            return () if designation is None else tuple(sorted(designation.promises.keys() - silent))
+        queue = candidacy.queue()
+        chosen: list[Peer] = []
+        agents = 0
+        for key in queue:
+            peer = self._peers.of(key)
+            agents += peer is not None
+            if peer is None or peer.lease == self._session.lease or not self._peers.is_reachable(peer.lease):
+                continue
+            if peer.member is None or peer.member != self._session.leader_id:
+                chosen.append(peer)
+        # As many as the node failures that etcd survives, so that with quorum there is always one left.
+        allowed = max(1, (agents - 1) // 2)
+        return tuple(sorted(peer.lease for peer in chosen[:allowed]))
+
+    def _appoint(self, vips: dict[IPAddress, Candidacy], witnesses: tuple[int, ...]) -> None:
+        """Replace what stands there, if it is what we know; an empty list frees us from every promise.
+
+        Never by deleting the key: an earlier attempt that is applied late must find another mod revision.
+        """
+        layout, lease = self._session.layout, self._session.lease
+        assert lease is not None
+        secret = self._secret()
+        guards, puts = [], []
+        for address, candidacy in vips.items():
+            assert candidacy.epoch is not None
+            key = layout.witness(address)
+            guards.append(Guard(layout.candidate(address, lease), GuardTarget.CREATE, candidacy.epoch))
+            guards.append(Guard(key, GuardTarget.MOD, self._mod_revision(address)))
+            record = {
+                "epoch": candidacy.epoch,
+                "witnesses": [f"{each:x}" for each in witnesses],
+                "secret": secret.hex(),
+                "windowMs": round((self._settings.window_s or 0) * 1000),
+            }
+            puts.append(Put(key, write_record(record), lease))
+        request = self._session.appoint(tuple(guards), tuple(puts), tuple(layout.witness(address) for address in vips))
+        self._attempts[request] = _Attempt(vips, witnesses, secret)
+        self._attempted |= vips.keys()
+
+    def _mod_revision(self, address: IPAddress) -> int:
+        """The newest that is known of the witness key: from an answer of ours, or from the registry."""
+        registry = self._session.registry
+        mod_revision, seen_at_revision = self._known.get(address, (0, 0))
+        if seen_at_revision > registry.revision:
+            return mod_revision
+        key = registry.get(self._session.layout.witness(address))
+        return 0 if key is None else key.mod_revision
+
+    def _appointed(self, attempt: _Attempt, answer: TransactionDone, now: Instant) -> None:
+        """It is in force: whoever was designated before has no power any more."""
+        promises = {lease: _Promise(lease, now) for lease in attempt.witnesses}
+        window_s = self._settings.window_s or 0.0
+        designation = Designation(answer.revision, attempt.secret, window_s, promises)
+        for address, candidacy in attempt.vips.items():
+            self._known[address] = (answer.revision, answer.revision)
+            self._renewal_wanted.discard(address)
+            self.forget(address)
+            if candidacy.epoch is None or candidacy.phase not in _BOUND:
+                continue
+            if promises:
+                self._join(designation, candidacy, now + window_s)
+            if candidacy.phase is Phase.OWNING:
+                candidacy.ownership.right_changed(now)
+            else:
+                self._session.want_read(now)
+            self._touch(address)
+        if designation.vips:
+            self.active[answer.revision] = designation
+            self._beat_at = now
+
+    def _join(self, designation: Designation, candidacy: Candidacy, until: Instant) -> None:
+        designation.vips[candidacy.vip.address] = candidacy
+        self._of_vip[candidacy.vip.address] = designation
+        for lease in designation.promises:
+            candidacy.ownership.right.set(_deadline(designation, lease), until)
+
+    def _beat(self, now: Instant) -> None:
+        """One datagram for each peer, with all its designations."""
+        self._sequence = max(self._sequence + 1, int(now * 1e6))  # grows over restarts of the agent, too
+        for_peer: dict[int, list[tuple[Beat | Released, bytes]]] = {}
+        for designation in self.active.values():
+            if not designation.has_begun:
+                loose = [each for each in designation.vips.values() if not each.ownership.fence_is_tight]
+                for candidacy in loose:
+                    candidacy.ownership.right_changed(now)
+                    self._touch(candidacy.vip.address)
+                if loose:
+                    self._beat_at = min(self._beat_at, now + FENCE_RETRY_S)
+                    continue
+                designation.has_begun = True
+            for promise in designation.promises.values():
+                promise.sent[self._sequence] = now
+                if len(promise.sent) > BEATS_REMEMBERED:
+                    del promise.sent[next(iter(promise.sent))]
+                entry = Beat(designation.revision, self._sequence)
+                for_peer.setdefault(promise.lease, []).append((entry, designation.secret))
+        for receiver, entries in for_peer.items():
+            self._send(receiver, entries)
+
+    def _greet(self, now: Instant) -> None:
+        """Learn which other candidates could be witnesses."""
+        bound = {lease for each in self.active.values() for lease in each.promises}
+        leases = {key.lease for candidacy in self._owned for key in candidacy.queue()}
+        self._sequence = max(self._sequence + 1, int(now * 1e6))
+        for lease in sorted(leases - bound - {self._session.lease}):
+            self._send(lease, [(Beat(0, self._sequence), self.own_secret)])
+
+    def _send(self, receiver: int, entries: list[tuple[Beat | Released, bytes]]) -> None:
+        peer = self._peers.by_lease(receiver)
+        if peer is None or peer.host is None or self._session.lease is None:
+            return
+        for start in range(0, len(entries), ENTRIES_MAX):
+            datagram = seal(Kind.BEAT, self._session.lease, receiver, entries[start : start + ENTRIES_MAX])
+            self._out(SendDatagram(peer.host, peer.port, datagram))
+
+    def _silent_leases(self, designation: Designation, now: Instant) -> set[int]:
+        limit = now - silence_s(designation.window_s, self._settings.fence)
+        gone = {lease for lease in designation.promises if self._peers.by_lease(lease) is None}
+        return gone | {each.lease for each in designation.promises.values() if each.acknowledged_at <= limit}
+
+    def _silent_at(self, designation: Designation) -> Instant:
+        earliest = min(promise.acknowledged_at for promise in designation.promises.values())
+        return earliest + silence_s(designation.window_s, self._settings.fence)
+
+
+_BOUND = frozenset({Phase.OWNING, Phase.LAPSED, Phase.WAITING, Phase.VERIFYING, Phase.PROBING})
+"""Phases in which our epoch's key stands: as the owner, or as one whose right lapsed and may come back."""
+
+
+def _is_settled(candidacy: Candidacy) -> bool:
+    return candidacy.phase is Phase.OWNING and candidacy.ownership.presence is Presence.PRESENT
+
+
+def _deadline(designation: Designation, lease: int) -> str:
+    return f"witness {lease:x} of {designation.revision}"

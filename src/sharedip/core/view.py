@@ -1,0 +1,88 @@
+"""What the operator sees of the machine: one plain value, made on demand.
+
+Must never: change anything. Counterparts: `agent.py` adds what only it knows; `cli/status`, the page and the metrics
+show it. Instants become ages and remainders here, so that nobody else needs this node's clock.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sharedip.core.candidacy import Candidacy, Phase
+from sharedip.core.model import Instant
+from sharedip.core.node import Node
+
+_ROLES = {
+    Phase.OUT: "out",
+    Phase.CAMPAIGNING: "out",
+    Phase.WAITING: "candidate",
+    Phase.VERIFYING: "taking",
+    Phase.PROBING: "taking",
+    Phase.OWNING: "owner",
+    Phase.LAPSED: "leaving",
+    Phase.LEAVING: "leaving",
+    Phase.RELEASING: "leaving",
+}
+
+
+def view(node: Node, now: Instant) -> dict[str, Any]:
+    """The status document but for what the agent adds (process, checks, fence, wall-clock times)."""
+    session = node.session
+    state, detail = _state(node)
+    return {
+        "version": node.settings.version,
+        "node": node.settings.node_name,
+        "state": state,
+        "detail": detail,
+        "drained": node.drained,
+        "health": {"healthy": node.health.healthy, "detail": node.health.detail, "checks": []},
+        "etcd": {
+            "connected": session.connected,
+            "endpoint": node.settings.endpoints[session.endpoint],
+            "endpoints": list(node.settings.endpoints),
+            "raft_term": session.raft_term,
+            "revision": session.registry.revision,
+            "detail": session.trouble,
+        },
+        "lease": {
+            "id": None if session.lease is None else f"{session.lease:x}",
+            "ttl_s": session.ttl_s,
+            "remaining_s": max(0.0, session.lease_until - now) if session.lease is not None else 0.0,
+        },
+        "vips": [_vip(node, candidacy, now) for candidacy in node.candidacies.values()],
+    }
+
+
+def _state(node: Node) -> tuple[str, str]:
+    if node.stopping:
+        return "stopping", "handing everything over"
+    if node.session.name_taken_by is not None:
+        return "name taken", f"{node.settings.node_name} is also the name of {node.session.name_taken_by}"
+    if not node.session.connected or not node.session.is_registered:
+        return "waiting for etcd", node.session.trouble
+    return "ready", ""
+
+
+def _vip(node: Node, candidacy: Candidacy, now: Instant) -> dict[str, Any]:
+    ownership = candidacy.ownership
+    remaining_s = ownership.right.until - now
+    owner = candidacy.owner
+    conflict = candidacy.conflict
+    return {
+        "address": str(candidacy.vip.address),
+        "link": candidacy.vip.link,
+        "link_state": node.links.state(candidacy.vip.link),
+        "role": _ROLES[candidacy.phase],
+        "owner": None if owner is None else owner.value.decode("utf-8", "replace"),
+        "epoch": None if owner is None else owner.create_revision,
+        "queue": [key.value.decode("utf-8", "replace") for key in candidacy.queue()],
+        "right_remaining_s": max(0.0, remaining_s) if candidacy.phase is Phase.OWNING else None,
+        "witnesses": node.designations.witnesses_of(candidacy.vip.address),
+        "address_present": ownership.presence.value == "present",
+        "conflict": None
+        if conflict is None
+        else {"mac": conflict.mac.hex(":"), "age_s": now - conflict.last_at, "count": conflict.count},
+        "reason": candidacy.reason,
+        "since_s": now - candidacy.since,
+        "changes": [{"age_s": now - change.at, "text": change.text} for change in candidacy.changes],
+    }

@@ -1,0 +1,225 @@
+"""The witness's side: listen to owners that designated us, promise, and depose the one that falls silent.
+
+Law: an acknowledgement is a promise not to depose before its receive time + window, stretched by the clocks' drift. We
+depose only a designation under which we have heard at least one beat, only when the promise has run out, and only by a
+transaction that holds if the designation and the owner's key are still the ones we know. From before that attempt on we
+acknowledge this designation no more, whatever comes of it: a request that seems lost may still be applied.
+
+Must never: take an address; a deposed owner's address goes to the next candidate, as always.
+Counterpart: `designation.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sharedip.core.keys import read_record, write_record
+from sharedip.core.messages import Command, Level, Report
+from sharedip.core.model import Delete, Get, Guard, GuardTarget, Instant, IPAddress, Put
+from sharedip.core.peers import Peers
+from sharedip.core.peerwire import Beat
+from sharedip.core.session import Session
+from sharedip.core.settings import CLOCK_DRIFT
+
+DEPOSE_RETRY_S = 0.05
+LATE_S = 0.05
+"""Woken later than this after a promise ran out, it was we who were away: what owners sent meanwhile is heard first."""
+
+VIPS_PER_TRANSACTION = 40
+"""etcd takes 128 operations a transaction by default (--max-txn-ops); a deposition needs three for each VIP."""
+
+WINDOW_S_MAX = 600.0
+
+
+@dataclass(slots=True)
+class Duty:
+    """One designation that names us. `promised_until` is None until the first beat: before it we may not depose."""
+
+    revision: int
+    owner: int
+    secret: bytes
+    window_s: float
+    epochs: dict[IPAddress, int] = field(default_factory=dict)
+    promised_until: Instant | None = None
+    last_sequence: int = 0
+    last_heard_at: Instant | None = None
+    is_deposing: bool = False
+    is_mute: bool = False
+    """A former run, or we before a reload, may have tried to depose it: neither acknowledge it nor depose it again."""
+    request: int | None = None
+    retry_at: Instant = float("-inf")
+    has_told: bool = False
+
+
+class Watchfulness:
+    """Invariant: for a designation with `is_deposing` no acknowledgement is ever sent again."""
+
+    def __init__(
+        self,
+        session: Session,
+        peers: Peers,
+        out: Callable[[Command], None],
+        is_blind: Callable[[IPAddress], bool],
+    ) -> None:
+        self._session = session
+        self._peers = peers
+        self._out = out
+        self._is_blind = is_blind
+        self._duties: dict[int, Duty] = {}
+        self._seen: dict[IPAddress, int] = {}
+        self._mute: set[int] = set()
+
+    def designation_changed(self, address: IPAddress) -> None:
+        """What stands under the witness key of this VIP has changed."""
+        key = self._session.registry.get(self._session.layout.witness(address))
+        known = self._seen.pop(address, None)
+        if known is not None and (key is None or key.mod_revision != known):
+            duty = self._duties[known]
+            duty.epochs.pop(address, None)
+            if not duty.epochs:
+                del self._duties[known]
+        record = read_record(key)
+        lease = self._session.lease
+        if key is None or record is None or lease is None:
+            return
+        leases, secret = read_witnesses(record)
+        epoch, window_ms = record.get("epoch"), record.get("windowMs")
+        if lease not in leases or secret is None or not isinstance(epoch, int) or not isinstance(window_ms, int):
+            return
+        if not 0 < window_ms <= WINDOW_S_MAX * 1000 or key.lease == lease:
+            return
+        if key.mod_revision not in self._duties:
+            is_mute = self._session.is_adopting or key.mod_revision in self._mute
+            fresh = Duty(key.mod_revision, key.lease, secret, window_ms / 1000, is_mute=is_mute)
+            self._duties[key.mod_revision] = fresh
+        duty = self._duties[key.mod_revision]
+        duty.epochs[address] = epoch
+        self._seen[address] = key.mod_revision
+
+    def forget(self, address: IPAddress) -> None:
+        """This VIP is no longer ours to watch."""
+        revision = self._seen.pop(address, None)
+        duty = None if revision is None else self._duties.get(revision)
+        if duty is not None:
+            duty.epochs.pop(address, None)
+            self._mute.add(duty.revision)
+            if not duty.epochs:
+                del self._duties[duty.revision]
+
+    def secret_of(self, sender: int, revision: int) -> bytes | None:
+        """The secret of the designation that this sender may beat under."""
+        duty = self._duties.get(revision)
+        return duty.secret if duty is not None and duty.owner == sender else None
+
+    def heard(self, beat: Beat, received_at: Instant) -> bool:
+        """An authentic beat. True if it is to be acknowledged: then the promise stands already."""
+        duty = self._duties.get(beat.revision)
+        if duty is None or duty.is_deposing or duty.is_mute or beat.sequence <= duty.last_sequence:
+            return False
+        duty.last_sequence = beat.sequence
+        duty.last_heard_at = received_at
+        duty.promised_until = max(
+            duty.promised_until or received_at, received_at + duty.window_s * (1 + 2 * CLOCK_DRIFT)
+        )
+        return True
+
+    def next_deadline(self) -> Instant | None:
+        """When a promise runs out, or a deposition is tried again."""
+        waiting = []
+        for duty in self._duties.values():
+            if duty.promised_until is None or duty.request is not None:
+                continue
+            waiting.append(duty.retry_at if duty.is_deposing else duty.promised_until)
+        return min(waiting, default=None)
+
+    def advance(self, now: Instant) -> None:
+        """Depose whoever has been silent for longer than we promised."""
+        if self._session.lease is None:
+            return
+        for duty in list(self._duties.values()):
+            if duty.promised_until is None or duty.request is not None:
+                continue
+            if duty.is_deposing:
+                if now >= duty.retry_at:
+                    self._forget_resigned(duty)
+                    if duty.epochs:
+                        self._depose(duty, now)
+            elif now >= duty.promised_until:
+                self._promise_ran_out(duty, now)
+
+    def answered(self, request: int, now: Instant) -> None:
+        """A deposition has an outcome, or none. If the designation still stands, it is tried again."""
+        duty = next((each for each in self._duties.values() if each.request == request), None)
+        if duty is None:
+            return
+        duty.request = None
+        duty.retry_at = now + DEPOSE_RETRY_S
+
+    def lease_lost(self) -> None:
+        """Without a lease we are nobody's witness."""
+        self._duties.clear()
+        self._seen.clear()
+        self._mute.clear()
+
+    def _promise_ran_out(self, duty: Duty, now: Instant) -> None:
+        assert duty.promised_until is not None
+        self._forget_resigned(duty)
+        if not duty.epochs:
+            return
+        late_s = now - duty.promised_until
+        if late_s > LATE_S:
+            duty.promised_until = now + duty.window_s / 2
+            return
+        if any(self._is_blind(address) for address in duty.epochs):
+            duty.promised_until = now + duty.window_s  # our own link is down: the silence says nothing
+            return
+        duty.is_deposing = True
+        self._mute.add(duty.revision)
+        self._depose(duty, now)
+
+    def _forget_resigned(self, duty: Duty) -> None:
+        """An owner whose key is gone can't be deposed: it resigned in order, or somebody was faster."""
+        layout, registry = self._session.layout, self._session.registry
+        for address, epoch in list(duty.epochs.items()):
+            key = registry.get(layout.candidate(address, duty.owner))
+            if key is None or key.create_revision != epoch:
+                del duty.epochs[address]
+                self._seen.pop(address, None)
+        if not duty.epochs:
+            del self._duties[duty.revision]
+
+    def _depose(self, duty: Duty, now: Instant) -> None:
+        """Delete the designation and the owner's key, if both are the ones we know, and say why."""
+        layout, lease = self._session.layout, self._session.lease
+        assert lease is not None
+        heard_at = now if duty.last_heard_at is None else duty.last_heard_at
+        name = self._peers.name_of(duty.owner)
+        fate = f"{name} silent for {now - heard_at:.1f} s, deposed by its witness {self._peers.name_of(lease)}"
+        guards: list[Guard] = []
+        operations: list[Delete | Put | Get] = []
+        for address, epoch in list(duty.epochs.items())[:VIPS_PER_TRANSACTION]:
+            owner_key = layout.candidate(address, duty.owner)
+            witness_key = layout.witness(address)
+            guards.append(Guard(witness_key, GuardTarget.MOD, duty.revision))
+            guards.append(Guard(owner_key, GuardTarget.CREATE, epoch))
+            record = write_record({"node": name, "epoch": epoch, "fate": fate})
+            operations += [Delete(witness_key), Delete(owner_key), Put(layout.owner(address), record, lease)]
+        if not duty.has_told:
+            duty.has_told = True
+            shown = ", ".join(str(address) for address in list(duty.epochs)[:5])
+            text = f"{name} is silent for {now - heard_at:.1f} s: deposing it from {shown}"
+            self._out(Report(Level.WARNING, text, reason="we are its witness"))
+        duty.request = self._session.depose(tuple(guards), (*operations, Get(layout.root, prefix=True)))
+
+
+def read_witnesses(record: dict[str, object]) -> tuple[tuple[int, ...], bytes | None]:
+    """The witnesses' leases and the secret of a designation; nobody when it makes no sense."""
+    try:
+        names = record["witnesses"]
+        secret = bytes.fromhex(str(record["secret"]))
+        if not isinstance(names, list) or len(names) > 16 or not 16 <= len(secret) <= 64:
+            return (), None
+        return tuple(int(str(name), 16) for name in names), secret
+    except (KeyError, ValueError):
+        return (), None

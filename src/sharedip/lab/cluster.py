@@ -1,0 +1,208 @@
+"""A stage: network, etcd, agents and ears together, brought up in order and taken down whatever happens.
+
+Role: what scenarios act on, and the conditions that they wait for. Nobody sleeps: everybody waits for a condition.
+Must never: take an agent's word for who owns a VIP. Counterpart: `runner.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+from sharedip.lab.agents import SHIPPED, Agent, documents
+from sharedip.lab.etcd import Binary, EtcdCluster
+from sharedip.lab.feeds import ASK_S, Ears, Note
+from sharedip.lab.namespaces import LabError
+from sharedip.lab.recording import Recording
+from sharedip.lab.runs import Run
+from sharedip.lab.topology import SEGMENT4, SEGMENT6, Place, Topology
+
+VIP4 = str(SEGMENT4 + 100)
+VIP6 = str(SEGMENT6 + 0x100)
+FRESH_S = 0.15
+"""An answer no older than this shows that the VIP works now."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to build."""
+
+    etcd: Binary
+    nodes: int = 3
+    vips: tuple[str, ...] = (VIP4,)
+    agent: tuple[str, ...] = SHIPPED
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Laid over every node's AgentConfig."""
+    probe_s: float = 0.005
+    ask_s: float = ASK_S
+    own_disks: bool = False
+
+    @property
+    def muted_addresses_count(self) -> bool:
+        """Whether an address on two interfaces is two owners, even where neither wire nor client shows two.
+
+        Not so with the nftables fence, which `auto` prefers: it mutes an address before the kernel removes it.
+        """
+        return bool(self.settings.get("failover", {}).get("fence", "auto") == "lifetime")
+
+    @property
+    def key_prefix(self) -> str:
+        """Under which the elections are."""
+        return str(self.settings.get("etcd", {}).get("keyPrefix", "sharedip:v1"))
+
+
+class NotInTimeError(LabError):
+    """A condition did not come true in time."""
+
+
+class Stage:
+    """Everything that runs. Invariant: what `__enter__` began, `__exit__` (or the run's record) takes away."""
+
+    def __init__(self, plan: Plan, say: Callable[[str], None] = lambda _: None) -> None:
+        self.plan = plan
+        self.say = say
+        self.run = Run.begin()
+        self.topology = Topology(self.run, plan.nodes)
+        self.ears = Ears(self.topology, plan.vips, probe_s=plan.probe_s, ask_s=plan.ask_s)
+        self.agents: dict[str, Agent] = {}
+        self.etcd: EtcdCluster
+        self.supervising = False
+        """Agents that end by themselves are started again, as a service manager would."""
+        self.began_at = time.monotonic()
+
+    def __enter__(self) -> Self:
+        try:
+            self._up()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _up(self) -> None:
+        nodes = self.topology.nodes
+        self.say(f"network: {len(nodes)} nodes, a client, two bridges")
+        self.topology.up()
+        self.say(f"etcd {self.plan.etcd.version}: one member on each node")
+        self.etcd = EtcdCluster.on(nodes, self.plan.etcd, self.run, own_disks=self.plan.own_disks)
+        self.etcd.start()
+        self.ears.start()
+        self.wait(lambda: self.etcd.agreed_leader() is not None, "etcd elects a leader", 30)
+        for place in nodes:
+            agent = Agent(place, self.run.directory / place.name, self.plan.agent)
+            agent.write(documents(place, nodes, self.plan.vips, agent.state_directory, self.plan.settings))
+            self.agents[place.name] = agent
+
+    def close(self) -> None:
+        """Take everything away. Nothing here may stop the rest from being taken away."""
+        for agent in self.agents.values():
+            with contextlib.suppress(OSError):
+                agent.kill()
+        with contextlib.suppress(OSError, LabError):
+            self.ears.stop()
+        self.run.close()
+
+    def note(self, kind: str, text: str) -> float:
+        """Write a line of the history; returns its instant."""
+        note = Note(time.monotonic(), kind, text)
+        self.ears.notes.append(note)
+        return note.at
+
+    # --- conditions
+
+    def wait(self, condition: Callable[[], bool], what: str, timeout_s: float, poll_s: float = 0.02) -> float:
+        """Wait until the condition holds; returns when. The ears are checked all the while."""
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            if any(feed.process is not None for feed in self.ears.feeds):
+                self.ears.check()
+            self.supervise()
+            if time.monotonic() > deadline:
+                raise NotInTimeError(f"{what}: not within {timeout_s:.0f} s")
+            time.sleep(poll_s)
+        return time.monotonic()
+
+    def supervise(self) -> None:
+        """Start again what has ended by itself. An exit status above 0 is the agent's own verdict: a bug."""
+        for name, agent in self.agents.items() if self.supervising else ():
+            status = agent.fell
+            if status is not None:
+                how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+                self.note(
+                    "wrong" if status > 0 else "fell", f"{name}: the agent ended by itself ({how}), started again"
+                )
+                agent.start()
+
+    def recording(self, vip: str | None = None) -> Recording:
+        """What was seen of the VIP; of the first one if none is named."""
+        return self.ears.recordings[vip or self.plan.vips[0]]
+
+    def owner(self, vip: str | None = None) -> str | None:
+        """Who has the address on an interface, if exactly one has."""
+        holders = self.recording(vip).presence.holders()
+        return holders[0] if len(holders) == 1 else None
+
+    def answering(self, vip: str | None = None) -> str | None:
+        """Who answered the client a moment ago."""
+        last = self.recording(vip).answers.last()
+        return last[1] if last is not None and time.monotonic() - last[0] < FRESH_S else None
+
+    def served(self) -> bool:
+        """Every VIP has one owner, and it answers."""
+        return all(self.owner(vip) is not None and self.owner(vip) == self.answering(vip) for vip in self.plan.vips)
+
+    def candidates(self, vip: str | None = None) -> int | None:
+        """How many keys stand in the election; None when etcd does not answer."""
+        keys = self.etcd.keys(f"{self.plan.key_prefix}:vip:election:{vip or self.plan.vips[0]}/")
+        return None if keys is None else len(keys)
+
+    def agents_alive(self) -> bool:
+        """Whether every agent's process is there."""
+        return all(agent.running for agent in self.agents.values())
+
+    def settled(self) -> bool:
+        """Every VIP is served, etcd is whole, and every agent is a candidate for every VIP."""
+        if not self.served() or not all(agent.running and not agent.frozen for agent in self.agents.values()):
+            return False
+        if self.etcd.agreed_leader() is None:
+            return False
+        return all(self.candidates(vip) == len(self.agents) for vip in self.plan.vips)
+
+    def state(self) -> str:
+        """What is so and what is not, in one line: for the words that say why something was waited for in vain."""
+        agents = [f"{n} {'runs' if a.running else 'has ended'}" for n, a in self.agents.items()]
+        vips = [
+            f"{vip} is on {self.recording(vip).presence.holders() or 'no node'}, answered by {self.answering(vip)}, "
+            f"has {self.candidates(vip)} candidates"
+            for vip in self.plan.vips
+        ]
+        return "; ".join([*vips, f"agents: {', '.join(agents)}", f"etcd's leader: {self.etcd.agreed_leader()}"])
+
+    def wait_settled(self, timeout_s: float = 60.0) -> float:
+        """Wait until the cluster is as it should be, twice in a row with some time between."""
+        good_since: list[float] = []
+
+        def steady() -> bool:
+            if not self.settled():
+                good_since.clear()
+                return False
+            good_since.append(time.monotonic())
+            return good_since[-1] - good_since[0] > 0.25
+
+        return self.wait(steady, "one owner, a whole etcd and every agent a candidate", timeout_s, poll_s=0.1)
+
+    def node(self, name: str) -> Place:
+        """The node of this name."""
+        return self.topology.node(name)
+
+    def others(self, name: str) -> Sequence[Place]:
+        """All nodes but this one."""
+        return [place for place in self.topology.nodes if place.name != name]

@@ -1,0 +1,99 @@
+"""The final table, and JSON.
+
+Role: say in words and numbers what a result holds. Must never: compute a figure: `recording.py` has done that.
+Counterpart: `html.py`, which draws the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from sharedip.lab.results import Result
+from sharedip.lab.runner import Outcome
+
+HEADINGS = (
+    "fault",
+    "case",
+    "new owner after",
+    "longest gap",
+    "two: interfaces",
+    "two: wire",
+    "two: client",
+    "verdict",
+)
+
+
+def seconds(value: float | None) -> str:
+    """`3.21 s`, or what there is to say when it did not happen."""
+    return "stayed" if value is None else f"{value:.2f} s"
+
+
+def milliseconds(value_s: float) -> str:
+    """Whole milliseconds, but never 0 for something that was there."""
+    value = 1000 * value_s
+    return "0 ms" if value == 0 else f"{value:.0f} ms" if value >= 1 else f"{value:.3f} ms"
+
+
+def row(outcome: Outcome) -> tuple[str, ...]:
+    """One line of the table."""
+    verdict = "wrong" if outcome.wrong else "good"
+    return (
+        outcome.title,
+        ", ".join(filter(None, ["IPv6" if ":" in outcome.vip else "IPv4", outcome.case])),
+        seconds(outcome.new_owner_s),
+        milliseconds(outcome.client_gap_s),
+        milliseconds(outcome.two.interfaces_s),
+        milliseconds(outcome.two.wire_s),
+        milliseconds(outcome.two.client_s),
+        verdict,
+    )
+
+
+def outcome_line(outcome: Outcome) -> str:
+    """One sentence for the live view."""
+    moved = (
+        "the owner stayed"
+        if outcome.new_owner_s is None
+        else f"{outcome.owner_after} after {outcome.new_owner_s:.2f} s"
+    )
+    two = max(outcome.two.interfaces_s, outcome.two.wire_s, outcome.two.client_s)
+    mark = "✓" if outcome.good else "✗"
+    bad = f"; {'; '.join(outcome.wrong)}" if outcome.wrong else ""
+    gap = milliseconds(outcome.client_gap_s)
+    return f"{mark} {outcome.struck}: {outcome.title}: {moved}, longest gap {gap}, two owners {milliseconds(two)}{bad}"
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """The table as text; the case column is left out when it is empty everywhere."""
+    return columns(HEADINGS, [row(outcome) for outcome in outcomes])
+
+
+def columns(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Any table as text, without columns that are empty everywhere."""
+    kept = [i for i in range(len(headings)) if any(cells[i] for cells in rows)]
+    lines = [[headings[i] for i in kept], *([cells[i] for i in kept] for cells in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(kept))]
+    drawn = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return "\n".join([drawn[0], "  ".join("─" * width for width in widths), *drawn[1:]])
+
+
+def summary(result: Result) -> str:
+    """What stands under the table."""
+    lines = [
+        f"{act.title}: first owner answered {act.first_owner_s:.2f} s after the agents were started"
+        for act in result.acts
+        if act.first_owner_s is not None
+    ]
+    lines += [f"note   {one.title}, {one.case}: {text}" for one in result.outcomes for text in one.remarks]
+    lines += [f"WRONG  {text}" for text in result.wrong]
+    if not result.wrong:
+        by_hand = any(outcome.by_hand for outcome in result.outcomes)
+        lines.append("never two owners" + (" (but where a human put the address on a second node)" if by_hand else ""))
+    return "\n".join(lines)
+
+
+def write_json(result: Result, path: Path) -> None:
+    """Everything, for machines."""
+    path.write_text(json.dumps(result.as_json(), indent=1), encoding="utf-8")

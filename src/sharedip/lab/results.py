@@ -1,0 +1,128 @@
+"""What a scenario leaves: outcomes, the history, and what was seen, in a form that outlives the stage.
+
+Role: plain values that go to the table, to JSON and to the HTML report.
+Must never: hold on to a process or a socket. Counterpart: `report.py`, `html.py`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import platform
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sharedip.lab.cluster import Stage
+from sharedip.lab.feeds import Note
+from sharedip.lab.recording import Interval, TwoOwners
+from sharedip.lab.runner import Outcome
+
+LOG_KEPT = 200_000
+KEPT_GAP_STEPS = 3
+"""A silence of more than this many probes is drawn; shorter ones are the machine's breath."""
+
+
+@dataclass
+class Seen:
+    """What was seen of one VIP, as intervals."""
+
+    vip: str
+    present: dict[str, list[Interval]]
+    answered: dict[str, list[Interval]]
+    claimed: dict[str, list[Interval]]
+    gaps: list[Interval]
+    two: TwoOwners
+    probes_sent: int
+    probes_answered: int
+
+
+@dataclass
+class Act:
+    """One stage from beginning to end."""
+
+    title: str
+    nodes: list[str]
+    began_at: float
+    ended_at: float
+    first_owner_s: float | None
+    outcomes: list[Outcome] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    logs: dict[str, str] = field(default_factory=dict)
+    """The end of each agent's log, kept when something went wrong."""
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    """Memory and descriptors of the agents over time, where a scenario takes them."""
+
+
+@dataclass
+class Result:
+    """A whole scenario."""
+
+    scenario: str
+    etcd: str
+    settings: dict[str, Any]
+    probe_s: float
+    seed: int | None = None
+    acts: list[Act] = field(default_factory=list)
+    kernel: str = field(default_factory=platform.release)
+    python: str = field(default_factory=platform.python_version)
+    began: str = field(default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """Of all acts, in order."""
+        return [outcome for act in self.acts for outcome in act.outcomes]
+
+    @property
+    def wrong(self) -> list[str]:
+        """Everything that went wrong, each with where it did."""
+        found = []
+        for act in self.acts:
+            found += [f"{act.title}: {text}" for text in act.wrong]
+            found += [f"{act.title}: {outcome.title}: {text}" for outcome in act.outcomes for text in outcome.wrong]
+        return found
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, as JSON knows it; instants in seconds of CLOCK_MONOTONIC."""
+        return {"verdict": "wrong" if self.wrong else "good", "wrong": self.wrong, **asdict(self)}
+
+
+def close_act(stage: Stage, act: Act) -> Act:
+    """Take down what the ears have heard of the whole act, and judge it: also the moments between two steps."""
+    stage.ears.catch_up(act.ended_at)
+    since, until = act.began_at, act.ended_at
+    by_hand = [
+        (outcome.struck_at, outcome.ended_at) for outcome in act.outcomes if outcome.by_hand and outcome.ended_at
+    ]
+    for vip, recording in stage.ears.recordings.items():
+        two = recording.two_owners(since, until)
+        sent, answered = stage.ears.counts.get(vip, [0, 0])
+        act.seen.append(
+            Seen(
+                vip,
+                recording.presence.stretches(since, until),
+                recording.answers.stretches(since, until),
+                recording.claims.stretches(since, until),
+                recording.answers.gaps(since, until, longer_than_s=KEPT_GAP_STEPS * recording.probe_step_s),
+                two,
+                sent,
+                answered,
+            )
+        )
+        quiet = _without(since, until, by_hand)
+        between = [recording.two_owners(begin, end) for begin, end in quiet]
+        if any(look.ever(muted_addresses_count=stage.plan.muted_addresses_count) for look in between):
+            act.wrong.append(f"{vip} had two owners")
+    if act.wrong or any(outcome.wrong for outcome in act.outcomes):
+        act.logs = {name: agent.log_text()[-LOG_KEPT:] for name, agent in stage.agents.items()}
+    act.notes = sorted(stage.ears.notes, key=lambda note: note.at)
+    return act
+
+
+def _without(since: float, until: float, holes: list[Interval]) -> list[Interval]:
+    """The window without the times in which a human gave the address to a second node."""
+    left, at = [], since
+    for begin, end in sorted(holes):
+        left.append((at, begin))
+        at = end
+    return [(begin, end) for begin, end in [*left, (at, until)] if begin < end]

@@ -1,0 +1,330 @@
+"""The nftables fence: closed means that nobody hears of the address; open ends by itself, on time."""
+
+from __future__ import annotations
+
+import select
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+
+import pytest
+from conftest import Pair
+from kernel_netns import Namespace, boot_clock
+
+from sharedip.adapters.kernel.deadman import Deadman
+from sharedip.adapters.kernel.nftables import Fence
+from sharedip.core import frames
+from sharedip.core.messages import CloseFence, OpenFence, Report
+from sharedip.core.model import Vip
+
+VIP4 = Vip(IPv4Address("10.0.0.50"), "eth0")
+VIP6 = Vip(IPv6Address("2001:db8::50"), "eth0")
+BOTH = pytest.mark.parametrize("vip", [VIP4, VIP6], ids=["ipv4", "ipv6"])
+PORT = 9999
+SRC = Path(__file__).parents[3] / "src"
+
+
+@pytest.fixture
+def told() -> list[Report]:
+    return []
+
+
+@pytest.fixture
+def fence(pair: Pair, deadman: Deadman, told: list[Report]) -> Iterator[Fence]:
+    """Installed on the node, which has both addresses (for good: what we look at is the fence alone)."""
+    for vip in (VIP4, VIP6):
+        pair.node.run(f"ip addr add {vip}/{vip.host_prefix_length} dev eth0")
+    with pair.node.inside():
+        made = Fence(boot_clock, deadman, tell=told.append)
+        assert made.available() is None
+        assert made.install([VIP4, VIP6]) is None
+        yield made
+        made.close()
+
+
+def opening(*vips: Vip, timeout_s: float = 5.0) -> OpenFence:
+    return OpenFence(vips, timeout_s, boot_clock() + timeout_s + 1)
+
+
+def rules(namespace: Namespace) -> str:
+    return namespace.run("nft list ruleset")
+
+
+@contextmanager
+def echo(server: Namespace, client: Namespace, address: str) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """UDP from `client` to `address` on `server`."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with server.inside():
+        receiver = socket.socket(family, socket.SOCK_DGRAM)
+        receiver.bind((address, PORT))
+    with client.inside():
+        sender = socket.socket(family, socket.SOCK_DGRAM)
+        sender.connect((address, PORT))
+    with receiver, sender:
+        receiver.setblocking(False)
+        sender.setblocking(False)
+        yield receiver, sender
+
+
+def arrives(receiver: socket.socket, sender: socket.socket, timeout_s: float = 0.1) -> bool:
+    sender.send(b"x")
+    if not select.select([receiver], [], [], timeout_s)[0]:
+        return False
+    receiver.recv(10)
+    return True
+
+
+def answers_resolution(pair: Pair, vip: Vip) -> bool:
+    """Whether the node tells the peer its MAC for the address."""
+    ethertype = frames.ETHERTYPE_ARP if vip.address.version == 4 else frames.ETHERTYPE_IPV6
+    with pair.peer.inside(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ethertype)) as raw:
+        raw.bind(("eth0", ethertype))
+        raw.send(frames.probe(bytes.fromhex("020000000c03"), vip.address))
+        until = boot_clock() + 0.15
+        while (left_s := until - boot_clock()) > 0:
+            if not select.select([raw], [], [], left_s)[0]:
+                return False
+            claim = frames.decode(raw.recv(2048))
+            if claim is not None and claim.address == vip.address and claim.kind is not frames.ClaimKind.PROBED:
+                return True
+    return False
+
+
+@BOTH
+def test_a_closed_address_neither_hears_nor_tells_its_mac_and_an_open_one_does(
+    pair: Pair, fence: Fence, vip: Vip
+) -> None:
+    for _ in range(2):
+        assert not answers_resolution(pair, vip)
+        assert fence.perform(opening(vip)) is None
+        assert answers_resolution(pair, vip)
+        with echo(pair.node, pair.peer, str(vip)) as (receiver, sender):
+            assert arrives(receiver, sender)
+            assert fence.perform(CloseFence((vip,))) is None
+            assert not arrives(receiver, sender)
+    assert fence.perform(CloseFence((vip,))) is None, "to close what is closed is no error"
+
+
+@BOTH
+def test_a_closed_address_says_nothing_either(pair: Pair, fence: Fence, vip: Vip) -> None:
+    peer = "10.0.0.2" if vip.address.version == 4 else "2001:db8::2"
+    with echo(pair.peer, pair.node, peer) as (receiver, _):
+        family = receiver.family
+        with pair.node.inside(), socket.socket(family, socket.SOCK_DGRAM) as sender:
+            sender.bind((str(vip), 0))
+            sender.connect((peer, PORT))
+            with pytest.raises(PermissionError):  # the kernel says so to the sender itself
+                arrives(receiver, sender)
+            fence.perform(opening(vip))
+            assert arrives(receiver, sender)
+
+
+@BOTH
+def test_opening_one_address_leaves_the_other_closed_and_the_node_s_own_alone(
+    pair: Pair, fence: Fence, vip: Vip
+) -> None:
+    other = VIP6 if vip == VIP4 else VIP4
+    fence.perform(opening(vip))
+    assert answers_resolution(pair, vip)
+    assert not answers_resolution(pair, other)
+    for own in ("10.0.0.1", "2001:db8::1"):
+        with echo(pair.node, pair.peer, own) as (receiver, sender):
+            assert arrives(receiver, sender)
+
+
+@BOTH
+def test_clients_on_this_node_reach_the_address_on_another_one(pair: Pair, fence: Fence, vip: Vip) -> None:
+    length = vip.host_prefix_length
+    pair.node.run(f"ip addr del {vip}/{length} dev eth0")
+    pair.peer.run(f"ip addr add {vip}/{length} dev eth0" + (" nodad" if vip.address.version == 6 else ""))
+    with echo(pair.peer, pair.node, str(vip)) as (receiver, sender):
+        assert arrives(receiver, sender, 1.0)
+
+
+def test_an_opening_ends_by_itself_on_time(pair: Pair, fence: Fence) -> None:
+    """Never later than `lateness_s`, and at most two ticks early."""
+    differences = []
+    with echo(pair.node, pair.node, str(VIP4)) as (receiver, sender):
+        for step in range(20):
+            timeout_s = 0.03 + 0.0013 * step
+            assert fence.perform(opening(VIP4, timeout_s=timeout_s)) is None
+            ends_at = boot_clock() + timeout_s
+            last_at = 0.0
+            while boot_clock() < ends_at + 0.03:
+                sent_at = boot_clock()
+                try:
+                    sender.send(b"x")
+                    receiver.recv(10)
+                    last_at = sent_at
+                except (BlockingIOError, PermissionError):
+                    pass
+            differences.append(last_at - ends_at)
+    print(f"cut {min(differences) * 1e3:.1f} to {max(differences) * 1e3:.1f} ms after the programmed time")
+    assert max(differences) < fence.lateness_s
+    assert sorted(differences)[len(differences) // 2] > -0.025
+
+
+def test_renewing_loses_no_packet(pair: Pair, fence: Fence) -> None:
+    lost = sent = renewed = 0
+    with echo(pair.node, pair.node, str(VIP4)) as (receiver, sender):
+        until = boot_clock() + 1.5
+        while boot_clock() < until:
+            assert fence.perform(opening(VIP4, timeout_s=0.5)) is None
+            renewed += 1
+            for _ in range(10):
+                sender.send(b"x")
+                sent += 1
+                try:
+                    receiver.recv(10)
+                except BlockingIOError:
+                    lost += 1
+    print(f"{sent} packets, {renewed} renewals")
+    assert lost == 0
+    assert renewed > 100
+
+
+def test_renewing_while_packets_come_from_elsewhere_loses_none(pair: Pair, fence: Fence) -> None:
+    """The other way round: many renewals between packets that another process sends."""
+    assert fence.perform(opening(VIP4)) is None
+    script = f"""
+        import socket, time
+        sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sender.connect(("{VIP4}", {PORT}))
+        for number in range(2000):
+            sender.send(number.to_bytes(4, "big"))
+            time.sleep(0.0002)
+    """
+    with pair.node.inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        receiver.bind((str(VIP4), PORT))
+        child = subprocess.Popen(["ip", "netns", "exec", pair.peer.name, sys.executable, "-c", textwrap.dedent(script)])
+        while child.poll() is None:
+            assert fence.perform(opening(VIP4)) is None
+        receiver.setblocking(False)
+        got = 0
+        try:
+            while receiver.recv(10):
+                got += 1
+        except BlockingIOError:
+            pass
+    assert child.returncode == 0
+    assert got == 2000
+
+
+def test_an_opening_that_would_outlast_its_right_is_refused(pair: Pair, fence: Fence) -> None:
+    reason = fence.perform(OpenFence((VIP4,), 0.5, boot_clock() + 0.5))
+    assert reason is not None
+    assert "late" in reason
+    assert not answers_resolution(pair, VIP4)
+
+
+def test_an_opening_that_the_kernel_made_too_late_is_closed_again(pair: Pair, deadman: Deadman, fence: Fence) -> None:
+    offsets = iter([0.0, 10.0])
+    with pair.node.inside():
+        slow = Fence(lambda: boot_clock() + next(offsets, 10.0), deadman)
+    reason = slow.perform(opening(VIP4))
+    assert reason is not None
+    assert not answers_resolution(pair, VIP4)
+    slow.close()
+
+
+def test_an_agent_frozen_right_before_the_system_call_never_opens_the_fence(pair: Pair, fence: Fence) -> None:
+    script = """
+        import ipaddress, os, signal, time
+        from sharedip.adapters.kernel.deadman import Deadman
+        from sharedip.adapters.kernel.nftables import Fence
+        from sharedip.core.messages import OpenFence
+        from sharedip.core.model import Vip
+        clock = lambda: time.clock_gettime(7)
+        fence = Fence(clock, Deadman())
+        channel = fence._channel()
+        send = channel.send
+        def frozen(data):
+            os.kill(os.getpid(), signal.SIGSTOP)
+            send(data)
+        channel.send = frozen
+        fence.perform(OpenFence((Vip(ipaddress.ip_address("10.0.0.50"), "eth0"),), 30.0, clock() + 30.3))
+    """
+    child = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], env={"PYTHONPATH": str(SRC)})
+    assert child.wait(5) == -signal.SIGKILL
+    assert not answers_resolution(pair, VIP4)
+
+
+def test_installing_again_leaves_an_opening_of_the_former_run_alive(pair: Pair, deadman: Deadman, fence: Fence) -> None:
+    fence.perform(opening(VIP4))
+    with pair.node.inside():
+        restarted = Fence(boot_clock, deadman)
+        assert restarted.install([VIP4]) is None
+        restarted.close()
+    assert answers_resolution(pair, VIP4)
+    assert answers_resolution(pair, VIP6), "it is no longer guarded"
+
+
+def test_a_changed_list_of_addresses_takes_effect_and_openings_live_on(pair: Pair, fence: Fence) -> None:
+    fence.perform(opening(VIP4))
+    new = Vip(IPv4Address("10.0.0.51"), "eth0")
+    pair.node.run("ip addr add 10.0.0.51/32 dev eth0")
+    assert answers_resolution(pair, new)
+    assert fence.guard([VIP4, new]) is None
+    assert not answers_resolution(pair, new)
+    assert answers_resolution(pair, VIP4)
+
+
+def test_tables_of_others_stay_and_ours_leave_without_a_trace(pair: Pair, fence: Fence) -> None:
+    pair.node.run("nft add table inet sharedip_of_another")
+    pair.node.run("nft add table ip nat")
+    foreign = "table inet sharedip_of_another {\n}\ntable ip nat {\n}\n"
+    assert fence.install([VIP4, VIP6]) is None
+    assert foreign in rules(pair.node)
+    assert fence.uninstall() is None
+    assert rules(pair.node) == foreign
+    assert answers_resolution(pair, VIP4)
+    assert fence.uninstall() is None
+
+
+def test_a_fence_that_somebody_flushed_is_put_up_again_and_told_of(
+    pair: Pair, fence: Fence, told: list[Report]
+) -> None:
+    pair.node.run("nft flush ruleset")
+    assert fence.perform(opening(VIP4)) is None
+    assert [report.level.value for report in told] == ["warning"]
+    assert answers_resolution(pair, VIP4)
+    assert not answers_resolution(pair, VIP6)
+
+
+def test_a_thousand_addresses_open_and_close_in_one_transaction_each(pair: Pair, fence: Fence) -> None:
+    vips = [Vip(ip_address("10.7.0.0") + number, "eth0") for number in range(1000)]
+    assert fence.guard(vips) is None
+    for _ in range(2):
+        assert fence.perform(opening(*vips)) is None
+    assert rules(pair.node).count("timeout 5s") == 2000
+    assert fence.perform(CloseFence(tuple(vips))) is None
+    assert rules(pair.node).count("timeout 5s") == 0
+
+
+def test_without_the_nft_program_the_fence_says_so(
+    deadman: Deadman, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    reason = Fence(boot_clock, deadman).available()
+    assert reason is not None
+    assert "nft" in reason
+
+
+def test_asking_whether_it_is_available_changes_nothing(pair: Pair, deadman: Deadman) -> None:
+    with pair.node.inside():
+        fence = Fence(boot_clock, deadman)
+        assert fence.available() is None
+        fence.close()
+    assert rules(pair.node) == ""
+
+
+def test_a_table_name_can_t_smuggle_anything_into_the_rules(deadman: Deadman) -> None:
+    with pytest.raises(ValueError, match="table"):
+        Fence(boot_clock, deadman, table="x; flush ruleset")

@@ -1,0 +1,59 @@
+"""The shipped agent, judged from outside: a representative part of the fault matrix on both etcd versions."""
+
+from __future__ import annotations
+
+import pytest
+
+from sharedip.lab.cluster import VIP4, VIP6, Plan, Stage
+from sharedip.lab.etcd import Binary
+from sharedip.lab.faults import FAULTS
+from sharedip.lab.live import Lines
+from sharedip.lab.report import table
+from sharedip.lab.results import Act, close_act
+from sharedip.lab.runner import Outcome, Step, run_steps
+
+from .conftest import LEASE_ALONE
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+
+ELSEWHERE = ("sigterm", "crash", "sigkill", "freeze-5s", "cut", "cut-etcd", "etcd-out", "address-deleted")
+WITH_ETCDS_LEADER = ("sigterm", "crash", "etcd-leader-killed", "etcd-down-5s", "move-leader", "unplug", "etcd-in")
+
+
+def _played(plan: Plan, faults: tuple[str, ...], *, leader_on_owner: bool) -> Act:
+    vip = plan.vips[0]
+    with Stage(plan) as stage:
+        act = Act("test", [node.name for node in stage.topology.nodes], stage.began_at, 0.0, None)
+        for one in stage.agents.values():
+            one.start()
+        act.outcomes = run_steps(stage, [Step(FAULTS[name], leader_on_owner) for name in faults], Lines(), vip)
+        act.ended_at = max(outcome.ended_at for outcome in act.outcomes)
+        return close_act(stage, act)
+
+
+def _all_good(act: Act, faults: tuple[str, ...]) -> None:
+    said = table(act.outcomes)
+    assert [outcome.fault for outcome in act.outcomes] == list(faults), said
+    assert not any(outcome.wrong for outcome in act.outcomes), said
+    assert act.wrong == [], said
+
+
+def _outcome(act: Act, name: str) -> Outcome:
+    return next(outcome for outcome in act.outcomes if outcome.fault == name)
+
+
+def test_faults_while_etcds_leader_is_elsewhere(etcd: Binary, shipped: tuple[str, ...]) -> None:
+    """By the lease alone, on IPv4: every fault ends with one owner, never two, within the lease."""
+    plan = Plan(etcd, vips=(VIP4,), agent=shipped, settings=LEASE_ALONE)
+    act = _played(plan, ELSEWHERE, leader_on_owner=False)
+    _all_good(act, ELSEWHERE)
+    crash = _outcome(act, "crash").new_owner_s
+    assert crash is not None
+    assert crash < 4.5  # lease 3 s, etcd's scan 0.5 s, and what a busy test machine adds
+    assert _outcome(act, "sigterm").client_gap_s < 0.25
+
+
+def test_faults_while_the_owner_is_etcds_leader(etcd: Binary, shipped: tuple[str, ...]) -> None:
+    """With every default, on IPv6: the same where etcd itself has to elect."""
+    act = _played(Plan(etcd, vips=(VIP6,), agent=shipped), WITH_ETCDS_LEADER, leader_on_owner=True)
+    _all_good(act, WITH_ETCDS_LEADER)

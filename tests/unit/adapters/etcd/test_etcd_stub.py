@@ -1,0 +1,56 @@
+"""The generated stub and the table of methods are what rpc.proto says."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+from etcd_fake import METHODS
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+
+from sharedip.adapters.etcd import generate, rpc_pb2
+
+
+def test_committed_stub_is_generated_from_the_committed_proto(tmp_path: Path) -> None:
+    """A changed rpc.proto without its stub would speak another protocol than the one read."""
+    if importlib.util.find_spec("grpc_tools") is None:
+        pytest.skip("grpcio-tools is not installed: the stub can't be generated to compare")
+    generate.generate(tmp_path)
+    fresh = (tmp_path / "sharedip/adapters/etcd/rpc_pb2.py").read_text()
+    # The serialized descriptor, not the text: a newer protoc writes another frame around it.
+    literal = next(line for line in fresh.splitlines() if line.startswith("DESCRIPTOR ="))
+    serialized = eval(literal[literal.index("b'") : literal.rindex(")")])
+    committed = FileDescriptorProto()
+    rpc_pb2.DESCRIPTOR.CopyToProto(committed)
+    assert FileDescriptorProto.FromString(serialized) == committed
+    committed_hints = Path(rpc_pb2.__file__).with_suffix(".pyi").read_text()
+    assert set(_classes((tmp_path / "sharedip/adapters/etcd/rpc_pb2.pyi").read_text())) == set(
+        _classes(committed_hints)
+    )
+
+
+def _classes(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("class ")]
+
+
+def test_every_method_of_the_table_is_declared_in_the_proto() -> None:
+    """Path, shape and types of the hand-written table against the services of rpc.proto, both ways."""
+    declared = {
+        f"/{service.full_name}/{method.name}": (
+            method.input_type.full_name,
+            method.output_type.full_name,
+            method.client_streaming and method.server_streaming,
+        )
+        for service in rpc_pb2.DESCRIPTOR.services_by_name.values()
+        for method in service.methods
+    }
+    written = {
+        method.path: (
+            method.request.DESCRIPTOR.full_name,
+            method.reply.DESCRIPTOR.full_name,
+            bool(method.cardinality.client_streaming),
+        )
+        for method in METHODS
+    }
+    assert written == declared

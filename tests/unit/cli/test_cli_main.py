@@ -1,0 +1,93 @@
+"""The table of commands: help, slips, exit codes, and what is not imported."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sharedip import __version__
+from sharedip.cli.main import COMMANDS, main
+
+
+def test_without_a_command_the_overview_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "usage: sharedip COMMAND" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["--help", "-h", "help"])
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str], word: str) -> None:
+    assert main([word]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"\n  {name}" in shown for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("slip", "answer"),
+    [("stauts", "did you mean 'status'?"), ("undrian", "did you mean 'undrain'?"), ("xyzzy", "try sharedip --help")],
+)
+def test_a_slip_gets_a_suggestion(capsys: pytest.CaptureFixture[str], slip: str, answer: str) -> None:
+    assert main([slip]) == 2
+    assert answer in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["--version", "-V", "version"])
+def test_the_version(capsys: pytest.CaptureFixture[str], word: str) -> None:
+    assert main([word]) == 0
+    assert capsys.readouterr().out.startswith(f"sharedip {__version__} (Python 3.")
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "lab"])
+def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    assert main([name, "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"usage: sharedip {name}")
+
+
+def test_an_unknown_option_is_a_usage_error() -> None:
+    assert main(["status", "--colour"]) == 2
+    assert main(["status", "--clust"]) == 2, "an abbreviation that is unique today is not tomorrow"
+    assert main(["--frobnicate"]) == 2
+
+
+def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sharedip.cli.version.run", interrupted)
+    assert main(["version"]) == 130
+
+
+def loaded_by(code: str) -> set[str]:
+    """Run code in a fresh interpreter; give the modules that it has loaded."""
+    code += "\nimport sys; print(' '.join(sys.modules))"
+    environment = {**os.environ, "PYTHONPATH": "src"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    return set(done.stdout.split("\n")[-2].split())
+
+
+def test_help_loads_next_to_nothing() -> None:
+    loaded = loaded_by("from sharedip.cli.main import main; main(['--help'])")
+    assert not loaded & {"asyncio", "yaml", "h11", "grpclib", "ssl", "difflib", "sharedip.config.load"}
+
+
+def test_status_loads_neither_the_agent_nor_etcd(tmp_path: Path) -> None:
+    loaded = loaded_by(f"from sharedip.cli.main import main; main(['status', '--state-dir', {str(tmp_path)!r}])")
+    assert not loaded & {"asyncio", "yaml", "grpclib", "sharedip.adapters.api"}
+
+
+def test_a_mistake_in_a_document_is_told_without_loading_the_agent(tmp_path: Path) -> None:
+    loaded = loaded_by(f"from sharedip.cli.main import main; main(['run', '-c', {str(tmp_path / 'none.yaml')!r}])")
+    assert not loaded & {"asyncio", "grpclib", "sharedip.agent", "sharedip.lab", "rich"}
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    environment = {**os.environ, "PYTHONPATH": "src"}
+    command = [sys.executable, "-m", "sharedip.cli.main", "--help"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, env=environment, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")

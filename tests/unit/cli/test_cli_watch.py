@@ -1,0 +1,76 @@
+"""`sharedip watch`: the picture fits the screen, the lines go on when the agent restarts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sharedip.cli import watch
+from sharedip.cli.client import Agent
+from sharedip.core.messages import Level, Report
+from tests.unit.cli.agent_stage import FakeAgent, agent_at, status, vip
+
+
+@pytest.mark.parametrize("height", [1, 5, 12, 24, 60])
+@pytest.mark.parametrize("count", [1, 3, 1000])
+def test_the_picture_never_outgrows_the_screen(height: int, count: int) -> None:
+    document = {**status(vips=[vip(address=f"10.0.0.{n}") for n in range(count)]), "problems": ["one"]}
+    lines = watch.picture(document, [f"event {n}" for n in range(50)], "", height, color=True)
+    assert len(lines) <= height
+
+
+def test_a_thousand_vips_leave_room_for_problems_and_events() -> None:
+    document = {**status(vips=[vip(address=f"10.0.0.{n}") for n in range(1000)]), "problems": ["one"]}
+    lines = watch.picture(document, [f"event {n}" for n in range(50)], "", 40, color=False)
+    assert any(line.startswith("... and ") for line in lines)
+    assert "WRONG: one" in lines
+    assert lines[-1] == "event 49"
+
+
+def test_what_is_old_is_not_called_live() -> None:
+    lines = watch.picture({**status(), "problems": []}, [], "the agent has ended", 24, color=False)
+    assert "NOT LIVE: the agent has ended" in lines[0]
+    assert any("192.168.0.15" in line for line in lines)
+
+
+class EnoughError(Exception):
+    """Ends the scene."""
+
+
+def test_on_a_pipe_events_are_lines_and_a_restart_is_one_of_them(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = tmp_path_factory.mktemp("w")
+    monkeypatch.setattr(watch, "RETRY_S", 0.0)
+    _one_life(directory, "first life")
+    lines = capsys.readouterr().out.splitlines()
+    assert "INFO     epoch 4711: took the address: first life" in lines[0]
+    assert "WARNING  no agent runs" in lines[1]
+    assert len(lines) == 2, "that nobody is there is said once"
+
+
+def _one_life(directory: Path, reason: str) -> None:
+    """Watch an agent that reports one fact and ends."""
+
+    class Lines(watch._Lines):
+        lost_count = 0
+
+        def show(self, document: dict[str, object]) -> None:
+            super().show(document)
+            if "event" in document:
+                raise EnoughError
+            fact = Report(Level.INFO, "took the address", epoch=4711, reason=reason)
+            running.do(lambda: running.api.publish(fact))
+
+        def lost(self, reason: str) -> None:
+            super().lost(reason)
+            self.lost_count += 1
+            if self.lost_count == 3:
+                raise EnoughError
+
+    lines = Lines()
+    with agent_at(directory, FakeAgent()) as running, pytest.raises(EnoughError):
+        watch._follow(Agent(directory), lines)
+    with pytest.raises(EnoughError):
+        watch._follow(Agent(directory), lines)

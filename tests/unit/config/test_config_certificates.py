@@ -1,0 +1,62 @@
+"""Where the certificates of Kubernetes distributions are looked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sharedip.config.certificates import (
+    API_SERVER_FILES,
+    ETCD_FILES,
+    EtcdFiles,
+    find_api_server,
+    find_client_certificates,
+)
+
+KUBEADM = Path("/etc/kubernetes/pki")
+K3S = Path("/var/lib/rancher/k3s/server/tls")
+RKE2 = Path("/var/lib/rancher/rke2/server/tls")
+
+
+@pytest.mark.parametrize(
+    ("ca", "cert"),
+    [
+        (KUBEADM / "etcd/ca.crt", KUBEADM / "etcd/healthcheck-client"),
+        (KUBEADM / "etcd/ca.crt", KUBEADM / "apiserver-etcd-client"),
+        (KUBEADM / "etcd/ca.crt", KUBEADM / "etcd/peer"),
+        (KUBEADM / "etcd/ca.crt", KUBEADM / "etcd/server"),
+        (K3S / "etcd/server-ca.crt", K3S / "etcd/client"),
+        (K3S / "etcd/server-ca.crt", K3S / "etcd/server-client"),
+        (RKE2 / "etcd/server-ca.crt", RKE2 / "etcd/client"),
+        (RKE2 / "etcd/server-ca.crt", RKE2 / "etcd/server-client"),
+    ],
+)
+def test_each_distribution_is_found(ca: Path, cert: Path) -> None:
+    files = EtcdFiles(ca, cert.with_name(cert.name + ".crt"), cert.with_name(cert.name + ".key"))
+    there = {files.ca_file, files.cert_file, files.key_file}
+    found, tried = find_client_certificates(there.__contains__)
+    assert found == files
+    assert tried[-1] == files
+
+
+@pytest.mark.parametrize("lost", range(3))
+def test_an_incomplete_set_is_passed_over(lost: int) -> None:
+    first = ETCD_FILES[0]
+    k3s = next(files for files in ETCD_FILES if K3S in files.ca_file.parents)
+    missing = (first.ca_file, first.cert_file, first.key_file)[lost]
+    there = {first.ca_file, first.cert_file, first.key_file, k3s.ca_file, k3s.cert_file, k3s.key_file} - {missing}
+    found, _ = find_client_certificates(there.__contains__)
+    assert found == k3s
+
+
+def test_nothing_found_says_what_was_tried() -> None:
+    assert find_client_certificates(lambda _: False) == (None, ETCD_FILES)
+    assert find_api_server(lambda _: False) == (None, API_SERVER_FILES)
+
+
+@pytest.mark.parametrize("ca", [KUBEADM / "ca.crt", K3S / "server-ca.crt", RKE2 / "server-ca.crt"])
+def test_the_api_server_of_each_distribution_is_found(ca: Path) -> None:
+    found, _ = find_api_server(lambda path: path.parent == ca.parent)
+    assert found is not None
+    assert found.ca_file == ca

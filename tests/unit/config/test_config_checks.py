@@ -1,0 +1,120 @@
+"""Checks of VIPs among each other and against the links of the node."""
+
+from __future__ import annotations
+
+from ipaddress import ip_interface
+
+import pytest
+from config_cases import VIP, config_of, said
+
+from sharedip.config.checks import VIPS_MAX, check_against_links
+from sharedip.config.model import LinkFacts
+
+
+def links(*addresses: str, names: tuple[str, ...] = ("eth0",)) -> list[LinkFacts]:
+    return [LinkFacts(names, tuple(ip_interface(address) for address in addresses))]
+
+
+def judge(vip: str, facts: list[LinkFacts]) -> tuple[list[str], list[str]]:
+    errors, warnings = check_against_links(config_of(VIP.replace("192.168.0.15", f'"{vip}"')), facts)
+    for problem in (*errors, *warnings):
+        assert str(problem.place) == "f.yaml:3:7"
+        assert problem.remedy
+    return [problem.message for problem in errors], [problem.message for problem in warnings]
+
+
+@pytest.mark.parametrize(
+    ("second", "problem"),
+    [
+        (VIP, "8:7: the VIP 192.168.0.15 stands at f.yaml:3:7 already, on this link"),
+        (VIP.replace("eth0", "eth1"), "8:7: the VIP 192.168.0.15 stands at f.yaml:3:7 already, on the link eth0"),
+    ],
+)
+def test_no_vip_stands_twice(second: str, problem: str) -> None:
+    assert said(VIP + "---\n" + second) == [problem]
+
+
+def test_one_ipv6_address_is_the_same_in_every_spelling() -> None:
+    text = VIP.replace("192.168.0.15", "fd00::15") + "---\n" + VIP.replace("192.168.0.15", "FD00:0:0::0:15")
+    assert said(text) == ["8:7: the VIP fd00::15 stands at f.yaml:3:7 already, on this link"]
+
+
+def test_there_is_a_limit_on_vips() -> None:
+    text = "---\n".join(VIP.replace("192.168.0.15", f"10.0.{n // 250}.{n % 250 + 1}") for n in range(VIPS_MAX + 1))
+    assert [problem.split(": ", 1)[1] for problem in said(text)] == [f"these are more than {VIPS_MAX} VIPs"]
+
+
+@pytest.mark.parametrize(
+    ("vip", "addresses"),
+    [
+        ("192.168.0.15", ["192.168.0.10/24"]),
+        ("192.168.0.15", ["10.0.0.1/8", "192.168.0.10/24", "fe80::1/64"]),
+        ("192.168.0.14", ["192.168.0.15/31"]),
+        ("192.168.1.0", ["192.168.1.1/16"]),
+        ("fd00::15", ["fd00::1/64", "192.168.0.1/24"]),
+        ("fd00::", ["fd00::1/127"]),
+    ],
+)
+def test_an_address_of_the_links_subnet_fits(vip: str, addresses: list[str]) -> None:
+    assert judge(vip, links(*addresses)) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("vip", "addresses", "error"),
+    [
+        ("192.168.0.15", ["192.168.0.15/24"], "192.168.0.15 is the node's own address on eth0"),
+        ("192.168.0.15", ["192.168.0.15/32"], "192.168.0.15 is the node's own address on eth0"),
+        ("192.168.0.0", ["192.168.0.10/24"], "192.168.0.0 is the network address of 192.168.0.0/24"),
+        ("192.168.0.255", ["192.168.0.10/24"], "192.168.0.255 is the broadcast address of 192.168.0.0/24"),
+        ("fd00::", ["fd00::1/64"], "fd00:: is the router anycast address (RFC 4291, 2.6.1) of fd00::/64"),
+        (
+            "192.168.1.15",
+            ["192.168.0.10/24", "10.0.0.1/8"],
+            "192.168.1.15 is in no subnet of eth0 (192.168.0.0/24, 10.0.0.0/8): its neighbours would not look for it "
+            "there",
+        ),
+        (
+            "110.0.0.1",
+            ["10.0.0.1/24"],
+            "110.0.0.1 is in no subnet of eth0 (10.0.0.0/24): its neighbours would not look for it there",
+        ),
+    ],
+)
+def test_an_address_that_can_not_work_is_an_error(vip: str, addresses: list[str], error: str) -> None:
+    assert judge(vip, links(*addresses)) == ([error], [])
+
+
+@pytest.mark.parametrize(
+    ("vip", "addresses"),
+    [
+        ("192.168.0.15", []),
+        ("192.168.0.15", ["fd00::1/64"]),
+        ("192.168.0.15", ["203.0.113.7/32"]),
+        ("fd00::15", ["fe80::1/64", "192.168.0.1/24"]),
+    ],
+)
+def test_a_link_without_a_subnet_yet_is_a_warning(vip: str, addresses: list[str]) -> None:
+    errors, warnings = judge(vip, links(*addresses))
+    assert errors == []
+    version = 6 if ":" in vip else 4
+    assert warnings == [f"eth0 has no IPv{version} subnet yet, so nobody can tell whether {vip} fits"]
+
+
+def test_a_link_that_is_missing_is_a_warning() -> None:
+    assert judge("192.168.0.15", links("10.0.0.1/8", names=("eth1",))) == ([], ["this node has no link eth0"])
+    assert judge("192.168.0.15", []) == ([], ["this node has no link eth0"])
+
+
+def test_a_link_is_known_by_its_altnames_too() -> None:
+    assert judge("192.168.0.15", links("192.168.0.1/24", names=("enp0s2", "eth0"))) == ([], [])
+
+
+def test_an_own_address_on_another_link_is_an_error_all_the_same() -> None:
+    facts = links("192.168.0.1/24") + links("192.168.0.15/24", names=("eth1",))
+    assert judge("192.168.0.15", facts) == (["192.168.0.15 is the node's own address on eth1"], [])
+
+
+def test_every_vip_is_judged() -> None:
+    config = config_of(VIP + "---\n" + VIP.replace("192.168.0.15", "10.0.0.1"))
+    errors, _ = check_against_links(config, links("172.16.0.1/24"))
+    assert [problem.place.line for problem in errors] == [3, 8]

@@ -1,0 +1,117 @@
+"""The arithmetic behind every figure of the lab."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sharedip.lab.recording import Points, Presence, Recording, TwoOwners, seconds_with_two, subtract
+
+INTERVALS = st.lists(
+    st.tuples(st.integers(0, 60), st.integers(0, 60)).map(lambda pair: (float(min(pair)), float(max(pair)))), max_size=6
+)
+
+
+def _disjoint(intervals: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    kept: list[tuple[float, float]] = []
+    for interval in sorted(intervals):
+        if not kept or interval[0] > kept[-1][1]:
+            kept.append(interval)
+    return kept
+
+
+@given(st.lists(INTERVALS.map(_disjoint), min_size=1, max_size=4), st.integers(0, 30), st.integers(31, 60))
+def test_time_with_two_equals_counting_second_by_second(
+    parties: list[list[tuple[float, float]]], since: int, until: int
+) -> None:
+    counted = sum(
+        sum(any(begin <= second < end for begin, end in own) for own in parties) >= 2 for second in range(since, until)
+    )
+    assert seconds_with_two(parties, since, until) == counted
+
+
+def test_a_handover_at_one_instant_is_no_time_with_two() -> None:
+    assert seconds_with_two([[(0.0, 1.0)], [(1.0, 2.0)]], 0.0, 2.0) == 0.0
+
+
+def test_holes_are_cut_out_of_stretches() -> None:
+    assert subtract([(0.0, 10.0)], [(2.0, 3.0), (9.0, 12.0)]) == [(0.0, 2.0), (3.0, 9.0)]
+
+
+def _points(text: str, step_s: float = 0.01) -> Points:
+    """One character per step: the party that was seen, or a dot for nobody."""
+    points = Points(step_s)
+    for index, who in enumerate(text):
+        if who != ".":
+            points.add(index * step_s, who)
+    return points
+
+
+@pytest.mark.parametrize("text", ["aaaabbbb", "aaaa....bbbb", "a" * 5 + "." * 20 + "b" * 5 + "." * 20 + "a" * 5])
+def test_owners_one_after_the_other_are_never_two(text: str) -> None:
+    assert _points(text).seconds_with_two(0.0, 10.0) == 0.0
+
+
+def test_interleaved_answers_are_two_owners() -> None:
+    assert _points("aaababab").seconds_with_two(0.0, 10.0) == pytest.approx(0.03)
+
+
+def test_a_single_foreign_answer_inside_a_stretch_counts_as_one_step() -> None:
+    assert _points("aaabaaa").seconds_with_two(0.0, 10.0) == pytest.approx(0.01)
+
+
+def test_the_longest_gap_begins_before_the_window_and_silence_to_its_end_counts() -> None:
+    points = _points("aaaa......aaaa" + "." * 50)
+    assert points.longest_gap(0.05, 0.13) == pytest.approx(0.07)
+    assert points.longest_gap(0.05, 0.5) == pytest.approx(0.5 - 0.13)
+
+
+def test_a_client_that_never_heard_anybody_has_one_gap() -> None:
+    assert Points(0.01).longest_gap(1.0, 3.0) == pytest.approx(2.0)
+
+
+def test_gaps_are_listed_with_the_silence_at_both_ends() -> None:
+    points = _points("....aa....aa....")
+    assert [(round(b, 3), round(e, 3)) for b, e in points.gaps(0.0, 0.16, longer_than_s=0.03)] == [
+        (0.0, 0.04),
+        (0.05, 0.1),
+        (0.11, 0.16),
+    ]
+
+
+def test_the_first_answer_of_another_node_is_found() -> None:
+    found = _points("aaaabb").first_of_other(0.0, "a")
+    assert found is not None
+    assert found[1] == "b"
+    assert found[0] == pytest.approx(0.04)
+    assert _points("aaaa").first_of_other(0.0, "a") is None
+
+
+def test_an_address_that_is_renewed_or_on_two_links_is_one_stretch() -> None:
+    presence = Presence()
+    presence.added(1.0, "n1", "2")
+    presence.added(1.5, "n1", "2")
+    presence.added(2.0, "n1", "3")
+    presence.removed(3.0, "n1", "2")
+    assert presence.holders() == ["n1"]
+    presence.removed(4.0, "n1", "3")
+    assert presence.holders() == []
+    assert presence.stretches(0.0, 10.0) == {"n1": [(1.0, 4.0)]}
+
+
+def test_a_node_that_was_cut_off_the_segment_is_on_an_interface_and_not_usable() -> None:
+    recording = Recording(0.005, 0.02)
+    recording.presence.added(0.0, "n1", "2")
+    recording.presence.added(5.0, "n2", "2")
+    recording.presence.removed(6.0, "n1", "2")
+    recording.cut_off["n1"] = [(4.0, 9.0)]
+    two = recording.two_owners(0.0, 10.0)
+    assert (two.interfaces_s, two.usable_s) == (1.0, 0.0)
+    assert two.ever(muted_addresses_count=True)
+    assert not two.ever(muted_addresses_count=False)
+
+
+def test_wire_and_client_break_the_law_whatever_the_fence() -> None:
+    assert TwoOwners(0.0, 0.0, 0.01, 0.0).ever(muted_addresses_count=False)
+    assert TwoOwners(0.0, 0.0, 0.0, 0.01).ever(muted_addresses_count=False)
