@@ -407,7 +407,7 @@ class Candidacy:
             self._enter(Phase.VERIFYING, now)
             self._session.want_read(now)
         elif self._is_entitled_by_word(queue) and self.ownership.can_hold(now) and not self._passes_on(queue, now):
-            self._take(f"{_name(queue[0])} handed it over", now)
+            self._take(f"{name_of(queue[0])} handed it over", now)
 
     def _is_entitled_by_word(self, queue: list[KeyValue]) -> bool:
         """Every key before ours was released to us by its owner.
@@ -425,7 +425,7 @@ class Candidacy:
         blemish = self._circumstances.blemish()
         others = [key for key in queue if self.epoch is not None and key.create_revision > self.epoch]
         if release is not None and release.to is not None and self._former is not None:
-            names = {_name(key) for key in others}
+            names = {name_of(key) for key in others}
             if (
                 release.epoch >= self._former.create_revision
                 and release.to != self._settings.node_name
@@ -450,7 +450,7 @@ class Candidacy:
         elif self._is_adopted:
             self._take("this node owned it before its agent was restarted", now)
         elif former is not None and release is not None and release.epoch >= former.create_revision:
-            self._take(f"{_name(former)} released it ({release.reason})", now)
+            self._take(f"{name_of(former)} released it ({release.reason})", now)
         else:
             self._enter(Phase.PROBING, now)
             self.ownership.probe(now)
@@ -479,7 +479,7 @@ class Candidacy:
         record = read_record(self._session.registry.get(self._session.layout.owner(self.vip.address)))
         if record is not None and record.get("epoch") == former.create_revision and isinstance(record.get("fate"), str):
             return str(record["fate"])[:REASON_MAX]
-        return f"{_name(former)} lost its key"
+        return f"{name_of(former)} lost its key"
 
     def _take(self, reason: str, now: Instant) -> None:
         assert self.epoch is not None
@@ -508,10 +508,11 @@ class Candidacy:
             self.leave("the kernel refuses the address", now)
             return
         blemish = self._circumstances.blemish()
-        if blemish is not None and any(self._circumstances.is_sound(key) for key in self._others()):
+        if blemish is not None and any(self._circumstances.is_sound(key) for key in self.others()):
             self.leave(f"{blemish}, and another node is sound", now)
 
-    def _others(self) -> list[KeyValue]:
+    def others(self) -> list[KeyValue]:
+        """The candidates behind us."""
         return [key for key in self.queue() if self.epoch is None or key.create_revision > self.epoch]
 
     def _check_record(self) -> None:
@@ -627,8 +628,8 @@ class Candidacy:
         former = record.get("former")
         change = f"epoch {former} → {first.create_revision}" if former is not None else f"epoch {first.create_revision}"
         reason = str(record.get("reason", "no reason given"))[:REASON_MAX]
-        self._note(f"{_name(first)} took {self.vip}: {reason}, {change}", now)
-        self._out(Report(Level.INFO, f"{_name(first)} has the address", self.vip, first.create_revision, reason))
+        self._note(f"{name_of(first)} took {self.vip}: {reason}, {change}", now)
+        self._out(Report(Level.INFO, f"{name_of(first)} has the address", self.vip, first.create_revision, reason))
 
     def _note_conflict(self, event: ForeignClaim, now: Instant) -> None:
         known = self.conflict
@@ -659,6 +660,6 @@ class Candidacy:
         return next((candidate for candidate in queue if candidate.key == key), None)
 
 
-def _name(candidate: KeyValue) -> str:
+def name_of(candidate: KeyValue) -> str:
     """What the candidate calls itself; for show only."""
     return candidate.value[:64].decode("utf-8", "replace") or "(no name)"

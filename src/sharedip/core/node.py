@@ -13,14 +13,15 @@ Must never: read a clock, do I/O, log. Counterpart: `agent.py`.
 
 from __future__ import annotations
 
-import heapq
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import assert_never
 
-from sharedip.core.candidacy import Candidacy, Phase
+from sharedip.core.agenda import Agenda, in_order
+from sharedip.core.candidacy import Candidacy, Phase, name_of
 from sharedip.core.designation import Designations
+from sharedip.core.handover import why_not_move
 from sharedip.core.keys import queues_in, read_record
 from sharedip.core.links import Links
 from sharedip.core.messages import (
@@ -38,7 +39,6 @@ from sharedip.core.messages import (
     FenceRefused,
     ForeignClaim,
     HealthChanged,
-    HoldAddress,
     KeepaliveConfirmed,
     KeysChanged,
     KeysRead,
@@ -49,15 +49,11 @@ from sharedip.core.messages import (
     LinkVanished,
     MemberRead,
     MoveRequested,
-    OpenFence,
     PeerAddressChanged,
     RemovalFailed,
-    RemoveAddress,
-    ReorderAddress,
     Report,
     RequestFailed,
     SaveState,
-    SendDatagram,
     SettingsChanged,
     StopRequested,
     TimePassed,
@@ -68,8 +64,8 @@ from sharedip.core.messages import (
 from sharedip.core.model import Instant, IPAddress, KeyValue, Vip
 from sharedip.core.ownership import Presence
 from sharedip.core.peers import Peers
-from sharedip.core.peerwire import Beat, Envelope, Released, open_entry, seal, unseal
-from sharedip.core.peerwire import Kind as DatagramKind
+from sharedip.core.peerwire import Released
+from sharedip.core.post import Post
 from sharedip.core.session import Kind as RequestKind
 from sharedip.core.session import Purpose, Session
 from sharedip.core.settings import Settings
@@ -131,7 +127,6 @@ class Node:
         self.settings = settings
         random_source = random.Random(seed)  # noqa: S311 - jitter, not a secret
         self.peers = Peers()
-        self.strange_datagrams = 0
         self._resigned: dict[IPAddress, int] = {}
         self._commands: list[Command] = []
         self.session = Session(settings, self._out, self, random_source.random)
@@ -142,6 +137,7 @@ class Node:
         self.designations = Designations(settings, self.session, self.peers, self._out, self._touch, secret)
         self.watchfulness = Watchfulness(self.session, self.peers, self._out, self._is_blind)
         self._configured = {vip.address: vip for vip in settings.vips}
+        self.post = Post(self.session, self.peers, self.designations, self.watchfulness, self._out, self._released)
         self.drained = False
         self.health = Health(healthy=None if settings.has_health_checks else True, detail="")
         self.stopping = False
@@ -151,8 +147,7 @@ class Node:
         self._leaving: dict[IPAddress, Candidacy] = {}
         self._touched: set[IPAddress] = set()
         self._host_addresses: set[tuple[int, IPAddress]] = set()
-        self._heap: list[tuple[Instant, int, IPAddress]] = []
-        self._due: dict[IPAddress, Instant] = {}
+        self._agenda = Agenda()
         self._order = {address: number for number, address in enumerate(self.candidacies)}
 
     # -- the contract -------------------------------------------------------------------------------------------------
@@ -178,13 +173,10 @@ class Node:
 
     def next_deadline(self) -> Instant:
         """When time itself will be an event; infinity if only facts can change anything."""
-        while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
-            heapq.heappop(self._heap)
-        of_vips = self._heap[0][0] if self._heap else float("inf")
         of_session = self.session.next_deadline()
         of_links = self.links.next_deadline()
         return min(
-            of_vips,
+            self._agenda.next_deadline(),
             float("inf") if of_session is None else of_session,
             float("inf") if of_links is None else of_links,
             *(at for at in (self.designations.next_deadline(), self.watchfulness.next_deadline()) if at is not None),
@@ -236,13 +228,10 @@ class Node:
         """Remember it (the state is saved before any datagram leaves), then tell the next candidate."""
         address = candidacy.vip.address
         self._resigned[address] = epoch
-        lease = self.session.lease
         followers = [key for key in candidacy.queue() if key.create_revision > epoch]
-        peer = self.peers.of(followers[0]) if followers else None
-        if lease is None or peer is None or peer.host is None or candidacy.meant_for not in (None, peer.name):
-            return
-        entry = (Released(epoch, address), self.designations.own_secret)
-        self._out(SendDatagram(peer.host, peer.port, seal(DatagramKind.RELEASE, lease, peer.lease, [entry])))
+        follower = followers[0] if followers else None
+        if follower is not None and candidacy.meant_for in (None, name_of(follower)):
+            self.post.tell_release(address, epoch, follower)
 
     # -- SessionListener ----------------------------------------------------------------------------------------------
 
@@ -347,12 +336,10 @@ class Node:
 
     def _expire(self, now: Instant) -> None:
         """Law 2: time passes first."""
-        for at, _, address in self._due_entries(now):
-            if self._due.get(address) == at:
-                del self._due[address]
-                self._touched.add(address)
-                for candidacy in self._both(address):
-                    candidacy.expire(now)
+        for address in self._agenda.take(now):
+            self._touched.add(address)
+            for candidacy in self._both(address):
+                candidacy.expire(now)
 
     def _apply(self, event: Event, now: Instant) -> None:
         match event:
@@ -365,7 +352,7 @@ class Node:
             case FenceOpened() | FenceRefused():
                 self._answer_of_fence(event, now)
             case DatagramReceived():
-                self._datagram(event, now)
+                self.post.receive(event, now)
             case MoveRequested() | DrainRequested() | SettingsChanged() | StopRequested():
                 self._apply_of_operator(event, now)
             case HealthChanged():
@@ -457,39 +444,6 @@ class Node:
                     candidacy.ownership.fence_refused(event, now)
             self._touched.add(vip.address)
 
-    def _datagram(self, event: DatagramReceived, now: Instant) -> None:
-        """Beats are answered, acknowledgements and releases believed, if they are authentic; all else is counted."""
-        envelope = unseal(event.payload)
-        lease = self.session.lease
-        if envelope is None or lease is None or envelope.receiver != lease:
-            self.strange_datagrams += 1
-            return
-        answers: list[tuple[Beat | Released, bytes]] = []
-        for body, tag in envelope.entries:
-            entry = open_entry(envelope, body, tag, lambda number: self._secret_for(envelope, number))
-            if entry is None:
-                self.strange_datagrams += 1
-            elif isinstance(entry, Released):
-                self._released(envelope.sender, entry, now)
-            elif envelope.kind is DatagramKind.ACKNOWLEDGEMENT:
-                self.designations.acknowledged(envelope.sender, entry, now)
-            elif entry.revision == 0 or self.watchfulness.heard(entry, event.received_at):
-                secret = self._secret_for(envelope, entry.revision)
-                assert secret is not None
-                answers.append((entry, secret))
-        if answers:
-            answer = seal(DatagramKind.ACKNOWLEDGEMENT, lease, envelope.sender, answers)
-            self._out(SendDatagram(event.host, event.port, answer))
-
-    def _secret_for(self, envelope: Envelope, number: int) -> bytes | None:
-        """The secret that authenticates an entry: our designation's for an answer, the sender's for what it sends."""
-        if envelope.kind is DatagramKind.ACKNOWLEDGEMENT:
-            return self.designations.secret_of(number)
-        if envelope.kind is DatagramKind.BEAT and number != 0:
-            return self.watchfulness.secret_of(envelope.sender, number)
-        peer = self.peers.by_lease(envelope.sender)
-        return None if peer is None else peer.secret
-
     def _released(self, sender: int, entry: Released, now: Instant) -> None:
         candidacy = self.candidacies.get(entry.address)
         if candidacy is None:
@@ -539,36 +493,13 @@ class Node:
 
     def _move(self, event: MoveRequested, now: Instant) -> None:
         candidacy = self.candidacies.get(event.address)
-        refusal = self._why_not_move(candidacy, event)
+        refusal = why_not_move(candidacy, event, self.settings.node_name, self.is_sound)
         if refusal is None and candidacy is not None:
             target = f" to {event.to}" if event.to else ""
             candidacy.leave(f"moved{target} by the operator", now, to=event.to)
             self._touched.add(event.address)
         text = refusal or f"handing {event.address} over" + (f" to {event.to}" if event.to else "")
         self._out(AnswerOperator(event.ticket, refusal is None, text))
-
-    def _why_not_move(self, candidacy: Candidacy | None, event: MoveRequested) -> str | None:
-        if candidacy is None:
-            return f"{event.address} is not configured here"
-        if candidacy.phase is not Phase.OWNING:
-            owner = candidacy.owner
-            where = f"; {owner.value.decode('utf-8', 'replace')} owns it: run the command there" if owner else ""
-            return f"this node does not own {event.address}{where}"
-        others = {key.value.decode("utf-8", "replace"): key for key in candidacy.queue()[1:]}
-        if not others:
-            return f"no other candidate for {event.address}: it would be left without an owner"
-        if event.to is None:
-            if not any(self.is_sound(key) for key in others.values()):
-                return f"no other candidate for {event.address} is healthy and undrained"
-            return None
-        if event.to == self.settings.node_name:
-            return f"{event.to} owns {event.address} already"
-        if event.to not in others:
-            known = ", ".join(sorted(others))
-            return f"{event.to!r} is no candidate for {event.address} (candidates: {known})"
-        if not self.is_sound(others[event.to]):
-            return f"{event.to} is unhealthy, drained, or no agent"
-        return None
 
     def _drain(self, event: DrainRequested, now: Instant) -> None:
         was, self.drained = self.drained, event.drained
@@ -660,7 +591,7 @@ class Node:
             self._advance_stop(now)
         self._save_state()
         commands, self._commands = self._commands, []
-        return _in_order(commands)
+        return in_order(commands)
 
     def _settle(self, now: Instant) -> None:
         """Let every VIP that was touched take its steps, until none has more to take."""
@@ -673,14 +604,8 @@ class Node:
             rounds += 1
             assert rounds < 100, "the machine does not come to rest"
             for address in touched:
-                self._schedule(address)
-
-    def _due_entries(self, now: Instant) -> list[tuple[Instant, int, IPAddress]]:
-        """What was scheduled for now or before; a right's end is never scheduled later than it comes."""
-        entries = []
-        while self._heap and self._heap[0][0] <= now:
-            entries.append(heapq.heappop(self._heap))
-        return entries
+                deadlines = [at for each in self._both(address) if (at := each.next_deadline()) is not None]
+                self._agenda.set(address, min(deadlines, default=None))
 
     def _settle_links(self, now: Instant) -> None:
         changed = self.links.settle(now)
@@ -688,16 +613,6 @@ class Node:
             for candidacy in self._all():
                 if candidacy.vip.link in changed:
                     self._touched.add(candidacy.vip.address)
-
-    def _schedule(self, address: IPAddress) -> None:
-        deadlines = [at for c in self._both(address) if (at := c.next_deadline()) is not None]
-        if not deadlines:
-            self._due.pop(address, None)
-            return
-        at = min(deadlines)
-        if self._due.get(address) != at:
-            self._due[address] = at
-            heapq.heappush(self._heap, (at, self._order.get(address, 0), address))
 
     def _advance_stop(self, now: Instant) -> None:
         """Revoke the lease when no address is left; give up waiting for etcd, never for the kernel's confirmation."""
@@ -732,29 +647,3 @@ class Node:
         if run != self._saved:
             self._saved = run
             self._commands.insert(0, SaveState(write_state(run)))
-
-
-def _in_order(commands: list[Command]) -> list[Command]:
-    """Stable: removals to the front, except behind an earlier order in the same list that puts the address up.
-
-    Fence orders that differ in nothing but the address become one.
-    """
-    put_up: set[Vip] = set()
-    first: list[Command] = []
-    rest: list[Command] = []
-    for command in commands:
-        if isinstance(command, HoldAddress | ReorderAddress):
-            put_up.add(command.vip)
-        if isinstance(command, RemoveAddress) and command.vip not in put_up:
-            first.append(command)
-        elif isinstance(command, OpenFence) and rest and _is_same_fence(command, rest[-1]):
-            last = rest[-1]
-            assert isinstance(last, OpenFence)
-            rest[-1] = replace(last, vips=last.vips + command.vips)
-        else:
-            rest.append(command)
-    return first + rest
-
-
-def _is_same_fence(order: OpenFence, last: Command) -> bool:
-    return isinstance(last, OpenFence) and (last.timeout_s, last.not_after) == (order.timeout_s, order.not_after)

@@ -1,0 +1,80 @@
+"""Datagrams between agents: what is authentic is handed on or answered, all else is counted.
+
+Must never: believe anything that etcd's secrets do not vouch for, or answer with more than it was sent.
+Counterparts: `peerwire.py` (bytes), `designation.py`, `witness.py`, `candidacy.py` (whom it concerns).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sharedip.core.designation import Designations
+from sharedip.core.messages import Command, DatagramReceived, SendDatagram
+from sharedip.core.model import Instant, IPAddress, KeyValue
+from sharedip.core.peers import Peers
+from sharedip.core.peerwire import Beat, Envelope, Kind, Released, open_entry, seal, unseal
+from sharedip.core.session import Session
+from sharedip.core.witness import Watchfulness
+
+
+class Post:
+    """Takes datagrams in and sends releases out; beats leave by `Designations` itself."""
+
+    def __init__(
+        self,
+        session: Session,
+        peers: Peers,
+        designations: Designations,
+        watchfulness: Watchfulness,
+        out: Callable[[Command], None],
+        released: Callable[[int, Released, Instant], None],
+    ) -> None:
+        self._session = session
+        self._peers = peers
+        self._designations = designations
+        self._watchfulness = watchfulness
+        self._out = out
+        self._released = released
+        self.strange_datagrams = 0
+
+    def receive(self, event: DatagramReceived, now: Instant) -> None:
+        """Beats are answered, acknowledgements and releases believed, if they are authentic; all else is counted."""
+        envelope = unseal(event.payload)
+        lease = self._session.lease
+        if envelope is None or lease is None or envelope.receiver != lease:
+            self.strange_datagrams += 1
+            return
+        answers: list[tuple[Beat | Released, bytes]] = []
+        for body, tag in envelope.entries:
+            entry = open_entry(envelope, body, tag, lambda number: self._secret_for(envelope, number))
+            if entry is None:
+                self.strange_datagrams += 1
+            elif isinstance(entry, Released):
+                self._released(envelope.sender, entry, now)
+            elif envelope.kind is Kind.ACKNOWLEDGEMENT:
+                self._designations.acknowledged(envelope.sender, entry, now)
+            elif entry.revision == 0 or self._watchfulness.heard(entry, event.received_at):
+                secret = self._secret_for(envelope, entry.revision)
+                assert secret is not None
+                answers.append((entry, secret))
+        if answers:
+            answer = seal(Kind.ACKNOWLEDGEMENT, lease, envelope.sender, answers)
+            self._out(SendDatagram(event.host, event.port, answer))
+
+    def tell_release(self, address: IPAddress, epoch: int, follower: KeyValue | None) -> None:
+        """Tell the next candidate that the address is off our link for good; a lost word costs a round trip of etcd."""
+        lease = self._session.lease
+        peer = None if follower is None else self._peers.of(follower)
+        if lease is None or peer is None or peer.host is None:
+            return
+        entry = (Released(epoch, address), self._designations.own_secret)
+        self._out(SendDatagram(peer.host, peer.port, seal(Kind.RELEASE, lease, peer.lease, [entry])))
+
+    def _secret_for(self, envelope: Envelope, number: int) -> bytes | None:
+        """The secret that authenticates an entry: our designation's for an answer, the sender's for what it sends."""
+        if envelope.kind is Kind.ACKNOWLEDGEMENT:
+            return self._designations.secret_of(number)
+        if envelope.kind is Kind.BEAT and number != 0:
+            return self._watchfulness.secret_of(envelope.sender, number)
+        peer = self._peers.by_lease(envelope.sender)
+        return None if peer is None else peer.secret
