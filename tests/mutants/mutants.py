@@ -23,7 +23,8 @@ class Mutant:
 
 
 SESSION, CANDIDACY, OWNERSHIP = "core/session.py", "core/candidacy.py", "core/ownership.py"
-NODE, KEYS, SETTINGS, SCHEDULE = "core/node.py", "core/keys.py", "core/settings.py", "core/schedule.py"
+NODE, KEYS, SETTINGS, AGENDA = "core/node.py", "core/keys.py", "core/settings.py", "core/agenda.py"
+DESIGNATION, WITNESS = "core/designation.py", "core/witness.py"
 
 FROM_SENDING = "5: deadlines count from the moment a request was sent"
 PROOF = "election: a keepalive counts only with a linearizable read after it"
@@ -34,6 +35,7 @@ CANNOT_TELL = "4: cannot tell is never no and never yes"
 NOTHING_BEHIND = "6: an agent that dies leaves no address behind"
 ONE_OWNER = "1: one owner"
 ITSELF = "election: a node knows itself by its own key and revision"
+WITNESSED = "right: the witnessed lease"
 FENCE = "fence: renewed_at + valid_lft + 1 s <= right_until"
 
 MUTANTS = (
@@ -41,8 +43,8 @@ MUTANTS = (
     Mutant(
         "renewal-from-receive-time",
         SESSION,
-        "_Keepalive(event.endpoint, event.raft_term, event.sent_at, event.ttl_s)",
-        "_Keepalive(event.endpoint, event.raft_term, now, event.ttl_s)",
+        "_Keepalive(event.endpoint, event.raft_term, event.sent_at, event.ttl_s, request)",
+        "_Keepalive(event.endpoint, event.raft_term, now, event.ttl_s, request)",
         FROM_SENDING,
         "A slow answer makes the right longer than the lease.",
     ),
@@ -224,8 +226,8 @@ MUTANTS = (
     Mutant(
         "fence-forgets-the-late-kernel",
         OWNERSHIP,
-        "room_s = self.right.until - now - LIFETIME_LATE_S - LIFETIME_SLACK_S",
-        "room_s = self.right.until - now - LIFETIME_SLACK_S",
+        "room_s = self._lifetime_right - now - LIFETIME_LATE_S - LIFETIME_SLACK_S",
+        "room_s = self._lifetime_right - now - LIFETIME_SLACK_S",
         FENCE,
         "The kernel removes up to a second late: the address outlives the right.",
     ),
@@ -240,24 +242,23 @@ MUTANTS = (
     Mutant(
         "fence-rounds-up",
         OWNERSHIP,
-        "return max(0, floor(room_s))",
-        "return max(0, floor(room_s) + 1)",
+        "return floor(room_s) if 1 <= room_s",
+        "return floor(room_s) + 1 if 0 <= room_s",
         FENCE,
         "Whole seconds, rounded the wrong way.",
     ),
     Mutant(
         "fence-not-renewed",
         OWNERSHIP,
-        "        if self.tenure is Tenure.HOLDING:\n            self._hold_at = now\n            self.advance(now)\n\n"
-        "    def address_held",
-        "\n    def address_held",
+        "            if self._fence is FenceKind.LIFETIME:\n                self._hold_at = now\n",
+        "            if self._fence is FenceKind.LIFETIME:\n                pass\n",
         FENCE,
         "A longer right does not reach the kernel at once.",
     ),
     Mutant(
         "hold-has-no-end",
         OWNERSHIP,
-        "self._out(HoldAddress(self.vip, lifetime_s, self.right.until))",
+        "self._out(HoldAddress(self.vip, lifetime_s, self._hold_not_after))",
         'self._out(HoldAddress(self.vip, lifetime_s, float("inf")))',
         FENCE,
         "An agent that freezes between the decision and the deed adds the address at any time.",
@@ -330,10 +331,9 @@ MUTANTS = (
     Mutant(
         "announced-before-it-is-held",
         OWNERSHIP,
-        "        self._hold_at = now\n        self._announced = False\n        self.advance(now)\n\n    def give_up",
-        "        self._hold_at = now\n        self._announced = False\n"
-        "        self._out(Announce(self.vip, self.right.until))\n"
-        "        self.advance(now)\n\n    def give_up",
+        "        self._hold_at = self._gate_at = now\n        self._announced = False\n",
+        "        self._hold_at = self._gate_at = now\n        self._announced = False\n"
+        "        self._out(Announce(self.vip, self.right.until))\n",
         WAY_IN,
         "Neighbours are drawn to a node that can't answer yet.",
     ),
@@ -429,16 +429,16 @@ MUTANTS = (
     Mutant(
         "resigned-and-back-again",
         CANDIDACY,
-        "            self._release_at = now + RELEASE_RETRY_S\n            return\n        self._go_out(now)",
-        "            self._enter(Phase.WAITING, now)\n            return\n        self._go_out(now)",
+        "            self._release_at = now + RELEASE_RETRY_S\n            return\n",
+        "            self._enter(Phase.WAITING, now)\n            return\n",
         WAY_OUT,
         "A release without an answer is taken back, though it may be applied later.",
     ),
     Mutant(
         "release-unguarded",
         CANDIDACY,
-        "            (Guard(key, GuardTarget.CREATE, self.epoch),),\n            (Delete(key), Put(owner_key",
-        "            (),\n            (Delete(key), Put(owner_key",
+        "Kind.RELEASE, self.vip, (Guard(key, GuardTarget.CREATE, self.epoch),), operations",
+        "Kind.RELEASE, self.vip, (), operations",
         ITSELF,
         "A release that is applied late deletes the key of a later campaign.",
     ),
@@ -460,7 +460,7 @@ MUTANTS = (
     ),
     Mutant(
         "removals-last",
-        NODE,
+        AGENDA,
         "    return first + rest\n",
         "    return rest + first\n",
         WAY_OUT,
@@ -469,7 +469,7 @@ MUTANTS = (
     Mutant(
         "aborted-campaign-stays",
         CANDIDACY,
-        "if own is not None and self.phase in (Phase.OUT, Phase.CAMPAIGNING):",
+        "if own is not None and self.phase is Phase.OUT and self._circumstances.may_claim_key(self):",
         "if own is not None and self.phase is Phase.CAMPAIGNING:",
         "election: an aborted campaign deletes its key at once",
         "A campaign that is applied late blocks everybody behind it.",
@@ -525,5 +525,105 @@ MUTANTS = (
         ITSELF,
         "A read that was sent on a lease that is gone counts for its successor.",
         immortal="belt and braces: `_forget_lease` forgets the requests of the old lease, and with them their purpose",
+    ),
+    # -- what a former run, or a former tenure, still has under way ---------------------------------------------------
+    Mutant(
+        "an-older-read-proves",
+        SESSION,
+        "if purpose.kind is not Kind.PROOF or self._keepalive is None or self._keepalive.read != event.request:",
+        "if purpose.kind is not Kind.PROOF or self._keepalive is None:",
+        PROOF,
+        "A read that was sent before the keepalive counts as its proof.",
+    ),
+    Mutant(
+        "own-writes-forgotten",
+        SESSION,
+        "if event.revision < max(self.registry.revision, self._written_until):",
+        "if event.revision < self.registry.revision:",
+        WAY_OUT,
+        "A read from before the own release is a picture to claim on.",
+        immortal="belt and braces: `_released_epoch` refuses the key that the older read shows",
+    ),
+    Mutant(
+        "released-key-found-again",
+        CANDIDACY,
+        "        if own.create_revision <= self._released_epoch:\n",
+        "        if own.create_revision <= 0:\n",
+        WAY_OUT,
+        "A key that was given up is taken up again while the watch still shows it.",
+    ),
+    Mutant(
+        "resignation-not-saved",
+        NODE,
+        "            resigned=tuple(self._resigned.items()),\n",
+        "            resigned=(),\n",
+        WAY_OUT,
+        "The next run takes an address that the former one had released to somebody.",
+    ),
+    Mutant(
+        "lease-saved-while-it-is-given-back",
+        NODE,
+        "lease=None if self.session.is_giving_back else self.session.lease,",
+        "lease=self.session.lease,",
+        WAY_OUT,
+        "The next run stands on a lease whose revocation is on its way.",
+    ),
+    # -- the witnessed lease: the four breaks that the model found, and their neighbours ------------------------------
+    Mutant(
+        "promise-from-receive-time",
+        DESIGNATION,
+        "candidacy.ownership.right.set(name, sent_at + designation.window_s)",
+        "candidacy.ownership.right.set(name, now + designation.window_s)",
+        WITNESSED,
+        "The owner counts a promise from the acknowledgement, the witness from the beat.",
+    ),
+    Mutant(
+        "beats-before-the-fence",
+        DESIGNATION,
+        "                if loose:\n",
+        "                if False:\n",
+        WITNESSED,
+        "A witness gets its power while the kernel still holds the address for the whole lease.",
+    ),
+    Mutant(
+        "witness-does-not-bind",
+        OWNERSHIP,
+        "return min(self._deadlines.values(), default=NEVER)",
+        'return self._deadlines.get("lease", NEVER)',
+        WITNESSED,
+        "The lease alone decides, though a witness may depose.",
+    ),
+    Mutant(
+        "deposed-early",
+        WITNESS,
+        "duty.promised_until or received_at, received_at + duty.window_s * (1 + 2 * CLOCK_DRIFT)",
+        "duty.promised_until or received_at, received_at + duty.window_s / 2",
+        WITNESSED,
+        "The witness deposes when half of its promise is over.",
+    ),
+    Mutant(
+        "deposed-without-the-owners-guard",
+        WITNESS,
+        "            guards.append(Guard(owner_key, GuardTarget.CREATE, epoch))\n",
+        "",
+        WITNESSED,
+        "A deposition is not tied to the owner's epoch.",
+    ),
+    Mutant(
+        "deposed-without-the-designations-guard",
+        WITNESS,
+        "            guards.append(Guard(witness_key, GuardTarget.MOD, duty.revision))\n",
+        "",
+        WITNESSED,
+        "A witness that was replaced deposes all the same.",
+    ),
+    Mutant(
+        "acknowledges-while-it-deposes",
+        WITNESS,
+        "if duty is None or duty.is_deposing or duty.is_mute or beat.sequence <= duty.last_sequence:",
+        "if duty is None or duty.is_mute or beat.sequence <= duty.last_sequence:",
+        WITNESSED,
+        "A promise is made while a deposition may still be applied.",
+        immortal="belt and braces (ARCHITECTURE.md): a right that has ended is not revived by a late promise",
     ),
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sharedip.core.messages import StopRequested
+from sharedip.core.model import FenceKind
 from tests.simulation.world import Host, World
 
 FAULT_AFTER_S = 5.0
@@ -17,8 +18,11 @@ LOOK_EVERY_S = 0.01
 class Story(World):
     """A world that notes every change of what the kernels hold, as somebody outside would see it."""
 
-    def __init__(self, seed: int = 7) -> None:
-        super().__init__(seed, nodes=3, ttl_s=3, verbose=True)
+    def __init__(self, seed: int = 7, *, witnessed: bool = False) -> None:
+        if witnessed:
+            super().__init__(seed, nodes=3, ttl_s=15, window_s=1.0, fence=FenceKind.NFTABLES, verbose=True)
+        else:
+            super().__init__(seed, nodes=3, ttl_s=3, verbose=True)
         self._seen: list[str] = []
         for number, host in enumerate(self.hosts):
             self.later(0.2 * number, host.start)

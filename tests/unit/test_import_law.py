@@ -91,6 +91,8 @@ def layer(module: str) -> tuple[str, ...]:
     parts = module.split(".")
     if parts[0] != "sharedip" or len(parts) == 1 or parts[1].startswith("__"):
         return ()
+    if parts[1].startswith("agent"):  # agent.py and the modules that it was split into
+        return ("agent",)
     return tuple(parts[1:3]) if parts[1] == "adapters" else (parts[1],)
 
 

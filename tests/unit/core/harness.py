@@ -29,8 +29,10 @@ from sharedip.core.messages import (
     LeaseGranted,
     LeaseRevoked,
     LinkChanged,
+    MemberRead,
     OpenWatch,
     ReadKeys,
+    ReadMember,
     RemoveAddress,
     ReorderAddress,
     Report,
@@ -68,7 +70,17 @@ OURS = 0x100
 THEIRS = 0x900
 """The lease of a candidate that is not this node."""
 
-ANSWERED = (GrantLease, KeepLeaseAlive, ReadKeys, Transact, RevokeLease, HoldAddress, ReorderAddress, RemoveAddress)
+ANSWERED = (
+    GrantLease,
+    KeepLeaseAlive,
+    ReadKeys,
+    ReadMember,
+    Transact,
+    RevokeLease,
+    HoldAddress,
+    ReorderAddress,
+    RemoveAddress,
+)
 """The orders that a healthy world answers."""
 
 Order = TypeVar("Order")
@@ -159,7 +171,7 @@ class Talk:
             lease_ttl_s=ttl_s,
             **settings,
         )
-        self.node = Node(self.settings)
+        self.node = Node(self.settings, 0, lambda: bytes(16))
         self.store = Store() if store is None else store
         self.now = now
         self.term = 5
@@ -279,6 +291,8 @@ class Talk:
             case Transact():
                 succeeded, keys = store.apply(order.guards, order.then, order.otherwise)
                 return TransactionDone(order.request, order.endpoint, succeeded, keys, store.revision, term, sent_at)
+            case ReadMember():
+                return MemberRead(order.request, order.endpoint, order.endpoint + 1, 1, term, "3.5.1")
             case RevokeLease():
                 store.end_lease(order.lease)
                 return LeaseRevoked(order.request, order.endpoint, order.lease)

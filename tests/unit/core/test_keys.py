@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharedip.core.keys import RECORD_BYTES_MAX, Layout, Registry, Release, candidates_in, read_record, write_record
+from sharedip.core.keys import RECORD_BYTES_MAX, Layout, Registry, Release, read_record, write_record
 from sharedip.core.model import KeyChange, KeyValue
 
 LAYOUT = Layout("sharedip:v1")
@@ -61,8 +61,10 @@ def test_one_address_is_no_prefix_of_another() -> None:
     """10.0.0.1 is inside 110.0.0.1 and 10.0.0.10 only for who compares strings."""
     short, long = ip_address("10.0.0.1"), ip_address("10.0.0.10")
     keys = (key(LAYOUT.candidate(short, 1), 5), key(LAYOUT.candidate(long, 2), 4))
-    assert [k.create_revision for k in candidates_in(LAYOUT, keys, short)] == [5]
-    assert [k.create_revision for k in candidates_in(LAYOUT, keys, long)] == [4]
+    registry = Registry(LAYOUT)
+    registry.apply_snapshot(keys, 5)
+    assert [k.create_revision for k in registry.candidates(short)] == [5]
+    assert [k.create_revision for k in registry.candidates(long)] == [4]
 
 
 # -- records ----------------------------------------------------------------------------------------------------------
@@ -147,15 +149,6 @@ def test_a_record_that_says_no_release_is_none(record: bytes) -> None:
     registry = Registry(LAYOUT)
     registry.apply_snapshot((key(LAYOUT.owner(V4), 6, record),), 6)
     assert V4 not in registry.releases
-
-
-def test_agents_are_known_by_name_and_only_with_a_record() -> None:
-    """What is no record of ours is left out."""
-    registry = Registry(LAYOUT)
-    keys = (key(LAYOUT.agent("n1"), 5, b'{"node":"n1"}'), key(LAYOUT.agent("n2"), 6, b"junk"))
-    registry.apply_snapshot(keys, 6)
-    assert registry.agents() == {"n1": {"node": "n1"}}
-    assert {k.key for k in registry.with_lease(1)} == {LAYOUT.agent("n1"), LAYOUT.agent("n2")}
 
 
 @given(st.lists(st.tuples(st.integers(1, 4), st.booleans(), st.booleans()), max_size=30), st.randoms())

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from sharedip.core.agenda import in_order
 from sharedip.core.candidacy import Phase
 from sharedip.core.messages import (
     AddressSeen,
@@ -30,7 +31,6 @@ from sharedip.core.messages import (
     Transact,
 )
 from sharedip.core.model import Failure
-from sharedip.core.node import _removals_first
 from sharedip.core.session import Kind
 from sharedip.core.state import FormerRun
 from tests.unit.core.harness import LAYOUT, LINK, OURS, THEIRS, VIP, Talk, owner, waiting_behind
@@ -61,7 +61,7 @@ def test_removals_come_first_unless_the_same_address_is_put_up_before(
     given: list[Command], expected: list[Command]
 ) -> None:
     """Removals come first, unless an earlier order in the same list puts the same address up."""
-    assert _removals_first(given) == expected
+    assert in_order(given) == expected
 
 
 def test_a_lost_lease_removes_before_it_asks_for_another_one() -> None:

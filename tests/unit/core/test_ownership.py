@@ -49,7 +49,7 @@ METHODS: dict[str, Callable[[Ownership, float], object]] = {
     "stop probing": lambda o, _: o.stop_probing(),
     "take": lambda o, now: o.take(8, now),
     "give up": lambda o, now: o.give_up(now),
-    "right extended": lambda o, now: o.right_extended(now),
+    "right changed": lambda o, now: o.right_changed(now),
     "held": lambda o, now: o.address_held(AddressHeld(VIP, now, 13), now),
     "refused": lambda o, now: o.address_refused(AddressRefused(VIP, "no"), now),
     "removed": lambda o, now: o.address_removed(now),
@@ -72,7 +72,7 @@ TABLE: dict[Tenure, dict[str, tuple[str, tuple[type, ...]]]] = {
         "stop probing": ("none absent", ()),
         "take": ("holding unknown", (HoldAddress,)),
         "give up": ("removing unknown", (RemoveAddress,)),
-        "right extended": ("none absent", ()),
+        "right changed": ("none absent", ()),
         "held": ("removing unknown", (RemoveAddress,)),
         "refused": ("none absent", ()),
         "removed": ("none absent", ()),
@@ -92,7 +92,7 @@ TABLE: dict[Tenure, dict[str, tuple[str, tuple[type, ...]]]] = {
         "stop probing": ("none absent", ()),
         "take": ("holding unknown", (HoldAddress,)),
         "give up": ("removing unknown", (RemoveAddress,)),
-        "right extended": ("probing absent", ()),
+        "right changed": ("probing absent", ()),
         "held": ("removing unknown", (RemoveAddress,)),
         "refused": ("removing unknown", (RemoveAddress,)),
         "removed": ("probing absent", ()),
@@ -112,7 +112,7 @@ TABLE: dict[Tenure, dict[str, tuple[str, tuple[type, ...]]]] = {
         "stop probing": ("holding present", ()),
         "take": ("holding present", (HoldAddress,)),
         "give up": ("removing unknown", (RemoveAddress,)),
-        "right extended": ("holding present", (HoldAddress,)),
+        "right changed": ("holding present", (HoldAddress,)),
         "held": ("holding present", ()),
         "refused": ("holding unknown", (Report,)),
         "removed": ("holding absent", ()),
@@ -132,7 +132,7 @@ TABLE: dict[Tenure, dict[str, tuple[str, tuple[type, ...]]]] = {
         "stop probing": ("removing unknown", ()),
         "take": ("holding unknown", (HoldAddress,)),
         "give up": ("removing unknown", ()),
-        "right extended": ("removing unknown", ()),
+        "right changed": ("removing unknown", ()),
         "held": ("removing present", ()),
         "refused": ("removing unknown", ()),
         "removed": ("none absent", ()),
@@ -202,7 +202,7 @@ def test_a_right_too_short_for_a_lifetime_is_not_asked_for_again_until_it_grows(
     ownership.advance(NOW + 1.0)
     assert not out
     ownership.right.set("lease", NOW + 9.0)
-    ownership.right_extended(NOW + 1.0)
+    ownership.right_changed(NOW + 1.0)
     assert [type(order) for order in out] == [HoldAddress]
 
 
@@ -211,7 +211,7 @@ def test_only_one_hold_is_under_way() -> None:
     ownership, out = begin()
     ownership.take(7, NOW)
     ownership.right.set("lease", UNTIL + 5)
-    ownership.right_extended(NOW + 0.1)
+    ownership.right_changed(NOW + 0.1)
     assert [type(order) for order in out] == [HoldAddress]
     ownership.address_held(AddressHeld(VIP, NOW, 13), NOW + 0.2)
     assert ownership.next_deadline() == NOW + 0.2 + 1.1  # the burst; the renewal comes later

@@ -330,7 +330,6 @@ def test_no_sequence_of_facts_breaks_an_invariant(seed: int) -> None:
     Wandering(seed).play()
 
 
-@pytest.mark.xfail(strict=True, reason="test_holes.py: what a former run had under way, and an adoption without proof")
 def test_no_restart_in_between_breaks_an_invariant() -> None:
     """The same, with SIGKILL and a next run that knows its state file."""
     for seed in range(WANDERINGS):
