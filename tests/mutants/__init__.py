@@ -1,0 +1,1 @@
+"""Breaks of the laws, one line each, and the proof that a test notices: `python -m tests.mutants`."""

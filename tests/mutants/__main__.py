@@ -1,0 +1,150 @@
+"""Break the core, one law at a time, and see a test notice: `python -m tests.mutants [--only NAME] [--jobs 2]`.
+
+Each mutant is applied to a copy of the source; the unit tests of the core run on it first, then, if they all pass, the
+simulation with a limited number of seeds. Exit 1 when a mutant lives that should not, or dies that can't.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.mutants.mutants import MUTANTS, Mutant
+
+ROOT = Path(__file__).parents[2]
+LIMIT_S = 300.0
+
+UNIT = ["tests/unit/core", "--ignore=tests/unit/core/test_holes.py", "-k", "not no_restart_in_between"]
+"""Without the known holes: a mutant that happens to mend one would count as killed."""
+
+SIMULATION = ["tests/simulation/test_histories.py"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How one mutant fared: `killer` is the test that noticed, None if none did."""
+
+    mutant: Mutant
+    killer: str | None
+    storey: str
+    took_s: float
+
+    @property
+    def is_as_expected(self) -> bool:
+        """Killed; or immortal, and alive."""
+        return (self.killer is None) == (self.mutant.immortal is not None)
+
+
+def main() -> int:
+    """Run them all and print a table."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    parser.add_argument("--only", metavar="NAME", action="append", help="this mutant; may be given again")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=300, help="histories for a mutant that the unit tests let live")
+    parser.add_argument("--simulation-only", action="store_true", help="ask the simulation alone")
+    options = parser.parse_args()
+    unknown = set(options.only or ()) - {mutant.name for mutant in MUTANTS}
+    if unknown:
+        parser.error(f"no such mutant: {', '.join(sorted(unknown))}")
+    chosen = [mutant for mutant in MUTANTS if not options.only or mutant.name in options.only]
+    began = time.monotonic()
+    storeys = {"simulation": SIMULATION} if options.simulation_only else {"unit": UNIT, "simulation": SIMULATION}
+    verdicts = []
+    with ThreadPoolExecutor(options.jobs) as jobs:
+        trials = [jobs.submit(try_out, mutant, storeys, options.seeds) for mutant in chosen]
+        for number, trial in enumerate(as_completed(trials), start=1):
+            verdict = trial.result()
+            verdicts.append(verdict)
+            print(f"[{number}/{len(chosen)}] {line(verdict)}", flush=True)
+    verdicts.sort(key=lambda verdict: chosen.index(verdict.mutant))
+    bad = [verdict for verdict in verdicts if not verdict.is_as_expected]
+    print_table(verdicts)
+    print(f"\n{len(verdicts)} mutants in {time.monotonic() - began:.0f} s, {len(bad)} not as expected")
+    for verdict in bad:
+        fate = "LIVES" if verdict.killer is None else "is called immortal, but DIES"
+        print(f"  {verdict.mutant.name} {fate}: {verdict.mutant.sentence} (law {verdict.mutant.law})")
+    return 1 if bad else 0
+
+
+def try_out(mutant: Mutant, storeys: dict[str, list[str]], seeds: int) -> Verdict:
+    """Apply one mutant to a copy and run the storeys until a test notices."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="sharedip-mutant-") as folder:
+        copy = Path(folder) / "src"
+        shutil.copytree(ROOT / "src", copy, ignore=shutil.ignore_patterns("__pycache__"))
+        file = copy / "sharedip" / mutant.file
+        text = file.read_text()
+        if text.count(mutant.old) != 1:
+            raise SystemExit(f"{mutant.name}: its old text stands {text.count(mutant.old)} times in {mutant.file}")
+        file.write_text(text.replace(mutant.old, mutant.new))
+        for storey, tests in storeys.items():
+            killer = run_tests(copy, tests, seeds)
+            if killer is not None:
+                return Verdict(mutant, killer, storey, time.monotonic() - began)
+    return Verdict(mutant, None, "", time.monotonic() - began)
+
+
+def run_tests(source: Path, tests: list[str], seeds: int) -> str | None:
+    """The first test that fails, or None."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{source}{os.pathsep}{ROOT}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "SHAREDIP_HISTORIES": str(seeds),
+        "SHAREDIP_WORKERS": "1",
+        "SHAREDIP_WANDERINGS": "40",
+    }
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=line", "-p", "no:cacheprovider", *tests]
+    # A session of its own, so that a worker of the simulation that spins ends with its parent.
+    ran = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, errors = ran.communicate(timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(ran.pid, signal.SIGKILL)  # not reaped yet, so the number is still its own
+        ran.wait()
+        return f"nothing: still running after {LIMIT_S:.0f} s"
+    if ran.returncode == 0:
+        return None
+    found = re.search(r"^(?:FAILED|ERROR) (\S+)(?: - (.*))?", output, re.MULTILINE)
+    if found is None:
+        raise SystemExit(f"pytest ended with {ran.returncode}:\n{output[-2000:]}{errors[-2000:]}")
+    seed = re.search(r"seed \d+: [^\n]*", output)
+    return found[1].removeprefix("tests/") + (f" ({seed[0][:90]})" if seed is not None else "")
+
+
+def line(verdict: Verdict) -> str:
+    """One mutant's fate."""
+    fate = f"killed by {verdict.killer}" if verdict.killer is not None else "LIVES"
+    if verdict.killer is None and verdict.mutant.immortal is not None:
+        fate = f"lives, as it must: {verdict.mutant.immortal}"
+    return f"{verdict.mutant.name}: {fate} ({verdict.took_s:.1f} s)"
+
+
+def print_table(verdicts: list[Verdict]) -> None:
+    """Mutant, storey, killer."""
+    width = max(len(verdict.mutant.name) for verdict in verdicts)
+    print(f"\n{'mutant':{width}}  {'storey':10}  killed by")
+    for verdict in verdicts:
+        print(f"{verdict.mutant.name:{width}}  {verdict.storey or '-':10}  {verdict.killer or '-'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

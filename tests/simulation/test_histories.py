@@ -1,0 +1,68 @@
+"""Thousands of random histories, each a seed: law 1 at every step, law 3 at every release, convergence at the end.
+
+SHAREDIP_HISTORIES says how many (10,000), SHAREDIP_HISTORIES_FROM the first seed (0), SHAREDIP_WORKERS how many
+processes (2).
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from types import FrameType
+
+import pytest
+
+from tests.simulation.histories import play
+
+HISTORIES = int(os.environ.get("SHAREDIP_HISTORIES", "10000"))
+FIRST_SEED = int(os.environ.get("SHAREDIP_HISTORIES_FROM", "0"))
+WORKERS = int(os.environ.get("SHAREDIP_WORKERS", "2"))
+BATCH = 50
+REST_WITHIN_S = 30.0
+"""A history takes some hundredths of a second; one that takes this long goes round and round at one instant."""
+
+
+def _give_up(_number: int, _frame: FrameType | None) -> None:
+    raise TimeoutError(f"the history does not come to rest within {REST_WITHIN_S:.0f} s")
+
+
+def play_batch(first: int) -> tuple[int, int, int | None, str]:
+    """Histories played, steps taken, and the first seed that failed with what went wrong."""
+    steps = 0
+    last = min(first + BATCH, FIRST_SEED + HISTORIES)
+    signal.signal(signal.SIGALRM, _give_up)
+    for seed in range(first, last):
+        signal.setitimer(signal.ITIMER_REAL, REST_WITHIN_S)
+        try:
+            outcome = play(seed)
+        except Exception as bug:  # noqa: BLE001 - a core that raises is a finding as good as a broken law
+            return seed - first, steps, seed, f"the core raised {bug!r}"
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
+        steps += outcome.steps
+        if outcome.failure is not None:
+            return seed - first, steps, seed, outcome.failure
+    return last - first, steps, None, ""
+
+
+@pytest.mark.timeout(1800)
+def test_no_history_breaks_a_law(capsys: pytest.CaptureFixture[str]) -> None:
+    """At no instant two owners, no release before the confirmation, and in the end exactly one owner."""
+    began, played, steps, told = time.monotonic(), 0, 0, 0
+    batches = range(FIRST_SEED, FIRST_SEED + HISTORIES, BATCH)
+    with multiprocessing.get_context("spawn").Pool(WORKERS) as pool:
+        for count, took, seed, failure in pool.imap_unordered(play_batch, batches):
+            played, steps = played + count, steps + took
+            if seed is not None:
+                pool.terminate()
+                pytest.fail(f"seed {seed}: {failure}\nreplay: python -m tests.simulation.replay {seed}", pytrace=False)
+            if played * 10 // HISTORIES > told:
+                told = played * 10 // HISTORIES
+                rate = played / (time.monotonic() - began)
+                with capsys.disabled():
+                    print(
+                        f"\n  {played} of {HISTORIES} histories, {steps} steps, {rate:.0f} a second", end="", flush=True
+                    )
+    assert played == HISTORIES

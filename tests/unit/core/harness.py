@@ -1,0 +1,391 @@
+"""A conversation with one core: facts in, orders out, and a small etcd and kernel that answer when told to.
+
+Role: keeps the dialogues of these tests short. `serve` answers everything as a healthy world would; a test that cares
+takes the order with `expect` and answers it by hand, late, wrongly, or never.
+Must never: answer anything by itself, or let time pass unasked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
+from typing import Any, TypeVar
+
+from sharedip.core.candidacy import Candidacy, Phase
+from sharedip.core.keys import Layout, write_record
+from sharedip.core.messages import (
+    AddressHeld,
+    AddressRemoved,
+    CloseWatch,
+    Command,
+    DropEndpoint,
+    GrantLease,
+    HoldAddress,
+    KeepaliveConfirmed,
+    KeepLeaseAlive,
+    KeysChanged,
+    KeysRead,
+    LeaseGranted,
+    LeaseRevoked,
+    LinkChanged,
+    MemberRead,
+    OpenWatch,
+    ReadKeys,
+    ReadMember,
+    RemoveAddress,
+    ReorderAddress,
+    Report,
+    RequestFailed,
+    RevokeLease,
+    SaveState,
+    TimePassed,
+    Transact,
+    TransactionDone,
+)
+from sharedip.core.model import (
+    Delete,
+    Failure,
+    Get,
+    Guard,
+    GuardTarget,
+    KeyChange,
+    KeyValue,
+    LinkState,
+    Operation,
+    Put,
+    Vip,
+)
+from sharedip.core.node import Event, Node
+from sharedip.core.ownership import NEVER
+from sharedip.core.settings import Settings
+from sharedip.core.state import FormerRun, read_state
+
+LAYOUT = Layout("sharedip:v1")
+VIP = Vip(ip_address("192.168.0.15"), "eth0")
+LINK = LinkState(2, ("eth0", "lan0"), b"\2\0\0\0\0\1", running=True)
+MAC = b"\2\0\0\0\0\x99"
+OURS = 0x100
+"""The lease that the store grants first."""
+THEIRS = 0x900
+"""The lease of a candidate that is not this node."""
+
+ANSWERED = (
+    GrantLease,
+    KeepLeaseAlive,
+    ReadKeys,
+    ReadMember,
+    Transact,
+    RevokeLease,
+    HoldAddress,
+    ReorderAddress,
+    RemoveAddress,
+)
+"""The orders that a healthy world answers."""
+
+Order = TypeVar("Order")
+
+
+@dataclass
+class Store:
+    """etcd's keys, one revision at a time. It stands still unless a test or an answered order moves it."""
+
+    revision: int = 10
+    keys: dict[str, KeyValue] = field(default_factory=dict)
+    history: list[KeyChange] = field(default_factory=list)
+
+    def put(self, key: str, value: bytes, lease: int) -> None:
+        """One write, as another client would make it."""
+        self.apply((), (Put(key, value, lease),), ())
+
+    def delete(self, key: str) -> None:
+        """One deletion by somebody else."""
+        self.apply((), (Delete(key),), ())
+
+    def stand(self, name: str = "n2", lease: int = THEIRS, vip: Vip = VIP, *, sound: bool | None = True) -> str:
+        """Another candidate joins the queue; with `sound=None` it is no agent, but a plain `etcdctl elect`."""
+        key = LAYOUT.candidate(vip.address, lease)
+        if sound is not None:
+            record = {"node": name, "healthy": sound, "drained": False}
+            self.put(LAYOUT.agent(name), write_record(record), lease)
+        self.put(key, name.encode(), lease)
+        return key
+
+    def end_lease(self, lease: int) -> None:
+        """It expired, or somebody revoked it."""
+        self.apply((), tuple(Delete(name) for name, key in self.keys.items() if key.lease == lease), ())
+
+    def under(self, prefix: str = LAYOUT.root) -> tuple[KeyValue, ...]:
+        """All keys with the prefix."""
+        return tuple(key for name, key in sorted(self.keys.items()) if name.startswith(prefix))
+
+    def apply(
+        self, guards: Iterable[Guard], then: tuple[Operation, ...], otherwise: tuple[Operation, ...]
+    ) -> tuple[bool, tuple[KeyValue, ...]]:
+        """One transaction."""
+        succeeded = all(self._holds(guard) for guard in guards)
+        revision, found, wrote = self.revision + 1, list[KeyValue](), False
+        for op in then if succeeded else otherwise:
+            match op:
+                case Put():
+                    known = self.keys.get(op.key)
+                    created = revision if known is None else known.create_revision
+                    self.keys[op.key] = KeyValue(op.key, op.value, created, revision, op.lease)
+                    self.history.append(KeyChange(op.key, self.keys[op.key], revision))
+                    wrote = True
+                case Delete():
+                    if self.keys.pop(op.key, None) is not None:
+                        self.history.append(KeyChange(op.key, None, revision))
+                        wrote = True
+                case Get():
+                    found += self.under(op.key) if op.prefix else [k for k in self.under(op.key) if k.key == op.key]
+        self.revision += wrote
+        return succeeded, tuple(found)
+
+    def _holds(self, guard: Guard) -> bool:
+        key = self.keys.get(guard.key)
+        if key is None:
+            return guard.revision == 0
+        return guard.revision == (key.create_revision if guard.target is GuardTarget.CREATE else key.mod_revision)
+
+
+class Talk:
+    """One node, its clock, and what it has ordered and nobody has answered yet."""
+
+    def __init__(
+        self,
+        *,
+        name: str = "n1",
+        vips: tuple[Vip, ...] = (VIP,),
+        ttl_s: int = 15,
+        endpoints: int = 3,
+        store: Store | None = None,
+        now: float = 1000.0,
+        **settings: Any,
+    ) -> None:
+        self.settings = Settings(
+            node_name=name,
+            key_prefix="sharedip:v1",
+            endpoints=tuple(f"http://m{i}:2379" for i in range(endpoints)),
+            vips=vips,
+            lease_ttl_s=ttl_s,
+            **settings,
+        )
+        self.node = Node(self.settings, 0, lambda: bytes(16))
+        self.store = Store() if store is None else store
+        self.now = now
+        self.term = 5
+        self.open: list[Command] = []
+        self.reports: list[Report] = []
+        self.saved: FormerRun | None = None
+        self.removed: list[RemoveAddress] = []
+        self.watch: int | None = None
+        self.watched = 0
+        self.sent: dict[int, float] = {}
+
+    # -- shorthands ---------------------------------------------------------------------------------------------------
+
+    @property
+    def candidacy(self) -> Candidacy:
+        """The first VIP's."""
+        return self.node.candidacies[self.settings.vips[0].address]
+
+    def is_in(self, phase: Phase) -> bool:
+        """Whether the first VIP's candidacy stands there (a call, so that no type checker believes it lasts)."""
+        return self.candidacy.phase is phase
+
+    @property
+    def right_until(self) -> float:
+        """The first VIP's."""
+        return self.candidacy.ownership.right.until
+
+    @property
+    def key(self) -> str:
+        """The first VIP's election key."""
+        assert self.candidacy.key is not None
+        return self.candidacy.key
+
+    # -- facts in -----------------------------------------------------------------------------------------------------
+
+    def start(self, former: FormerRun | None = None, *, link: LinkState | None = LINK) -> list[Command]:
+        """The agent begins, and learns of its link."""
+        orders = self._note(self.node.start(former, self.now))
+        return orders if link is None else orders + self.hear(LinkChanged(link))
+
+    def hear(self, event: Event, *, after_s: float = 0.0) -> list[Command]:
+        """One fact; returns the orders that it led to."""
+        self.now += after_s
+        return self._note(self.node.handle(event, self.now))
+
+    def pass_time(self, seconds: float) -> list[Command]:
+        """Nothing but time, in the steps that the core asks for; nobody answers."""
+        until, orders = self.now + seconds, list[Command]()
+        for _ in range(10_000):
+            at = self.node.next_deadline()
+            if at > until:
+                break
+            self.now = max(self.now, at)
+            orders += self.hear(TimePassed())
+        else:
+            raise AssertionError("the core asks to be woken without end")
+        self.now = until
+        return orders + self.hear(TimePassed())
+
+    def _note(self, orders: list[Command]) -> list[Command]:
+        for order in orders:
+            match order:
+                case Report():
+                    self.reports.append(order)
+                case SaveState():
+                    self.saved = read_state(order.content)
+                case OpenWatch():
+                    self.watch, self.watched = order.watch, order.from_revision - 1
+                case CloseWatch():
+                    self.watch = None if order.watch == self.watch else self.watch
+                case _:
+                    self.removed += [order] if isinstance(order, RemoveAddress) else []
+                    if hasattr(order, "request"):
+                        self.sent[order.request] = self.now
+                    self.open.append(order)
+        return orders
+
+    # -- orders out ---------------------------------------------------------------------------------------------------
+
+    def expect(self, kind: type[Order]) -> Order:
+        """The oldest unanswered order of this kind; it counts as taken."""
+        for order in self.open:
+            if isinstance(order, kind):
+                self.open.remove(order)
+                return order
+        raise AssertionError(f"no {kind.__name__} among {self.open}")
+
+    def none(self, *kinds: type) -> None:
+        """No order of these kinds is open."""
+        found = [order for order in self.open if isinstance(order, kinds)]
+        assert not found, found
+
+    def drop(self, *kinds: type) -> None:
+        """Forget open orders of these kinds, answered or not."""
+        self.open = [order for order in self.open if not isinstance(order, kinds)]
+
+    # -- answers ------------------------------------------------------------------------------------------------------
+
+    def answer(self, order: Command, **changes: Any) -> list[Command]:
+        """Carry the order out on the store or the kernel, now, and tell the core; `changes` bends the answer."""
+        event = self.outcome(order)
+        return self.hear(replace(event, **changes) if changes else event)
+
+    def outcome(self, order: Command) -> Any:
+        """What the world would answer at this instant; the store is changed, the core is not told."""
+        store, term = self.store, self.term
+        sent_at = self.sent.get(getattr(order, "request", 0), self.now)
+        match order:
+            case GrantLease():
+                return LeaseGranted(order.request, order.endpoint, OURS, order.ttl_s, term, sent_at)
+            case KeepLeaseAlive():
+                ttl_s = self.settings.lease_ttl_s
+                return KeepaliveConfirmed(order.request, order.endpoint, order.lease, ttl_s, term, sent_at)
+            case ReadKeys():
+                keys = store.under(order.prefix)
+                return KeysRead(order.request, order.endpoint, keys, store.revision, term, sent_at)
+            case Transact():
+                succeeded, keys = store.apply(order.guards, order.then, order.otherwise)
+                return TransactionDone(order.request, order.endpoint, succeeded, keys, store.revision, term, sent_at)
+            case ReadMember():
+                return MemberRead(order.request, order.endpoint, order.endpoint + 1, 1, term, "3.5.1")
+            case RevokeLease():
+                store.end_lease(order.lease)
+                return LeaseRevoked(order.request, order.endpoint, order.lease)
+            case HoldAddress() | ReorderAddress():
+                return AddressHeld(order.vip, self.now, order.valid_lft_s)
+            case RemoveAddress():
+                return AddressRemoved(order.vip)
+        raise AssertionError(f"nobody answers {order}")
+
+    def fail(self, order: Any, failure: Failure = Failure.TIMEOUT) -> list[Command]:
+        """No answer that counts."""
+        return self.hear(RequestFailed(order.request, order.endpoint, failure, failure.value))
+
+    def tell_changes(self) -> list[Command]:
+        """The watch delivers what it has not delivered yet."""
+        fresh = tuple(change for change in self.store.history if change.revision > self.watched)
+        if self.watch is None or not fresh:
+            return []
+        self.watched = self.store.revision
+        return self.hear(KeysChanged(self.watch, fresh, fresh[-1].revision))
+
+    def serve(self, *but: type) -> None:
+        """A healthy world answers everything that is open, the watch included, except orders of the kinds `but`."""
+        for _ in range(1000):
+            order = next((o for o in self.open if isinstance(o, ANSWERED) and not isinstance(o, but)), None)
+            if order is not None:
+                self.open.remove(order)
+                self.answer(order)
+            elif not self.tell_changes():
+                break
+        else:
+            raise AssertionError("the core does not come to rest")
+        self.drop(DropEndpoint)
+
+    def run(self, seconds: float, *but: type) -> None:
+        """Time passes in a healthy world."""
+        until = self.now + seconds
+        for _ in range(10_000):
+            self.serve(*but)
+            at = self.node.next_deadline()
+            if at > until:
+                break
+            self.now = max(self.now, at)
+            self.hear(TimePassed())
+        else:
+            raise AssertionError("the core asks to be woken without end")
+        self.now = until
+
+    # -- scenes -------------------------------------------------------------------------------------------------------
+
+    def own(self) -> Talk:
+        """Start, and become the owner of every VIP."""
+        self.start()
+        self.run(1.0)
+        assert all(c.phase is Phase.OWNING for c in self.node.candidacies.values())
+        self.open.clear()
+        return self
+
+    def due(self) -> KeepLeaseAlive:
+        """Let time pass in a healthy world until a renewal is due; its keepalive, unanswered."""
+        while not any(isinstance(order, KeepLeaseAlive) for order in self.open):
+            self.now = max(self.now, self.node.next_deadline())
+            self.hear(TimePassed())
+            self.serve(KeepLeaseAlive)
+        return self.expect(KeepLeaseAlive)
+
+    def renew(self) -> tuple[KeepLeaseAlive, ReadKeys]:
+        """A renewal is due: confirm its keepalive, and return both orders, the read unanswered."""
+        keepalive = self.due()
+        self.answer(keepalive)
+        return keepalive, self.expect(ReadKeys)
+
+    def prove(self, *, after_s: float = 0.0) -> None:
+        """One whole renewal."""
+        _, read = self.renew()
+        self.now += after_s
+        self.answer(read)
+
+
+def owner() -> Talk:
+    """A node that owns the VIP and has nothing under way."""
+    return Talk().own()
+
+
+def waiting_behind(name: str = "n2") -> Talk:
+    """A node that waits for its turn behind another candidate."""
+    talk = Talk()
+    talk.store.stand(name)
+    talk.start()
+    talk.run(1.0)
+    assert talk.is_in(Phase.WAITING)
+    talk.open.clear()
+    return talk
+
+
+__all__ = ["LAYOUT", "LINK", "MAC", "NEVER", "OURS", "THEIRS", "VIP", "Store", "Talk", "owner", "waiting_behind"]

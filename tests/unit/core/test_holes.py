@@ -1,0 +1,79 @@
+"""Holes in the core, each as the events that lead into it. A test that begins to pass must lose its mark (`strict`)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sharedip.core.messages import (
+    AddressSeen,
+    Announce,
+    HealthChanged,
+    MoveRequested,
+    RemovalFailed,
+    RemoveAddress,
+    Transact,
+)
+from sharedip.core.model import Delete
+from tests.unit.core.harness import LAYOUT, OURS, VIP, Talk, owner
+
+if TYPE_CHECKING:
+    from sharedip.core.state import FormerRun
+
+
+def hole(reason: str) -> pytest.MarkDecorator:
+    """Known to fail until the core is mended."""
+    return pytest.mark.xfail(reason=reason, strict=True, raises=(AssertionError, OverflowError))
+
+
+def deletes(order: object, key: str) -> bool:
+    """Whether the transaction gives this key up."""
+    return isinstance(order, Transact) and any(isinstance(op, Delete) and op.key == key for op in order.then)
+
+
+def restarted(before: Talk, former: FormerRun | None) -> Talk:
+    """The agent's next run on the same node: the address of the last one may still stand on its link."""
+    talk = Talk(store=before.store, now=before.now + 0.2)
+    talk.start(former)
+    return talk
+
+
+@hole("liveness: keys of addresses that are configured no more stay for ever on an adopted lease")
+def test_an_adopted_lease_keeps_no_key_of_an_address_that_is_configured_no_more() -> None:
+    """A stale key blocks everybody behind it."""
+    before = owner()
+    gone = replace(VIP, address=VIP.address + 1)
+    before.store.put(LAYOUT.candidate(gone.address, OURS), b"n1", OURS)
+    talk = restarted(before, before.saved)
+    talk.run(60.0)
+    assert not talk.store.under(LAYOUT.election(gone.address))
+
+
+@hole("announce: an announcement that was due goes out after the removal of the same list")
+def test_nothing_is_announced_after_the_removal() -> None:
+    """A frame behind the removal draws the neighbours to a node that has just let go."""
+    talk = owner()
+    talk.store.stand("n2")
+    talk.tell_changes()
+    talk.now = talk.candidacy.ownership.announcements.next_at or 0.0
+    orders = talk.hear(HealthChanged(healthy=False, detail="500"))
+    kinds = [type(order) for order in orders]
+    assert RemoveAddress in kinds
+    assert Announce not in kinds[kinds.index(RemoveAddress) :]
+
+
+@hole("crash: a release that is tried again asserts that all is clear, though an address was seen meanwhile")
+def test_a_release_that_failed_waits_until_all_is_clear_again() -> None:
+    """Law 3 holds for the second try as well: remove, confirm, and only then release."""
+    talk = owner()
+    talk.store.stand("n2")
+    talk.tell_changes()
+    talk.hear(MoveRequested(1, VIP.address, None))
+    talk.answer(talk.expect(RemoveAddress))
+    talk.fail(talk.expect(Transact))
+    talk.hear(AddressSeen(2, VIP.address, 32, ours=True))
+    talk.hear(RemovalFailed(VIP, "EBUSY"))
+    talk.pass_time(0.5)
+    talk.none(Transact)

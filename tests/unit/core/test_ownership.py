@@ -1,0 +1,349 @@
+"""Ownership: every tenure meets every fact and every order; then the dialogues that cross several of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sharedip.core.messages import (
+    AddressHeld,
+    AddressRefused,
+    Announce,
+    Command,
+    HoldAddress,
+    Probe,
+    RemovalFailed,
+    RemoveAddress,
+    ReorderAddress,
+    Report,
+)
+from sharedip.core.ownership import NEVER, PROBE_STEP_S, Ownership, Presence, Right, Tenure
+from sharedip.core.settings import LIFETIME_LATE_S, REMOVAL_LEAD_S
+from tests.unit.core.harness import VIP
+
+NOW = 1000.0
+UNTIL = 1015.0
+
+
+def begin(tenure: Tenure = Tenure.NONE) -> tuple[Ownership, list[Any]]:
+    """An ownership in this tenure with fifteen seconds of right, and the list that its orders go to."""
+    out: list[Command] = []
+    ownership = Ownership(VIP, out.append)
+    ownership.right.set("lease", UNTIL)
+    if tenure is Tenure.PROBING:
+        ownership.probe(NOW)
+    if tenure in (Tenure.HOLDING, Tenure.REMOVING):
+        ownership.take(7, NOW)
+        ownership.address_held(AddressHeld(VIP, NOW, 13), NOW)
+    if tenure is Tenure.REMOVING:
+        ownership.give_up(NOW)
+    assert ownership.tenure is tenure
+    out.clear()
+    return ownership, out
+
+
+METHODS: dict[str, Callable[[Ownership, float], object]] = {
+    "probe": lambda o, now: o.probe(now),
+    "stop probing": lambda o, _: o.stop_probing(),
+    "take": lambda o, now: o.take(8, now),
+    "give up": lambda o, now: o.give_up(now),
+    "right changed": lambda o, now: o.right_changed(now),
+    "held": lambda o, now: o.address_held(AddressHeld(VIP, now, 13), now),
+    "refused": lambda o, now: o.address_refused(AddressRefused(VIP, "no"), now),
+    "removed": lambda o, now: o.address_removed(now),
+    "removal failed": lambda o, now: o.removal_failed(RemovalFailed(VIP, "busy"), now),
+    "leftover": lambda o, _: o.leftover_seen(),
+    "seen, ours": lambda o, now: o.address_seen(ours=True, on_own_link=True, now=now),
+    "seen elsewhere": lambda o, now: o.address_seen(ours=True, on_own_link=False, now=now),
+    "seen, foreign": lambda o, now: o.address_seen(ours=False, on_own_link=True, now=now),
+    "gone": lambda o, now: o.address_gone(now),
+    "reorder": lambda o, now: o.reorder(now),
+    "announce": lambda o, now: o.announce_again(now),
+    "nothing": lambda o, now: o.advance(now),
+    "the right's end": lambda o, _: o.advance(o.lapses_at),
+}
+
+# Tenure and presence after it, and the orders. `take` and `probe` are the candidacy's to ask for, when all is clear.
+TABLE: dict[Tenure, dict[str, tuple[str, tuple[type, ...]]]] = {
+    Tenure.NONE: {
+        "probe": ("probing absent", (Probe,)),
+        "stop probing": ("none absent", ()),
+        "take": ("holding unknown", (HoldAddress,)),
+        "give up": ("removing unknown", (RemoveAddress,)),
+        "right changed": ("none absent", ()),
+        "held": ("removing unknown", (RemoveAddress,)),
+        "refused": ("none absent", ()),
+        "removed": ("none absent", ()),
+        "removal failed": ("removing unknown", (Report,)),
+        "leftover": ("none present", ()),
+        "seen, ours": ("removing unknown", (Report, RemoveAddress)),
+        "seen elsewhere": ("removing unknown", (Report, RemoveAddress)),
+        "seen, foreign": ("none absent", ()),
+        "gone": ("none absent", ()),
+        "reorder": ("none absent", ()),
+        "announce": ("none absent", ()),
+        "nothing": ("none absent", ()),
+        "the right's end": ("none absent", ()),
+    },
+    Tenure.PROBING: {
+        "probe": ("probing absent", (Probe,)),
+        "stop probing": ("none absent", ()),
+        "take": ("holding unknown", (HoldAddress,)),
+        "give up": ("removing unknown", (RemoveAddress,)),
+        "right changed": ("probing absent", ()),
+        "held": ("removing unknown", (RemoveAddress,)),
+        "refused": ("removing unknown", (RemoveAddress,)),
+        "removed": ("probing absent", ()),
+        "removal failed": ("probing unknown", (Report,)),
+        "leftover": ("probing absent", ()),
+        "seen, ours": ("removing unknown", (Report, RemoveAddress)),
+        "seen elsewhere": ("removing unknown", (Report, RemoveAddress)),
+        "seen, foreign": ("probing absent", ()),
+        "gone": ("probing absent", ()),
+        "reorder": ("probing absent", ()),
+        "announce": ("probing absent", ()),
+        "nothing": ("probing absent", ()),
+        "the right's end": ("probing absent", (Probe,)),
+    },
+    Tenure.HOLDING: {
+        "probe": ("probing present", (Probe,)),
+        "stop probing": ("holding present", ()),
+        "take": ("holding present", (HoldAddress,)),
+        "give up": ("removing unknown", (RemoveAddress,)),
+        "right changed": ("holding present", (HoldAddress,)),
+        "held": ("holding present", ()),
+        "refused": ("holding unknown", (Report,)),
+        "removed": ("holding absent", ()),
+        "removal failed": ("holding unknown", (Report,)),
+        "leftover": ("holding present", ()),
+        "seen, ours": ("holding present", ()),
+        "seen elsewhere": ("holding present", ()),
+        "seen, foreign": ("holding present", ()),
+        "gone": ("holding unknown", (HoldAddress,)),
+        "reorder": ("holding present", (ReorderAddress,)),
+        "announce": ("holding present", (Announce,)),
+        "nothing": ("holding present", ()),
+        "the right's end": ("holding present", ()),
+    },
+    Tenure.REMOVING: {
+        "probe": ("probing unknown", (Probe,)),
+        "stop probing": ("removing unknown", ()),
+        "take": ("holding unknown", (HoldAddress,)),
+        "give up": ("removing unknown", ()),
+        "right changed": ("removing unknown", ()),
+        "held": ("removing present", ()),
+        "refused": ("removing unknown", ()),
+        "removed": ("none absent", ()),
+        "removal failed": ("removing unknown", (Report,)),
+        "leftover": ("removing unknown", ()),
+        "seen, ours": ("removing unknown", ()),
+        "seen elsewhere": ("removing unknown", ()),
+        "seen, foreign": ("removing unknown", ()),
+        "gone": ("removing unknown", ()),
+        "reorder": ("removing unknown", ()),
+        "announce": ("removing unknown", ()),
+        "nothing": ("removing unknown", ()),
+        "the right's end": ("removing unknown", ()),
+    },
+}
+
+
+def test_the_table_is_complete() -> None:
+    """Every tenure, every method."""
+    assert {tenure: set(rows) for tenure, rows in TABLE.items()} == {tenure: set(METHODS) for tenure in Tenure}
+
+
+@pytest.mark.parametrize(("tenure", "method"), [(tenure, method) for tenure in Tenure for method in METHODS])
+def test_every_tenure_meets_every_fact(tenure: Tenure, method: str) -> None:
+    """The table says what follows."""
+    ownership, out = begin(tenure)
+    METHODS[method](ownership, NOW + 0.01)
+    after, orders = TABLE[tenure][method]
+    assert f"{ownership.tenure.value} {ownership.presence.value}" == after
+    assert tuple(type(order) for order in out) == orders
+
+
+@pytest.mark.parametrize("tenure", Tenure)
+@pytest.mark.parametrize("method", METHODS)
+def test_only_a_tenure_without_presence_is_clear(tenure: Tenure, method: str) -> None:
+    """`is_clear` is what releases a key: it may hold only when the kernel has confirmed, and nothing is under way."""
+    ownership, _ = begin(tenure)
+    METHODS[method](ownership, NOW + 0.01)
+    if ownership.is_clear:
+        assert (ownership.tenure, ownership.presence) == (Tenure.NONE, Presence.ABSENT)
+        assert tenure in (Tenure.NONE, Tenure.PROBING) or method == "removed"
+
+
+# -- the lifetime -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("room_s", "lifetime_s"), [(15.0, 13), (3.0, 1), (2.06, 1), (2.051, 1), (2.04, 0), (1.0, 0), (0.5, 0)]
+)
+def test_the_lifetime_ends_before_the_right_even_when_the_kernel_is_late(room_s: float, lifetime_s: int) -> None:
+    """renewed_at + valid_lft + 1 s <= right_until."""
+    ownership, out = begin()
+    ownership.right.set("lease", NOW + room_s)
+    ownership.take(7, NOW)
+    holds = [order for order in out if isinstance(order, HoldAddress)]
+    assert [hold.valid_lft_s for hold in holds] == ([lifetime_s] if lifetime_s else [])
+    for hold in holds:
+        assert NOW + hold.valid_lft_s + LIFETIME_LATE_S <= ownership.right.until
+        assert hold.not_after == ownership.right.until
+
+
+def test_a_right_too_short_for_a_lifetime_is_not_asked_for_again_until_it_grows() -> None:
+    """Only a longer right helps; trying again would be noise."""
+    ownership, out = begin()
+    ownership.right.set("lease", NOW + 1.5)
+    ownership.take(7, NOW)
+    ownership.advance(NOW + 1.0)
+    assert not out
+    ownership.right.set("lease", NOW + 9.0)
+    ownership.right_changed(NOW + 1.0)
+    assert [type(order) for order in out] == [HoldAddress]
+
+
+def test_only_one_hold_is_under_way() -> None:
+    """A second order before the first one's answer could not be told from it."""
+    ownership, out = begin()
+    ownership.take(7, NOW)
+    ownership.right.set("lease", UNTIL + 5)
+    ownership.right_changed(NOW + 0.1)
+    assert [type(order) for order in out] == [HoldAddress]
+    ownership.address_held(AddressHeld(VIP, NOW, 13), NOW + 0.2)
+    assert ownership.next_deadline() == NOW + 0.2 + 1.1  # the burst; the renewal comes later
+
+
+def test_a_held_address_is_renewed_before_its_lifetime_ends() -> None:
+    """Where nothing else renews it, half a second before."""
+    ownership, out = begin(Tenure.HOLDING)
+    ownership.right.set("lease", NOW + 100)
+    ownership.advance(NOW + 12.4)
+    assert HoldAddress not in map(type, out)
+    ownership.advance(NOW + 12.5)
+    assert HoldAddress in map(type, out)
+
+
+def test_a_refusal_is_tried_again_and_counted_but_told_once() -> None:
+    """After so many refusals in a row the candidacy lets another node try."""
+    ownership, out = begin()
+    ownership.take(7, NOW)
+    for number in range(3):
+        ownership.address_refused(AddressRefused(VIP, "EPERM"), NOW + number)
+        ownership.advance(NOW + number + 0.1)
+    assert ownership.refusals == 3
+    assert [type(order) for order in out].count(Report) == 1
+    assert [type(order) for order in out].count(HoldAddress) == 4
+    ownership.address_held(AddressHeld(VIP, NOW + 4, 10), NOW + 4)
+    assert ownership.refusals == 0
+
+
+# -- the way out ------------------------------------------------------------------------------------------------------
+
+
+def test_a_failed_removal_is_tried_again_and_told_once_for_each_reason() -> None:
+    """It may still be there."""
+    ownership, out = begin(Tenure.REMOVING)
+    now = NOW
+    for reason in ("busy", "busy", "denied"):
+        ownership.removal_failed(RemovalFailed(VIP, reason), now)
+        assert not ownership.is_clear
+        assert ownership.next_deadline() is not None
+        now = ownership.next_deadline() or 0.0
+        ownership.advance(now)
+    assert [type(o) for o in out] == [Report, RemoveAddress, RemoveAddress, Report, RemoveAddress]
+    ownership.address_removed(now)
+    assert ownership.is_clear
+    assert "at last" in out[-1].text
+
+
+def test_a_hold_that_is_answered_after_giving_up_is_removed_again() -> None:
+    """AddressHeld after give_up: the address is back on the link, so it goes again, and until then nothing is clear."""
+    ownership, out = begin()
+    ownership.take(7, NOW)
+    ownership.give_up(NOW)
+    ownership.address_removed(NOW)
+    assert not ownership.is_clear, "a hold is still under way"
+    out.clear()
+    ownership.address_held(AddressHeld(VIP, NOW, 13), NOW)
+    assert [type(order) for order in out] == [RemoveAddress]
+    assert not ownership.is_clear
+    ownership.address_removed(NOW)
+    assert ownership.is_clear
+
+
+def test_the_agent_removes_before_the_right_ends() -> None:
+    """Its own removal leads the end; the kernel's lifetime lies underneath."""
+    ownership, _ = begin(Tenure.HOLDING)
+    assert ownership.lapses_at == UNTIL - REMOVAL_LEAD_S
+    assert not ownership.has_lapsed(UNTIL - REMOVAL_LEAD_S - 0.001)
+    assert ownership.has_lapsed(UNTIL - REMOVAL_LEAD_S)
+    assert not begin(Tenure.REMOVING)[0].has_lapsed(UNTIL + 1)
+
+
+# -- probing and announcing -------------------------------------------------------------------------------------------
+
+
+def test_two_probes_and_the_silence_after_them() -> None:
+    """The silence counts when the last probe's answer had time to come."""
+    ownership, out = begin()
+    now = NOW
+    ownership.probe(now)
+    while not ownership.probe_is_over:
+        now = ownership.next_deadline() or 0.0
+        ownership.advance(now)
+    assert [type(order) for order in out] == [Probe, Probe]
+    assert now == pytest.approx(NOW + 2 * PROBE_STEP_S)
+
+
+def test_nothing_is_announced_before_the_kernel_has_the_address() -> None:
+    """Own the key, hold a right, then add, then announce."""
+    ownership, out = begin()
+    ownership.take(7, NOW)
+    ownership.announce_again(NOW)
+    ownership.advance(NOW + 1)
+    assert Announce not in map(type, out)
+    ownership.address_held(AddressHeld(VIP, NOW + 1, 12), NOW + 1)
+    assert type(out[-1]) is Announce
+    assert out[-1].not_after == UNTIL
+
+
+def test_an_address_deleted_behind_our_back_is_held_again_at_once_and_announced_anew() -> None:
+    """An address removed behind our back is back within milliseconds."""
+    ownership, out = begin(Tenure.HOLDING)
+    ownership.address_gone(NOW + 3)
+    assert [type(order) for order in out] == [HoldAddress]
+    ownership.address_held(AddressHeld(VIP, NOW + 3, 10), NOW + 3)
+    assert [type(order) for order in out] == [HoldAddress, Announce]
+
+
+def test_no_announcement_follows_once_the_address_is_given_up() -> None:
+    """A frame for an address that is not ours draws the neighbours to the wrong node."""
+    ownership, out = begin(Tenure.HOLDING)
+    ownership.give_up(NOW)
+    out.clear()
+    for second in range(1, 200):
+        ownership.advance(NOW + second)
+    assert not out
+
+
+# -- the right --------------------------------------------------------------------------------------------------------
+
+
+def test_the_right_is_the_earliest_of_its_deadlines_and_none_without_any() -> None:
+    """right_until = min(...): a second deadline can only shorten it."""
+    right = Right()
+    assert right.until == NEVER
+    right.set("lease", 20.0)
+    right.set("witness", 12.0)
+    assert right.until == 12.0
+    right.set("witness", 30.0)
+    assert right.until == 20.0
+    right.drop("lease")
+    assert right.until == 30.0
+    right.drop("witness")
+    right.drop("witness")
+    assert right.until == NEVER

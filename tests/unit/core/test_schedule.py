@@ -1,0 +1,71 @@
+"""When to announce, and how long to wait."""
+
+from __future__ import annotations
+
+import pytest
+
+from sharedip.core.schedule import BURST_STEP_S, REFRESH_S, Announcements, Backoff
+
+
+def instants(announcements: Announcements, until: float) -> list[float]:
+    """When announcements go out, if each is taken when it is due."""
+    taken = []
+    while announcements.next_at is not None and announcements.next_at <= until:
+        now = announcements.next_at
+        assert announcements.take(now)
+        taken.append(now)
+    return taken
+
+
+def test_an_announcement_goes_out_at_once_four_times_more_and_then_every_minute() -> None:
+    """Announce at once when the address is up; repeat at 1.1 s steps, four times, then refresh every 60 s."""
+    announcements = Announcements()
+    announcements.begin(100.0)
+    steps = [100.0 + i * BURST_STEP_S for i in range(5)]
+    assert instants(announcements, 230.0) == pytest.approx([*steps, steps[-1] + REFRESH_S, steps[-1] + 2 * REFRESH_S])
+
+
+def test_nothing_is_due_before_the_beginning_between_the_steps_and_after_the_end() -> None:
+    """None says so."""
+    announcements = Announcements()
+    assert announcements.next_at is None
+    assert not announcements.take(1e9)
+    announcements.begin(1.0)
+    assert announcements.take(1.0)
+    assert not announcements.take(1.0 + BURST_STEP_S - 0.01)
+    announcements.end()
+    assert announcements.next_at is None
+    assert not announcements.take(1e9)
+
+
+def test_a_new_burst_begins_at_once_in_the_middle_of_an_old_one() -> None:
+    """Carrier up, MAC change, a foreign claim."""
+    announcements = Announcements()
+    announcements.begin(0.0)
+    instants(announcements, 2.0)
+    announcements.begin(2.5)
+    assert len(instants(announcements, 7.0)) == 5
+
+
+def test_after_a_pause_only_one_announcement_goes_out() -> None:
+    """What was missed is not made up for: the segment needs the present."""
+    announcements = Announcements()
+    announcements.begin(0.0)
+    assert announcements.take(500.0)
+    assert not announcements.take(500.0)
+
+
+def test_delays_double_up_to_the_longest_with_jitter_of_half() -> None:
+    """Each between half and the whole of it."""
+    low, high = Backoff(0.1, 2.0), Backoff(0.1, 2.0)
+    for whole_s in (0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0):
+        assert low.fail(0.0) == pytest.approx(whole_s / 2)
+        assert whole_s * 0.9 < high.fail(0.999) <= whole_s
+    high.succeed()
+    assert high.fail(0.0) == pytest.approx(0.05)
+
+
+def test_a_thousand_failures_don_t_overflow() -> None:
+    """The exponent is bounded."""
+    backoff = Backoff(0.1, 2.0)
+    assert {backoff.fail(0.0) for _ in range(5000)} == {0.05, 0.1, 0.2, 0.4, 0.8, 1.0}

@@ -1,0 +1,56 @@
+"""The arithmetic of margins."""
+
+from __future__ import annotations
+
+import pytest
+
+from sharedip.core.settings import (
+    CLOCK_DRIFT,
+    LEASE_GUARD_S,
+    LIFETIME_LATE_S,
+    RENEW_EVERY_S_MAX,
+    REQUEST_TIMEOUT_S_MIN,
+    attempt_timeout_s,
+    lease_margin_s,
+    renew_every_s,
+)
+
+
+def test_the_assumptions_are_those_that_were_measured_and_written_down() -> None:
+    """0.1 % of drift; removed up to 1 s late: no test that imports the constants would see them shrink."""
+    assert CLOCK_DRIFT >= 0.001
+    assert LIFETIME_LATE_S >= 1.0
+    assert LEASE_GUARD_S >= 0.1
+    assert RENEW_EVERY_S_MAX <= 2.0
+
+
+TTLS = (3, 4, 5, 6, 10, 15, 30, 60, 3600)
+
+
+@pytest.mark.parametrize("ttl_s", TTLS)
+def test_the_margin_covers_the_drift_of_two_clocks_over_the_whole_ttl(ttl_s: int) -> None:
+    """Clock rates of two nodes differ by at most 0.1 %."""
+    ends_for_etcd_s = ttl_s / (1 + CLOCK_DRIFT)  # its clock is the faster one
+    assert ttl_s - lease_margin_s(ttl_s) <= ends_for_etcd_s - LEASE_GUARD_S + 1e-3
+
+
+@pytest.mark.parametrize("ttl_s", TTLS)
+def test_renewals_come_every_sixth_of_the_ttl_and_every_two_seconds_at_most(ttl_s: int) -> None:
+    """Renew every ttl/6, at most every 2 s."""
+    assert renew_every_s(ttl_s) == pytest.approx(min(2.0, ttl_s / 6))
+    assert renew_every_s(ttl_s) <= RENEW_EVERY_S_MAX
+
+
+@pytest.mark.parametrize("ttl_s", TTLS)
+@pytest.mark.parametrize("configured_s", [0.3, 1.0, 30.0])
+def test_three_silent_endpoints_can_be_tried_before_the_address_must_go(ttl_s: int, configured_s: float) -> None:
+    """In good time for two retries on other endpoints before lease_until."""
+    timeout_s = attempt_timeout_s(ttl_s, configured_s)
+    right_s = ttl_s - lease_margin_s(ttl_s) - LIFETIME_LATE_S
+    assert renew_every_s(ttl_s) + 3 * timeout_s <= right_s + 1e-9
+    assert REQUEST_TIMEOUT_S_MIN <= timeout_s <= configured_s
+
+
+def test_a_ttl_too_short_for_anything_still_waits_for_a_local_etcd() -> None:
+    """Never zero or less: a request without time can't succeed."""
+    assert attempt_timeout_s(1, 1.0) == REQUEST_TIMEOUT_S_MIN
