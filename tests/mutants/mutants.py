@@ -461,8 +461,8 @@ MUTANTS = (
     Mutant(
         "removals-last",
         AGENDA,
-        "    return first + rest\n",
-        "    return rest + first\n",
+        "    return first + [each for each in rest if not (isinstance(each, Announce) and each.vip in removed)]\n",
+        "    return [each for each in rest if not (isinstance(each, Announce) and each.vip in removed)] + first\n",
         WAY_OUT,
         "Whatever else is ordered goes before the removal.",
     ),
@@ -502,7 +502,7 @@ MUTANTS = (
     # -- endpoints ----------------------------------------------------------------------------------------------------
     Mutant(
         "silent-endpoint-kept",
-        SESSION,
+        ENDPOINTS,
         "        if failure in (Failure.TIMEOUT, Failure.NONSENSE):\n",
         "        if failure is Failure.NONSENSE:\n",
         "election: a silent endpoint is dropped with its connection",
@@ -510,9 +510,9 @@ MUTANTS = (
     ),
     Mutant(
         "no-other-endpoint",
-        SESSION,
-        "self.endpoint = (endpoint + 1) % count",
-        "self.endpoint = endpoint",
+        ENDPOINTS,
+        "self.current = (endpoint + 1) % len(self._urls)",
+        "self.current = endpoint",
         "election: retries on other endpoints",
         "One frozen member costs the address.",
     ),

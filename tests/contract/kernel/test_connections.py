@@ -69,7 +69,7 @@ def is_reset(client: socket.socket) -> bool:
     ],
     ids=["ipv4", "mapped", "ipv6"],
 )
-def test_clients_of_a_leaving_address_get_a_rst_and_the_node_s_own_connections_live(  # noqa: PLR0917 - fixtures
+def test_clients_of_a_leaving_address_get_a_rst_and_the_node_s_own_connections_live(
     pair: Pair, netlink: Netlink, recorder: Recorder, vip: Vip, family: int, own: str
 ) -> None:
     netlink.perform(HoldAddress(vip, 60, boot_clock() + 63))

@@ -216,7 +216,7 @@ def test_the_same_stranger_is_not_news_again_at_once_but_after_a_probe(
 
 
 @BOTH
-def test_this_node_s_own_links_are_no_strangers(  # noqa: PLR0917 - fixtures
+def test_this_node_s_own_links_are_no_strangers(
     pair: Pair, netlink: Netlink, loop: Loop, segment: Segment, recorder: Recorder, vip: Vip
 ) -> None:
     pair.node.run("ip link add mac0 link eth0 address 02:00:00:00:00:33 type macvlan mode bridge")
