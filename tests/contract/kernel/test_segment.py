@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
-from conftest import Pair
-from kernel_netns import Namespace, Recorder, boot_clock, wait_until
 
 from sharedip.adapters.kernel.deadman import Deadman
 from sharedip.adapters.kernel.netlink import Netlink
@@ -18,6 +16,8 @@ from sharedip.adapters.kernel.packet import Segment
 from sharedip.core import frames
 from sharedip.core.messages import Announce, ForeignClaim, HoldAddress, Probe
 from sharedip.core.model import IPAddress, LinkState, Vip
+from tests.contract.kernel.conftest import Pair
+from tests.contract.kernel.kernel_netns import Namespace, Recorder, boot_clock, wait_until
 
 IPV4 = IPv4Address("10.0.0.50")
 IPV6 = IPv6Address("2001:db8::50")

@@ -15,7 +15,7 @@ from sharedip.core.messages import (
     ReadKeys,
     RemoveAddress,
 )
-from sharedip.core.session import Kind
+from sharedip.core.requests import Kind
 from sharedip.core.settings import REMOVAL_LEAD_S, lease_margin_s, renew_every_s
 from tests.unit.core.harness import LAYOUT, LINK, THEIRS, Talk, owner, waiting_behind
 

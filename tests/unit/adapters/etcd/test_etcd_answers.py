@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from etcd_fake import header
 from google.protobuf.message import DecodeError, Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,6 +26,7 @@ from sharedip.core.messages import (
     Transact,
 )
 from sharedip.core.model import Delete, Failure, Get, KeyChange, KeyValue, Put
+from tests.unit.adapters.etcd.etcd_fake import header
 
 GRANT = GrantLease(1, 0, 15, 1.0)
 KEEP = KeepLeaseAlive(1, 0, 77, 1.0)
