@@ -54,14 +54,22 @@ class Response:
     headers: Sequence[tuple[bytes, bytes]] = field(default_factory=tuple)
 
 
+def json_line(document: object) -> bytes:
+    """Write the document on one line.
+
+    A record in etcd is JSON, and JSON can name half of a surrogate pair, which has no place in UTF-8: it becomes "?".
+    """
+    return json.dumps(document, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+
+
 def json_response(status: int, document: object) -> Response:
     """Answer with a JSON document and a line break, for people with curl."""
-    return Response(status, "application/json", json.dumps(document, ensure_ascii=False).encode() + b"\n")
+    return Response(status, "application/json", json_line(document))
 
 
 def text_response(status: int, text: str) -> Response:
     """Answer with one line of text."""
-    return Response(status, "text/plain; charset=utf-8", text.encode() + b"\n")
+    return Response(status, "text/plain; charset=utf-8", text.encode("utf-8", "replace") + b"\n")
 
 
 class PeerGoneError(Exception):
