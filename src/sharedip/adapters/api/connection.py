@@ -85,6 +85,8 @@ class Connection:
         self._idle_s = idle_s
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=HEADER_BYTES_MAX)
         self._requests = 0
+        # drain() then means "the kernel has taken it all", and `close` cuts nobody's answer short.
+        writer.transport.set_write_buffer_limits(high=0)
 
     async def request(self) -> Request | None:
         """Wait for the next request; None when the connection is over in order. Answers nonsense itself."""

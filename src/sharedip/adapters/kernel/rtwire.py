@@ -26,6 +26,8 @@ _RTM_SETLINK: Final = 19
 RTM_NEWADDR: Final = 20
 RTM_DELADDR: Final = 21
 _RTM_GETADDR: Final = 22
+_RTM_DELNEIGH: Final = 29
+_NDA_DST: Final = 1
 _RTM_GETROUTE: Final = 26
 
 TAG: Final = 0x56
@@ -48,6 +50,7 @@ _RTA_DST, _RTA_OIF, _RTA_PREFSRC = 1, 4, 7
 _IFINFO = struct.Struct("=BxHiII")
 _IFADDR = struct.Struct("=BBBBI")
 _CACHEINFO = struct.Struct("=IIII")
+_NDMSG = struct.Struct("=BBHiHBB")  # struct ndmsg, linux/neighbour.h
 _RTMSG = struct.Struct("=BBBBBBBBI")
 _U32 = struct.Struct("=I")
 
@@ -120,6 +123,12 @@ def route_to(destination: IPAddress, index: int) -> Request:
     body = _RTMSG.pack(_family(destination), destination.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
     body += attribute(_RTA_DST, destination.packed) + attribute(_RTA_OIF, _U32.pack(index))
     return Request(_RTM_GETROUTE, 0, body)
+
+
+def forget_neighbour(address: IPAddress, index: int) -> Request:
+    """Drop what this node believes of a neighbour, so that it asks the whole link again (RTM_DELNEIGH)."""
+    body = _NDMSG.pack(_family(address), 0, 0, index, 0, 0, 0) + attribute(_NDA_DST, address.packed)
+    return Request(_RTM_DELNEIGH, 0, body)
 
 
 _WITHOUT_STATISTICS = attribute(_IFLA_EXT_MASK, _U32.pack(_RTEXT_FILTER_SKIP_STATS))
