@@ -121,11 +121,12 @@ def _judge(stage: Stage, act: Act, vip: str) -> None:
     recording = stage.recording(vip)
     for outcome, end in zip(act.outcomes, ends, strict=True):
         outcome.ended_at = end
-        outcome.two = recording.two_owners(outcome.struck_at, end)
+        outcome.two = recording.two_owners(outcome.struck_at, end, fence_mutes=stage.plan.fence_mutes)
+        outcome.probes_missed = recording.probes_missed(outcome.struck_at, end)
         outcome.client_gap_s = recording.answers.longest_gap(outcome.struck_at, end)
         first = recording.answers.first_of_other(outcome.struck_at, outcome.owner_before)
         outcome.new_owner_s = first[0] - outcome.struck_at if first is not None and first[0] < end else None
-        if outcome.two.ever(muted_addresses_count=stage.plan.muted_addresses_count):
+        if outcome.two.ever:
             outcome.wrong.append("two owners")
 
 

@@ -42,12 +42,12 @@ class Plan:
     own_disks: bool = False
 
     @property
-    def muted_addresses_count(self) -> bool:
-        """Whether an address on two interfaces is two owners, even where neither wire nor client shows two.
+    def fence_mutes(self) -> bool:
+        """Whether the fence may mute an address some time before the kernel removes it.
 
-        Not so with the nftables fence, which `auto` prefers: it mutes an address before the kernel removes it.
+        So it is with the nftables fence, which `auto` prefers. Otherwise an address on two interfaces is two owners.
         """
-        return bool(self.settings.get("failover", {}).get("fence", "auto") == "lifetime")
+        return bool(self.settings.get("failover", {}).get("fence", "auto") != "lifetime")
 
     @property
     def key_prefix(self) -> str:

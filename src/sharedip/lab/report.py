@@ -21,6 +21,7 @@ HEADINGS = (
     "two: interfaces",
     "two: wire",
     "two: client",
+    "muted",
     "verdict",
 )
 
@@ -44,9 +45,10 @@ def row(outcome: Outcome) -> tuple[str, ...]:
         ", ".join(filter(None, ["IPv6" if ":" in outcome.vip else "IPv4", outcome.case])),
         seconds(outcome.new_owner_s),
         milliseconds(outcome.client_gap_s),
-        milliseconds(outcome.two.interfaces_s),
+        milliseconds(outcome.two.unmuted_s),
         milliseconds(outcome.two.wire_s),
         milliseconds(outcome.two.client_s),
+        milliseconds(outcome.two.muted_s) if outcome.two.muted_s else "",
         verdict,
     )
 
@@ -58,7 +60,7 @@ def outcome_line(outcome: Outcome) -> str:
         if outcome.new_owner_s is None
         else f"{outcome.owner_after} after {outcome.new_owner_s:.2f} s"
     )
-    two = max(outcome.two.interfaces_s, outcome.two.wire_s, outcome.two.client_s)
+    two = outcome.two.longest_s
     mark = "✓" if outcome.good else "✗"
     bad = f"; {'; '.join(outcome.wrong)}" if outcome.wrong else ""
     gap = milliseconds(outcome.client_gap_s)
