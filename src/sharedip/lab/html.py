@@ -65,15 +65,15 @@ _LEGEND = """<p class="legend"><span><i class="key"></i>address on the node's in
 <span><i class="key f"></i>from the strike to the healing</span></p>"""
 
 _HOW = """<details><summary>How it was measured</summary>
-<p><b>New owner after</b>: from the strike until another node first answered the client. <b>Longest gap</b>: the longest
-time between two answers, whoever gave them, from the strike until all was well again; at rest it is one probe interval.
-<b>Two owners</b>, three looks at the time in which two nodes owned the address at once. <i>Interfaces</i>: the
-kernel's own notifications from every node, in the kernel's order, without the time in which an address was proved mute.
-<b>Muted</b>: for how long an address stood beside the owner's whose node, asked every 20 ms at its own port, neither
-answered nor claimed: its fence drops everything for it until the kernel removes it. <i>Wire</i>: ARP and neighbour
-advertisements on the segment, announced or asked for every 20 ms, and answers to datagrams for the VIP that are sent straight to the MAC of
-each node just as often; those of two nodes must not interleave. <i>Client</i>: the answers of
-two nodes must not interleave.</p></details>"""
+<p><b>New owner after</b>: from the strike until another node first answered the client. <b>Longest gap</b>: the
+longest time between two answers, whoever gave them, from the strike until all was well again; at rest it is one probe
+interval. <b>Two owners</b>, three looks at the time in which two nodes owned the address at once. <i>Interfaces</i>:
+the kernel's own notifications from every node, in the kernel's order, without the time in which an address was proved
+mute. <b>Muted</b>: for how long an address stood beside the owner's whose node, asked every 20 ms at its own port,
+neither answered nor claimed: its fence drops everything for it until the kernel removes it. <i>Wire</i>: ARP and
+neighbour advertisements on the segment, announced or asked for every 20 ms, and answers to datagrams for the VIP that
+are sent straight to the MAC of each node just as often; those of two nodes must not interleave. <i>Client</i>: the
+answers of two nodes must not interleave.</p></details>"""
 
 
 def write_html(result: Result, path: Path) -> None:
