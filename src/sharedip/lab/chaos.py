@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from sharedip.lab.cluster import NotInTimeError, Plan, Stage
-from sharedip.lab.faults import FAULTS, Fault, Target, Undo
+from sharedip.lab.faults import FAULTS, Fault, Target
 from sharedip.lab.results import Act, Result
 from sharedip.lab.runner import Outcome
 from sharedip.lab.scenarios import Audience, play, result_of
+from sharedip.lab.strikes import Undo
 
 FAULT_NAMES = (
     "sigterm", "sigkill", "freeze-5s", "crash", "cut", "unplug", "cut-etcd", "cut-peers", "segment-out", "segment-in",

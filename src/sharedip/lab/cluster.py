@@ -23,6 +23,7 @@ from sharedip.lab.topology import SEGMENT4, SEGMENT6, Place, Topology
 
 VIP4 = str(SEGMENT4 + 100)
 VIP6 = str(SEGMENT6 + 0x100)
+WITNESSED_S = 10.0
 FRESH_S = 0.15
 """An answer no older than this shows that the VIP works now."""
 
@@ -70,6 +71,8 @@ class Stage:
         self.ears = Ears(self.topology, plan.vips, probe_s=plan.probe_s, ask_s=plan.ask_s)
         self.agents: dict[str, Agent] = {}
         self.etcd: EtcdCluster
+        self.known_witnesses: tuple[str, ...] = ()
+        """Whom the owner named when it was asked last."""
         self.supervising = False
         """Agents that end by themselves are started again, as a service manager would."""
         self.began_at = time.monotonic()
@@ -198,6 +201,36 @@ class Stage:
             return good_since[-1] - good_since[0] > 0.25
 
         return self.wait(steady, "one owner, a whole etcd and every agent a candidate", timeout_s, poll_s=0.1)
+
+    @property
+    def witness_wanted(self) -> bool:
+        """Whether the owner appoints a witness: it is on, and etcd survives the loss of a node."""
+        return self.plan.settings.get("failover", {}).get("witness", "auto") != "off" and self.plan.nodes >= 3
+
+    def wait_witnessed(self, owner: str, vip: str) -> str:
+        """Wait until the owner names a witness that can depose it: one that is not on the node of etcd's leader.
+
+        Returns what is missing if it does not come in time, else nothing: whoever strikes then measures that, too.
+        """
+        self.known_witnesses = ()
+        if not self.witness_wanted:
+            return ""
+
+        def witnessed() -> bool:
+            document = self.agents[owner].status()
+            if document == {}:
+                return True  # another agent, which can't say
+            said = [one for one in (document or {}).get("vips", []) if one.get("address") == vip]
+            named = said[0].get("witnesses", []) if said else []
+            leader = self.etcd.agreed_leader()
+            self.known_witnesses = tuple(name for name in named if name != leader)
+            return bool(named) and len(self.known_witnesses) == len(named)
+
+        try:
+            self.wait(witnessed, "the owner names a witness", WITNESSED_S, poll_s=0.05)
+        except NotInTimeError as error:
+            return str(error)
+        return ""
 
     def node(self, name: str) -> Place:
         """The node of this name."""

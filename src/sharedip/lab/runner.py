@@ -93,11 +93,14 @@ def run_step(stage: Stage, step: Step, progress: Progress, vip: str, *, settle_s
     owner = stage.owner(vip)
     assert owner is not None
     case = _place_leader(stage, step.leader_on_owner, owner)
+    unwitnessed = stage.wait_witnessed(owner, vip)
     struck = _target(stage, step.fault.target, owner)
     logged = {name: len(agent.log_text()) for name, agent in stage.agents.items()}
     outcome = Outcome(
         step.fault.name, step.fault.title, vip, case, struck, owner, by_hand=step.fault.two_owners_by_hand
     )
+    if unwitnessed:
+        outcome.remarks.append(unwitnessed)
     outcome.struck_at = stage.note("strike", f"{struck}: {step.fault.title}")
     undo = step.fault.strike(stage, struck)
     cut_from = time.monotonic()
@@ -133,6 +136,8 @@ def _place_leader(stage: Stage, on_owner: bool | None, owner: str) -> str:  # no
 def _target(stage: Stage, target: Target, owner: str) -> str:
     if target is Target.ETCD_LEADER:
         return stage.etcd.leader() or owner
+    if target is Target.WITNESS:
+        return next(iter(stage.known_witnesses), stage.others(owner)[0].name)
     if target is Target.OTHER:
         return stage.others(owner)[0].name
     return owner

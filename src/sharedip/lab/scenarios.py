@@ -117,10 +117,14 @@ def matrix(plan: Plan, audience: Audience, cases: Sequence[Case]) -> Result:
     for case in cases:
         groups.setdefault((case.family, case.placement), []).append(case)
     for (family, placement), group in groups.items():
-        runnable = [case for case in group if not case.fault.own_disks or disks_can_freeze()]
+        runnable = []
         for case in group:
-            if case not in runnable:
+            if case.fault.own_disks and not disks_can_freeze():
                 audience.say(f"left out: {case.name} (no loop devices, mkfs.ext4 or fsfreeze here)")
+            elif case.fault.nodes_min > plan.nodes:
+                audience.say(f"left out: {case.name} (add --nodes {case.fault.nodes_min})")
+            else:
+                runnable.append(case)
         own_disks = any(case.fault.own_disks for case in runnable)
         vip = FAMILIES[family]
         staged = replace(plan, vips=(vip,), own_disks=own_disks)
