@@ -7,13 +7,10 @@ Must never: break what the previous fault on the same node has broken. Counterpa
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 from sharedip.lab.cluster import NotInTimeError, Plan, Stage
 from sharedip.lab.faults import FAULTS, Fault, Target
@@ -21,6 +18,7 @@ from sharedip.lab.results import Act, Result
 from sharedip.lab.runner import Outcome
 from sharedip.lab.scenarios import Audience, play, result_of
 from sharedip.lab.strikes import Undo
+from sharedip.lab.weigh import resources
 
 FAULT_NAMES = (
     "sigterm", "sigkill", "freeze-5s", "crash", "cut", "unplug", "cut-etcd", "cut-peers", "segment-out", "segment-in",
@@ -129,15 +127,3 @@ def _judge(stage: Stage, act: Act, vip: str) -> None:
         outcome.new_owner_s = first[0] - outcome.struck_at if first is not None and first[0] < end else None
         if outcome.two.ever:
             outcome.wrong.append("two owners")
-
-
-def resources(stage: Stage) -> list[dict[str, Any]]:
-    """Memory and open descriptors of every agent that runs."""
-    found = []
-    for name, agent in stage.agents.items():
-        if agent.running and agent.process is not None:
-            pid = agent.process.pid
-            status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
-            rss_kb = next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")), 0)
-            found.append({"node": name, "pid": pid, "rss_kb": rss_kb, "fds": len(os.listdir(f"/proc/{pid}/fd"))})
-    return found

@@ -41,6 +41,13 @@ class Plan:
     probe_s: float = 0.005
     ask_s: float = ASK_S
     own_disks: bool = False
+    more_vips: int = 0
+    """VIPs beside those that the ears listen for, to see what many cost."""
+
+    @property
+    def all_vips(self) -> tuple[str, ...]:
+        """What stands in the agents' documents."""
+        return (*self.vips, *(str(SEGMENT4 + 101 + index) for index in range(self.more_vips)))
 
     @property
     def fence_mutes(self) -> bool:
@@ -101,7 +108,7 @@ class Stage:
         self.wait(lambda: self.etcd.agreed_leader() is not None, "etcd elects a leader", 30)
         for place in nodes:
             agent = Agent(place, self.run.directory / place.name, self.plan.agent)
-            agent.write(documents(place, nodes, self.plan.vips, agent.state_directory, self.plan.settings))
+            agent.write(documents(place, nodes, self.plan.all_vips, agent.state_directory, self.plan.settings))
             self.agents[place.name] = agent
 
     def close(self) -> None:
@@ -177,7 +184,7 @@ class Stage:
             return False
         if self.etcd.agreed_leader() is None:
             return False
-        return all(self.candidates(vip) == len(self.agents) for vip in self.plan.vips)
+        return all(self.candidates(vip) == len(self.agents) for vip in self.plan.all_vips)
 
     def state(self) -> str:
         """What is so and what is not, in one line: for the words that say why something was waited for in vain."""

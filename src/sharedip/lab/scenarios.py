@@ -69,9 +69,15 @@ def matrix_cases(wanted: str = "") -> list[Case]:
     return chosen
 
 
-def play(plan: Plan, title: str, audience: Audience, script: Callable[[Stage, Act], None]) -> Act:
+def play(
+    plan: Plan,
+    title: str,
+    audience: Audience,
+    script: Callable[[Stage, Act], None],
+    build: Callable[[Plan, Callable[[str], None]], Stage] = Stage,
+) -> Act:
     """One stage: bring it up, wait for the first owner, run the script, take it down."""
-    with Stage(plan, audience.say) as stage:
+    with build(plan, audience.say) as stage:
         vip = plan.vips[0]
         audience.attach(stage, vip)
         try:

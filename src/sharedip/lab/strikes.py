@@ -83,12 +83,15 @@ def take_processor(stage: Stage, node: str) -> Undo:
 def crash(stage: Stage, node: str) -> Undo:
     """The wire first, so that nothing says goodbye; then kill -9 everything on the node."""
     heal = cut(stage, node)
-    stage.etcd.members[node].kill()
+    member = stage.etcd.members.get(node)
+    if member is not None:
+        member.kill()
     stage.agents[node].kill_everything()
 
     def undo() -> None:
         heal()
-        stage.etcd.members[node].start()
+        if member is not None:
+            member.start()
         stage.agents[node].start()
 
     return undo
