@@ -1,7 +1,7 @@
 """Random faults, up to two at a time, and their healings, from a seed.
 
 Role: the sequence depends on the seed alone; nothing is waited for between two faults, so that they overlap as they
-may. At the end everything is healed, and the cluster must recover.
+may. At the end everything is healed, the cluster must recover, and no agent may have grown.
 Must never: break what the previous fault on the same node has broken. Counterpart: `scenarios.py`.
 """
 
@@ -18,7 +18,7 @@ from sharedip.lab.results import Act, Result
 from sharedip.lab.runner import Outcome
 from sharedip.lab.scenarios import Audience, play, result_of
 from sharedip.lab.strikes import Undo
-from sharedip.lab.weigh import resources
+from sharedip.lab.weigh import grown, resources
 
 FAULT_NAMES = (
     "sigterm", "sigkill", "freeze-5s", "crash", "cut", "unplug", "cut-etcd", "cut-peers", "segment-out", "segment-in",
@@ -28,7 +28,7 @@ FAULT_NAMES = (
 HOLD_S = (0.2, 8.0)
 REST_S = (0.1, 4.0)
 AT_ONCE = 2
-SAMPLE_S = 10.0
+SAMPLE_S = 5.0
 
 
 def chaos(plan: Plan, audience: Audience, *, seed: int, minutes: float) -> Result:
@@ -91,6 +91,7 @@ def _chaos(stage: Stage, act: Act, audience: Audience, dice: random.Random, seco
     except NotInTimeError as error:
         act.wrong.append(f"did not recover: {error} ({stage.state()})")
     act.wrong += [note.text for note in list(stage.ears.notes) if note.kind == "wrong"]
+    act.wrong += grown(act.samples)
     _judge(stage, act, vip)
 
 

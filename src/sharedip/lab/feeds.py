@@ -130,7 +130,7 @@ class Ears:
                 f"the observer missed {self.events_lost} address events: can't tell how many owners there were"
             )
 
-    def catch_up(self, until: float, timeout_s: float = 2.0) -> None:
+    def catch_up(self, until: float, timeout_s: float = 10.0) -> None:
         """Wait until observer and client have reported everything up to that instant."""
         deadline = time.monotonic() + timeout_s
         while min((self.heard_until.get(who, 0.0) for who in ("observer", "client")), default=0.0) < until:

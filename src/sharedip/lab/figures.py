@@ -45,8 +45,9 @@ class Figure:
         return self.name, median, self._shown(min(self.values)), self._shown(max(self.values)), most, verdict
 
     def _shown(self, value: float) -> str:
-        digits = 0 if value == 0 or value >= 100 else 3 if value < 0.1 else 2
-        return f"{value:.{digits}f} {self.unit}".rstrip()
+        if 0 < value < 0.1:
+            return f"{value:.2g} {self.unit}".rstrip()
+        return f"{value:.{0 if value == 0 or value >= 100 else 2}f} {self.unit}".rstrip()
 
 
 @dataclass

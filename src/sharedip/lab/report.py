@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sharedip.lab.results import Result
 from sharedip.lab.runner import Outcome
@@ -88,12 +89,23 @@ def summary(result: Result) -> str:
         for act in result.acts
         if act.first_owner_s is not None
     ]
+    lines += [_resources(act.samples) for act in result.acts if act.samples]
     lines += [f"note   {one.title}, {one.case}: {text}" for one in result.outcomes for text in one.remarks]
     lines += [f"WRONG  {text}" for text in result.wrong]
     if not result.wrong:
         by_hand = any(outcome.by_hand for outcome in result.outcomes)
         lines.append("never two owners" + (" (but where a human put the address on a second node)" if by_hand else ""))
     return "\n".join(lines)
+
+
+def _resources(samples: Sequence[dict[str, Any]]) -> str:
+    rss = [sample["rss_kb"] / 1000 for sample in samples]
+    fds = [sample["fds"] for sample in samples]
+    lives = len({(sample["node"], sample["pid"]) for sample in samples})
+    return (
+        f"agents: {lives} lives, {min(rss):.1f} to {max(rss):.1f} MB resident, "
+        f"{min(fds)} to {max(fds)} descriptors in {len(samples)} samples"
+    )
 
 
 def write_json(result: Result, path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ CALM_S = 4.0
 """Announcements are repeated for about so long after a take-over."""
 EVENTS = ("LeaseKeepAlive", "Range")
 READY_S = 10.0
+RSS_BREATH_KB, RSS_MOST_KB = 3_000, 48_000
+"""Measured over an hour: 36 to 38 MB."""
+_DESCRIPTORS = ("fds", "open descriptors", 8, 64)
 
 
 def weigh_idle(stage: Stage, found: Findings, *, core_percent: float, requests_most: float | None) -> None:
@@ -72,6 +76,27 @@ def resources(stage: Stage) -> list[dict[str, Any]]:
             rss_kb = next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")), 0)
             found.append({"node": name, "pid": pid, "rss_kb": rss_kb, "fds": len(os.listdir(f"/proc/{pid}/fd"))})
     return found
+
+
+def grown(samples: Sequence[dict[str, Any]]) -> list[str]:
+    """Which processes did not stay flat, from samples of `resources` in their order.
+
+    A process grows if the smallest value of the last third of its life is above the largest of the first third by more
+    than a working set breathes; and none may ever be larger than the bound.
+    """
+    wrong = []
+    lives: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for sample in samples:
+        lives.setdefault((sample["node"], sample["pid"]), []).append(sample)
+    for (node, pid), life in lives.items():
+        for key, unit, breath, most in (("rss_kb", "kB resident", RSS_BREATH_KB, RSS_MOST_KB), _DESCRIPTORS):
+            values = [sample[key] for sample in life]
+            third = len(values) // 3
+            if max(values) > most:
+                wrong.append(f"{node}: the agent (process {pid}) had {max(values)} {unit}, at most {most} are right")
+            elif third and min(values[-third:]) - max(values[:third]) > breath:
+                wrong.append(f"{node}: the agent (process {pid}) grew from {values[0]} to {values[-1]} {unit}")
+    return wrong
 
 
 def _pass(stage: Stage, seconds: float) -> None:
