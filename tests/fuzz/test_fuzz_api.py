@@ -216,7 +216,7 @@ def test_memory_stays_bounded_whatever_is_sent() -> None:
         finally:
             writer.transport.abort()
 
-    async def abuse(api: Api, _: Path) -> None:
+    async def abuse(api: Api, directory: Path) -> None:
         tracemalloc.start()
         try:
             for _ in range(times(2)):
@@ -231,7 +231,7 @@ def test_memory_stays_bounded_whatever_is_sent() -> None:
     play(abuse, FakeAgent(document))
 
 
-@pytest.mark.parametrize("seed", range(times(3)))
+@pytest.mark.parametrize("seed", range(times(1)))
 def test_connections_that_are_torn_down_at_any_moment_leave_nothing_behind(seed: int) -> None:
     """Reset, half-closed, left in the middle of an answer or of a stream of events; then everything is free again."""
     chance = random.Random(seed)
@@ -246,7 +246,7 @@ def test_connections_that_are_torn_down_at_any_moment_leave_nothing_behind(seed:
             data = chance.choice(said)
             writer.write(data[: chance.randint(0, len(data))])
             if chance.random() < 0.5:
-                async with asyncio.timeout(0.1):
+                async with asyncio.timeout(0.05):
                     await reader.read(chance.randint(1, 200))
             if chance.random() < 0.3 and writer.can_write_eof():
                 writer.write_eof()
