@@ -162,6 +162,7 @@ class Agent:
         self._api = Api(self._status.document, self._operate, self._status.metrics, self._report)
         self._first_reports = [*reports, *tls_reports]
         self._lacks_certificates = tls is not None and tls.cert_file is None and tls.ca_file is None
+        self._status_line = ""
         self._advertised: str | None = None
         self._is_saved = True
 
@@ -170,7 +171,7 @@ class Agent:
     async def run(self) -> None:
         """Until everything is given up in order, or a bug shows itself (raised here)."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self.emit, StopRequested())
+            self._loop.add_signal_handler(number, self._stop)
         self._loop.add_signal_handler(signal.SIGHUP, self._begin_reload)
         self._loop.set_exception_handler(self._bug)
         for report in self._first_reports:
@@ -292,6 +293,9 @@ class Agent:
                 break
         if self._over.done():
             return
+        if self._status_line:  # the last one of a turn: a thousand addresses may have changed hands in it
+            self._notifier.status(self._status_line)
+            self._status_line = ""
         now = self._turned_at = self._clock.now()
         if self._datagrams or self._queue:
             self._wake()
@@ -427,7 +431,7 @@ class Agent:
         self._status.count(report)
         self._api.publish(report)
         if report.vip is not None and report.level is not Level.DEBUG:
-            self._notifier.status(f"{report.vip}: {report.text}")
+            self._status_line = f"{report.vip}: {report.text}"
 
     # -- the operator -------------------------------------------------------------------------------------------------
 
@@ -452,6 +456,10 @@ class Agent:
         except TimeoutError:
             self._waiting.pop(ticket, None)
             return False, "the agent did not come round to it; look at its log"
+
+    def _stop(self) -> None:
+        self._notifier.stopping("handing everything over")
+        self.emit(StopRequested())
 
     def _begin_reload(self) -> None:
         async def reload() -> None:

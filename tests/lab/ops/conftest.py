@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import tracemalloc  # noqa: F401  # pytest imports it in the middle of a collection, whose finalizers then need it
 from pathlib import Path
 
 import pytest
 import trustme
 
-from sharedip.lab.cluster import Plan, Stage
+from sharedip.lab.cluster import Plan
 from sharedip.lab.etcd import Binary
-
-from .tools import Log
 
 
 @pytest.fixture
@@ -39,9 +37,3 @@ class Authority:
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("pki"))
-
-
-def logs_of(stage: Stage) -> Iterator[tuple[str, Log]]:
-    """A log of each agent that begins now."""
-    for name, agent in stage.agents.items():
-        yield name, Log(agent)

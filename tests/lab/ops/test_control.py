@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import stat
 import subprocess
 import time
@@ -13,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from sharedip.lab.cluster import Plan, Stage
-from sharedip.lab.etcd import Binary, find_binary
+from sharedip.lab.etcd import find_binary
 from sharedip.lab.namespaces import command_in
 
 from .tools import Log, followers, gap_s, one_owner, running, sharedip, status, stays, vip_status, wait_owner
@@ -97,9 +96,7 @@ def test_a_drain_hands_over_survives_a_restart_and_is_seen_everywhere(stage: Sta
     assert log.having("giving the address up", "drained, and another node is sound"), log.sentences()
     for node in stage.agents:
         document = json.loads(
-            sharedip(
-                stage, node, "status", "--cluster", "-o", "json", "-c", str(stage.agents[node].configuration)
-            ).out
+            sharedip(stage, node, "status", "--cluster", "-o", "json", "-c", str(stage.agents[node].configuration)).out
         )
         shown = {each["node"]: each["drained"] for each in document["cluster"]["nodes"]}
         assert shown[owner] is True, shown
@@ -191,4 +188,3 @@ def test_the_socket_is_for_the_agents_user_alone(stage: Stage, owner: str) -> No
     finally:
         for way, mode in modes.items():
             os.chmod(way, mode)
-    assert socket.AF_UNIX

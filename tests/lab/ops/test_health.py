@@ -13,7 +13,20 @@ import pytest
 from sharedip.lab.cluster import Plan, Stage
 
 from .conftest import Authority
-from .tools import Log, Server, followers, gap_s, one_owner, running, sharedip, status, stays, vip_status, wait_owner
+from .tools import (
+    Log,
+    Server,
+    followers,
+    gap_s,
+    one_owner,
+    passing,
+    running,
+    sharedip,
+    status,
+    stays,
+    vip_status,
+    wait_owner,
+)
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
 
@@ -52,9 +65,7 @@ def _wait_health(stage: Stage, *nodes: str, healthy: bool = True) -> None:
 
 
 @pytest.mark.parametrize("trouble", ["hang", "500", "gone"])
-def test_an_unhealthy_owner_hands_over_to_a_healthy_node_only(
-    plan: Plan, authority: Authority, trouble: str
-) -> None:
+def test_an_unhealthy_owner_hands_over_to_a_healthy_node_only(plan: Plan, authority: Authority, trouble: str) -> None:
     """The next in the queue is unhealthy as well: the third one gets the address, and clients hardly notice."""
     with _cluster(replace(plan, settings=_checks(authority)), authority.server_file) as (stage, servers):
         owner = stage.owner()
@@ -136,9 +147,8 @@ def test_flapping_checks_do_not_flap_the_vip_and_etcd_hears_only_of_changes(plan
             servers[owner].tell("500")
             stage.wait(lambda: status(stage, owner)["health"]["healthy"] is False, "unhealthy", 10)
             servers[owner].tell("ok")
-            begin_up = time.monotonic()
-            stage.wait(lambda: time.monotonic() - begin_up > 1.0, "some time", 5)
-        changes = [c for c in vip_status(stage, followers(stage)[0])["changes"]]
+            passing(stage, 1.0)
+        changes = vip_status(stage, followers(stage)[0])["changes"]
         assert stage.owner() != owner
         assert len(changes) <= 3, changes
         one_owner(stage, begin)
@@ -146,8 +156,6 @@ def test_flapping_checks_do_not_flap_the_vip_and_etcd_hears_only_of_changes(plan
 
 def test_tcp_and_exec_checks_count_like_any_other(plan: Plan, authority: Authority, tmp_path: Path) -> None:
     """A port that nobody listens on, and a script that fails, each move the address."""
-    script = tmp_path / "healthy.sh"
-    script.write_text(f'#!/bin/sh\ntest ! -e {tmp_path}/sick-$(hostname)-$(cat /proc/net/dev | cksum | cut -c1-0)"$1"\n')
     checks = [
         {"name": "port", "tcp": {"address": "127.0.0.1:6443"}, "interval": "200ms", "failureThreshold": 2},
         {

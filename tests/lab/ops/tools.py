@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -156,6 +157,12 @@ def stays(stage: Stage, node: str, for_s: float, vip: str | None = None) -> None
     assert stage.owner(vip) == node
 
 
+def passing(stage: Stage, for_s: float) -> None:
+    """Let time pass, with the ears checked all the while."""
+    begin = time.monotonic()
+    stage.wait(lambda: time.monotonic() - begin >= for_s, "time passes", for_s + 10.0)
+
+
 def gap_s(stage: Stage, since: float, vip: str | None = None) -> float:
     """The client's longest time without an answer since then."""
     now = time.monotonic()
@@ -276,8 +283,6 @@ class Tap:
 
 
 def _promiscuous(stage: Stage) -> bytes:
-    import struct
-
     with inside(stage.topology.bridge_namespace):
         index = socket.if_nametoindex(SEGMENT_BRIDGE)
     return struct.pack("=iHH8s", index, 1, 0, bytes(8))
