@@ -24,6 +24,9 @@ from sharedip.lab.topology import SEGMENT4, SEGMENT6, Place, Topology
 VIP4 = str(SEGMENT4 + 100)
 VIP6 = str(SEGMENT6 + 0x100)
 WITNESSED_S = 10.0
+STANDING_SHARE = 0.6
+"""An owner beats every fifth of the window, and after half a window it drops a witness that does not answer: one that
+has been named for longer than that hears it."""
 FRESH_S = 0.15
 """An answer no older than this shows that the VIP works now."""
 
@@ -56,6 +59,12 @@ class Plan:
         So it is with the nftables fence, which `auto` prefers. Otherwise an address on two interfaces is two owners.
         """
         return bool(self.settings.get("failover", {}).get("fence", "auto") != "lifetime")
+
+    @property
+    def window_s(self) -> float:
+        """failover.window of the agents."""
+        text = str(self.settings.get("failover", {}).get("window", "1s"))
+        return float(text[:-2]) / 1000 if text.endswith("ms") else float(text.removesuffix("s"))
 
     @property
     def key_prefix(self) -> str:
@@ -215,23 +224,28 @@ class Stage:
         return self.plan.settings.get("failover", {}).get("witness", "auto") != "off" and self.plan.nodes >= 3
 
     def wait_witnessed(self, owner: str, vip: str) -> str:
-        """Wait until the owner names a witness that can depose it: one that is not on the node of etcd's leader.
+        """Wait until the owner names a witness that can depose it: one that is not on the node of etcd's leader, and
+        has been named for long enough to have heard of it.
 
         Returns what is missing if it does not come in time, else nothing: whoever strikes then measures that, too.
         """
         self.known_witnesses = ()
+        since = time.monotonic()
         if not self.witness_wanted:
             return ""
 
         def witnessed() -> bool:
+            nonlocal since
             document = self.agents[owner].status()
             if document == {}:
                 return True  # another agent, which can't say
             said = [one for one in (document or {}).get("vips", []) if one.get("address") == vip]
             named = said[0].get("witnesses", []) if said else []
             leader = self.etcd.agreed_leader()
-            self.known_witnesses = tuple(name for name in named if name != leader)
-            return bool(named) and len(self.known_witnesses) == len(named)
+            if tuple(named) != self.known_witnesses or not named or leader in named:
+                self.known_witnesses, since = tuple(named), time.monotonic()
+                return False
+            return time.monotonic() - since > STANDING_SHARE * self.plan.window_s
 
         try:
             self.wait(witnessed, "the owner names a witness", WITNESSED_S, poll_s=0.05)

@@ -34,7 +34,9 @@ def protocol(stage: Stage, outcome: Outcome) -> str:
             if -BEFORE_S <= at <= outcome.ended_at - zero + 0.1:
                 words = {key: value for key, value in document.items() if key != "ts"}
                 lines.append((at, name, json.dumps(words, ensure_ascii=False) if words else line))
-    lines += [(sent_at - zero, "client", "probe missed") for sent_at in _missed(stage, outcome)]
+    near_s = 3 * stage.recording(outcome.vip).probe_step_s
+    for began, ended, count in _missed(stage, outcome, near_s):
+        lines.append((began - zero, "client", f"{count} probes missed until {1000 * (ended - zero):.1f} ms"))
     lines.sort(key=lambda line: line[0])
     head = (
         f"{outcome.title}, {outcome.case or 'as it happened'}; struck {outcome.struck}; owner {outcome.owner_before} "
@@ -45,9 +47,16 @@ def protocol(stage: Stage, outcome: Outcome) -> str:
     return head + "\n".join(f"{1000 * at:10.1f} ms  {who:<7} {text}" for at, who, text in lines) + "\n"
 
 
-def _missed(stage: Stage, outcome: Outcome) -> list[float]:
-    missed = stage.recording(outcome.vip).missed
-    return [at for at in list(missed) if outcome.struck_at <= at <= outcome.ended_at]
+def _missed(stage: Stage, outcome: Outcome, near_s: float) -> list[tuple[float, float, int]]:
+    """(first, last, how many) of missed probes that follow each other."""
+    found: list[tuple[float, float, int]] = []
+    for at in list(stage.recording(outcome.vip).missed):
+        if outcome.struck_at <= at <= outcome.ended_at:
+            if found and at - found[-1][1] <= near_s:
+                found[-1] = (found[-1][0], at, found[-1][2] + 1)
+            else:
+                found.append((at, at, 1))
+    return found
 
 
 def _document(line: str) -> dict[str, str]:
