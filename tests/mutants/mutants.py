@@ -24,7 +24,7 @@ class Mutant:
 
 SESSION, CANDIDACY, OWNERSHIP = "core/session.py", "core/candidacy.py", "core/ownership.py"
 NODE, KEYS, SETTINGS, AGENDA = "core/node.py", "core/keys.py", "core/settings.py", "core/agenda.py"
-DESIGNATION, WITNESS = "core/designation.py", "core/witness.py"
+DESIGNATION, WITNESS, ENDPOINTS = "core/designation.py", "core/witness.py", "core/endpoints.py"
 
 FROM_SENDING = "5: deadlines count from the moment a request was sent"
 PROOF = "election: a keepalive counts only with a linearizable read after it"
@@ -279,6 +279,7 @@ MUTANTS = (
         "if own is None or queue[0] is not own:",
         ITSELF,
         "A key that was deleted and made again counts as the one that was lost.",
+        immortal="belt and braces: a read that is older than our own campaign is no picture (`_written_until`)",
     ),
     Mutant(
         "not-the-lowest-claims",
@@ -502,7 +503,7 @@ MUTANTS = (
     # -- endpoints ----------------------------------------------------------------------------------------------------
     Mutant(
         "silent-endpoint-kept",
-        SESSION,
+        ENDPOINTS,
         "        if failure in (Failure.TIMEOUT, Failure.NONSENSE):\n",
         "        if failure is Failure.NONSENSE:\n",
         "election: a silent endpoint is dropped with its connection",
@@ -510,9 +511,9 @@ MUTANTS = (
     ),
     Mutant(
         "no-other-endpoint",
-        SESSION,
-        "self.endpoint = (endpoint + 1) % count",
-        "self.endpoint = endpoint",
+        ENDPOINTS,
+        "self.current = (endpoint + 1) % len(self._urls)",
+        "self.current = endpoint",
         "election: retries on other endpoints",
         "One frozen member costs the address.",
     ),
@@ -624,6 +625,5 @@ MUTANTS = (
         "if duty is None or duty.is_mute or beat.sequence <= duty.last_sequence:",
         WITNESSED,
         "A promise is made while a deposition may still be applied.",
-        immortal="belt and braces (ARCHITECTURE.md): a right that has ended is not revived by a late promise",
     ),
 )

@@ -29,7 +29,7 @@ from sharedip.core.messages import (
     Transact,
 )
 from sharedip.core.model import Delete, Failure, Put
-from sharedip.core.session import Kind
+from sharedip.core.requests import Kind
 from tests.unit.core.harness import LAYOUT, LINK, MAC, THEIRS, VIP, Talk, waiting_behind
 
 DOWN = replace(LINK, running=False)

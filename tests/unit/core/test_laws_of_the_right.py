@@ -15,7 +15,7 @@ from sharedip.core.messages import (
     ReadKeys,
     RemoveAddress,
 )
-from sharedip.core.session import Kind
+from sharedip.core.requests import Kind
 from sharedip.core.settings import REMOVAL_LEAD_S, lease_margin_s, renew_every_s
 from tests.unit.core.harness import LAYOUT, LINK, THEIRS, Talk, owner, waiting_behind
 
@@ -91,7 +91,7 @@ def test_the_read_goes_to_the_endpoint_that_confirmed_the_keepalive() -> None:
     talk = owner()
     talk.pass_time(2.0)
     keepalive = talk.expect(KeepLeaseAlive)
-    talk.node.session.endpoint = 2
+    talk.node.session.endpoints.step_over(keepalive.endpoint)
     talk.answer(keepalive)
     assert talk.expect(ReadKeys).endpoint == keepalive.endpoint
 

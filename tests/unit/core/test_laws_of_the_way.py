@@ -25,7 +25,7 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import Delete, Failure, Guard, GuardTarget
 from sharedip.core.ownership import Tenure
-from sharedip.core.session import Kind
+from sharedip.core.requests import Kind
 from sharedip.core.settings import LIFETIME_LATE_S, lease_margin_s
 from tests.unit.core.harness import LAYOUT, NEVER, OURS, THEIRS, VIP, Talk, owner, waiting_behind
 

@@ -31,7 +31,7 @@ from sharedip.core.messages import (
     Transact,
 )
 from sharedip.core.model import Failure
-from sharedip.core.session import Kind
+from sharedip.core.requests import Kind
 from sharedip.core.state import FormerRun
 from tests.unit.core.harness import LAYOUT, LINK, OURS, THEIRS, VIP, Talk, owner, waiting_behind
 

@@ -23,7 +23,8 @@ from sharedip.core.messages import (
     WatchLost,
 )
 from sharedip.core.model import Failure, Guard, GuardTarget, KeyChange, Put
-from sharedip.core.session import REVOKE_TRIES_MAX, STALE_ANSWERS_MAX, Kind
+from sharedip.core.requests import Kind
+from sharedip.core.session import REVOKE_TRIES_MAX, STALE_ANSWERS_MAX
 from tests.unit.core.harness import LAYOUT, OURS, THEIRS, Talk, owner, waiting_behind
 
 
