@@ -116,6 +116,7 @@ class Stage:
         self.leases: set[int] = set()
         self._reads: dict[int, KeepaliveConfirmed] = {}
         self.peers = PeerModel(self.etcd)
+        self.answered = b""
         self.holds = 0
         self.handled = 0
         self.over = False

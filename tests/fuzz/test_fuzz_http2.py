@@ -20,6 +20,7 @@ from sharedip.adapters.etcd import EtcdClient
 from sharedip.adapters.etcd.client import EtcdFact
 from sharedip.core.messages import (
     DropEndpoint,
+    EtcdCommand,
     GrantLease,
     KeepLeaseAlive,
     OpenWatch,
@@ -114,7 +115,7 @@ async def scene(talk: Any, facts: list[EtcdFact], chance: random.Random) -> None
         news.set()
 
     client = EtcdClient([url], tls=None, credentials=None, clock=Clock(), emit=emit)
-    orders = [
+    orders: list[EtcdCommand] = [
         ReadKeys(1, 0, "p", 0.5),
         KeepLeaseAlive(2, 0, 9, 0.5),
         ReadMember(3, 0, 0.5),

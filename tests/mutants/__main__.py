@@ -27,7 +27,11 @@ LIMIT_S = 300.0
 UNIT = ["tests/unit/core", "--ignore=tests/unit/core/test_holes.py", "-k", "not no_restart_in_between"]
 """Without the known holes: a mutant that happens to mend one would count as killed."""
 
-SIMULATION = ["tests/simulation/test_histories.py"]
+SIMULATION = [
+    "tests/simulation/test_staged_witness.py",
+    "tests/simulation/test_late_writes.py",
+    "tests/simulation/test_histories.py",
+]
 
 
 @dataclass(frozen=True, slots=True)

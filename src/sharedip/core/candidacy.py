@@ -17,7 +17,14 @@ from typing import Protocol
 from sharedip.core.keys import read_record, write_record
 from sharedip.core.messages import Command, ForeignClaim, Level, Report, RequestFailed, TransactionDone
 from sharedip.core.model import ConflictPolicy, Delete, Get, Guard, GuardTarget, Instant, KeyValue, Put, Vip
-from sharedip.core.ownership import NEVER, REFUSALS_MAX, Ownership, Tenure
+from sharedip.core.ownership import (
+    GATED_LIFETIME_MANY_S,
+    MANY_VIPS,
+    NEVER,
+    REFUSALS_MAX,
+    Ownership,
+    Tenure,
+)
 from sharedip.core.requests import Kind, Purpose
 from sharedip.core.session import Session
 from sharedip.core.settings import Settings
@@ -117,6 +124,9 @@ class Candidacy:
         self._circumstances = circumstances
         self._out = out
         self.ownership = Ownership(vip, out, settings.fence)
+        self.ownership.right.share("lease", session.lease_deadline)
+        if len(settings.vips) > MANY_VIPS:
+            self.ownership.gated_lifetime_s = GATED_LIFETIME_MANY_S
         self.phase = Phase.OUT
         self.epoch: int | None = None
         self.reason = "no owner has been seen yet"
@@ -161,7 +171,6 @@ class Candidacy:
 
     def lease_lost(self, reason: str, now: Instant) -> None:
         """The key is gone, and whoever was behind it may own the address: off with it."""
-        self.ownership.right.set("lease", NEVER)
         self._request = None
         self.epoch = None
         self._record_wanted = False
@@ -172,10 +181,9 @@ class Candidacy:
         if was is Phase.OWNING:
             self._tell(Level.WARNING, "gave the address up", reason, now)
 
-    def lease_renewed(self, until: Instant, now: Instant) -> None:
-        """Our right on the lease reaches further."""
-        self.ownership.right.set("lease", until)
-        self.ownership.right_changed(now)
+    def lease_renewed(self, now: Instant) -> bool:
+        """Our right on the lease reaches further. False: that changes nothing here."""
+        return self.ownership.right_changed(now)
 
     def keys_changed(self, now: Instant) -> None:
         """The queue of this VIP, or what is said about it, has changed."""
@@ -627,7 +635,9 @@ class Candidacy:
             return
         self._told_epoch = first.create_revision
         former = record.get("former")
-        change = f"epoch {former} → {first.create_revision}" if former is not None else f"epoch {first.create_revision}"
+        change = (
+            f"epoch {former} → {first.create_revision}" if isinstance(former, int) else f"epoch {first.create_revision}"
+        )
         reason = str(record.get("reason", "no reason given"))[:REASON_MAX]
         if self.phase is not Phase.OWNING:
             self.reason, self.since = reason, now

@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 
 from sharedip.core.candidacy import Candidacy, Phase
 from sharedip.core.keys import read_record, write_record
-from sharedip.core.messages import Command, RequestFailed, SendDatagram, TransactionDone
-from sharedip.core.model import Guard, GuardTarget, Instant, IPAddress, Put
-from sharedip.core.ownership import NEVER, Presence
+from sharedip.core.messages import Command, OpenFence, RequestFailed, SendDatagram, TransactionDone
+from sharedip.core.model import FenceKind, Guard, GuardTarget, Instant, IPAddress, Put
+from sharedip.core.ownership import NEVER, Deadline, Presence
 from sharedip.core.peers import Peer, Peers
 from sharedip.core.peerwire import ENTRIES_MAX, Beat, Kind, Released, seal
 from sharedip.core.session import Session
-from sharedip.core.settings import Settings, beat_every_s, silence_s
-from sharedip.core.witness import read_witnesses
+from sharedip.core.settings import Settings, beat_every_s, fence_timeout_s, silence_s
+from sharedip.core.witness import WINDOW_S_MAX, read_witnesses
 
 VIPS_PER_TRANSACTION = 50
 """etcd takes 128 operations a transaction by default (--max-txn-ops); two guards stand for each VIP."""
@@ -31,6 +31,9 @@ BEATS_REMEMBERED = 16
 APPOINT_RETRY_S = 0.05
 FENCE_RETRY_S = 0.02
 LOOK_EVERY_S = 0.02
+REOPEN_FRACTION = 0.3
+"""The gate is opened anew when the right has grown by this part of the window: at every second beat."""
+
 LOOK_AT_LEAST_EVERY_S = 5.0
 """Whatever was missed: an owner does not go without a witness for longer than this."""
 
@@ -41,6 +44,7 @@ class _Promise:
 
     lease: int
     acknowledged_at: Instant
+    deadline: Deadline = field(default_factory=Deadline)
     sent: dict[int, Instant] = field(default_factory=dict)
 
 
@@ -54,6 +58,7 @@ class Designation:
     promises: dict[int, _Promise]
     vips: dict[IPAddress, Candidacy] = field(default_factory=dict)
     has_begun: bool = False
+    gate_until: Instant = NEVER
 
 
 @dataclass(slots=True)
@@ -63,6 +68,7 @@ class _Attempt:
     vips: dict[IPAddress, Candidacy]
     witnesses: tuple[int, ...]
     secret: bytes
+    window_s: float
 
 
 class Designations:
@@ -100,6 +106,7 @@ class Designations:
         self._owned: list[Candidacy] = []
         self._silence_checked_at: Instant = NEVER
         self._renewal_wanted: set[IPAddress] = set()
+        self._greeted: dict[int, int] = {}
 
     # -- what the node asks -------------------------------------------------------------------------------------------
 
@@ -130,7 +137,9 @@ class Designations:
         window_ms = record.get("windowMs")
         if record["epoch"] != candidacy.epoch or record.get("witnesses") == []:
             return True
-        if not leases or secret is None or not isinstance(window_ms, int) or window_ms <= 0:
+        if not leases or secret is None or not isinstance(window_ms, int):
+            return False
+        if not 0 < window_ms <= WINDOW_S_MAX * 1000:
             return False
         designation = self.active.get(key.mod_revision)
         if designation is None:
@@ -153,8 +162,11 @@ class Designations:
 
     def acknowledged(self, sender: int, beat: Beat, now: Instant) -> None:
         """A witness has promised anew: the right reaches as far as the beat's send time + window."""
-        if self._peers.answered(sender, now):
-            self.look_again(now)
+        if beat.revision == 0:
+            # Only the newest greeting has an answer: an old one, replayed, would make a dead peer a witness.
+            if self._greeted.pop(sender, None) == beat.sequence and self._peers.answered(sender, now):
+                self.look_again(now)
+            return
         designation = self.active.get(beat.revision)
         promise = None if designation is None else designation.promises.get(sender)
         if designation is None or promise is None:
@@ -162,15 +174,17 @@ class Designations:
         sent_at = promise.sent.pop(beat.sequence, None)
         if sent_at is None or sent_at < promise.acknowledged_at:
             return
+        self._peers.answered(sender, now)
         promise.acknowledged_at = sent_at
         promise.sent = {number: at for number, at in promise.sent.items() if at > sent_at}
-        name = _deadline(designation, sender)
+        promise.deadline.until = sent_at + designation.window_s
+        if self._settings.fence is FenceKind.NFTABLES:
+            self._reopen_gate(designation, now)
         for address, candidacy in designation.vips.items():
-            candidacy.ownership.right.set(name, sent_at + designation.window_s)
-            candidacy.ownership.right_changed(now)
             if candidacy.phase is Phase.VERIFYING:  # its read came before this promise
                 self._session.want_read(now)
-            self._touch(address)
+            elif self._settings.fence is FenceKind.LIFETIME and candidacy.ownership.right_changed(now):
+                self._touch(address)
 
     def secret_of(self, revision: int) -> bytes | None:
         """The secret of one of our designations; of our own greetings for revision 0."""
@@ -203,6 +217,8 @@ class Designations:
         self._attempts.clear()
         self._attempted.clear()
         self._known.clear()
+        self._renewal_wanted.clear()
+        self._greeted.clear()
 
     def look_again(self, now: Instant) -> None:
         """The queue, the peers, the owner or etcd's leader changed; many changes at once are looked at together."""
@@ -255,6 +271,18 @@ class Designations:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
+    def _reopen_gate(self, designation: Designation, now: Instant) -> None:
+        """One order for all addresses of a designation, and not for every beat: they have one right."""
+        until = min(promise.deadline.until for promise in designation.promises.values())
+        until = min(until, self._session.lease_until)
+        if until - designation.gate_until < designation.window_s * REOPEN_FRACTION:
+            return
+        timeout_s = fence_timeout_s(until - now)
+        vips = tuple(each.vip for each in designation.vips.values() if each.ownership.begin_gate(until))
+        if vips and timeout_s > 0:
+            designation.gate_until = until
+            self._out(OpenFence(vips, timeout_s, until))
+
     def _appoint_where_needed(self, candidacies: list[Candidacy], now: Instant) -> None:
         wanted: dict[tuple[int, ...], dict[IPAddress, Candidacy]] = {}
         for candidacy in candidacies:
@@ -306,6 +334,7 @@ class Designations:
         layout, lease = self._session.layout, self._session.lease
         assert lease is not None
         secret = self._secret()
+        window_s = self._settings.window_s or 0.0
         guards, puts = [], []
         for address, candidacy in vips.items():
             assert candidacy.epoch is not None
@@ -316,11 +345,11 @@ class Designations:
                 "epoch": candidacy.epoch,
                 "witnesses": [f"{each:x}" for each in witnesses],
                 "secret": secret.hex(),
-                "windowMs": round((self._settings.window_s or 0) * 1000),
+                "windowMs": round(window_s * 1000),
             }
             puts.append(Put(key, write_record(record), lease))
         request = self._session.appoint(tuple(guards), tuple(puts), tuple(layout.witness(address) for address in vips))
-        self._attempts[request] = _Attempt(vips, witnesses, secret)
+        self._attempts[request] = _Attempt(vips, witnesses, secret, window_s)
         self._attempted |= vips.keys()
 
     def _mod_revision(self, address: IPAddress) -> int:
@@ -335,11 +364,13 @@ class Designations:
     def _appointed(self, attempt: _Attempt, answer: TransactionDone, now: Instant) -> None:
         """It is in force: whoever was designated before has no power any more."""
         promises = {lease: _Promise(lease, now) for lease in attempt.witnesses}
-        window_s = self._settings.window_s or 0.0
+        # The window that was written, which a reload may have changed meanwhile: it is what the witness counts.
+        window_s = attempt.window_s
         designation = Designation(answer.revision, attempt.secret, window_s, promises)
         for address, candidacy in attempt.vips.items():
             self._known[address] = (answer.revision, answer.revision)
-            self._renewal_wanted.discard(address)
+            if window_s == (self._settings.window_s or 0.0):
+                self._renewal_wanted.discard(address)
             self.forget(address)
             if candidacy.epoch is None or candidacy.phase not in _BOUND:
                 continue
@@ -357,8 +388,9 @@ class Designations:
     def _join(self, designation: Designation, candidacy: Candidacy, until: Instant) -> None:
         designation.vips[candidacy.vip.address] = candidacy
         self._of_vip[candidacy.vip.address] = designation
-        for lease in designation.promises:
-            candidacy.ownership.right.set(_deadline(designation, lease), until)
+        for lease, promise in designation.promises.items():
+            promise.deadline.until = until
+            candidacy.ownership.right.share(_deadline(designation, lease), promise.deadline)
 
     def _beat(self, now: Instant) -> None:
         """One datagram for each peer, with all its designations."""
@@ -387,8 +419,10 @@ class Designations:
         """Learn which other candidates could be witnesses."""
         bound = {lease for each in self.active.values() for lease in each.promises}
         leases = {key.lease for candidacy in self._owned for key in candidacy.queue()}
+        self._greeted.clear()
         self._sequence = max(self._sequence + 1, int(now * 1e6))
         for lease in sorted(leases - bound - {self._session.lease}):
+            self._greeted[lease] = self._sequence
             self._send(lease, [(Beat(0, self._sequence), self.own_secret)])
 
     def _send(self, receiver: int, entries: list[tuple[Beat | Released, bytes]]) -> None:

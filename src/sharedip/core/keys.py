@@ -15,6 +15,7 @@ from typing import Any
 
 from sharedip.core.model import IPAddress, KeyChange, KeyValue
 
+ADDRESS_CHARACTERS_MAX = 64
 RECORD_BYTES_MAX = 64 * 1024
 """A record of ours is some hundred bytes; anything larger is not ours."""
 
@@ -76,7 +77,7 @@ class Layout:
             text, found, _ = text.partition(end)
             if not found:
                 return None
-        return _parse_address(text)
+        return _parse_address(text) if len(text) <= ADDRESS_CHARACTERS_MAX else None
 
 
 @lru_cache(maxsize=8192)
@@ -151,7 +152,8 @@ class Registry:
         queue = self._queues.get(address)
         if queue is None:
             queue = sorted(self._elections.get(address, {}).values(), key=_create_revision)
-            self._queues[address] = queue
+            if queue:
+                self._queues[address] = queue
         return queue
 
     def _set(self, name: str, key: KeyValue | None) -> None:
@@ -165,10 +167,13 @@ class Registry:
             return
         queue = self._elections.setdefault(address, {})
         self._queues.pop(address, None)
-        if key is None:
-            queue.pop(name, None)
-        else:
+        if key is not None:
             queue[name] = key
+            return
+        queue.pop(name, None)
+        if not queue:  # nobody waits: what was said to the next candidate concerns nobody any more
+            del self._elections[address]
+            self.releases.pop(address, None)
 
     def _note_release(self, name: str, key: KeyValue | None) -> None:
         """Remember an orderly release beyond the record's own life: the lease's revocation deletes it at once."""

@@ -5,6 +5,7 @@ Must never: ask the kernel; facts come from the netlink adapter.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sharedip.core.model import Instant, LinkState
@@ -31,11 +32,20 @@ class _Fitness:
 
 
 class Links:
-    """Invariant: `obstacle(name)` changes only in `settle`, or when a link is first seen running."""
+    """Invariant: `obstacle(name)` changes only in `settle`, or when a link is first seen running.
 
-    def __init__(self) -> None:
+    Every link is known, for an altname may come to any of them; behaviour is remembered of the watched names alone.
+    """
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
         self._links: dict[int, LinkState] = {}
-        self._fitness: dict[str, _Fitness] = {}
+        self._fitness: dict[str, _Fitness] = {name: _Fitness() for name in names}
+
+    def watch(self, names: Iterable[str], now: Instant) -> None:
+        """These names matter from now on, and no others."""
+        self._fitness = {name: self._fitness.get(name, _Fitness()) for name in names}
+        for name in self._fitness:
+            self._note(name, now)
 
     def index_of(self, name: str) -> int | None:
         """The index of the link with this name or altname."""
@@ -97,8 +107,8 @@ class Links:
 
     def _note(self, name: str, now: Instant) -> None:
         running = self.state(name) == "up"
-        fitness = self._fitness.setdefault(name, _Fitness())
-        if fitness.running is not running:
+        fitness = self._fitness.get(name)
+        if fitness is not None and fitness.running is not running:
             fitness.running = running
             fitness.changed_at = now
 

@@ -131,7 +131,7 @@ class Node:
         self._resigned: dict[IPAddress, int] = {}
         self._commands: list[Command] = []
         self.session = Session(settings, self._out, self, random_source.random)
-        self.links = Links()
+        self.links = Links(vip.link for vip in settings.vips)
         self.candidacies: dict[IPAddress, Candidacy] = {
             vip.address: Candidacy(vip, settings, self.session, self, self._out) for vip in settings.vips
         }
@@ -239,8 +239,8 @@ class Node:
     def lease_renewed(self, now: Instant) -> None:
         """Every VIP's right on the lease reaches further."""
         for candidacy in self._all():
-            candidacy.lease_renewed(self.session.lease_until, now)
-        self._touch_all()
+            if candidacy.lease_renewed(now):
+                self._touched.add(candidacy.vip.address)
 
     def lease_lost(self, reason: str, now: Instant) -> None:
         """Every key is gone."""
@@ -447,13 +447,13 @@ class Node:
     def _answer_of_fence(self, event: FenceOpened | FenceRefused, now: Instant) -> None:
         for vip in event.vips:
             for candidacy in self._both(vip.address):
-                if candidacy.vip != vip:
+                if candidacy.vip is not vip and candidacy.vip != vip:
                     continue
-                if isinstance(event, FenceOpened):
-                    candidacy.ownership.fence_opened(event, now)
-                else:
+                if isinstance(event, FenceRefused):
                     candidacy.ownership.fence_refused(event, now)
-            self._touched.add(vip.address)
+                elif not candidacy.ownership.fence_opened(event, now):
+                    continue
+                self._touched.add(vip.address)
 
     def _released(self, sender: int, entry: Released, now: Instant) -> None:
         candidacy = self.candidacies.get(entry.address)
@@ -552,12 +552,12 @@ class Node:
         for address, vip in wanted.items():
             if address not in self.candidacies:
                 self.candidacies[address] = Candidacy(vip, settings, self.session, self, self._out)
-                self.candidacies[address].lease_renewed(self.session.lease_until, now)
         if not settings.has_health_checks:
             self.health = Health(healthy=True, detail="")
         elif not self.settings.has_health_checks:
             self.health = Health(healthy=None, detail="")
         self.settings = settings
+        self.links.watch({vip.link for vip in settings.vips}, now)
         self._order = {address: number for number, address in enumerate(self.candidacies)}
         self.session.reconfigure(settings)
         self.designations.reconfigure(settings, now)

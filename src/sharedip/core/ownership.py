@@ -50,7 +50,9 @@ EARLY_RENEWAL_S = 0.5
 """A lifetime is renewed this long before its end, where the right allows it."""
 
 GATED_LIFETIME_S = 4
-"""Under the nftables fence; renewed when half of it is over."""
+GATED_LIFETIME_MANY_S = 12
+MANY_VIPS = 20
+"""Under the nftables fence; renewed when half of it is over, which costs a system call for each address."""
 
 
 class Tenure(Enum):
@@ -70,19 +72,33 @@ class Presence(Enum):
     UNKNOWN = "unknown"
 
 
+class Deadline:
+    """One instant that may bind many rights at once; whoever moves it moves it for all of them."""
+
+    __slots__ = ("until",)
+
+    def __init__(self, until: Instant = NEVER) -> None:
+        self.until = until
+
+
 class Right:
     """Until when the owner may use the address: a set of deadlines, the earliest counts; without any, never."""
 
     def __init__(self) -> None:
-        self._deadlines: dict[str, Instant] = {}
+        self._deadlines: dict[str, Deadline] = {}
 
     def set(self, name: str, until: Instant) -> None:
         """Put a deadline in place of the one of that name."""
-        self._deadlines[name] = until
+        self._deadlines[name] = Deadline(until)
+
+    def share(self, name: str, deadline: Deadline) -> None:
+        """The same, with a deadline that others share."""
+        self._deadlines[name] = deadline
 
     def get(self, name: str) -> Instant:
         """One deadline; never, if it is not set."""
-        return self._deadlines.get(name, NEVER)
+        deadline = self._deadlines.get(name)
+        return NEVER if deadline is None else deadline.until
 
     def drop(self, name: str) -> None:
         """This deadline binds no more."""
@@ -91,7 +107,7 @@ class Right:
     @property
     def until(self) -> Instant:
         """The earliest deadline."""
-        return min(self._deadlines.values(), default=NEVER)
+        return min((deadline.until for deadline in self._deadlines.values()), default=NEVER)
 
 
 class Ownership:
@@ -126,6 +142,8 @@ class Ownership:
         self._gate_not_after: Instant = NEVER
         self._gate_until: Instant = NEVER
         self._gate_at: Instant = float("inf")
+        self._gate_ordered: Instant = NEVER
+        self.gated_lifetime_s = GATED_LIFETIME_S
 
     # -- orders from the candidacy ------------------------------------------------------------------------------------
 
@@ -187,29 +205,43 @@ class Ownership:
             return not self._gate_pending and self._gate_until <= self.right.until
         return not self._hold_pending and self._address_until <= self.right.until
 
-    def right_changed(self, now: Instant) -> None:
-        """The right reaches further, or less far: let the kernel's fences follow at once."""
-        if self.tenure is Tenure.HOLDING:
-            if self._fence is FenceKind.LIFETIME:
-                self._hold_at = now
-            elif self._hold_at == float("inf"):
-                self._hold_at = now  # it had waited for a longer lease
-            self._gate_at = now
-            self.advance(now)
+    def right_changed(self, now: Instant) -> bool:
+        """The right reaches further, or less far: let the kernel's fences follow at once. False: nothing to do."""
+        if self.tenure is not Tenure.HOLDING:
+            return False
+        if self._fence is FenceKind.LIFETIME or self._hold_at == float("inf"):
+            self._hold_at = now  # under nftables: it had waited for a longer lease
+        elif self.right.until == self._gate_ordered:
+            return False
+        self._gate_at = now
+        self.advance(now)
+        return True
 
-    def fence_opened(self, event: FenceOpened, now: Instant) -> None:
-        """The kernel confirmed: the gate closes by itself at `not_after`."""
+    def begin_gate(self, until: Instant) -> bool:
+        """Whether this address may travel in one fence order with others of the same right."""
+        if self.tenure is not Tenure.HOLDING or self._gate_pending or self.right.until != until:
+            return False
+        self._gate_pending = True
+        self._gate_at = float("inf")
+        self._gate_ordered = until
+        return True
+
+    def fence_opened(self, event: FenceOpened, now: Instant) -> bool:
+        """The kernel confirmed: the gate closes by itself at `not_after`. True: there is more to do."""
         self._gate_pending = False
         self._gate_until = event.not_after
         if self._gate_dirty:
             self._gate_dirty = False
             self._gate_at = now
-        self.advance(now)
+            self.advance(now)
+            return True
+        return False
 
     def fence_refused(self, event: FenceRefused, now: Instant) -> None:
         """The gate stays as it was, and closes by itself."""
         self._gate_pending = False
         self._gate_dirty = False
+        self._gate_ordered = NEVER
         if self.tenure is Tenure.HOLDING and now < self.lapses_at:
             self._gate_at = now + GATE_RETRY_S
             self.refusals += 1
@@ -336,7 +368,7 @@ class Ownership:
                 self.presence = Presence.UNKNOWN
                 self._out(RemoveAddress(self.vip))
                 if self._fence is FenceKind.NFTABLES:  # behind the removal: the resets must get out
-                    self._gate_until = NEVER
+                    self._gate_until = self._gate_ordered = NEVER
                     self._out(CloseFence((self.vip,)))
         elif self.tenure is Tenure.PROBING:
             self._advance_probe(now)
@@ -395,6 +427,7 @@ class Ownership:
             self._gate_dirty = True
             return
         timeout_s = fence_timeout_s(self.right.until - now)
+        self._gate_ordered = self.right.until
         if timeout_s > 0:
             self._gate_pending = True
             self._out(OpenFence((self.vip,), timeout_s, self.right.until))
@@ -415,5 +448,5 @@ class Ownership:
         """
         room_s = self._lifetime_right - now - LIFETIME_LATE_S - LIFETIME_SLACK_S
         if self._fence is FenceKind.NFTABLES:
-            room_s = min(room_s, GATED_LIFETIME_S)
+            room_s = min(room_s, self.gated_lifetime_s)
         return floor(room_s) if 1 <= room_s < float("inf") else 0

@@ -39,6 +39,7 @@ from sharedip.core.messages import (
     WatchLost,
 )
 from sharedip.core.model import Failure, Get, Guard, GuardTarget, Instant, KeyValue, Operation, Put, Vip
+from sharedip.core.ownership import Deadline
 from sharedip.core.requests import Kind, Purpose, Requests
 from sharedip.core.settings import (
     Settings,
@@ -114,7 +115,7 @@ class Session:
         self.registry = Registry(self.layout)
         self.lease: int | None = None
         self.ttl_s = settings.lease_ttl_s
-        self.lease_until: Instant = NEVER
+        self.lease_deadline = Deadline()
         self.is_registered = False
         self.name_taken_by: str | None = None
         self.endpoints = Endpoints(settings.endpoints, settings.local_endpoint or 0, out, jitter)
@@ -203,6 +204,11 @@ class Session:
         return request
 
     @property
+    def lease_until(self) -> Instant:
+        """Until when the lease is proved to live."""
+        return self.lease_deadline.until
+
+    @property
     def is_adopting(self) -> bool:
         """Whether a former run's lease waits for its proof."""
         return self._adopting
@@ -236,7 +242,7 @@ class Session:
         self._answered(event.raft_term, now)
         self.lease = event.lease
         self.ttl_s = event.ttl_s
-        self.lease_until = event.sent_at + event.ttl_s - lease_margin_s(event.ttl_s)
+        self.lease_deadline.until = event.sent_at + event.ttl_s - lease_margin_s(event.ttl_s)
         self._renew_at = event.sent_at + renew_every_s(event.ttl_s)
         self._register_at = now
         if event.ttl_s > self._settings.lease_ttl_s:
@@ -585,7 +591,7 @@ class Session:
         proved_until = keepalive.sent_at + ttl_s - lease_margin_s(ttl_s)
         self._renew_at = keepalive.sent_at + renew_every_s(ttl_s)
         if proved_until > self.lease_until:
-            self.lease_until = proved_until
+            self.lease_deadline.until = proved_until
             self._listener.lease_renewed(now)
 
     def _take_snapshot(self, keys: tuple[KeyValue, ...], revision: int, now: Instant) -> None:
@@ -655,7 +661,7 @@ class Session:
             self._out(CloseWatch(self._watch))
             self._watch = None
         self.lease = None
-        self.lease_until = NEVER
+        self.lease_deadline.until = NEVER
         self.is_registered = False
         self.name_taken_by = None
         self._adopting = False

@@ -174,8 +174,8 @@ def one_owner(stage: Stage, since: float, vip: str | None = None) -> None:
     """Nobody saw two owners since then: neither the wire nor the client."""
     now = time.monotonic()
     stage.ears.catch_up(now)
-    two = stage.recording(vip).two_owners(since, now)
-    assert not two.ever(muted_addresses_count=stage.plan.muted_addresses_count), two
+    two = stage.recording(vip).two_owners(since, now, fence_mutes=True)
+    assert not two.ever, two
 
 
 class Server:

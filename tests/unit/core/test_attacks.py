@@ -15,6 +15,7 @@ from sharedip.core.messages import (
     GrantLease,
     HoldAddress,
     KeepLeaseAlive,
+    KeysChanged,
     LinkChanged,
     MoveRequested,
     Probe,
@@ -238,7 +239,7 @@ def test_a_late_write_of_the_agents_own_record_is_set_right() -> None:
 def test_an_etcd_election_of_two_seconds_does_not_cost_a_short_lease_its_right() -> None:
     """While a right runs out, the wait between tries may not be a large part of what is left."""
     talk = Talk(ttl_s=3).own()
-    talk.node.session._jitter = lambda: 0.99
+    talk.node.session.endpoints._jitter = lambda: 0.99
     began = talk.now
     back_at = began + 1.6
     tries_after: list[float] = []
@@ -282,3 +283,19 @@ def test_an_adoption_asks_for_no_second_lease() -> None:
     before = owner()
     talk = restarted(before, before.saved)
     talk.none(GrantLease)
+
+
+def test_a_watch_that_lags_does_not_bring_a_released_key_back() -> None:
+    """The release is answered; then the watch tells what happened before it."""
+    talk = owner()
+    talk.store.stand("n2")
+    talk.tell_changes()
+    talk.hear(MoveRequested(1, VIP.address, None))
+    talk.answer(talk.expect(RemoveAddress))
+    release = talk.expect(Transact)
+    talk.store.stand("n3", THEIRS + 1)
+    earlier = tuple(change for change in talk.store.history if change.revision > talk.watched)
+    talk.answer(release)
+    talk.hear(KeysChanged(talk.watch or 0, earlier, earlier[-1].revision))
+    assert talk.is_in(Phase.OUT)
+    talk.none(ReadKeys, HoldAddress)

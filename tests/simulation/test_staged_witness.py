@@ -1,0 +1,92 @@
+"""The witnessed lease's narrow passages, staged by hand: chance meets them too rarely to prove anything by them.
+
+Each leaves the owner alone with one promise, cut off from etcd and from its witness, at the worst instant for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from sharedip.core.messages import Command, FenceRefused, OpenFence, SendDatagram
+from sharedip.core.model import FenceKind
+from tests.simulation.world import Host, World
+
+WINDOW_S = 1.0
+
+
+class Stage(World):
+    """Three nodes; n1 owns, and `witness` may depose it."""
+
+    def __init__(self, seed: int) -> None:
+        self.on_datagram: Callable[[Host, SendDatagram], float | None] | None = None
+        super().__init__(seed, nodes=3, ttl_s=15, window_s=WINDOW_S, fence=FenceKind.NFTABLES)
+        for number, host in enumerate(self.hosts):
+            self.later(0.2 * number, host.start)
+        self.run_until(self.t + 5.0)
+        self.n1 = self.hosts[0]
+        assert self.n1.core is not None
+        (designation,) = self.n1.core.designations.active.values()
+        (lease,) = designation.promises
+        self.witness = next(host for host in self.hosts if host.core and host.core.session.lease == lease)
+
+    def carry(self, sender: Host, order: SendDatagram) -> None:
+        """As the wire would, but later by what `on_datagram` says; None is a loss."""
+        late_s = 0.0 if self.on_datagram is None else self.on_datagram(sender, order)
+        if late_s is not None:
+            self.later(late_s, super().carry, sender, order)
+
+    def cut_from_etcd(self, host: Host) -> None:
+        """Nothing gets through to any member."""
+        self.cuts |= {(host.name, member) for member in range(self.members)}
+
+    def answers(self) -> list[str]:
+        """Who answers for the address."""
+        return self.owners(self.vips[0].address)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_acknowledgement_that_took_long_promises_no_more_than_one_that_did_not(seed: int) -> None:
+    """Counting from receive time breaks it: one last beat, its acknowledgement comes 0.45 s late, then silence."""
+    stage = Stage(seed)
+    beaten: list[float] = []
+
+    def wire(sender: Host, order: SendDatagram) -> float | None:
+        if sender is stage.n1 and order.host == stage.witness.name:
+            if beaten:
+                return None
+            beaten.append(stage.t)
+            stage.cut_from_etcd(stage.n1)
+            return 0.0
+        return 0.45 if sender is stage.witness and order.host == stage.n1.name else 0.0
+
+    stage.on_datagram = wire
+    stage.run_until(stage.t + 1.0 + WINDOW_S)
+    assert beaten
+    assert stage.answers() == [stage.witness.name]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_kernel_that_refuses_to_shorten_the_fence_gives_no_witness_its_power(seed: int) -> None:
+    """Beating before the fence is tight breaks it: the gate stays open for the whole lease, and the agent freezes."""
+    stage = Stage(seed)
+    n1 = stage.n1
+    for host in stage.hosts[1:]:
+        host.crash()
+    stage.run_until(stage.t + 25.0)  # nobody is left to depose n1: its gate is open for the lease
+    open_gate = n1._carry_out
+
+    def refuse(order: Command) -> None:
+        if isinstance(order, OpenFence):
+            n1._soon(FenceRefused(order.vips, "EBUSY"))
+        else:
+            open_gate(order)
+
+    n1._carry_out = refuse  # type: ignore[method-assign]
+    for host in stage.hosts[1:]:
+        host.start()
+    stage.run_until(stage.t + 0.2)  # long enough to designate, and less than the core takes refusals for
+    n1.freeze(30.0)
+    stage.run_until(stage.t + 20.0)
+    assert stage.answers() != [n1.name]
