@@ -49,8 +49,8 @@ MESSAGE_BYTES_MAX = 16 * 2**20
 WINDOW_BYTES = 2**20
 """What a peer may send before we have read it, per stream and per connection."""
 UNREAD_BYTES_MAX = 4 * 2**20
-"""Our requests have 1.5 MiB at most (etcd's limit). A PING or a SETTINGS is answered at once, whether anybody reads it or
-not: a peer that sends them without reading must not fill our memory (CVE-2019-9512, CVE-2019-9515)."""
+"""Our requests have 1.5 MiB at most (etcd's limit). A PING or a SETTINGS is answered at once, whether anybody reads it
+or not: a peer that sends them without reading must not fill our memory (CVE-2019-9512, CVE-2019-9515)."""
 TLS_SHUTDOWN_S = 0.2
 """How long a TLS goodbye may take where we close in peace; a dropped connection says none."""
 
