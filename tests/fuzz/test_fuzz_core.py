@@ -22,7 +22,7 @@ from tests.fuzz.stage import Stage, play, sizes
 
 pytestmark = pytest.mark.timeout(TIMEOUT_S)
 
-RELOADS = False
+RELOADS = True
 """A reload may race with a designation: `test_fuzz_core_findings.py` has the stories. True as soon as they pass."""
 
 LIES = (0.0, 0.05, 0.2, 0.5)

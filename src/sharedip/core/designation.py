@@ -118,7 +118,7 @@ class Designations:
     def reconfigure(self, settings: Settings, now: Instant) -> None:
         """Another window holds for the designations from now on: all are appointed anew."""
         if settings.window_s != self._settings.window_s:
-            self._renewal_wanted |= self._of_vip.keys()
+            self._renewal_wanted |= self._of_vip.keys() | self._attempted
             self._look_at = now
         self._settings = settings
 
@@ -334,7 +334,7 @@ class Designations:
         layout, lease = self._session.layout, self._session.lease
         assert lease is not None
         secret = self._secret()
-        window_s = self._settings.window_s or 0.0
+        window_s = round((self._settings.window_s or 0.0) * 1000) / 1000  # as it is written
         guards, puts = [], []
         for address, candidacy in vips.items():
             assert candidacy.epoch is not None
@@ -369,7 +369,7 @@ class Designations:
         designation = Designation(answer.revision, attempt.secret, window_s, promises)
         for address, candidacy in attempt.vips.items():
             self._known[address] = (answer.revision, answer.revision)
-            if window_s == (self._settings.window_s or 0.0):
+            if abs(window_s - (self._settings.window_s or 0.0)) < 0.001:
                 self._renewal_wanted.discard(address)
             self.forget(address)
             if candidacy.epoch is None or candidacy.phase not in _BOUND:

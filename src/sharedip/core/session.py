@@ -52,6 +52,7 @@ from sharedip.core.settings import (
 NAME_TAKEN_RETRY_S = 2.0
 MEMBER_RETRY_S = 0.5
 PUBLISH_RETRY_S = 1.0
+OTHER_NAME_MAX = 100
 STALE_ANSWERS_MAX = 3
 """So many stale answers in a row from every endpoint mean another etcd (restored, or wiped), not a stale member."""
 REVOKE_TRIES_MAX = 4
@@ -627,7 +628,7 @@ class Session:
             self._register_at = now
             return
         record = read_record(key) or {}
-        other = str(record.get("peer") or f"lease {key.lease:x}")
+        other = str(record.get("peer") or f"lease {key.lease:x}")[:OTHER_NAME_MAX]
         if self.name_taken_by != other:
             self.name_taken_by = other
             text = f"another agent is registered as {self._settings.node_name!r}: {other} (we are " + (

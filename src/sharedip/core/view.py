@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sharedip.core.candidacy import Candidacy, Phase
+from sharedip.core.candidacy import Candidacy, Phase, name_of
 from sharedip.core.model import Instant
 from sharedip.core.node import Node
 
@@ -73,9 +73,9 @@ def _vip(node: Node, candidacy: Candidacy, now: Instant) -> dict[str, Any]:
         "link": candidacy.vip.link,
         "link_state": node.links.state(candidacy.vip.link),
         "role": _ROLES[candidacy.phase],
-        "owner": None if owner is None else owner.value.decode("utf-8", "replace"),
+        "owner": None if owner is None else name_of(owner),
         "epoch": None if owner is None else owner.create_revision,
-        "queue": [key.value.decode("utf-8", "replace") for key in candidacy.queue()],
+        "queue": [name_of(key) for key in candidacy.queue()],
         "right_remaining_s": max(0.0, remaining_s) if candidacy.phase is Phase.OWNING else None,
         "witnesses": node.designations.witnesses_of(candidacy.vip.address),
         "address_present": ownership.presence.value == "present",

@@ -48,6 +48,9 @@ MESSAGE_BYTES_MAX = 16 * 2**20
 """A thousand VIPs with five candidates each are about 2 MiB of keys. etcd itself takes requests up to 1.5 MiB."""
 WINDOW_BYTES = 2**20
 """What a peer may send before we have read it, per stream and per connection."""
+UNREAD_BYTES_MAX = 4 * 2**20
+"""Our requests have 1.5 MiB at most (etcd's limit). A PING or a SETTINGS is answered at once, whether anybody reads it
+or not: a peer that sends them without reading must not fill our memory (CVE-2019-9512, CVE-2019-9515)."""
 TLS_SHUTDOWN_S = 0.2
 """How long a TLS goodbye may take where we close in peace; a dropped connection says none."""
 
@@ -134,6 +137,8 @@ class _Connection(H2Protocol):
                     self.processor.process(event)
             if not self.connection.is_closing():
                 self.connection.flush()
+                if self.transport.get_write_buffer_size() > UNREAD_BYTES_MAX:
+                    self.end(Failure.NONSENSE, "the peer reads nothing and goes on asking for answers")
         except (H2Error, ValueError, KeyError, NotImplementedError) as error:
             # ValueError: headers that are not ASCII. Out of this method an error would end in asyncio's log.
             self.end(Failure.NONSENSE, f"no HTTP/2 is spoken there ({type(error).__name__}: {str(error)[:100]})")
