@@ -51,6 +51,7 @@ from sharedip.core.messages import (
     CloseFence,
     CloseWatch,
     Command,
+    DatagramReceived,
     DrainRequested,
     DropEndpoint,
     Exit,
@@ -80,7 +81,7 @@ from sharedip.core.messages import (
     TimePassed,
     Transact,
 )
-from sharedip.core.model import FenceKind, Vip
+from sharedip.core.model import FenceKind, IPAddress, Vip
 from sharedip.core.node import Event, Node
 from sharedip.core.settings import Settings
 from sharedip.core.state import FormerRun, read_state
@@ -88,18 +89,20 @@ from sharedip.core.state import FormerRun, read_state
 SLEEP_S_MAX = 1.0
 """Timers of the loop run on CLOCK_MONOTONIC, which stops in suspend: read the right clock at least this often."""
 
-EVENTS_PER_TURN_MAX = 256
-"""Then the loop may look at its sockets again."""
+TURN_S_MAX = 0.02
+"""Then the loop may look at its sockets again: a peer's beat must not wait behind a thousand answers of etcd."""
 
 NICENESS = -15
 """Where the agent may: a starved owner loses the address for nothing."""
 
 ANSWER_WITHIN_S = 5.0
+CERTIFICATES_EVERY_S = 1.0
 
 
 class Agent:
-    """Invariant: facts reach the core one at a time, in the order in which they came, each with the time of its turn;
-    the orders of one fact are carried out before the next fact is looked at.
+    """Invariant: facts reach the core one at a time, each with the time of its turn; the orders of one fact are carried
+    out before the next fact is looked at. Facts keep the order in which they came, but that datagrams go first: a right
+    ends if an acknowledgement waits, and no network promises that one comes after what etcd says.
     """
 
     def __init__(self, config: Config, paths: Sequence[Path], state: StateDirectory) -> None:
@@ -108,6 +111,7 @@ class Agent:
         self._state = state
         self._clock = Clock()
         self._queue: deque[Event] = deque()
+        self._datagrams: deque[DatagramReceived] = deque()
         self._loop = asyncio.get_running_loop()
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._turn_handle: asyncio.Handle | None = None
@@ -123,7 +127,10 @@ class Agent:
         self._fence = Fence(self._clock.now, deadman, tell=self._report)
         kind, reports = choose_fence(config, self._fence.available)
         own_addresses = {record.address for record in self._netlink.view.addresses.values()}
-        self._settings: Settings = choose_settings(config, kind, own_addresses)
+        self._settings = choose_settings(config, kind, own_addresses)
+        self._shared: frozenset[IPAddress] = frozenset()
+        self._link_names: tuple[str, ...] = ()
+        self._use(self._settings)
         self._segment = Segment(
             self.emit,
             self._clock.now,
@@ -131,6 +138,7 @@ class Agent:
             add_reader=self._loop.add_reader,
             remove_reader=self._loop.remove_reader,
             is_own_mac=self._netlink.is_own_mac,
+            call_later=self._loop.call_later,
         )
         self._peers = PeerSocket(
             config.peer.listen_host, config.peer.listen_port, self.emit, self._clock.now, self._report
@@ -153,6 +161,8 @@ class Agent:
         self._status = StatusPage(self._node, self._clock, self._probes, self._peers, self._segment, self._fence)
         self._api = Api(self._status.document, self._operate, self._status.metrics, self._report)
         self._first_reports = [*reports, *tls_reports]
+        self._lacks_certificates = tls is not None and tls.cert_file is None and tls.ca_file is None
+        self._status_line = ""
         self._advertised: str | None = None
         self._is_saved = True
 
@@ -161,7 +171,7 @@ class Agent:
     async def run(self) -> None:
         """Until everything is given up in order, or a bug shows itself (raised here)."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self.emit, StopRequested())
+            self._loop.add_signal_handler(number, self._stop)
         self._loop.add_signal_handler(signal.SIGHUP, self._begin_reload)
         self._loop.set_exception_handler(self._bug)
         for report in self._first_reports:
@@ -173,6 +183,8 @@ class Agent:
         await self._api.start_unix(self._config.state_dir / "agent.sock")
         if self._config.api is not None:
             await self._api.start_tcp(self._config.api.host, self._config.api.port)
+        if self._lacks_certificates:
+            self._begin(self._await_certificates())
         self._begin(feed_watchdog(self._notifier, self._is_turning))
         self._notifier.ready("waiting for etcd")
         # What was imported and built lives as long as the agent: a collection need not look at it again and again.
@@ -200,6 +212,17 @@ class Agent:
             self._fence.uninstall()
         self._fence.close()
         self._netlink.close()
+
+    async def _await_certificates(self) -> None:
+        """The agent may be there before `kubeadm init`: what has come by then is used from the next connection on."""
+        while True:
+            await asyncio.sleep(CERTIFICATES_EVERY_S)
+            files, reports = find_tls_files(self._config)
+            if files is not None and files.cert_file is not None:
+                self._etcd.use_tls(files)
+                for report in reports:
+                    self._report(report)
+                return
 
     def _start_core(self) -> None:
         """Take away what a former run left, unless its lease may still prove it right; then let the core begin."""
@@ -246,7 +269,10 @@ class Agent:
 
     def emit(self, event: Event) -> None:
         """Take a fact in; it is handled in its turn."""
-        self._queue.append(event)
+        if isinstance(event, DatagramReceived):
+            self._datagrams.append(event)
+        else:
+            self._queue.append(event)
         self._wake()
 
     def _wake(self) -> None:
@@ -258,16 +284,20 @@ class Agent:
         self._turn_handle = None
         if self._over.done():
             return
-        for _ in range(EVENTS_PER_TURN_MAX):
-            if not self._queue:
+        turn_until = self._clock.now() + TURN_S_MAX
+        for _ in range(len(self._datagrams)):
+            self._take_in(self._datagrams.popleft())
+        while self._queue and not self._over.done():
+            self._take_in(self._queue.popleft())
+            if self._clock.now() >= turn_until:
                 break
-            event = self._queue.popleft()
-            self._follow(event)
-            self._execute(self._node.handle(event, self._clock.now()))
-            if self._over.done():
-                return
+        if self._over.done():
+            return
+        if self._status_line:  # the last one of a turn: a thousand addresses may have changed hands in it
+            self._notifier.status(self._status_line)
+            self._status_line = ""
         now = self._turned_at = self._clock.now()
-        if self._queue:
+        if self._datagrams or self._queue:
             self._wake()
             return
         if now >= self._node.next_deadline():
@@ -281,6 +311,12 @@ class Agent:
             self._timer.cancel()
         sleep_s = min(SLEEP_S_MAX, max(0.0, self._node.next_deadline() - self._clock.now()))
         self._timer = self._loop.call_later(sleep_s, self._turn)
+
+    def _take_in(self, event: Event) -> None:
+        if self._over.done():
+            return
+        self._follow(event)
+        self._execute(self._node.handle(event, self._clock.now()))
 
     def _follow(self, event: Event) -> None:
         """What the adapters must know of a fact: on which links to listen, and where peers reach us."""
@@ -308,16 +344,15 @@ class Agent:
             self._queue.append(PeerAddressChanged(address))
 
     def _own_address(self) -> str | None:
-        shared = {vip.address for vip in self._settings.vips}
         wants_ipv6 = ":" in self._config.peer.listen_host
-        for vip in self._settings.vips:
-            link = self._netlink.find_link(vip.link)
+        for name in self._link_names:
+            link = self._netlink.find_link(name)
             if link is None:
                 continue
             own = sorted(
                 (record.address.version, record.address)
                 for record in self._netlink.addresses_on(link.index)
-                if not record.ours and record.address not in shared and not record.address.is_link_local
+                if not record.ours and record.address not in self._shared and not record.address.is_link_local
             )
             for version, address in own:
                 if version == 4 or wants_ipv6:
@@ -331,6 +366,8 @@ class Agent:
         batch: list[HoldAddress | RemoveAddress | ReorderAddress] = []
         for order in orders:
             if isinstance(order, HoldAddress | RemoveAddress | ReorderAddress):
+                if isinstance(order, RemoveAddress):
+                    self._segment.withhold(order.vip)
                 batch.append(order)
                 continue
             if batch:
@@ -394,7 +431,7 @@ class Agent:
         self._status.count(report)
         self._api.publish(report)
         if report.vip is not None and report.level is not Level.DEBUG:
-            self._notifier.status(f"{report.vip}: {report.text}")
+            self._status_line = f"{report.vip}: {report.text}"
 
     # -- the operator -------------------------------------------------------------------------------------------------
 
@@ -419,6 +456,10 @@ class Agent:
         except TimeoutError:
             self._waiting.pop(ticket, None)
             return False, "the agent did not come round to it; look at its log"
+
+    def _stop(self) -> None:
+        self._notifier.stopping("handing everything over")
+        self.emit(StopRequested())
 
     def _begin_reload(self) -> None:
         async def reload() -> None:
@@ -451,7 +492,7 @@ class Agent:
     async def _take_over(self, config: Config) -> None:
         before = {vip.link for vip in self._settings.vips}
         own_addresses = {record.address for record in self._netlink.view.addresses.values()}
-        self._settings = choose_settings(config, self._settings.fence, own_addresses)
+        self._use(choose_settings(config, self._settings.fence, own_addresses))
         self._config = config
         leaving = [vip for vip in self._node.settings.vips if vip not in self._settings.vips]
         if self._settings.fence is FenceKind.NFTABLES:
@@ -464,6 +505,12 @@ class Agent:
                 self._segment.watch_link(link, [vip for vip in self._all_vips(leaving) if vip.link in link.names])
         self._advertise()
         await self._probes.reconfigure(config.health_checks)
+
+    def _use(self, settings: Settings) -> None:
+        """Keep what is asked at every change of an address ready: it may be a thousand of them."""
+        self._settings = settings
+        self._shared = frozenset(vip.address for vip in settings.vips)
+        self._link_names = tuple(dict.fromkeys(vip.link for vip in settings.vips))
 
     def _all_vips(self, leaving: list[Vip]) -> list[Vip]:
         return [*self._settings.vips, *leaving]

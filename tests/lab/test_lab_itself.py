@@ -18,7 +18,7 @@ from sharedip.lab.etcd import Binary, disks_can_freeze
 from sharedip.lab.faults import FAULTS
 from sharedip.lab.feeds import Ears
 from sharedip.lab.live import Lines
-from sharedip.lab.namespaces import NETNS_DIRECTORY, inside, ip, ip_batch, nft
+from sharedip.lab.namespaces import NETNS_DIRECTORY, inside, ip, ip_batch, nft, processes_in
 from sharedip.lab.runner import Step, run_step
 from sharedip.lab.runs import RECORDS, Run, recorded, remove_leftovers
 from sharedip.lab.scenarios import DEMO
@@ -103,9 +103,29 @@ def test_an_address_that_still_serves_old_neighbours_is_seen_until_it_is_mute_an
         deaf_at = time.monotonic()
         _wait(lambda: ears.heard_until["observer"] > deaf_at + 0.3)
         assert not claims.parties(deaf_at, deaf_at + 0.3)
+        # Beside an owner it stands muted, and is told from one that only can't be heard because of a cut.
+        ip_batch(topology.nodes[0].namespace, [f"address add {vip}/{width} dev {LINK} {flags}"])
+        beside_at = _let(ears, 0.3)
+        two = ears.recordings[vip].two_owners(deaf_at, beside_at, fence_mutes=True)
+        assert two.interfaces_s > 0.2
+        assert not two.ever
+        topology.mute(topology.nodes[1].port)
+        topology.deafen(topology.nodes[1].port)
+        nft(where, "delete table inet deaf\n")
+        cut_at = time.monotonic()
+        two = ears.recordings[vip].two_owners(cut_at, _let(ears, 0.3), fence_mutes=True)
+        assert two.unmuted_s > 0.2
+        assert two.wire_s == 0.0
     finally:
         ears.stop()
         run.close()
+
+
+def _let(ears: Ears, seconds: float) -> float:
+    """Let the ears hear for so long; returns until when."""
+    until = time.monotonic() + seconds
+    _wait(lambda: min(ears.heard_until.values()) > until)
+    return until
 
 
 def _reaches(topology: Topology, client: int, server: int, *, etcd: bool = False) -> bool:
@@ -164,20 +184,33 @@ def test_a_run_touches_no_link_of_the_host_and_leaves_nothing() -> None:
     assert not (RECORDS / f"{run.name}.json").exists()
 
 
+def _read_until(lab: subprocess.Popen[str], words: str) -> str:
+    """What the lab prints up to the line with these words, or all of it, which then says why they did not come."""
+    assert lab.stdout is not None
+    said = ""
+    for line in lab.stdout:
+        said += line
+        if words in line:
+            break
+    return said
+
+
 def test_a_killed_lab_leaves_a_record_and_down_removes_everything(any_etcd: Binary) -> None:
     """kill -9 of the lab kills what it started; a later `lab down` takes the rest away."""
     agent = " ".join(STANDIN)
     lab = subprocess.Popen(
         [sys.executable, "-c", MAIN, "up", "1", "--etcd", any_etcd.path, "--agent", agent],
         stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
     )
-    assert lab.stdout is not None
-    assert any("is on n1" in line for line in lab.stdout)
+    said = _read_until(lab, "is on n1")
+    assert "is on n1" in said, said
     left = next(record for record in recorded() if record.pid == lab.pid)
     lab.kill()
     lab.communicate()
-    _wait(lambda: not any(ip("netns", "pids", name).split() for name in left.namespaces))
+    # The kernel ends them one by one; another lab that starts on this machine may remove the namespaces meanwhile.
+    _wait(lambda: not any(processes_in(name) for name in left.namespaces), 60.0)
     remove_leftovers()
     assert left.name not in {record.name for record in recorded()}
     assert not any((NETNS_DIRECTORY / name).exists() for name in left.namespaces)
@@ -190,10 +223,11 @@ def test_a_lab_that_is_interrupted_cleans_up_and_ends_with_130(any_etcd: Binary,
     lab = subprocess.Popen(
         [sys.executable, "-c", MAIN, "demo", "--etcd", any_etcd.path, "--agent", " ".join(STANDIN)],
         stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
     )
-    assert lab.stdout is not None
-    assert any("another node answers" in line for line in lab.stdout)
+    said = _read_until(lab, "another node answers")
+    assert "another node answers" in said, said
     mine = [record for record in recorded() if record.pid == lab.pid]
     lab.send_signal(number)
     said, _ = lab.communicate(timeout=20)
@@ -214,9 +248,7 @@ def test_a_careless_agent_is_caught(any_etcd: Binary) -> None:
     assert not outcome.good
 
 
-@pytest.mark.parametrize(
-    "name", ["sigterm", "sigkill", "etcd-in", "etcd-leader-frozen", "move-leader", "disk-frozen", "starved", "flapping"]
-)
+@pytest.mark.parametrize("name", ["etcd-leader-frozen", "disk-frozen", "starved", "flapping"])
 def test_faults_heal(any_etcd: Binary, name: str) -> None:
     """After each healing the cluster stands as before, and an agent with a fence was never two owners."""
     fault = FAULTS[name]
@@ -240,9 +272,9 @@ def test_an_etcd_leader_is_moved_and_read_from_outside(etcd: Binary) -> None:
         assert stage.etcd.revision() == 1
 
 
-def test_the_demo_writes_a_history_and_a_page(any_etcd: Binary, tmp_path: Path) -> None:
+def test_the_demo_writes_a_history_and_a_page(any_etcd: Binary, shipped: tuple[str, ...], tmp_path: Path) -> None:
     """JSON and HTML are there, and the exit code is 0."""
-    words = ["--etcd", any_etcd.path, "--agent", " ".join(STANDIN), "--json", "d.json", "--report", "d.html"]
+    words = ["--etcd", any_etcd.path, "--agent", " ".join(shipped), "--json", "d.json", "--report", "d.html"]
     done = subprocess.run(
         [sys.executable, "-c", MAIN, "demo", *words],
         cwd=tmp_path,

@@ -145,7 +145,8 @@ def _set_link(host: Host, *, running: bool) -> None:
 def _cut_from_member(world: World, host: Host, member: int, seconds: float) -> None:
     pair = (host.name, member)
     world.cuts.add(pair)
-    world.later(seconds, lambda: (world.cuts.discard(pair), world.etcd.feed_all()))
+    world.later(seconds, world.cuts.discard, pair)
+    world.later(seconds, world.etcd.feed_all)
 
 
 def _cut_from_etcd(world: World, host: Host, member: int, seconds: float) -> None:

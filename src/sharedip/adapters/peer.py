@@ -11,6 +11,8 @@ import asyncio
 import errno
 import socket
 from collections.abc import Callable
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address
 
 from sharedip.core.messages import DatagramReceived, Level, Report, SendDatagram
 from sharedip.core.model import Instant
@@ -82,12 +84,10 @@ class PeerSocket:
 
     def perform(self, order: SendDatagram) -> None:
         """Send it, or lose it."""
-        if self._socket is None:
+        host = None if self._socket is None else _literal(order.host, self._socket.family)
+        if self._socket is None or host is None:
             self.unsent += 1
             return
-        host = order.host
-        if self._socket.family == socket.AF_INET6 and ":" not in host:
-            host = f"::ffff:{host}"
         try:
             self._socket.sendto(order.payload, (host, order.port))
             self.sent += 1
@@ -110,3 +110,19 @@ class PeerSocket:
             self.received += 1
             host = str(source[0])
             self._emit(DatagramReceived(host.removeprefix("::ffff:"), source[1], payload, self._clock()))
+
+
+@lru_cache(maxsize=256)
+def _literal(host: str, family: socket.AddressFamily) -> str | None:
+    """The address as a socket of this family takes it; None for anything but an IP literal.
+
+    The text is what another agent's record says. A name would be looked up by `sendto` itself, while the agent waits,
+    and a text that can't even be looked up is a TypeError there, not an OSError.
+    """
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address):
+        return str(address) if family == socket.AF_INET6 else None
+    return f"::ffff:{address}" if family == socket.AF_INET6 else str(address)

@@ -124,6 +124,7 @@ async def _probe(
                 if owners is not None and vip.address not in owners and vip.address not in held:
                     segment.perform(Probe(vip))
                 elif vip.address not in held:
+                    netlink.forget_neighbour(vip)
                     asked += _seek_neighbour(vip, netlink.find_link(vip.link))
             await asyncio.sleep(PROBE_SPACING_S)
     except PermissionError:

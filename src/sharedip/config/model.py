@@ -124,7 +124,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpCheck(Check):
-    """Healthy when the URL answers with a status from 200 to 399."""
+    """Healthy when the URL answers with a status from 200 to 299; a redirect is not followed."""
 
     url: HttpUrl
     ca_file: Path | None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 from dataclasses import replace
 
-from sharedip.core.messages import Command, HoldAddress, OpenFence, RemoveAddress, ReorderAddress
+from sharedip.core.messages import Announce, Command, HoldAddress, OpenFence, RemoveAddress, ReorderAddress
 from sharedip.core.model import Instant, IPAddress, Vip
 
 
@@ -68,7 +68,9 @@ def in_order(commands: list[Command]) -> list[Command]:
             rest[-1] = replace(last, vips=last.vips + command.vips)
         else:
             rest.append(command)
-    return first + rest
+    removed = {command.vip for command in first if isinstance(command, RemoveAddress)}
+    # A frame behind the removal would draw the neighbours to a node that has just let go.
+    return first + [each for each in rest if not (isinstance(each, Announce) and each.vip in removed)]
 
 
 def _is_same_fence(order: OpenFence, last: Command) -> bool:

@@ -315,7 +315,7 @@ class Candidacy:
                 if self.ownership.is_clear:
                     self._release(now)
             case Phase.RELEASING:
-                if self._request is None and now >= self._release_at:
+                if self._request is None and now >= self._release_at and self.ownership.is_clear:
                     self._release(now)
             case _:
                 pass
@@ -325,7 +325,7 @@ class Candidacy:
         waiting = [self.ownership.next_deadline()]
         if self.phase is Phase.OUT and self._session.is_registered and self._obstacle() is None:
             waiting.append(self._campaign_at)
-        if self.phase is Phase.RELEASING and self._request is None:
+        if self.phase is Phase.RELEASING and self._request is None and self.ownership.is_clear:
             waiting.append(self._release_at)
         if self.phase is Phase.OWNING and self._record_wanted and not self._record_pending:
             waiting.append(self._record_at)

@@ -275,12 +275,22 @@ class Node:
             if address is not None:
                 concerned.add(address)
         self.designations.look_again(now)
+        if self.session.is_adopting:
+            self._adopt_strays(concerned)
         for address in sorted(concerned, key=lambda each: self._order.get(each, -1)):
             for candidacy in self._both(address):
                 candidacy.keys_changed(now)
                 if candidacy.is_adopted and not self.designations.adopt(candidacy, now):
                     candidacy.leave("its former run's designation cannot be read", now)
                 self._touched.add(address)
+
+    def _adopt_strays(self, addresses: set[IPAddress]) -> None:
+        """A former run's keys for addresses that are configured no more: they leave as everything leaves, in order."""
+        for address in addresses:
+            if not self._both(address) and any(
+                key.lease == self.session.lease for key in self.session.registry.candidates(address)
+            ):
+                self._leaving[address] = Candidacy(Vip(address, ""), self.settings, self.session, self, self._out)
 
     def keys_proved(self, keys: tuple[KeyValue, ...], now: Instant) -> None:
         """A fresh read: whoever waits for it may claim."""

@@ -7,6 +7,7 @@ Must never: import anything of the agent; its command line is a parameter. Count
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -27,6 +28,9 @@ from sharedip.lab.topology import LINK, Place
 
 SHIPPED = (sys.executable, "-m", "sharedip.cli.main")
 STOP_S = 15.0
+ORDER_S = 40.0
+UNREACHABLE = 3
+"""The exit status of a command that found no agent (docs/commands.md)."""
 
 
 def documents(
@@ -186,6 +190,32 @@ class Agent:
         """SIGCONT."""
         self._signal(signal.SIGCONT)
         self.frozen = False
+
+    def order(self, *words: str) -> tuple[int, str]:
+        """Run one of its commands against its socket; the exit status, and what was printed."""
+        try:
+            done = subprocess.run(
+                [*self.command, words[0], "--state-dir", str(self.state_directory), *words[1:]],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=ORDER_S,
+                start_new_session=True,
+            )
+        except subprocess.TimeoutExpired:
+            return -1, f"no answer within {ORDER_S:.0f} s"
+        return done.returncode, done.stdout + done.stderr
+
+    def status(self) -> dict[str, Any] | None:
+        """Its status document; None while it does not answer. An agent without the command says so with `{}`."""
+        code, said = self.order("status", "-o", "json")
+        if code in {-1, UNREACHABLE}:
+            return None
+        try:
+            document = json.loads(said)
+        except ValueError:
+            return {}
+        return document if isinstance(document, dict) else {}
 
     def _signal(self, number: signal.Signals) -> None:
         if self.running:

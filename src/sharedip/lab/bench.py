@@ -1,176 +1,272 @@
-"""The figures: medians of many runs beside the targets.
+"""The figures: medians of many runs beside the targets, section by section, and keepalived beside them.
 
-Role: repeat steps, take medians, weigh an idle agent, print a table with the targets.
-Must never: ask an agent or etcd anything while it is weighed. Counterparts: `runner.py`, `report.py`.
+Role: which settings, which faults, which target; repeat, keep what the agents said, tell.
+Must never: hide a run: every value is in the JSON.
+Counterparts: `runner.py`, `figures.py`, `weigh.py`, `keepalived.py`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import os
-import statistics
+import platform
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sharedip.lab.chaos import resources
+from sharedip.lab import keepalived
+from sharedip.lab.agents import overlay
 from sharedip.lab.cluster import Plan, Stage
-from sharedip.lab.faults import FAULTS
+from sharedip.lab.election import Election
+from sharedip.lab.faults import FAULTS, Fault, Sequel
+from sharedip.lab.figures import Findings, told
 from sharedip.lab.live import Lines
-from sharedip.lab.report import columns
+from sharedip.lab.namespaces import LabError
+from sharedip.lab.protocol import protocol
 from sharedip.lab.results import Act
 from sharedip.lab.runner import Outcome, Step, run_step
 from sharedip.lab.scenarios import play
+from sharedip.lab.weigh import time_starts, weigh_idle
 
-IDLE_S = 20.0
-EVENTS = ("LeaseKeepAlive", "Range")
-
-
-@dataclass(frozen=True)
-class Target:
-    """One figure to reach; `most` is the largest value that is good, None where there is no target."""
-
-    name: str
-    unit: str
-    most: float | None
+LEASE_ALONE = {"lease": {"ttl": "3s"}, "failover": {"witness": "off", "fence": "lifetime"}}
+WITNESSED = {"lease": {"ttl": "15s"}, "failover": {"witness": "auto", "window": "1s"}}
+NARROW = {"lease": {"ttl": "15s"}, "failover": {"witness": "auto", "window": "300ms"}}
+ADDED_BY_US_S = 0.3
+"""What may be added to etcd's own election when its leader dies together with the owner."""
+SHOWN_S = 5.0
+"""For how long a keepalived that was killed or frozen is left so: without healing it would stay so for ever."""
 
 
 @dataclass
-class Figure:
-    """What was measured for one target."""
+class Runs:
+    """One section while it runs."""
 
-    target: Target
-    values: list[float] = field(default_factory=list)
-    worst_counts: bool = False
-    """A promise rather than a typical value: the largest value is held against the target."""
+    stage: Stage
+    found: Findings
+    audience: Lines
+    count: int
+    logs: dict[str, str] = field(default_factory=dict)
+    """What was done and said, per run, by file name."""
+    comparison: bool = False
+    """Not our agent: what goes wrong is a figure and no failure."""
 
-    @property
-    def value(self) -> float:
-        """The median, or the worst."""
-        return max(self.values) if self.worst_counts else statistics.median(self.values)
+    def repeat(
+        self,
+        fault: Fault | str,
+        *,
+        leader_on_owner: bool | None = None,
+        beside: Callable[[], Election] | None = None,
+    ) -> tuple[list[Outcome], list[Election]]:
+        """Strike `count` times. `beside` makes what watches etcd from the strike on."""
+        one = FAULTS[fault] if isinstance(fault, str) else fault
+        outcomes, elections = [], []
+        for number in range(1, self.count + 1):
+            self.audience.began(number, self.count, f"[{self.found.name}] {one.title}")
+            election = beside() if beside is not None else None
+            struck = one if election is None else replace(one, strike=election.beginning_with(one.strike))
+            outcome = run_step(self.stage, Step(struck, leader_on_owner), self.audience, self.stage.plan.vips[0])
+            self.audience.ended(outcome)
+            if not self.comparison:
+                self.found.wrong += [f"{one.title}, run {number}: {text}" for text in outcome.wrong]
+            self.found.runs.append({"run": number, **dataclasses.asdict(outcome)})
+            self.logs[f"{self.found.name}-{one.name}-{outcome.case.replace(' ', '_')}-{number}.log"] = protocol(
+                self.stage, outcome
+            )
+            outcomes.append(outcome)
+            if election is not None:
+                elections.append(election)
+        return outcomes, elections
 
-    @property
-    def good(self) -> bool:
-        """Whether the target is reached; a figure without target is."""
-        return self.target.most is None or self.value <= self.target.most
+    def two(self, name: str, outcomes: Sequence[Outcome]) -> None:
+        """Time with two owners: a promise, so that the worst run counts."""
+        self.found.promise(f"{name}: two owners", "ms", [1000 * one.two.longest_s for one in outcomes])
+        muted = [1000 * one.two.muted_s for one in outcomes]
+        if any(muted):
+            self.found.add(f"{name}: muted beside the owner", "ms", muted)
 
-
-def bench(plan: Plan, *, runs: int, json_path: Path | None) -> int:
-    """Measure, print, and return 1 if a target is missed."""
-    figures: list[Figure] = []
-    audience = Lines()
-
-    def weigh(stage: Stage, _: Act) -> None:
-        figures.extend(_idle(stage, audience))
-
-    def break_things(stage: Stage, _: Act) -> None:
-        figures.extend(_takeovers(stage, audience, runs))
-
-    # The observer does not ask while agents are weighed: its questions would wake them.
-    play(replace(plan, ask_s=0.0), "idle", audience, weigh)
-    play(plan, "takeovers", audience, break_things)
-    print()
-    print(columns(("figure", "median", "smallest", "largest", "target", ""), [_row(figure) for figure in figures]))
-    if json_path is not None:
-        told = {"etcd": plan.etcd.version, "settings": plan.settings, "figures": [_as_json(f) for f in figures]}
-        json_path.write_text(json.dumps(told, indent=1), encoding="utf-8")
-    return 0 if all(figure.good for figure in figures) else 1
-
-
-def _row(figure: Figure) -> tuple[str, ...]:
-    def shown(value: float) -> str:
-        return f"{value:.{0 if value >= 100 else 2}f} {figure.target.unit}".rstrip()
-
-    most = figure.target.most
-    target = "" if most is None else f"≤ {most:g} {figure.target.unit}".rstrip()
-    median = shown(statistics.median(figure.values))
-    verdict = "" if most is None else "good" if figure.good else "MISSED"
-    return figure.target.name, median, shown(min(figure.values)), shown(max(figure.values)), target, verdict
-
-
-def _as_json(figure: Figure) -> dict[str, object]:
-    return {**asdict(figure), "value": figure.value, "good": figure.good}
+    def never_missed(self, name: str, outcomes: Sequence[Outcome]) -> None:
+        """No probe was lost."""
+        self.found.promise(f"{name}: missed probes", "", [float(one.probes_missed) for one in outcomes])
 
 
-def _idle(stage: Stage, audience: Lines) -> list[Figure]:
-    """Weigh the agents while nothing happens."""
-    stage.wait_settled()
-    audience.say(f"idle for {IDLE_S:.0f} s")
-    ready = [agent.ready_at - agent.started_at for agent in stage.agents.values() if agent.ready_at is not None]
-    revision, received = stage.etcd.revision(), stage.etcd.requests_received()
-    cpu, began = _cpu_seconds(stage), time.monotonic()
-    stage.wait(lambda: time.monotonic() - began >= IDLE_S, "idle time", IDLE_S + 5, poll_s=0.2)
-    elapsed = time.monotonic() - began
-    spent = [after - before for before, after in zip(cpu, _cpu_seconds(stage), strict=True)]
-    after = stage.etcd.requests_received()
-    # The lab's own two reads of the revision and of the metrics: one Range before, none in between.
-    revision_after = stage.etcd.revision()
-    writes = float((revision_after or 0) - (revision or 0))
-    asked = [(after.get(name, 0) - received.get(name, 0)) / len(stage.agents) / elapsed * 2 for name in EVENTS]
-    figures = [
-        Figure(Target("agent, resident memory", "MB", 40), [one["rss_kb"] / 1000 for one in resources(stage)]),
-        Figure(Target("agent, share of a core while idle", "%", 0.5), [100 * one / elapsed for one in spent]),
-        Figure(Target("etcd writes while idle", "", 0), [writes]),
-        Figure(Target("keepalives per agent in 2 s", "", 1.1), asked[:1]),
-        Figure(Target("reads per agent in 2 s", "", 1.1), asked[1:]),
-    ]
-    if ready:
-        figures.insert(0, Figure(Target("started until ready", "s", 0.5), ready))
-    return figures
-
-
-def _cpu_seconds(stage: Stage) -> list[float]:
-    """User and system time of every agent, with what it has started (proc(5): fields 14 to 17)."""
-    ticks = os.sysconf("SC_CLK_TCK")
-    found = []
-    for agent in stage.agents.values():
-        assert agent.process is not None
-        stat = Path(f"/proc/{agent.process.pid}/stat").read_text(encoding="utf-8", errors="replace")
-        fields = stat.rpartition(")")[2].split()
-        found.append(sum(int(fields[index]) for index in (11, 12, 13, 14)) / ticks)
-    return found
-
-
-def _takeovers(stage: Stage, audience: Lines, runs: int) -> list[Figure]:
-    figures = []
-    crash_target = _crash_target_s(stage.plan.settings)
-    gap = Target("graceful stop, longest gap", "ms", 30)
-    figures.append(Figure(gap, [1000 * one.client_gap_s for one in _repeat(stage, audience, runs, "sigterm", None)]))
-    away = _repeat(stage, audience, runs, "crash", leader_on_owner=False)
-    figures.append(Figure(Target("crash, etcd's leader elsewhere", "s", crash_target), _moved(away)))
-    same = _repeat(stage, audience, runs, "crash", leader_on_owner=True)
-    figures.append(Figure(Target("crash of etcd's leader too", "s", None), _moved(same)))
+def _takeovers(runs: Runs, crash_s: float) -> None:
+    """A crash with etcd's leader elsewhere and on the owner's node; then SIGKILL, freeze and cut."""
+    away, _ = runs.repeat("crash", leader_on_owner=False)
+    runs.found.add("crash, etcd's leader elsewhere: new owner", "s", _moved(away), crash_s)
+    same, elections = runs.repeat("crash", leader_on_owner=True, beside=lambda: Election(runs.stage))
+    runs.found.add("crash with etcd's leader: new owner", "s", _moved(same))
+    elected = [election.elected_after_s() for election in elections]
+    runs.found.add("  etcd's own election", "s", elected)
+    added = [moved - etcd_s for moved, etcd_s in zip(_moved(same), elected, strict=True)]
+    most = ADDED_BY_US_S if runs.stage.witness_wanted else None
+    runs.found.add("  new owner after etcd's election", "s", added, most)
+    runs.two("crash", [*away, *same])
     for name in ("sigkill", "freeze-5s", "cut"):
-        outcomes = _repeat(stage, audience, runs, name, None)
-        figures.append(Figure(Target(f"{name}, new owner", "s", None), _moved(outcomes)))
+        outcomes, _ = runs.repeat(name, leader_on_owner=False)
+        short = name.removesuffix("-5s")
+        runs.found.add(f"{short}: new owner", "s", _moved(outcomes))
+        runs.two(short, outcomes)
+
+
+def _lease(runs: Runs) -> None:
+    stopped, _ = runs.repeat("sigterm")
+    runs.found.add("graceful stop: longest gap", "ms", [1000 * one.client_gap_s for one in stopped], 30)
+    _takeovers(runs, 3.6)
+
+
+def _etcd(runs: Runs) -> None:
+    down = replace(FAULTS["etcd-down-5s"], name="etcd-down-8s", title="all etcd members down for 8 s", hold_s=8.0)
+    steps: tuple[tuple[str, Fault, bool | None], ...] = (
+        ("etcd down for 8 s", down, None),
+        ("etcd leader killed", replace(FAULTS["etcd-leader-killed"], hold_s=3.0), None),
+        ("rolling restart of etcd", FAULTS["etcd-rolling"], None),
+        ("witness's node dead", FAULTS["witness-crash"], False),
+        ("etcd leader's node dead", FAULTS["leader-crash"], False),
+        ("agent restarted", FAULTS["restart"], None),
+    )
+    for name, fault, leader_on_owner in steps:
+        outcomes, _ = runs.repeat(fault, leader_on_owner=leader_on_owner)
+        runs.never_missed(name, outcomes)
+        runs.two(name, outcomes)
+
+
+def _handover(runs: Runs) -> None:
+    for name, text in (("sigterm", "SIGTERM"), ("move", "sharedip move")):
+        outcomes, _ = runs.repeat(name)
+        gaps = [1000 * one.change_gap_s for one in outcomes if one.change_gap_s is not None]
+        runs.found.add(f"{text}: gap between the owners", "ms", gaps, 3)
+        runs.found.add(f"{text}: longest gap in the whole step", "ms", [1000 * one.client_gap_s for one in outcomes])
+        runs.two(text, outcomes)
+
+
+def _keepalived(runs: Runs) -> None:
+    """Its own figures: no target, and what would be wrong for us is what is shown."""
+    runs.comparison = True
+    stopped, _ = runs.repeat("sigterm")
+    runs.found.add("graceful stop: longest gap", "ms", [1000 * one.client_gap_s for one in stopped])
+    crashed, _ = runs.repeat("crash")
+    runs.found.add("crash: new owner", "s", _moved(crashed))
+    for name, word in (("sigkill", "killed"), ("freeze-5s", "frozen")):
+        fault = replace(FAULTS[name], title=f"keepalived {word} for {SHOWN_S:g} s", hold_s=SHOWN_S, sequel=Sequel.ANY)
+        outcomes, _ = runs.repeat(fault)
         two = [1000 * max(one.two.interfaces_s, one.two.wire_s, one.two.client_s) for one in outcomes]
-        figures.append(Figure(Target(f"{name}, time with two owners", "ms", 0), two, worst_counts=True))
-    return figures
+        runs.found.add(f"{word} and left so for {SHOWN_S:g} s: two owners", "ms", two)
 
 
-def _crash_target_s(settings: dict[str, Any]) -> float:
-    """By the witness: its window and 0.15 s. By the lease alone: etcd deletes the key at most 0.5 s after its end."""
-    failover = settings.get("failover", {})
-    if failover.get("witness", "auto") != "off":
-        return _duration_s(failover.get("window", "1s")) + 0.15
-    return _duration_s(settings.get("lease", {}).get("ttl", "15s")) + 0.6
+def _weigh_lease(runs: Runs) -> None:
+    weigh_idle(runs.stage, runs.found, core_percent=0.5, requests_most=None)
+    time_starts(runs.stage, runs.found, max(3, runs.count))
 
 
-def _duration_s(text: str) -> float:
-    """`3s` or `300ms`."""
-    return float(text.removesuffix("ms")) / 1000 if text.endswith("ms") else float(text.removesuffix("s"))
+def _weigh(runs: Runs) -> None:
+    weigh_idle(runs.stage, runs.found, core_percent=1.0, requests_most=1.1)
 
 
-def _repeat(stage: Stage, audience: Lines, runs: int, name: str, leader_on_owner: bool | None) -> list[Outcome]:  # noqa: FBT001 - three-valued
-    outcomes = []
-    for number in range(1, runs + 1):
-        audience.began(number, runs, FAULTS[name].title)
-        outcome = run_step(stage, Step(FAULTS[name], leader_on_owner), audience, stage.plan.vips[0])
-        audience.ended(outcome)
-        outcomes.append(outcome)
-    return outcomes
+@dataclass(frozen=True)
+class Section:
+    """Some figures under the same settings."""
+
+    name: str
+    title: str
+    settings: dict[str, Any]
+    script: Callable[[Runs], None]
+    probe_s: float | None = None
+    asks: bool = True
+    build: keepalived.Build = Stage
+    more_vips: int = 0
+
+
+SECTIONS = (
+    Section("weight", "idle, lease alone, ttl 3 s", LEASE_ALONE, _weigh_lease, asks=False),
+    Section("weight-window", "idle, every default (ttl 15 s, window 1 s)", WITNESSED, _weigh, asks=False),
+    Section("weight-100", "the same with 100 VIPs", WITNESSED, _weigh, asks=False, more_vips=99),
+    Section("lease", "lease alone: ttl 3 s, no witness, lifetime fence", LEASE_ALONE, _lease),
+    Section("window-1s", "every default: ttl 15 s, window 1 s", WITNESSED, lambda runs: _takeovers(runs, 1.15)),
+    Section("window-300ms", "ttl 15 s, window 300 ms", NARROW, lambda runs: _takeovers(runs, 0.40)),
+    Section("etcd", "every default: what must move nothing", WITNESSED, _etcd),
+    Section("handover", "every default, a probe every 1 ms", WITNESSED, _handover, probe_s=0.001),
+    Section("keepalived-1s", "for comparison", {}, _keepalived, build=keepalived.KeepalivedStage),
+    Section("keepalived-100ms", "for comparison", {}, _keepalived, build=keepalived.KeepalivedTenthStage),
+)
+
+
+def sections(wanted: str) -> list[Section]:
+    """Those whose name contains one of the comma-separated words; all of them if there is no word."""
+    words = [word for word in wanted.split(",") if word]
+    chosen = [one for one in SECTIONS if not words or any(word in one.name for word in words)]
+    if not chosen:
+        raise LabError(f"no section matches {wanted!r}: there are {', '.join(one.name for one in SECTIONS)}")
+    return chosen
+
+
+def bench(plan: Plan, *, wanted: str, runs: int, json_path: Path | None, log_directory: Path | None) -> int:
+    """Measure, print, and return 1 if a target is missed or anything went wrong."""
+    chosen, audience, all_found = sections(wanted), Lines(), []
+    for number, section in enumerate(chosen, 1):
+        audience.say(f"section {number}/{len(chosen)} [{section.name}] {section.title}")
+        if section.build is not Stage and not keepalived.installed():
+            audience.say("left out: keepalived is not installed (apt-get install keepalived)")
+            continue
+        found, logs = _section(plan, section, audience, runs)
+        all_found.append(found)
+        _keep(logs, found, log_directory)
+    print()
+    print(told(all_found))
+    load = " ".join(f"{one:.1f}" for one in _load())
+    print(
+        f"\nLinux {platform.release()}, etcd {plan.etcd.version}, {runs} runs each; "
+        f"load of the machine at the end: {load}"
+    )
+    if json_path is not None:
+        said = {
+            "etcd": plan.etcd.version,
+            "kernel": platform.release(),
+            "runs": runs,
+            "sections": [one.as_json() for one in all_found],
+        }
+        json_path.write_text(json.dumps(said, indent=1), encoding="utf-8")
+    return 0 if all(found.good for found in all_found) else 1
+
+
+def _section(plan: Plan, section: Section, audience: Lines, count: int) -> tuple[Findings, dict[str, str]]:
+    found = Findings(section.name, section.title)
+    staged = replace(
+        plan,
+        settings=overlay(plan.settings, section.settings),
+        probe_s=section.probe_s or plan.probe_s,
+        # The observer does not ask while agents are weighed: its questions would wake them.
+        ask_s=plan.ask_s if section.asks else 0.0,
+        more_vips=section.more_vips,
+    )
+    logs: dict[str, str] = {}
+
+    def script(stage: Stage, _: Act) -> None:
+        section.script(Runs(stage, found, audience, count, logs))
+
+    try:
+        play(staged, section.name, audience, script, section.build)
+    except LabError as error:  # one section that can't be measured does not take the others along
+        found.wrong.append(str(error))
+    return found, logs
+
+
+def _keep(logs: dict[str, str], found: Findings, directory: Path | None) -> None:
+    """Everything where it was asked for; else what helps to see why a target was missed."""
+    if directory is None:
+        if found.good:
+            return
+        directory = Path(f"sharedip-lab-bench-{time.strftime('%Y%m%d-%H%M%S')}")
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, text in logs.items():
+        (directory / name).write_text(text, encoding="utf-8")
+    if not found.good:
+        print(f"         what was done and said in [{found.name}]: {directory}", flush=True)
+
+
+def _load() -> tuple[float, ...]:
+    return tuple(float(word) for word in Path("/proc/loadavg").read_text(encoding="ascii").split()[:3])
 
 
 def _moved(outcomes: Sequence[Outcome]) -> list[float]:

@@ -1,25 +1,24 @@
 """Random faults, up to two at a time, and their healings, from a seed.
 
 Role: the sequence depends on the seed alone; nothing is waited for between two faults, so that they overlap as they
-may. At the end everything is healed, and the cluster must recover.
+may. At the end everything is healed, the cluster must recover, and no agent may have grown.
 Must never: break what the previous fault on the same node has broken. Counterpart: `scenarios.py`.
 """
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 from sharedip.lab.cluster import NotInTimeError, Plan, Stage
-from sharedip.lab.faults import FAULTS, Fault, Target, Undo
+from sharedip.lab.faults import FAULTS, Fault, Target
 from sharedip.lab.results import Act, Result
 from sharedip.lab.runner import Outcome
 from sharedip.lab.scenarios import Audience, play, result_of
+from sharedip.lab.strikes import Undo
+from sharedip.lab.weigh import grown, resources
 
 FAULT_NAMES = (
     "sigterm", "sigkill", "freeze-5s", "crash", "cut", "unplug", "cut-etcd", "cut-peers", "segment-out", "segment-in",
@@ -29,7 +28,7 @@ FAULT_NAMES = (
 HOLD_S = (0.2, 8.0)
 REST_S = (0.1, 4.0)
 AT_ONCE = 2
-SAMPLE_S = 10.0
+SAMPLE_S = 5.0
 
 
 def chaos(plan: Plan, audience: Audience, *, seed: int, minutes: float) -> Result:
@@ -92,6 +91,7 @@ def _chaos(stage: Stage, act: Act, audience: Audience, dice: random.Random, seco
     except NotInTimeError as error:
         act.wrong.append(f"did not recover: {error} ({stage.state()})")
     act.wrong += [note.text for note in list(stage.ears.notes) if note.kind == "wrong"]
+    act.wrong += grown(act.samples)
     _judge(stage, act, vip)
 
 
@@ -121,21 +121,10 @@ def _judge(stage: Stage, act: Act, vip: str) -> None:
     recording = stage.recording(vip)
     for outcome, end in zip(act.outcomes, ends, strict=True):
         outcome.ended_at = end
-        outcome.two = recording.two_owners(outcome.struck_at, end)
+        outcome.two = recording.two_owners(outcome.struck_at, end, fence_mutes=stage.plan.fence_mutes)
+        outcome.probes_missed = recording.probes_missed(outcome.struck_at, end)
         outcome.client_gap_s = recording.answers.longest_gap(outcome.struck_at, end)
         first = recording.answers.first_of_other(outcome.struck_at, outcome.owner_before)
         outcome.new_owner_s = first[0] - outcome.struck_at if first is not None and first[0] < end else None
-        if outcome.two.ever(muted_addresses_count=stage.plan.muted_addresses_count):
+        if outcome.two.ever:
             outcome.wrong.append("two owners")
-
-
-def resources(stage: Stage) -> list[dict[str, Any]]:
-    """Memory and open descriptors of every agent that runs."""
-    found = []
-    for name, agent in stage.agents.items():
-        if agent.running and agent.process is not None:
-            pid = agent.process.pid
-            status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
-            rss_kb = next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")), 0)
-            found.append({"node": name, "pid": pid, "rss_kb": rss_kb, "fds": len(os.listdir(f"/proc/{pid}/fd"))})
-    return found

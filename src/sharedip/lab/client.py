@@ -25,6 +25,8 @@ TALK_S = 0.1
 """How often the TCP connection says something."""
 HANG_S = 1.0
 """A connection that has not answered for this long hangs."""
+MISSED_S = 0.3
+"""A probe that was not answered for this long is missed: longer than any queue on this one machine."""
 _PROBE = struct.Struct("!Q")
 
 
@@ -40,10 +42,13 @@ class Probes:
             self.socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self.socket.settimeout(0)
         self.facts: list[list[Any]] = []
+        self.open: dict[int, float] = {}
+        """Probes that may still be answered, oldest first, and when they were sent."""
 
-    def send(self) -> None:
+    def send(self, now: float) -> None:
         """One probe; nobody there to send to is the same as no answer."""
         self.sent += 1
+        self.open[self.sent] = now
         with contextlib.suppress(OSError):
             self.socket.sendto(_PROBE.pack(self.sent), (self.vip, PORT))
 
@@ -58,7 +63,17 @@ class Probes:
                 continue
             if peer[0] == self.vip and len(data) > _PROBE.size:
                 self.answered += 1
+                (number,) = _PROBE.unpack_from(data)
+                self.open.pop(number, None)
                 self.facts.append(["probe", time.monotonic(), data[_PROBE.size :].decode(), self.vip])
+
+    def give_up(self, now: float) -> None:
+        """Name the probes that nobody has answered in time."""
+        for number, sent_at in list(self.open.items()):
+            if sent_at > now - MISSED_S:
+                return
+            del self.open[number]
+            self.facts.append(["missed", sent_at, "", self.vip])
 
 
 class Connection:
@@ -149,7 +164,7 @@ def main(argument: str) -> None:
         now = time.monotonic()
         if now >= probe_at:
             for probe in probes:
-                probe.send()
+                probe.send(now)
             # A late tick is not made up for: a burst would claim more answers than time has passed.
             probe_at = max(probe_at + interval_s, now)
         if now >= turn_at:
@@ -157,12 +172,14 @@ def main(argument: str) -> None:
                 connection.turn(now)
             turn_at = now + 0.01
         if now >= flush_at:
+            for probe in probes:
+                probe.give_up(now)
             batches = [source.facts for source in probes] + [source.facts for source in connections]
             facts = [fact for batch in batches for fact in batch]
             for batch in batches:
                 batch.clear()
             counts = {probe.vip: [probe.sent, probe.answered] for probe in probes}
-            print(json.dumps({"now": now, "facts": facts, "counts": counts}), flush=True)
+            print(json.dumps({"now": now, "judged": now - MISSED_S, "facts": facts, "counts": counts}), flush=True)
             flush_at = now + FLUSH_S
 
 

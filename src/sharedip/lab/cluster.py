@@ -23,6 +23,10 @@ from sharedip.lab.topology import SEGMENT4, SEGMENT6, Place, Topology
 
 VIP4 = str(SEGMENT4 + 100)
 VIP6 = str(SEGMENT6 + 0x100)
+WITNESSED_S = 10.0
+STANDING_SHARE = 0.6
+"""An owner beats every fifth of the window, and after half a window it drops a witness that does not answer: one that
+has been named for longer than that hears it."""
 FRESH_S = 0.15
 """An answer no older than this shows that the VIP works now."""
 
@@ -40,14 +44,27 @@ class Plan:
     probe_s: float = 0.005
     ask_s: float = ASK_S
     own_disks: bool = False
+    more_vips: int = 0
+    """VIPs beside those that the ears listen for, to see what many cost."""
 
     @property
-    def muted_addresses_count(self) -> bool:
-        """Whether an address on two interfaces is two owners, even where neither wire nor client shows two.
+    def all_vips(self) -> tuple[str, ...]:
+        """What stands in the agents' documents."""
+        return (*self.vips, *(str(SEGMENT4 + 101 + index) for index in range(self.more_vips)))
 
-        Not so with the nftables fence, which `auto` prefers: it mutes an address before the kernel removes it.
+    @property
+    def fence_mutes(self) -> bool:
+        """Whether the fence may mute an address some time before the kernel removes it.
+
+        So it is with the nftables fence, which `auto` prefers. Otherwise an address on two interfaces is two owners.
         """
-        return bool(self.settings.get("failover", {}).get("fence", "auto") == "lifetime")
+        return bool(self.settings.get("failover", {}).get("fence", "auto") != "lifetime")
+
+    @property
+    def window_s(self) -> float:
+        """failover.window of the agents."""
+        text = str(self.settings.get("failover", {}).get("window", "1s"))
+        return float(text[:-2]) / 1000 if text.endswith("ms") else float(text.removesuffix("s"))
 
     @property
     def key_prefix(self) -> str:
@@ -70,6 +87,8 @@ class Stage:
         self.ears = Ears(self.topology, plan.vips, probe_s=plan.probe_s, ask_s=plan.ask_s)
         self.agents: dict[str, Agent] = {}
         self.etcd: EtcdCluster
+        self.known_witnesses: tuple[str, ...] = ()
+        """Whom the owner named when it was asked last."""
         self.supervising = False
         """Agents that end by themselves are started again, as a service manager would."""
         self.began_at = time.monotonic()
@@ -98,7 +117,7 @@ class Stage:
         self.wait(lambda: self.etcd.agreed_leader() is not None, "etcd elects a leader", 30)
         for place in nodes:
             agent = Agent(place, self.run.directory / place.name, self.plan.agent)
-            agent.write(documents(place, nodes, self.plan.vips, agent.state_directory, self.plan.settings))
+            agent.write(documents(place, nodes, self.plan.all_vips, agent.state_directory, self.plan.settings))
             self.agents[place.name] = agent
 
     def close(self) -> None:
@@ -174,7 +193,7 @@ class Stage:
             return False
         if self.etcd.agreed_leader() is None:
             return False
-        return all(self.candidates(vip) == len(self.agents) for vip in self.plan.vips)
+        return all(self.candidates(vip) == len(self.agents) for vip in self.plan.all_vips)
 
     def state(self) -> str:
         """What is so and what is not, in one line: for the words that say why something was waited for in vain."""
@@ -198,6 +217,41 @@ class Stage:
             return good_since[-1] - good_since[0] > 0.25
 
         return self.wait(steady, "one owner, a whole etcd and every agent a candidate", timeout_s, poll_s=0.1)
+
+    @property
+    def witness_wanted(self) -> bool:
+        """Whether the owner appoints a witness: it is on, and etcd survives the loss of a node."""
+        return self.plan.settings.get("failover", {}).get("witness", "auto") != "off" and self.plan.nodes >= 3
+
+    def wait_witnessed(self, owner: str, vip: str) -> str:
+        """Wait until the owner names a witness that can depose it: one that is not on the node of etcd's leader, and
+        has been named for long enough to have heard of it.
+
+        Returns what is missing if it does not come in time, else nothing: whoever strikes then measures that, too.
+        """
+        self.known_witnesses = ()
+        since = time.monotonic()
+        if not self.witness_wanted:
+            return ""
+
+        def witnessed() -> bool:
+            nonlocal since
+            document = self.agents[owner].status()
+            if document == {}:
+                return True  # another agent, which can't say
+            said = [one for one in (document or {}).get("vips", []) if one.get("address") == vip]
+            named = said[0].get("witnesses", []) if said else []
+            leader = self.etcd.agreed_leader()
+            if tuple(named) != self.known_witnesses or not named or leader in named:
+                self.known_witnesses, since = tuple(named), time.monotonic()
+                return False
+            return time.monotonic() - since > STANDING_SHARE * self.plan.window_s
+
+        try:
+            self.wait(witnessed, "the owner names a witness", WITNESSED_S, poll_s=0.05)
+        except NotInTimeError as error:
+            return str(error)
+        return ""
 
     def node(self, name: str) -> Place:
         """The node of this name."""

@@ -21,7 +21,7 @@ import yaml
 
 from sharedip.lab import chaos
 from sharedip.lab.agents import SHIPPED, overlay
-from sharedip.lab.bench import bench
+from sharedip.lab.bench import SECTIONS, bench
 from sharedip.lab.cluster import VIP4, VIP6, Plan, Stage
 from sharedip.lab.etcd import find_binary
 from sharedip.lab.faults import FAULTS
@@ -48,11 +48,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run_ = commands.add_parser("run", help="run a scenario")
     run_.add_argument("scenario", choices=("matrix", "chaos", "bench", "demo"))
     run_.add_argument(
-        "--filter", default="", metavar="WORDS", help="matrix: cases whose name contains one (see lab list)"
+        "--filter", default="", metavar="WORDS", help="matrix: cases, bench: sections whose name contains one"
     )
     run_.add_argument("--seed", type=int, help="chaos: the sequence of faults (default: from the clock)")
     run_.add_argument("--minutes", type=float, default=5.0, help="chaos: for how long (default: 5)")
     run_.add_argument("--runs", type=int, default=10, help="bench: how many runs for a median (default: 10)")
+    run_.add_argument(
+        "--logs",
+        type=Path,
+        metavar="DIR",
+        help="bench: keep what was done and said (default: where a target is missed)",
+    )
     _common(run_)
     down = commands.add_parser("down", help="remove what killed runs have left behind")
     down.add_argument("--all", action="store_true", help="also runs that are alive")
@@ -109,7 +115,7 @@ def _run(args: argparse.Namespace) -> int:
         return _up(plan)
     scenario = "demo" if args.lab_command == "demo" else args.scenario
     if scenario == "bench":
-        return bench(plan, runs=args.runs, json_path=args.json)
+        return bench(plan, wanted=args.filter, runs=args.runs, json_path=args.json, log_directory=args.logs)
     with screen() as audience:
         result = _play(scenario, plan, args, audience)
     return _tell(result, args)
@@ -222,6 +228,9 @@ def _list() -> int:
     print("matrix:    FAULT/{ipv4,ipv6}/{elsewhere,on-owner}, where the last says where etcd's leader is; faults:")
     for fault in FAULTS.values():
         print(f"  {fault.name:<20} {fault.title}, at {fault.target.value}")
+    print("bench:")
+    for section in SECTIONS:
+        print(f"  {section.name:<20} {section.title}")
     for record in recorded():
         print(f"run {record.name}: process {record.pid}, {'alive' if record.alive else 'dead: sharedip lab down'}")
     return GOOD

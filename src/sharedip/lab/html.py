@@ -16,7 +16,7 @@ from sharedip.lab.runner import Outcome
 from sharedip.lab.timeline import Mark, timeline
 
 BEFORE_S, AFTER_S = 0.7, 0.5
-NUMERIC_COLUMNS = range(2, 7)
+NUMERIC_COLUMNS = range(2, 8)
 HISTORY_MAX = 2000
 
 _STYLE = """
@@ -48,6 +48,7 @@ svg .fault { fill: var(--fault); } svg .silence { fill: var(--silence); } svg .a
 svg .mark { fill: var(--strike); font-weight: 600; } svg .name { font-weight: 600; }
 .c0 { fill: var(--c0); } .c1 { fill: var(--c1); } .c2 { fill: var(--c2); } .c3 { fill: var(--c3); }
 .c4 { fill: var(--c4); }
+svg .muted { fill: var(--panel); opacity: .75; } .key.muted { opacity: .3; }
 .legend { display: flex; flex-wrap: wrap; gap: .3rem 1.4rem; color: var(--soft); font-size: .85rem; margin: .4rem 0 0; }
 .key { display: inline-block; width: 1.6rem; height: .7rem; border-radius: 2px; margin-right: .4rem;
   vertical-align: -1px; background: var(--c0); }
@@ -59,17 +60,20 @@ pre { overflow-x: auto; background: var(--panel); border: 1px solid var(--line);
 """
 
 _LEGEND = """<p class="legend"><span><i class="key"></i>address on the node's interface</span>
+<span><i class="key muted"></i>there, and muted</span>
 <span><i class="key thin"></i>node answers the client</span><span><i class="key s"></i>client hears nobody</span>
 <span><i class="key f"></i>from the strike to the healing</span></p>"""
 
 _HOW = """<details><summary>How it was measured</summary>
-<p><b>New owner after</b>: from the strike until another node first answered the client. <b>Longest gap</b>: the longest
-time between two answers, whoever gave them, from the strike until all was well again; at rest it is one probe interval.
-<b>Two owners</b>, three looks at the time in which two nodes owned the address at once. <i>Interfaces</i>: the
-kernel's own notifications from every node, in the kernel's order. <i>Wire</i>: ARP and neighbour advertisements on the
-segment, announced or asked for every 20 ms, and answers to datagrams for the VIP that are sent straight to the MAC of
-each node just as often; those of two nodes must not interleave. <i>Client</i>: the answers of
-two nodes must not interleave.</p></details>"""
+<p><b>New owner after</b>: from the strike until another node first answered the client. <b>Longest gap</b>: the
+longest time between two answers, whoever gave them, from the strike until all was well again; at rest it is one probe
+interval. <b>Two owners</b>, three looks at the time in which two nodes owned the address at once. <i>Interfaces</i>:
+the kernel's own notifications from every node, in the kernel's order, without the time in which an address was proved
+mute. <b>Muted</b>: for how long an address stood beside the owner's whose node, asked every 20 ms at its own port,
+neither answered nor claimed: its fence drops everything for it until the kernel removes it. <i>Wire</i>: ARP and
+neighbour advertisements on the segment, announced or asked for every 20 ms, and answers to datagrams for the VIP that
+are sent straight to the MAC of each node just as often; those of two nodes must not interleave. <i>Client</i>: the
+answers of two nodes must not interleave.</p></details>"""
 
 
 def write_html(result: Result, path: Path) -> None:

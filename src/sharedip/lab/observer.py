@@ -2,8 +2,10 @@
 
 Role: `python -m sharedip.lab.observer JSON` prints one JSON line per batch of facts. One netlink socket hears the
 address events of all namespaces, so their order is the kernel's own: a remove before an add is seen as that, however
-late we read. One packet socket on the segment's bridge hears ARP and neighbour advertisements; every `ask_s` it asks
-who has each VIP, as any host would, and sends a datagram for it straight to the MAC of each node: who answers, has it.
+late we read. One packet socket on the segment's bridge hears ARP and neighbour advertisements; every `ask_s`, and
+whenever a node gets a VIP, it asks who has it, as any host would, and puts a datagram for it into each node's own
+port: who answers, has it. The ports are listened to as well, on the near side of every cut: who is silent there,
+though asked, is mute by itself.
 Must never: decide anything, or ask an agent. Counterpart: `feeds.py`, which reads the lines.
 """
 
@@ -18,6 +20,8 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
@@ -191,57 +195,88 @@ def _ends(data: bytes) -> bool:
     return False
 
 
+@dataclass(frozen=True)
+class Door:
+    """A node's port on the segment's bridge, seen from the bridge's side and before any cut."""
+
+    socket: socket.socket
+    mac: bytes
+    name: str
+
+
+def _waiting(sock: socket.socket) -> Iterator[bytes]:
+    """Every frame that waits."""
+    while True:
+        try:
+            yield sock.recv(2048)
+        except BlockingIOError:
+            return
+        except OSError:
+            continue
+
+
 class Wire:
     """The segment as a host on it sees it."""
 
-    def __init__(self, bridge_namespace: str, owners_by_mac: dict[bytes, str], vips: set[str]) -> None:
+    def __init__(
+        self, bridge_namespace: str, owners_by_mac: dict[bytes, str], ports: dict[str, bytes], vips: set[str]
+    ) -> None:
         self.names = owners_by_mac
         self.vips = vips
         self.facts: list[list[Any]] = []
         self.mac = frames.mac_bytes(WITNESS_MAC)
-        self._questions = [frame for vip in sorted(vips) for frame in self._questions_about(ip_address(vip))]
         with inside(bridge_namespace):
-            self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
-            self._filter()
-            self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
+            self.socket = self._open(SEGMENT_BRIDGE)
+            self.doors = [Door(self._open(port), mac, owners_by_mac[mac]) for port, mac in ports.items()]
             index = socket.if_nametoindex(SEGMENT_BRIDGE)
-        self.socket.bind((SEGMENT_BRIDGE, ETH_P_ALL))
         # A bridge hands its own device a copy of every frame only while that is promiscuous.
         request = struct.pack("=iHH8s", index, PACKET_MR_PROMISC, 0, bytes(8))
         self.socket.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, request)
-        self.socket.settimeout(0)
 
-    def _filter(self) -> None:
+    @staticmethod
+    def _open(interface: str) -> socket.socket:
+        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
         program = b"".join(struct.pack("=HBBI", *line) for line in _FOR_THE_OBSERVER)
         buffer = ctypes.create_string_buffer(program)
         request = struct.pack("@HP", len(_FOR_THE_OBSERVER), ctypes.addressof(buffer))
-        self.socket.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, request)
-
-    def _questions_about(self, vip: frames.IPAddress) -> list[bytes]:
-        """Who has it? And to each node by its MAC: do you?"""
-        me: frames.IPAddress = SEGMENT4 + WITNESS_INDEX
-        if isinstance(vip, IPv4Address):
-            asked = [frames.arp_request(self.mac, SEGMENT4 + WITNESS_INDEX, vip)]
-        else:
-            me = SEGMENT6 + WITNESS_INDEX
-            asked = [frames.neighbour_solicitation(self.mac, SEGMENT6 + WITNESS_INDEX, vip)]
-        return asked + [frames.datagram((self.mac, mac), (me, vip), ECHO_PORT, b"observer") for mac in self.names]
+        sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, request)
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
+        sock.bind((interface, ETH_P_ALL))
+        sock.settimeout(0)
+        return sock
 
     def ask(self) -> None:
-        """Ask about each VIP; a full queue loses the question, which is no answer."""
-        for question in self._questions:
+        """Who has it? And through each door: do you? A full queue loses the question, which is no answer."""
+        for text in sorted(self.vips):
+            vip = ip_address(text)
+            me: frames.IPAddress = SEGMENT4 + WITNESS_INDEX
+            if isinstance(vip, IPv4Address):
+                question = frames.arp_request(self.mac, SEGMENT4 + WITNESS_INDEX, vip)
+            else:
+                me = SEGMENT6 + WITNESS_INDEX
+                question = frames.neighbour_solicitation(self.mac, SEGMENT6 + WITNESS_INDEX, vip)
             with contextlib.suppress(OSError):
                 self.socket.send(question)
+            # The instant is taken before sending: an answer is never older than its question.
+            self.facts.append(["knocked", time.monotonic(), "", text])
+            for door in self.doors:
+                with contextlib.suppress(OSError):  # a port that is down: nobody is behind it
+                    door.socket.send(frames.datagram((self.mac, door.mac), (me, vip), ECHO_PORT, b"observer"))
+
+    def listen_at_doors(self) -> None:
+        """Take in every sign of a node at its own port that it serves a VIP."""
+        for door in self.doors:
+            for frame in _waiting(door.socket):
+                answer = frames.read_datagram(frame, ECHO_PORT)
+                claim = None if answer is not None else frames.read_claim(frame)
+                address = str(answer[0]) if answer is not None else "" if claim is None else str(claim.address)
+                # Frames *to* the node pass its port, too; only its own speak of it.
+                if address in self.vips and frame[6:12] == door.mac:
+                    self.facts.append(["spoke", time.monotonic(), door.name, address])
 
     def read(self) -> None:
         """Take in every frame that waits, in the order in which it came."""
-        while True:
-            try:
-                frame = self.socket.recv(2048)
-            except BlockingIOError:
-                return
-            except OSError:
-                continue
+        for frame in _waiting(self.socket):
             answer = frames.read_datagram(frame, ECHO_PORT)
             if answer is not None and str(answer[0]) in self.vips:
                 self.facts.append(["answered", time.monotonic(), answer[1][8:].decode(), str(answer[0])])
@@ -256,23 +291,27 @@ class Wire:
 def main(argument: str) -> None:
     """Observe until standard input closes (the lab has ended) or the pipe breaks."""
     told = json.loads(argument)
-    nodes = {int(index): (name, namespace) for index, name, namespace, _ in told["nodes"]}
-    macs = {frames.mac_bytes(mac): name for _, name, _, mac in told["nodes"]}
+    nodes = {int(index): (name, namespace) for index, name, namespace, _, _ in told["nodes"]}
+    macs = {frames.mac_bytes(mac): name for _, name, _, mac, _ in told["nodes"]}
+    ports = {port: frames.mac_bytes(mac) for _, _, _, mac, port in told["nodes"]}
     vips, ask_s = set(told["vips"]), float(told["ask_s"])
     watch = AddressWatch(told["bridge_namespace"], nodes, vips)
-    wire = Wire(told["bridge_namespace"], macs, vips)
+    wire = Wire(told["bridge_namespace"], macs, ports, vips)
+    heard = [watch.events, wire.socket, *(door.socket for door in wire.doors), sys.stdin]
     keep_time()
     ask_at = sweep_at = flush_at = time.monotonic()
     while True:
         now = time.monotonic()
         wakes = min(sweep_at, flush_at, ask_at) if ask_s else min(sweep_at, flush_at)
-        ready, _, _ = select.select([watch.events, wire.socket, sys.stdin], [], [], max(0.0, wakes - now))
+        ready, _, _ = select.select(heard, [], [], max(0.0, wakes - now))
         watch.read()
         wire.read()
+        wire.listen_at_doors()
         if sys.stdin in ready:
             return
         now = time.monotonic()
-        if ask_s and now >= ask_at:
+        # A node that gets the address is the moment to see whether another one still serves it.
+        if ask_s and (now >= ask_at or any(fact[0] == "added" for fact in watch.facts)):
             wire.ask()
             ask_at = max(ask_at + ask_s, now)
         if now >= sweep_at:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sharedip.lab.results import Result
 from sharedip.lab.runner import Outcome
@@ -21,6 +22,7 @@ HEADINGS = (
     "two: interfaces",
     "two: wire",
     "two: client",
+    "muted",
     "verdict",
 )
 
@@ -44,9 +46,10 @@ def row(outcome: Outcome) -> tuple[str, ...]:
         ", ".join(filter(None, ["IPv6" if ":" in outcome.vip else "IPv4", outcome.case])),
         seconds(outcome.new_owner_s),
         milliseconds(outcome.client_gap_s),
-        milliseconds(outcome.two.interfaces_s),
+        milliseconds(outcome.two.unmuted_s),
         milliseconds(outcome.two.wire_s),
         milliseconds(outcome.two.client_s),
+        milliseconds(outcome.two.muted_s) if outcome.two.muted_s else "",
         verdict,
     )
 
@@ -58,7 +61,7 @@ def outcome_line(outcome: Outcome) -> str:
         if outcome.new_owner_s is None
         else f"{outcome.owner_after} after {outcome.new_owner_s:.2f} s"
     )
-    two = max(outcome.two.interfaces_s, outcome.two.wire_s, outcome.two.client_s)
+    two = outcome.two.longest_s
     mark = "✓" if outcome.good else "✗"
     bad = f"; {'; '.join(outcome.wrong)}" if outcome.wrong else ""
     gap = milliseconds(outcome.client_gap_s)
@@ -86,12 +89,23 @@ def summary(result: Result) -> str:
         for act in result.acts
         if act.first_owner_s is not None
     ]
+    lines += [_resources(act.samples) for act in result.acts if act.samples]
     lines += [f"note   {one.title}, {one.case}: {text}" for one in result.outcomes for text in one.remarks]
     lines += [f"WRONG  {text}" for text in result.wrong]
     if not result.wrong:
         by_hand = any(outcome.by_hand for outcome in result.outcomes)
         lines.append("never two owners" + (" (but where a human put the address on a second node)" if by_hand else ""))
     return "\n".join(lines)
+
+
+def _resources(samples: Sequence[dict[str, Any]]) -> str:
+    rss = [sample["rss_kb"] / 1000 for sample in samples]
+    fds = [sample["fds"] for sample in samples]
+    lives = len({(sample["node"], sample["pid"]) for sample in samples})
+    return (
+        f"agents: {lives} lives, {min(rss):.1f} to {max(rss):.1f} MB resident, "
+        f"{min(fds)} to {max(fds)} descriptors in {len(samples)} samples"
+    )
 
 
 def write_json(result: Result, path: Path) -> None:

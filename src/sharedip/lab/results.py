@@ -29,6 +29,8 @@ class Seen:
     present: dict[str, list[Interval]]
     answered: dict[str, list[Interval]]
     claimed: dict[str, list[Interval]]
+    muted: dict[str, list[Interval]]
+    """When an address stood on an interface and was proved mute."""
     gaps: list[Interval]
     two: TwoOwners
     probes_sent: int
@@ -95,7 +97,7 @@ def close_act(stage: Stage, act: Act) -> Act:
         (outcome.struck_at, outcome.ended_at) for outcome in act.outcomes if outcome.by_hand and outcome.ended_at
     ]
     for vip, recording in stage.ears.recordings.items():
-        two = recording.two_owners(since, until)
+        two = recording.two_owners(since, until, fence_mutes=stage.plan.fence_mutes)
         sent, answered = stage.ears.counts.get(vip, [0, 0])
         act.seen.append(
             Seen(
@@ -103,6 +105,7 @@ def close_act(stage: Stage, act: Act) -> Act:
                 recording.presence.stretches(since, until),
                 recording.answers.stretches(since, until),
                 recording.claims.stretches(since, until),
+                recording.muted(since, until) if stage.plan.fence_mutes else {},
                 recording.answers.gaps(since, until, longer_than_s=KEPT_GAP_STEPS * recording.probe_step_s),
                 two,
                 sent,
@@ -110,8 +113,8 @@ def close_act(stage: Stage, act: Act) -> Act:
             )
         )
         quiet = _without(since, until, by_hand)
-        between = [recording.two_owners(begin, end) for begin, end in quiet]
-        if any(look.ever(muted_addresses_count=stage.plan.muted_addresses_count) for look in between):
+        between = [recording.two_owners(begin, end, fence_mutes=stage.plan.fence_mutes) for begin, end in quiet]
+        if any(look.ever for look in between):
             act.wrong.append(f"{vip} had two owners")
     if act.wrong or any(outcome.wrong for outcome in act.outcomes):
         act.logs = {name: agent.log_text()[-LOG_KEPT:] for name, agent in stage.agents.items()}

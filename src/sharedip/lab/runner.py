@@ -43,7 +43,10 @@ class Outcome:
     new_owner_s: float | None = None
     """From the strike until another node first answered the client."""
     client_gap_s: float = 0.0
-    two: TwoOwners = field(default_factory=lambda: TwoOwners(0.0, 0.0, 0.0, 0.0))
+    change_gap_s: float | None = None
+    """From the last answer of the owner before to the first one of another."""
+    probes_missed: int = 0
+    two: TwoOwners = field(default_factory=TwoOwners)
     by_hand: bool = False
     struck_at: float = 0.0
     healed_at: float = 0.0
@@ -90,11 +93,14 @@ def run_step(stage: Stage, step: Step, progress: Progress, vip: str, *, settle_s
     owner = stage.owner(vip)
     assert owner is not None
     case = _place_leader(stage, step.leader_on_owner, owner)
+    unwitnessed = stage.wait_witnessed(owner, vip)
     struck = _target(stage, step.fault.target, owner)
     logged = {name: len(agent.log_text()) for name, agent in stage.agents.items()}
     outcome = Outcome(
         step.fault.name, step.fault.title, vip, case, struck, owner, by_hand=step.fault.two_owners_by_hand
     )
+    if unwitnessed:
+        outcome.remarks.append(unwitnessed)
     outcome.struck_at = stage.note("strike", f"{struck}: {step.fault.title}")
     undo = step.fault.strike(stage, struck)
     cut_from = time.monotonic()
@@ -130,6 +136,8 @@ def _place_leader(stage: Stage, on_owner: bool | None, owner: str) -> str:  # no
 def _target(stage: Stage, target: Target, owner: str) -> str:
     if target is Target.ETCD_LEADER:
         return stage.etcd.leader() or owner
+    if target is Target.WITNESS:
+        return next(iter(stage.known_witnesses), stage.others(owner)[0].name)
     if target is Target.OTHER:
         return stage.others(owner)[0].name
     return owner
@@ -165,11 +173,11 @@ def _measure(stage: Stage, outcome: Outcome, vip: str) -> None:
     if first is not None and first[0] <= outcome.ended_at:
         outcome.new_owner_s = first[0] - outcome.struck_at
     outcome.client_gap_s = recording.answers.longest_gap(outcome.struck_at, outcome.ended_at)
-    outcome.two = recording.two_owners(outcome.struck_at, outcome.ended_at)
-    if outcome.two.ever(muted_addresses_count=stage.plan.muted_addresses_count) and not outcome.by_hand:
+    outcome.change_gap_s = recording.change_gap(outcome.struck_at, outcome.owner_before, outcome.ended_at)
+    outcome.probes_missed = recording.probes_missed(outcome.struck_at, outcome.ended_at)
+    outcome.two = recording.two_owners(outcome.struck_at, outcome.ended_at, fence_mutes=stage.plan.fence_mutes)
+    if outcome.two.ever and not outcome.by_hand:
         outcome.wrong.append(f"two owners ({describe(outcome.two)})")
-    elif outcome.two.interfaces_s > 0 and not outcome.by_hand:
-        outcome.remarks.append("on two interfaces, one of them muted by the fence")
     since = [note for note in list(stage.ears.notes) if note.at >= outcome.struck_at]
     outcome.wrong += [note.text for note in since if note.kind == "wrong"]
     outcome.remarks += [note.text for note in since if note.kind == "fell"]
@@ -177,7 +185,7 @@ def _measure(stage: Stage, outcome: Outcome, vip: str) -> None:
 
 def describe(two: TwoOwners) -> str:
     """The three looks in milliseconds."""
-    looks = (("interfaces", two.interfaces_s), ("wire", two.wire_s), ("client", two.client_s))
+    looks = (("interfaces", two.unmuted_s), ("wire", two.wire_s), ("client", two.client_s))
     return ", ".join(f"{name} {1000 * seconds:.1f} ms" for name, seconds in looks)
 
 

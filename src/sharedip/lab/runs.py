@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
 import json
 import os
 import shutil
 import signal
 import tempfile
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sharedip.lab.namespaces import drop_namespace, processes_in, run
+from sharedip.lab.namespaces import NETNS_DIRECTORY, drop_namespace, processes_in, run
 from sharedip.lab.starvation import remove_group
 
 RECORDS = Path("/run/sharedip-lab")
+GONE_S = 10.0
+"""How long the processes of a run may take to die: one that writes to a disk dies when the write is done."""
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - etcd's fsync should not wait for this machine's disk; mkdtemp makes it private
 
 
@@ -131,23 +136,48 @@ def recorded() -> list[Record]:
     return found
 
 
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """One remover at a time: two would each see the other's half-done work, and one would say "gone" too early."""
+    RECORDS.mkdir(parents=True, exist_ok=True)
+    with (RECORDS / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def remove(record: Record) -> None:
-    """Take away what the record names: thaw and unmount first, for a frozen disk makes processes unkillable."""
-    for mount in record.mounts:
-        run(["fsfreeze", "--unfreeze", mount], check=False)
-    for namespace in record.namespaces:
-        for pid in processes_in(namespace):
+    """Take away what the record names; the record goes last, and only when everything else is gone.
+
+    Thaw first, for a frozen disk makes processes unkillable; then wait until they are dead, for a process that still
+    writes puts files back into a directory that is being removed.
+    """
+    with _alone():
+        for mount in record.mounts:
+            run(["fsfreeze", "--unfreeze", mount], check=False)
+        _end_processes(record)
+        for namespace in record.namespaces:
+            drop_namespace(namespace)
+        for mount in record.mounts:
+            run(["umount", "--lazy", mount], check=False)
+        remove_group(record.name)
+        directory = Path(record.directory)
+        if directory.name.startswith("sharedip-lab-"):
+            shutil.rmtree(directory, ignore_errors=True)
+        names = [name for name in record.namespaces if (NETNS_DIRECTORY / name).exists()]
+        if not names and not directory.exists():
+            (RECORDS / f"{record.name}.json").unlink(missing_ok=True)
+
+
+def _end_processes(record: Record) -> None:
+    """kill -9, again for those that were born meanwhile, until none is left."""
+    deadline = time.monotonic() + GONE_S
+    while left := [pid for namespace in record.namespaces for pid in processes_in(namespace)]:
+        for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-    for namespace in record.namespaces:
-        drop_namespace(namespace)
-    for mount in record.mounts:
-        run(["umount", "--lazy", mount], check=False)
-    remove_group(record.name)
-    directory = Path(record.directory)
-    if directory.name.startswith("sharedip-lab-"):
-        shutil.rmtree(directory, ignore_errors=True)
-    (RECORDS / f"{record.name}.json").unlink(missing_ok=True)
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.02)
 
 
 def remove_leftovers() -> list[Record]:

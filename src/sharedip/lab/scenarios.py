@@ -69,9 +69,15 @@ def matrix_cases(wanted: str = "") -> list[Case]:
     return chosen
 
 
-def play(plan: Plan, title: str, audience: Audience, script: Callable[[Stage, Act], None]) -> Act:
+def play(
+    plan: Plan,
+    title: str,
+    audience: Audience,
+    script: Callable[[Stage, Act], None],
+    build: Callable[[Plan, Callable[[str], None]], Stage] = Stage,
+) -> Act:
     """One stage: bring it up, wait for the first owner, run the script, take it down."""
-    with Stage(plan, audience.say) as stage:
+    with build(plan, audience.say) as stage:
         vip = plan.vips[0]
         audience.attach(stage, vip)
         try:
@@ -117,10 +123,14 @@ def matrix(plan: Plan, audience: Audience, cases: Sequence[Case]) -> Result:
     for case in cases:
         groups.setdefault((case.family, case.placement), []).append(case)
     for (family, placement), group in groups.items():
-        runnable = [case for case in group if not case.fault.own_disks or disks_can_freeze()]
+        runnable = []
         for case in group:
-            if case not in runnable:
+            if case.fault.own_disks and not disks_can_freeze():
                 audience.say(f"left out: {case.name} (no loop devices, mkfs.ext4 or fsfreeze here)")
+            elif case.fault.nodes_min > plan.nodes:
+                audience.say(f"left out: {case.name} (add --nodes {case.fault.nodes_min})")
+            else:
+                runnable.append(case)
         own_disks = any(case.fault.own_disks for case in runnable)
         vip = FAMILIES[family]
         staged = replace(plan, vips=(vip,), own_disks=own_disks)

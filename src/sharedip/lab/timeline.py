@@ -82,6 +82,9 @@ def _node_lane(scale: _Scale, seen: Seen, node: str, index: int) -> list[str]:
     for interval in filter(scale.touches, seen.present.get(node, ())):
         told = f"{node} has {seen.vip} on an interface for {interval[1] - interval[0]:.3f} s"
         parts.append(_bar(scale, interval, top + 6, BAR, kind=f"own c{index % 5}", title=told))
+    for interval in filter(scale.touches, seen.muted.get(node, ())):
+        told = f"{node} has {seen.vip} on an interface, muted, for {interval[1] - interval[0]:.3f} s"
+        parts.append(_bar(scale, interval, top + 6, BAR, kind="muted", title=told))
     for interval in filter(scale.touches, seen.answered.get(node, ())):
         told = f"{node} answers the client for {interval[1] - interval[0]:.3f} s"
         parts.append(_bar(scale, interval, top + 6 + BAR + 2, THIN, kind=f"answer c{index % 5}", title=told))

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-# The stage on which the client plays is shared with the unit tests.
-sys.path.insert(0, str(Path(__file__).parents[2] / "unit" / "adapters" / "etcd"))
-
-from etcd_cluster import Certificates, Cluster, Release, find_release
+from tests.contract.etcd.etcd_cluster import Certificates, Cluster, Release, find_release
 
 
 @pytest.fixture(scope="session", params=["3.4", "3.5"])

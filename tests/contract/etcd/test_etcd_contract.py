@@ -9,8 +9,6 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from etcd_cluster import Cluster, Release
-from etcd_stage import Stage, eventually, failure_of, play
 
 from sharedip.adapters.clock import Clock
 from sharedip.adapters.etcd import measure_ttl_floor, survey
@@ -36,6 +34,8 @@ from sharedip.core.messages import (
     WatchOpened,
 )
 from sharedip.core.model import Delete, Failure, Get, Guard, GuardTarget, KeyValue, Put
+from tests.contract.etcd.etcd_cluster import Cluster, Release
+from tests.unit.adapters.etcd.etcd_stage import Stage, eventually, failure_of, play
 
 _numbers = count(1)
 GONE = (Failure.UNAVAILABLE, Failure.TIMEOUT, Failure.NO_LEADER)

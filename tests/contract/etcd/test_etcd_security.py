@@ -7,9 +7,6 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from etcd_cluster import Certificates, Cluster, Release
-from etcd_stage import Stage, play
-
 from sharedip.adapters.clock import Clock
 from sharedip.adapters.etcd import Credentials, TlsFiles, survey
 from sharedip.core.messages import (
@@ -33,6 +30,8 @@ from sharedip.core.messages import (
     WatchOpened,
 )
 from sharedip.core.model import Failure, Get, Put
+from tests.contract.etcd.etcd_cluster import Certificates, Cluster, Release
+from tests.unit.adapters.etcd.etcd_stage import Stage, play
 
 
 async def refusal(stage: Stage) -> RequestFailed:

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
-from kernel_netns import Namespace, Recorder, boot_clock, remove_stale, wait_until
 
 from sharedip.adapters.kernel.deadman import Deadman
 from sharedip.adapters.kernel.netlink import Netlink
+from tests.contract.kernel.kernel_netns import Namespace, Recorder, boot_clock, remove_stale, wait_until
 
 HERE = os.path.dirname(__file__)
 

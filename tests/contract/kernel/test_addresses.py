@@ -13,8 +13,6 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 import pytest
-from conftest import Pair
-from kernel_netns import Recorder, boot_clock, receive_until
 from pyroute2 import IPRoute
 
 from sharedip.adapters.kernel.deadman import Deadman
@@ -33,6 +31,8 @@ from sharedip.core.messages import (
     ReorderAddress,
 )
 from sharedip.core.model import Vip
+from tests.contract.kernel.conftest import Pair
+from tests.contract.kernel.kernel_netns import Recorder, boot_clock, receive_until
 
 VIP4 = Vip(IPv4Address("10.0.0.50"), "eth0")
 VIP6 = Vip(IPv6Address("2001:db8::50"), "eth0")

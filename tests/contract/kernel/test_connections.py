@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
-from conftest import Pair
-from kernel_netns import Recorder, boot_clock
 
 from sharedip.adapters.kernel.netlink import Netlink
 from sharedip.adapters.kernel.sockets import ConnectionResetter
 from sharedip.adapters.kernel.wire import Refusal
 from sharedip.core.messages import AddressRemoved, HoldAddress, RemoveAddress, Report
 from sharedip.core.model import Vip
+from tests.contract.kernel.conftest import Pair
+from tests.contract.kernel.kernel_netns import Recorder, boot_clock
 
 VIP4 = Vip(IPv4Address("10.0.0.50"), "eth0")
 VIP6 = Vip(IPv6Address("2001:db8::50"), "eth0")
@@ -69,7 +69,7 @@ def is_reset(client: socket.socket) -> bool:
     ],
     ids=["ipv4", "mapped", "ipv6"],
 )
-def test_clients_of_a_leaving_address_get_a_rst_and_the_node_s_own_connections_live(  # noqa: PLR0917 - fixtures
+def test_clients_of_a_leaving_address_get_a_rst_and_the_node_s_own_connections_live(
     pair: Pair, netlink: Netlink, recorder: Recorder, vip: Vip, family: int, own: str
 ) -> None:
     netlink.perform(HoldAddress(vip, 60, boot_clock() + 63))

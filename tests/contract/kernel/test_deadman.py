@@ -10,10 +10,10 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from conftest import Pair
-from kernel_netns import boot_clock
 
 from sharedip.adapters.kernel.deadman import Deadman, TooLateError
+from tests.contract.kernel.conftest import Pair
+from tests.contract.kernel.kernel_netns import boot_clock
 
 SRC = Path(__file__).parents[3] / "src"
 

@@ -14,14 +14,14 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 import pytest
-from conftest import Pair
-from kernel_netns import Namespace, boot_clock
 
 from sharedip.adapters.kernel.deadman import Deadman
 from sharedip.adapters.kernel.nftables import Fence
 from sharedip.core import frames
 from sharedip.core.messages import CloseFence, OpenFence, Report
 from sharedip.core.model import Vip
+from tests.contract.kernel.conftest import Pair
+from tests.contract.kernel.kernel_netns import Namespace, boot_clock
 
 VIP4 = Vip(IPv4Address("10.0.0.50"), "eth0")
 VIP6 = Vip(IPv6Address("2001:db8::50"), "eth0")

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
-from conftest import Pair
-from kernel_netns import Namespace, Recorder, boot_clock, wait_until
 
 from sharedip.adapters.kernel.deadman import Deadman
 from sharedip.adapters.kernel.netlink import Netlink
@@ -18,6 +16,8 @@ from sharedip.adapters.kernel.packet import Segment
 from sharedip.core import frames
 from sharedip.core.messages import Announce, ForeignClaim, HoldAddress, Probe
 from sharedip.core.model import IPAddress, LinkState, Vip
+from tests.contract.kernel.conftest import Pair
+from tests.contract.kernel.kernel_netns import Namespace, Recorder, boot_clock, wait_until
 
 IPV4 = IPv4Address("10.0.0.50")
 IPV6 = IPv6Address("2001:db8::50")
@@ -216,7 +216,7 @@ def test_the_same_stranger_is_not_news_again_at_once_but_after_a_probe(
 
 
 @BOTH
-def test_this_node_s_own_links_are_no_strangers(  # noqa: PLR0917 - fixtures
+def test_this_node_s_own_links_are_no_strangers(
     pair: Pair, netlink: Netlink, loop: Loop, segment: Segment, recorder: Recorder, vip: Vip
 ) -> None:
     pair.node.run("ip link add mac0 link eth0 address 02:00:00:00:00:33 type macvlan mode bridge")
@@ -324,3 +324,49 @@ def test_a_link_that_vanished_before_it_is_watched_is_weather(pair: Pair, loop: 
 
 def _has_ping(namespace: Namespace) -> bool:
     return "ping" in namespace.run("ls /bin /usr/bin").split()
+
+
+def test_a_thousand_announcements_leave_at_a_pace_and_what_is_withheld_never_does(
+    pair: Pair, netlink: Netlink, loop: Loop, deadman: Deadman, recorder: Recorder
+) -> None:
+    """The first ones at once, the others within half a second; one whose address leaves meanwhile is not sent."""
+    later: list[Callable[[], None]] = []
+    now = [boot_clock()]
+    vips = [Vip(ip_address(f"10.0.{n // 250}.{n % 250 + 1}"), "eth0") for n in range(1000)]
+    made = Segment(
+        recorder,
+        lambda: now[0],
+        deadman,
+        add_reader=loop.add,
+        remove_reader=loop.readers.pop,
+        is_own_mac=netlink.is_own_mac,
+        call_later=lambda _, callback: later.append(callback),
+    )
+    with pair.node.inside():
+        made.watch_link(link_of(netlink), vips)
+    for vip in vips:
+        made.perform(Announce(vip, boot_clock() + 30))
+    made.perform(Announce(vips[-1], boot_clock() + 30))  # again, before its turn has come: once is enough
+    at_once = made.sent
+    assert 2 <= at_once <= 200
+    made.withhold(vips[-2])
+    began = now[0]
+    while later:
+        now[0] += 0.01
+        before = made.sent
+        later.pop()()
+        assert made.sent - before <= 2 * 21
+    assert made.sent == 2 * 999
+    assert now[0] - began < 0.6
+    made.close()
+
+
+@BOTH
+def test_a_neighbour_that_is_forgotten_is_asked_for_anew(
+    pair: Pair, netlink: Netlink, segment: Segment, vip: Vip
+) -> None:
+    """What this node believes of an address says nothing of who else would answer for it."""
+    believe(pair.node, vip.address, OLD)
+    netlink.forget_neighbour(vip)
+    assert believed(pair.node, vip.address) in (None, "")
+    netlink.forget_neighbour(vip)  # nobody is known: nothing to forget

@@ -14,7 +14,7 @@ import pytest
 from sharedip.adapters.api import Api
 from sharedip.adapters.api.server import CONNECTIONS_MAX, Listen
 from sharedip.core.messages import Level, Report
-from tests.unit.adapters.api_stage import FakeAgent, stage, status, wait_until
+from tests.unit.adapters.api_stage import FakeAgent, stage, status, vip, wait_until
 
 
 def run(scene: Coroutine[Any, Any, None]) -> None:
@@ -212,6 +212,25 @@ def test_requests_may_stand_in_line_on_one_connection(tmp_path: Path) -> None:
             answer = await talk_tcp(api, one + one + get("/readyz"))
             assert answer.count(b"HTTP/1.1 200") == 3
             assert answer.endswith(b"ready\n")
+
+    run(scene())
+
+
+def test_a_slow_reader_gets_all_of_a_large_answer(tmp_path: Path) -> None:
+    """A thousand VIPs are some hundred kilobytes: the end of them must not be cut off when the connection closes."""
+
+    async def scene() -> None:
+        agent = FakeAgent()
+        agent.document["vips"] = [vip(address=f"192.168.{n // 250}.{n % 250}") for n in range(1000)]
+        async with stage(tmp_path, agent):
+            reader, writer = await asyncio.open_unix_connection(tmp_path / "agent.sock", limit=1024)
+            writer.write(get("/v1/status"))
+            answer = bytearray()
+            while piece := await reader.read(1024):
+                answer += piece
+            head, _, body = bytes(answer).partition(b"\r\n\r\n")
+            assert b"Content-Length: %d" % len(body) in head
+            writer.close()
 
     run(scene())
 

@@ -138,6 +138,19 @@ def test_a_reload_leaves_what_did_not_change_alone() -> None:
     run(scene())
 
 
+def test_the_first_checks_of_a_node_that_had_none_are_told_when_they_pass() -> None:
+    """The core waits for their verdict: "healthy, since nothing is checked" was none of it."""
+
+    async def scene() -> None:
+        said: list[HealthChanged] = []
+        async with serving(answering("200 OK")) as server, running([], said) as runner:
+            await runner.reconfigure([HttpCheck(url=Url(tls=False, host="127.0.0.1", port=server.port))])
+            await wait_until(lambda: len(said) == 2)
+        assert [change.healthy for change in said] == [True, True]
+
+    run(scene())
+
+
 def test_nothing_is_told_after_the_end() -> None:
     async def scene() -> None:
         said: list[HealthChanged] = []

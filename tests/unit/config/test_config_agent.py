@@ -6,7 +6,6 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from config_cases import AGENT, VIP, agent, config_of, read, said
 
 from sharedip.config.model import (
     ApiConfig,
@@ -23,6 +22,7 @@ from sharedip.config.model import (
     Witness,
 )
 from sharedip.core.model import ConflictPolicy
+from tests.unit.config.config_cases import AGENT, VIP, agent, config_of, read, said
 
 
 def test_every_field_has_a_default() -> None:

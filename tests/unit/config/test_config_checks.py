@@ -5,10 +5,10 @@ from __future__ import annotations
 from ipaddress import ip_interface
 
 import pytest
-from config_cases import VIP, config_of, said
 
 from sharedip.config.checks import VIPS_MAX, check_against_links
 from sharedip.config.model import LinkFacts
+from tests.unit.config.config_cases import VIP, config_of, said
 
 
 def links(*addresses: str, names: tuple[str, ...] = ("eth0",)) -> list[LinkFacts]:

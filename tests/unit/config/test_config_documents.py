@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from config_cases import VIP, said
 
 from sharedip.config import documents
 from sharedip.config.documents import Mapping, Node, Scalar, Sequence, documents_in
 from sharedip.config.problems import Findings
+from tests.unit.config.config_cases import VIP, said
 
 
 @pytest.fixture(autouse=True, params=["CSafeLoader", "SafeLoader"])

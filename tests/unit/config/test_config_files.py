@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
-from config_cases import AGENT, VIP
 
 from sharedip.config.documents import FILE_BYTES_MAX
 from sharedip.config.files import FILES_MAX
 from sharedip.config.load import load
+from tests.unit.config.config_cases import AGENT, VIP
 
 
 def problems(*paths: Path) -> list[str]:

@@ -6,11 +6,11 @@ import random
 from pathlib import Path
 
 import pytest
-from config_cases import AGENT, VIP, read
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sharedip.config.load import load
+from tests.unit.config.config_cases import AGENT, VIP, read
 
 SAMPLES = sorted((Path(__file__).parent / "samples").glob("*.yaml"))
 EXAMPLES = sorted((Path(__file__).parents[3] / "docs" / "examples").glob("*.yaml"))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 import pytest
-from config_cases import AGENT, VIP, config_of, read, said
 
 from sharedip.config.load import parse
 from sharedip.core.model import Vip
+from tests.unit.config.config_cases import AGENT, VIP, config_of, read, said
 
 
 def test_talos_own_document_is_read_as_it_stands() -> None:

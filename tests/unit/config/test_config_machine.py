@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from config_cases import config_of, read, said
 
 from sharedip.config.machine import vlan_link_name
+from tests.unit.config.config_cases import config_of, read, said
 
 SAMPLES = Path(__file__).parent / "samples"
 

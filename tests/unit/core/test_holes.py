@@ -40,7 +40,6 @@ def restarted(before: Talk, former: FormerRun | None) -> Talk:
     return talk
 
 
-@hole("liveness: keys of addresses that are configured no more stay for ever on an adopted lease")
 def test_an_adopted_lease_keeps_no_key_of_an_address_that_is_configured_no_more() -> None:
     """A stale key blocks everybody behind it."""
     before = owner()
@@ -51,7 +50,6 @@ def test_an_adopted_lease_keeps_no_key_of_an_address_that_is_configured_no_more(
     assert not talk.store.under(LAYOUT.election(gone.address))
 
 
-@hole("announce: an announcement that was due goes out after the removal of the same list")
 def test_nothing_is_announced_after_the_removal() -> None:
     """A frame behind the removal draws the neighbours to a node that has just let go."""
     talk = owner()
@@ -64,7 +62,6 @@ def test_nothing_is_announced_after_the_removal() -> None:
     assert Announce not in kinds[kinds.index(RemoveAddress) :]
 
 
-@hole("crash: a release that is tried again asserts that all is clear, though an address was seen meanwhile")
 def test_a_release_that_failed_waits_until_all_is_clear_again() -> None:
     """Law 3 holds for the second try as well: remove, confirm, and only then release."""
     talk = owner()

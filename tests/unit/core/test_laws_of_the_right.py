@@ -91,7 +91,7 @@ def test_the_read_goes_to_the_endpoint_that_confirmed_the_keepalive() -> None:
     talk = owner()
     talk.pass_time(2.0)
     keepalive = talk.expect(KeepLeaseAlive)
-    talk.node.session.endpoints.step_over(keepalive.endpoint)
+    talk.node.session.endpoints.current = 2
     talk.answer(keepalive)
     assert talk.expect(ReadKeys).endpoint == keepalive.endpoint
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -108,10 +110,74 @@ def test_a_node_that_was_cut_off_the_segment_is_on_an_interface_and_not_usable()
     recording.cut_off["n1"] = [(4.0, 9.0)]
     two = recording.two_owners(0.0, 10.0)
     assert (two.interfaces_s, two.usable_s) == (1.0, 0.0)
-    assert two.ever(muted_addresses_count=True)
-    assert not two.ever(muted_addresses_count=False)
+    assert two.ever
+
+
+def _beside(*, spoke: list[float], knocked: list[float]) -> TwoOwners:
+    """n1 has the address from 0 to 6, n2 from 5 on; judged for a fence that mutes."""
+    recording = Recording(0.005, 0.02)
+    recording.presence.added(0.0, "n1", "2")
+    recording.presence.added(5.0, "n2", "2")
+    recording.presence.removed(6.0, "n1", "2")
+    recording.knocked.extend(knocked)
+    recording.spoke["n1"] = array("d", spoke)
+    recording.spoke["n2"] = array("d", [at for at in knocked if at >= 5.0])
+    return recording.two_owners(0.0, 10.0, fence_mutes=True)
+
+
+EVERY_20_MS = [0.02 * step for step in range(500)]
+
+
+def test_an_address_that_is_silent_though_asked_is_muted_and_hurts_nobody() -> None:
+    two = _beside(spoke=[at for at in EVERY_20_MS if at < 4.5], knocked=EVERY_20_MS)
+    assert (two.interfaces_s, two.unmuted_s, two.muted_s) == (1.0, 0.0, 1.0)
+    assert not two.ever
+
+
+def test_an_address_that_nobody_asked_for_is_not_proved_mute() -> None:
+    assert _beside(spoke=[], knocked=[]).unmuted_s == 1.0
+
+
+def test_one_late_answer_ends_what_was_proved_and_the_rest_is_proved_anew() -> None:
+    two = _beside(spoke=[*(at for at in EVERY_20_MS if at < 4.5), 5.5], knocked=EVERY_20_MS)
+    assert two.unmuted_s == 0.0  # the wire has the lone answer inside another's stretch, and judges it
+    two = _beside(spoke=[at for at in EVERY_20_MS if at < 5.5], knocked=EVERY_20_MS)
+    assert two.unmuted_s == pytest.approx(0.5, abs=0.03)
+    assert two.ever
+
+
+def test_one_unanswered_question_is_a_proof_only_where_the_address_goes_with_it() -> None:
+    asked = [4.0, 4.9, 5.001]
+    assert _beside(spoke=[4.0, 4.9], knocked=asked).unmuted_s == 0.0
+    assert _beside(spoke=[4.0, 4.9, 5.999], knocked=asked).unmuted_s == pytest.approx(1.0)
+
+
+def test_a_question_of_the_last_moment_proves_nothing() -> None:
+    assert _beside(spoke=[4.9], knocked=[4.9, 5.995]).unmuted_s == pytest.approx(1.0)
+
+
+def test_without_a_fence_that_mutes_silence_is_no_excuse() -> None:
+    recording = Recording(0.005, 0.02)
+    recording.presence.added(0.0, "n1", "2")
+    recording.presence.added(5.0, "n2", "2")
+    recording.knocked.extend(EVERY_20_MS)
+    assert recording.two_owners(0.0, 10.0).unmuted_s == 5.0
 
 
 def test_wire_and_client_break_the_law_whatever_the_fence() -> None:
-    assert TwoOwners(0.0, 0.0, 0.01, 0.0).ever(muted_addresses_count=False)
-    assert TwoOwners(0.0, 0.0, 0.0, 0.01).ever(muted_addresses_count=False)
+    assert TwoOwners(wire_s=0.01).ever
+    assert TwoOwners(client_s=0.01).ever
+    assert not TwoOwners(interfaces_s=1.0, usable_s=1.0).ever
+
+
+def test_the_gap_of_a_change_is_between_the_two_owners_answers() -> None:
+    recording = Recording(0.01, 0.02)
+    recording.answers = _points("aaaa......aa...bb")
+    assert recording.change_gap(0.0, "a", 1.0) == pytest.approx(0.04)
+    assert recording.change_gap(0.0, "a", 0.1) is None
+
+
+def test_probes_that_nobody_answered_are_counted_in_their_window() -> None:
+    recording = Recording(0.01, 0.02)
+    recording.missed.extend([1.0, 2.0, 3.0])
+    assert recording.probes_missed(1.5, 3.0) == 2

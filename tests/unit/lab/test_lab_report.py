@@ -18,7 +18,7 @@ VOID = {"meta", "br"}
 
 
 def _result(two: TwoOwners, wrong: list[str]) -> Result:
-    outcome = Outcome("crash", "node <crashes>", "10.77.0.100", "", "n1", "n1", "n2", 3.21, 3.2, two)
+    outcome = Outcome("crash", "node <crashes>", "10.77.0.100", "", "n1", "n1", "n2", 3.21, 3.2, two=two)
     outcome.struck_at, outcome.healed_at, outcome.ended_at, outcome.wrong = 11.0, 15.0, 18.0, wrong
     act = Act("demo", ["n1", "n2"], 10.0, 20.0, 0.4, [outcome])
     seen = Seen(
@@ -26,6 +26,7 @@ def _result(two: TwoOwners, wrong: list[str]) -> Result:
         {"n1": [(10.4, 13.0)], "n2": [(14.2, 20.0)]},
         {"n1": [(10.4, 11.0)], "n2": [(14.2, 20.0)]},
         {},
+        {"n1": [(12.0, 13.0)]},
         [(11.0, 14.2)],
         two,
         2000,
@@ -54,7 +55,7 @@ class _Balance(HTMLParser):
 
 
 def test_the_page_is_whole_and_loads_nothing() -> None:
-    text = page(_result(TwoOwners(0, 0, 0, 0), []))
+    text = page(_result(TwoOwners(), []))
     balance = _Balance()
     balance.feed(text)
     assert balance.open == []
@@ -66,7 +67,7 @@ def test_the_page_is_whole_and_loads_nothing() -> None:
 
 
 def test_a_wrong_outcome_is_said_everywhere(tmp_path: Path) -> None:
-    result = _result(TwoOwners(0.0004, 0, 0, 0), ["two owners"])
+    result = _result(TwoOwners(0.0004, 0.0004), ["two owners"])
     assert table(result.outcomes).splitlines()[2].endswith("wrong")
     assert "0.400 ms" in table(result.outcomes)
     assert "WRONG" in summary(result)

@@ -54,14 +54,22 @@ class Response:
     headers: Sequence[tuple[bytes, bytes]] = field(default_factory=tuple)
 
 
+def json_line(document: object) -> bytes:
+    """Write the document on one line.
+
+    A record in etcd is JSON, and JSON can name half of a surrogate pair, which has no place in UTF-8: it becomes "?".
+    """
+    return json.dumps(document, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+
+
 def json_response(status: int, document: object) -> Response:
     """Answer with a JSON document and a line break, for people with curl."""
-    return Response(status, "application/json", json.dumps(document, ensure_ascii=False).encode() + b"\n")
+    return Response(status, "application/json", json_line(document))
 
 
 def text_response(status: int, text: str) -> Response:
     """Answer with one line of text."""
-    return Response(status, "text/plain; charset=utf-8", text.encode() + b"\n")
+    return Response(status, "text/plain; charset=utf-8", text.encode("utf-8", "replace") + b"\n")
 
 
 class PeerGoneError(Exception):
@@ -77,6 +85,8 @@ class Connection:
         self._idle_s = idle_s
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=HEADER_BYTES_MAX)
         self._requests = 0
+        # drain() then means "the kernel has taken it all", and `close` cuts nobody's answer short.
+        writer.transport.set_write_buffer_limits(high=0)
 
     async def request(self) -> Request | None:
         """Wait for the next request; None when the connection is over in order. Answers nonsense itself."""

@@ -7,11 +7,11 @@ agent or its memory: each has a short queue, and loses its oldest events. Counte
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from datetime import UTC, datetime
 
+from sharedip.adapters.api.connection import json_line
 from sharedip.adapters.api.diagnosis import with_problems
 from sharedip.core.messages import Level, Report
 
@@ -73,4 +73,4 @@ class Events:
 
 
 def _line(kind: str, document: dict[str, object]) -> bytes:
-    return json.dumps({kind: document}, ensure_ascii=False).encode() + b"\n"
+    return json_line({kind: document})

@@ -101,7 +101,7 @@ def public_routes(status: Callable[[], Status], metrics: Callable[[], str]) -> R
         return json_response(200, with_problems(status()))
 
     async def get_metrics(_: Request) -> Response:
-        return Response(200, CONTENT_TYPE, metrics().encode())
+        return Response(200, CONTENT_TYPE, metrics().encode("utf-8", "replace"))
 
     async def get_healthz(_: Request) -> Response:
         # That this line runs is the proof: the loop turns.

@@ -32,6 +32,8 @@ from sharedip.core.model import Delete, Failure, Get, Instant, KeyChange, KeyVal
 
 TTL_S_MAX = 86_400
 """A day. etcd raises a TTL to 1.5 election timeouts, and its election timeout is 50 s at most (etcdmain/config.go)."""
+REVISION_MAX = 2**62
+"""A million writes a second for a hundred thousand years. The next one must fit a watch's 64 bits, too."""
 TOKEN_CHARS_MAX = 8_192
 """A JWT has about a kilobyte, a simple token 40 characters. gRPC servers take 8 KiB of metadata by convention."""
 
@@ -198,7 +200,7 @@ def _header(reply: _WithHeader) -> pb.ResponseHeader:
     """Every reply says at which revision (the empty store's is 1) and in which term it was given."""
     if not reply.HasField("header"):
         raise nonsense("an answer without a header")
-    if reply.header.revision <= 0:
+    if not 0 < reply.header.revision <= REVISION_MAX:
         raise nonsense(f"an answer at revision {reply.header.revision}")
     if reply.header.raft_term == 0:
         raise nonsense("an answer in raft term 0")

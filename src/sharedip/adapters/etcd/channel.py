@@ -186,6 +186,10 @@ class EtcdChannel(Channel):
         self._tls_files = tls
         self._scheme = "https" if address.tls else "http"
 
+    def use_tls(self, files: TlsFiles) -> None:
+        """From the next connection on."""
+        self._tls_files = files
+
     async def connect(self) -> None:
         """Connect unless connected. Raises what the kernel, the resolver or TLS say."""
         await self.__connect__()

@@ -54,6 +54,11 @@ EtcdFact = Answer | RequestFailed | WatchOpened | KeysChanged | WatchLost
 Request = GrantLease | KeepLeaseAlive | ReadKeys | Transact | RevokeLease | ReadMember
 
 
+TRANSACTIONS_UNDER_WAY_MAX = 32
+"""On one endpoint. A thousand at once, one for each address, would keep the event loop from everything else for a
+second; a renewal of the lease does not wait in this line."""
+
+
 class EtcdClient:
     """Executes orders on the configured endpoints. Make it, use it and close it inside one running event loop."""
 
@@ -67,6 +72,7 @@ class EtcdClient:
         emit: Callable[[EtcdFact], None],
     ) -> None:
         self._endpoints = [Endpoint(url, tls, credentials, clock) for url in endpoints]
+        self._turns = [asyncio.Semaphore(TRANSACTIONS_UNDER_WAY_MAX) for _ in endpoints]
         self._emit = emit
         self._tasks: dict[asyncio.Task[Any], int] = {}
         self._watches: dict[int, asyncio.Task[Any]] = {}
@@ -82,8 +88,14 @@ class EtcdClient:
             case OpenWatch():
                 self._open_watch(order)
             case _:
-                task = self._start(order.endpoint, self._answer(order))
+                work = self._in_turn(order) if isinstance(order, Transact) else self._answer(order)
+                task = self._start(order.endpoint, work)
                 task.add_done_callback(partial(self._request_done, order))
+
+    def use_tls(self, files: TlsFiles) -> None:
+        """Other files from the next connection on: what was not there at the start has come."""
+        for endpoint in self._endpoints:
+            endpoint.use_tls(files)
 
     async def close(self) -> None:
         """End everything. Every open order still gets its fact, every open watch its `WatchLost`."""
@@ -110,6 +122,11 @@ class EtcdClient:
                 task.cancel()
 
     # -- requests ------------------------------------------------------------------------------------------------------
+
+    async def _in_turn(self, order: Transact) -> Answer:
+        """Its timeout begins when its turn has come. Cancelling it while it waits is safe: nothing was sent."""
+        async with self._turns[order.endpoint]:
+            return await self._answer(order)
 
     async def _answer(self, order: Request) -> Answer:
         endpoint, deadline = self._endpoints[order.endpoint], Deadline.after(order.timeout_s)

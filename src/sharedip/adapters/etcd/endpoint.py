@@ -120,6 +120,10 @@ class Endpoint:
                 raise reason from error
             raise EtcdError(reason.failure, f"{self.url}: {reason.text}", token_refused=reason.token_refused) from error
 
+    def use_tls(self, files: TlsFiles) -> None:
+        """From the next connection on."""
+        self._channel.use_tls(files)
+
     def drop(self, text: str) -> None:
         """End the connection now: what is under way on it fails, the next call connects anew."""
         self._channel.drop(text)

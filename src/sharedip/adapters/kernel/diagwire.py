@@ -66,9 +66,11 @@ def destroy(record: SocketRecord) -> Request:
     return Request(_SOCK_DESTROY, 0, head + record.identity)
 
 
-def parse_socket(message: Message, protocol: int) -> SocketRecord:
-    """One answer of the dump."""
+def parse_socket(message: Message, protocol: int) -> SocketRecord | None:
+    """One answer of the dump; None for what is too short to be one."""
     body = message.body
+    if len(body) < _SOCKET_ID_AT + _SOCKET_ID_SIZE:
+        return None
     family = body[0]
     size = 4 if family == socket.AF_INET else 16
     return SocketRecord(

@@ -132,6 +132,12 @@ class Netlink:
         answer = self._channel.ask(rtwire.route_to(_FAR_IPV4 if family == 4 else _FAR_IPV6, index))
         return None if isinstance(answer, Refusal) else rtwire.parse_route_source(answer)
 
+    def forget_neighbour(self, vip: Vip) -> None:
+        """Let this node ask the whole link again who has the address; who is believed to have it is no answer."""
+        link = self.view.find_link(vip.link)
+        if link is not None:  # a refusal means that nobody was known
+            self._channel.transact([rtwire.forget_neighbour(vip.address, link.index)])
+
     def _emit_all(self, facts: Iterable[AddressAnswer | NodeFact]) -> None:
         for fact in facts:
             self._emit(fact)

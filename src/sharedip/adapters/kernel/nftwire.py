@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from typing import Final
 
 from sharedip.adapters.kernel.wire import NLM_F_CREATE, Request, attribute, nested
@@ -44,11 +45,8 @@ def refresh(family: int, table: str, name: str, keys: Sequence[bytes], timeout_m
     which inside one transaction no packet sees. (Linux 6.12 can give a new expiry to a live element; older ones
     ignore it without a word.)
     """
-    return [
-        *add(family, table, name, keys, timeout_ms),
-        *_delete(family, table, name, keys),
-        *add(family, table, name, keys, timeout_ms),
-    ]
+    adding = add(family, table, name, keys, timeout_ms)
+    return [*adding, *_delete(family, table, name, keys), *adding]
 
 
 def drop(family: int, table: str, name: str, keys: Sequence[bytes]) -> list[Request]:
@@ -85,12 +83,15 @@ def _delete(family: int, table: str, name: str, keys: Sequence[bytes]) -> list[R
 def _each_part(head: tuple[int, int, int], of_set: bytes, keys: Sequence[bytes], extra: bytes) -> list[Request]:
     requests = []
     for at in range(0, len(keys), _ELEMENTS_MAX):
-        elements = [
-            nested(_LIST_ELEM, nested(_ELEM_KEY, attribute(_DATA_VALUE, key)), extra)
-            for key in keys[at : at + _ELEMENTS_MAX]
-        ]
+        elements = [nested(_LIST_ELEM, _element_key(key), extra) for key in keys[at : at + _ELEMENTS_MAX]]
         requests.append(_message(*head, of_set + nested(_LIST_ELEMENTS, *elements)))
     return requests
+
+
+@lru_cache(maxsize=8192)
+def _element_key(key: bytes) -> bytes:
+    """The same addresses are renewed several times a second."""
+    return nested(_ELEM_KEY, attribute(_DATA_VALUE, key))
 
 
 def _of_set(table: str, name: str) -> bytes:

@@ -34,6 +34,12 @@ _RECEIVE_BUFFER: Final = 1 << 18
 _REPEAT_S: Final = 0.2
 """The same stranger with the same address is news at most this often."""
 _STRANGERS_MAX: Final = 256
+_BURST: Final = 64
+"""Announcements that may leave at once."""
+_PACE_PER_S: Final = 2000.0
+"""Beyond those: a thousand addresses are announced within half a second, at 2 Mbit/s. Switches and hosts that handle
+ARP in software drop what comes faster, and with it what the announcement is for."""
+_PACE_STEP_S: Final = 0.01
 _WEATHER: Final = (errno.ENETDOWN, errno.ENXIO, errno.ENODEV, errno.ENOBUFS, errno.EAGAIN, errno.ENOMEM)
 _MAC_SIZE: Final = 6
 _LINK_ADDRESS = struct.Struct("=HHiHBB8s")  # struct sockaddr_ll
@@ -55,7 +61,9 @@ class Segment:
         add_reader: Callable[[int, Callable[[], None]], object],
         remove_reader: Callable[[int], object],
         is_own_mac: Callable[[bytes], bool],
+        call_later: Callable[[float, Callable[[], None]], object] | None = None,
     ) -> None:
+        """Without `call_later` (of the event loop) announcements are not paced."""
         self.sent = 0
         self.unsent = 0
         """Frames that could not leave: link down or gone, deadline passed."""
@@ -69,9 +77,14 @@ class Segment:
         self._is_own_mac = is_own_mac
         self._watched: dict[int, _Watched] = {}
         self._heard: dict[tuple[Vip, bytes], Instant] = {}
+        self._call_later = call_later
+        self._waiting: dict[Vip, Announce] = {}
+        self._allowance = float(_BURST)
+        self._counted_at: Instant = clock()
 
     def close(self) -> None:
-        """Forget every link."""
+        """Forget every link, and what still waits to be announced."""
+        self._waiting.clear()
         for index in list(self._watched):
             self.forget_link(index)
 
@@ -100,7 +113,31 @@ class Segment:
                 self._close_socket(watched, ethertype)
 
     def perform(self, order: Announce | Probe) -> None:
-        """Send the frames of one order; nothing answers it, a loss shows in `unsent`."""
+        """Send the frames of one order, now or in its turn; nothing answers it, a loss shows in `unsent`."""
+        if isinstance(order, Probe) or self._call_later is None:
+            self._perform(order)
+            return
+        idle = not self._waiting
+        self._waiting[order.vip] = order
+        if idle:
+            self._drain()
+
+    def withhold(self, vip: Vip) -> None:
+        """The address is about to leave this node: what waits to be announced of it must never be sent."""
+        self._waiting.pop(vip, None)
+
+    def _drain(self) -> None:
+        """Send as many of the waiting announcements as the pace allows, the oldest first; then come again."""
+        now = self._clock()
+        self._allowance = min(float(_BURST), self._allowance + (now - self._counted_at) * _PACE_PER_S)
+        self._counted_at = now
+        while self._waiting and self._allowance >= 1.0:
+            self._allowance -= 1.0
+            self._perform(self._waiting.pop(next(iter(self._waiting))))
+        if self._waiting and self._call_later is not None:
+            self._call_later(_PACE_STEP_S, self._drain)
+
+    def _perform(self, order: Announce | Probe) -> None:
         address = order.vip.address
         watched = next((one for one in self._watched.values() if order.vip.link in one.link.names), None)
         ethertype = ETHERTYPE_ARP if isinstance(address, IPv4Address) else ETHERTYPE_IPV6

@@ -26,6 +26,8 @@ _RTM_SETLINK: Final = 19
 RTM_NEWADDR: Final = 20
 RTM_DELADDR: Final = 21
 _RTM_GETADDR: Final = 22
+_RTM_DELNEIGH: Final = 29
+_NDA_DST: Final = 1
 _RTM_GETROUTE: Final = 26
 
 TAG: Final = 0x56
@@ -48,6 +50,7 @@ _RTA_DST, _RTA_OIF, _RTA_PREFSRC = 1, 4, 7
 _IFINFO = struct.Struct("=BxHiII")
 _IFADDR = struct.Struct("=BBBBI")
 _CACHEINFO = struct.Struct("=IIII")
+_NDMSG = struct.Struct("=BBHiHBB")  # struct ndmsg, linux/neighbour.h
 _RTMSG = struct.Struct("=BBBBBBBBI")
 _U32 = struct.Struct("=I")
 
@@ -122,11 +125,19 @@ def route_to(destination: IPAddress, index: int) -> Request:
     return Request(_RTM_GETROUTE, 0, body)
 
 
+def forget_neighbour(address: IPAddress, index: int) -> Request:
+    """Drop what this node believes of a neighbour, so that it asks the whole link again (RTM_DELNEIGH)."""
+    body = _NDMSG.pack(_family(address), 0, 0, index, 0, 0, 0) + attribute(_NDA_DST, address.packed)
+    return Request(_RTM_DELNEIGH, 0, body)
+
+
 _WITHOUT_STATISTICS = attribute(_IFLA_EXT_MASK, _U32.pack(_RTEXT_FILTER_SKIP_STATS))
 
 
 def parse_link(message: Message) -> LinkState | None:
     """The link of an RTM_NEWLINK or RTM_DELLINK; None for what other families (bridge ports) say under that name."""
+    if len(message.body) < _IFINFO.size:
+        return None
     family, _, index, flags, _ = _IFINFO.unpack_from(message.body)
     if family != socket.AF_UNSPEC:
         return None
@@ -145,24 +156,19 @@ def parse_link(message: Message) -> LinkState | None:
 
 def parse_address(message: Message) -> AddressRecord | None:
     """The address of an RTM_NEWADDR or RTM_DELADDR; None for families that are not ours."""
+    if len(message.body) < _IFADDR.size:
+        return None
     family, prefix_length, flags, _, index = _IFADDR.unpack_from(message.body)
     found = wire.attributes(message.body, _IFADDR.size)
     # On a point-to-point link IFA_ADDRESS is the far end. IPv6 shows IFA_LOCAL only on such links.
-    packed = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS)
-    if packed is None:
+    address = _address(found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS))
+    if address is None or family != _family(address):
         return None
-    address: IPAddress
-    if family == socket.AF_INET:
-        address = IPv4Address(packed)
-    elif family == socket.AF_INET6:
-        address = IPv6Address(packed)
-    else:
-        return None
-    wide_flags = found.get(_IFA_FLAGS)
+    wide_flags = found.get(_IFA_FLAGS, b"")
     tag = found.get(_IFA_PROTO)
-    return AddressRecord(
-        index, address, prefix_length, _U32.unpack(wide_flags)[0] if wide_flags else flags, tag[0] if tag else 0
-    )
+    if len(wide_flags) == _U32.size:
+        flags = _U32.unpack(wide_flags)[0]
+    return AddressRecord(index, address, prefix_length, flags, tag[0] if tag else 0)
 
 
 def parse_promote_secondaries(message: Message) -> int | None:
@@ -175,8 +181,12 @@ def parse_promote_secondaries(message: Message) -> int | None:
 
 def parse_route_source(message: Message) -> IPAddress | None:
     """The source address of an RTM_NEWROUTE that answers `route_to`."""
-    packed = wire.attributes(message.body, _RTMSG.size).get(_RTA_PREFSRC)
-    if packed is None:
+    return _address(wire.attributes(message.body, _RTMSG.size).get(_RTA_PREFSRC))
+
+
+def _address(packed: bytes | None) -> IPAddress | None:
+    """An address of either family by its length; None for anything else."""
+    if packed is None or len(packed) not in (4, 16):
         return None
     return IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)
 

@@ -73,8 +73,8 @@ class ConnectionResetter:
             return
         wanted = frozenset(diagwire.local_key(one, family) for one in relevant)
         shown = channel.dump(diagwire.connected_sockets(family, protocol, relevant))
-        records = [diagwire.parse_socket(message, protocol) for message in shown]
-        doomed = [record for record in records if record.local in wanted]
+        records = (diagwire.parse_socket(message, protocol) for message in shown)
+        doomed = [record for record in records if record is not None and record.local in wanted]
         for at in range(0, len(doomed), BATCH_MAX):
             if self._clock() >= until:
                 self.left += len(doomed) - at

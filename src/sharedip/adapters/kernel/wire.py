@@ -7,6 +7,7 @@ Counterparts: `channel.py` moves these bytes; `rtwire.py`, `diagwire.py` and `nf
 
 from __future__ import annotations
 
+import errno
 import struct
 from collections.abc import Iterator
 from typing import Final, NamedTuple
@@ -104,6 +105,8 @@ def refusal(message: Message) -> Refusal | None:
 
     The socket must have NETLINK_CAP_ACK set, so that the request's own header is all that is repeated.
     """
+    if len(message.body) < _ERRNO.size:
+        return Refusal(errno.EPROTO, "")
     (code,) = _ERRNO.unpack_from(message.body)
     if code == 0:
         return None

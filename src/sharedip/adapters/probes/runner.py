@@ -65,7 +65,13 @@ class ProbeRunner:
         await self._end([name for name in self._tasks if name not in kept])
         self._checks = tuple(checks)
         elsewhere = {c.name for c in changed if c.name in before and not _same_target(before[c.name], c)}
-        self._tell(self._policy.reconfigure(map(_policy_of, self._checks), self._clock(), elsewhere))
+        if before:
+            self._tell(self._policy.reconfigure(map(_policy_of, self._checks), self._clock(), elsewhere))
+        else:
+            # "Healthy, for there is nothing to check" is no verdict that the first checks could confirm in silence:
+            # from here on the core waits for one.
+            self._policy = HealthPolicy(map(_policy_of, self._checks), self._clock())
+            self._tell(self._policy.start())
         for check in changed:
             self._begin(check)
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from etcd_fake import header
 from google.protobuf.message import DecodeError, Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,6 +26,7 @@ from sharedip.core.messages import (
     Transact,
 )
 from sharedip.core.model import Delete, Failure, Get, KeyChange, KeyValue, Put
+from tests.unit.adapters.etcd.etcd_fake import header
 
 GRANT = GrantLease(1, 0, 15, 1.0)
 KEEP = KeepLeaseAlive(1, 0, 77, 1.0)
@@ -119,6 +119,8 @@ BREAKAGES: list[tuple[str, str, Callable[[Any], None]]] = [
     *((name, "no header", lambda m: m.ClearField("header")) for name in READERS),
     *((name, "revision 0", lambda m: setattr(m.header, "revision", 0)) for name in READERS),
     *((name, "negative revision", lambda m: setattr(m.header, "revision", -1)) for name in READERS),
+    # A watch from the revision behind it would not fit into 64 bits, and an order that can't be encoded is a bug.
+    *((name, "revision beyond reach", lambda m: setattr(m.header, "revision", 2**63 - 1)) for name in READERS),
     *((name, "term 0", lambda m: setattr(m.header, "raft_term", 0)) for name in READERS),
     ("grant", "lease 0", lambda m: setattr(m, "ID", 0)),
     ("grant", "negative lease", lambda m: setattr(m, "ID", -5)),

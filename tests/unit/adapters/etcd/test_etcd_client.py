@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from etcd_fake import Conversation, FakeEtcd, ServerStream, header, serving, tcp_server
-from etcd_stage import Stage, failure_of, play, wait_until
 from google.protobuf.message import Message
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
@@ -42,6 +40,8 @@ from sharedip.core.messages import (
     WatchOpened,
 )
 from sharedip.core.model import Failure
+from tests.unit.adapters.etcd.etcd_fake import Conversation, FakeEtcd, ServerStream, header, serving, tcp_server
+from tests.unit.adapters.etcd.etcd_stage import Stage, failure_of, play, wait_until
 
 EMPTY = pb.RangeResponse(header=header())
 

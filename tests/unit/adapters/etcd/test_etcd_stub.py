@@ -6,10 +6,10 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from etcd_fake import METHODS
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
 from sharedip.adapters.etcd import generate, rpc_pb2
+from tests.unit.adapters.etcd.etcd_fake import METHODS
 
 
 def test_committed_stub_is_generated_from_the_committed_proto(tmp_path: Path) -> None:

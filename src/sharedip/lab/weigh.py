@@ -1,0 +1,114 @@
+"""What an agent costs while nothing happens: memory, processor, etcd's requests and writes; and how fast it starts.
+
+Role: look at agents from outside, through /proc and etcd's own metrics.
+Must never: ask an agent or etcd anything while agents are weighed. Counterparts: `bench.py`, `figures.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sharedip.lab.cluster import Stage
+from sharedip.lab.figures import Findings
+
+IDLE_S = 12.0
+CALM_S = 4.0
+"""Announcements are repeated for about so long after a take-over."""
+EVENTS = ("LeaseKeepAlive", "Range")
+READY_S = 10.0
+RSS_BREATH_KB, RSS_MOST_KB = 3_000, 48_000
+"""Measured over an hour: 36 to 38 MB."""
+_DESCRIPTORS = ("fds", "open descriptors", 8, 64)
+
+
+def weigh_idle(stage: Stage, found: Findings, *, core_percent: float, requests_most: float | None) -> None:
+    """Weigh the agents for a while. The owner is weighed apart from the others where it costs more."""
+    stage.wait_settled()
+    owner = stage.owner()
+    assert owner is not None
+    stage.wait_witnessed(owner, stage.plan.vips[0])
+    _pass(stage, CALM_S)
+    revision, received = stage.etcd.revision(), stage.etcd.requests_received()
+    before, began = _core_seconds(stage), time.monotonic()
+    _pass(stage, IDLE_S)
+    after, elapsed = _core_seconds(stage), time.monotonic() - began
+    received_after = stage.etcd.requests_received()
+    # The lab's own read of the revision came before the first look at the metrics; between the two there was none.
+    writes = (stage.etcd.revision() or 0) - (revision or 0)
+    spent = {name: 100 * (after[name] - before[name]) / elapsed for name in before}
+    asked = [(received_after.get(name, 0) - received.get(name, 0)) / len(stage.agents) / elapsed * 2 for name in EVENTS]
+    found.add("resident memory of an agent", "MB", [one["rss_kb"] / 1000 for one in resources(stage)], 40)
+    found.add("idle owner, share of a core", "%", [spent.pop(owner)], core_percent)
+    found.add("idle candidate, share of a core", "%", list(spent.values()), core_percent)
+    found.promise("etcd writes in that time", "", [float(writes)])
+    found.add("keepalives per agent in 2 s", "", asked[:1], requests_most)
+    found.add("reads per agent in 2 s", "", asked[1:], requests_most)
+
+
+def time_starts(stage: Stage, found: Findings, runs: int) -> None:
+    """Start one agent alone, again and again."""
+    for agent in stage.agents.values():
+        agent.terminate()
+        agent.wait_gone()
+    alone = next(iter(stage.agents.values()))
+    ready = []
+    for _ in range(runs):
+        alone.start()
+        stage.wait(lambda: alone.ready_at is not None, "the agent is ready", READY_S)
+        assert alone.ready_at is not None
+        ready.append(alone.ready_at - alone.started_at)
+        alone.terminate()
+        alone.wait_gone()
+    found.add("started until ready to campaign", "s", ready, 0.5)
+
+
+def resources(stage: Stage) -> list[dict[str, Any]]:
+    """Memory and open descriptors of every agent that runs."""
+    found = []
+    for name, agent in stage.agents.items():
+        if agent.running and agent.process is not None:
+            pid = agent.process.pid
+            status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+            rss_kb = next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")), 0)
+            found.append({"node": name, "pid": pid, "rss_kb": rss_kb, "fds": len(os.listdir(f"/proc/{pid}/fd"))})
+    return found
+
+
+def grown(samples: Sequence[dict[str, Any]]) -> list[str]:
+    """Which processes did not stay flat, from samples of `resources` in their order.
+
+    A process grows if the smallest value of the last third of its life is above the largest of the first third by more
+    than a working set breathes; and none may ever be larger than the bound.
+    """
+    wrong = []
+    lives: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for sample in samples:
+        lives.setdefault((sample["node"], sample["pid"]), []).append(sample)
+    for (node, pid), life in lives.items():
+        for key, unit, breath, most in (("rss_kb", "kB resident", RSS_BREATH_KB, RSS_MOST_KB), _DESCRIPTORS):
+            values = [sample[key] for sample in life]
+            third = len(values) // 3
+            if max(values) > most:
+                wrong.append(f"{node}: the agent (process {pid}) had {max(values)} {unit}, at most {most} are right")
+            elif third and min(values[-third:]) - max(values[:third]) > breath:
+                wrong.append(f"{node}: the agent (process {pid}) grew from {values[0]} to {values[-1]} {unit}")
+    return wrong
+
+
+def _pass(stage: Stage, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    stage.wait(lambda: time.monotonic() >= until, "time passes", seconds + 5, poll_s=0.2)
+
+
+def _core_seconds(stage: Stage) -> dict[str, float]:
+    """Time on a processor of every thread of every agent, to the nanosecond (Documentation/scheduler/sched-stats)."""
+    found = {}
+    for name, agent in stage.agents.items():
+        assert agent.process is not None
+        tasks = Path(f"/proc/{agent.process.pid}/task").glob("*/schedstat")
+        found[name] = sum(int(task.read_text(encoding="ascii").split()[0]) for task in tasks) / 1e9
+    return found

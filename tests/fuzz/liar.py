@@ -1,0 +1,343 @@
+"""An etcd that mostly tells the truth, and lies when it pays; and keys that nobody sane would write.
+
+Role: answers the core's orders from a small store, then distorts the answer. Two depths: `plausible` lies pass the
+checks of `adapters/etcd/answers.py`; `absurd` ones are numbers and kinds that the adapter refuses, told all the same.
+Must never: know what the core believes. Counterpart: `stage.py`, which judges.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sharedip.core.keys import Layout
+from sharedip.core.messages import (
+    EtcdCommand,
+    GrantLease,
+    KeepaliveConfirmed,
+    KeepLeaseAlive,
+    KeysRead,
+    LeaseGranted,
+    LeaseRevoked,
+    MemberRead,
+    ReadKeys,
+    ReadMember,
+    RequestFailed,
+    RevokeLease,
+    Transact,
+    TransactionDone,
+)
+from sharedip.core.model import Delete, Failure, Get, Guard, GuardTarget, KeyChange, KeyValue, Operation, Put, Vip
+
+Asked = GrantLease | KeepLeaseAlive | ReadKeys | Transact | RevokeLease | ReadMember
+Answer = LeaseGranted | KeepaliveConfirmed | KeysRead | TransactionDone | LeaseRevoked | MemberRead | RequestFailed
+LAYOUT = Layout("sharedip:v1")
+HOSTILE_TEXT = [
+    *("\x1b[2J", "a\nb\0c", "\ud800", "x" * 60_000, "%s%n{}", "é" * 300, "", "-1", "n1", "n2", "[::1]:9470", "n2:9470"),
+    *("[" * 5000, "10.0.0.1:99999", "10.0.0.2:9470", "ff" * 16, "f" * 5000, "\u202eevil", "0x10"),
+]
+KEYS_MAX = 60
+
+
+@dataclass(slots=True)
+class Told:
+    """One answer, and the order that it answers."""
+
+    order: Asked
+    answer: Answer
+
+
+class Liar:
+    """Invariant: what is told without a lie is what a linearizable store would say."""
+
+    def __init__(self, vips: tuple[Vip, ...], *, absurd: bool) -> None:
+        self.vips = vips
+        self.absurd = absurd
+        self.keys: dict[str, KeyValue] = {}
+        self.leases: set[int] = set()
+        self.revision = 5
+        self.term = 3
+        self.history: list[KeyChange] = []
+        self._last_lease = 0x1000
+
+    # -- the truth ----------------------------------------------------------------------------------------------------
+
+    def put(self, key: str, value: bytes, lease: int) -> None:
+        """Write one key at a revision of its own."""
+        self.revision += 1
+        self._put(key, value, lease)
+
+    def delete(self, key: str) -> None:
+        """Delete one key at a revision of its own."""
+        if key in self.keys:
+            self.revision += 1
+            self._delete(key)
+
+    def tell(self, order: Asked, sent_at: float) -> Answer:
+        """The true answer."""
+        number, endpoint = order.request, order.endpoint
+        match order:
+            case GrantLease():
+                self._last_lease += 1
+                self.leases.add(self._last_lease)
+                return LeaseGranted(number, endpoint, self._last_lease, order.ttl_s, self.term, sent_at)
+            case KeepLeaseAlive():
+                if order.lease not in self.leases:
+                    return RequestFailed(number, endpoint, Failure.LEASE_NOT_FOUND, "gone")
+                return KeepaliveConfirmed(number, endpoint, order.lease, 3, self.term, sent_at)
+            case ReadKeys():
+                return KeysRead(number, endpoint, self._under(order.prefix), self.revision, self.term, sent_at)
+            case Transact():
+                return self._transact(order, sent_at)
+            case RevokeLease():
+                self._expire(order.lease)
+                return LeaseRevoked(number, endpoint, order.lease)
+            case ReadMember():
+                return MemberRead(number, endpoint, 10 + endpoint, 10 + self.term % 3, self.term, "3.5.1")
+
+    def _transact(self, order: Transact, sent_at: float) -> TransactionDone:
+        succeeded = all(self._holds(guard) for guard in order.guards)
+        operations = order.then if succeeded else order.otherwise
+        if any(isinstance(each, Put | Delete) for each in operations):
+            self.revision += 1
+        found: list[KeyValue] = []
+        for operation in operations:
+            found += self._apply(operation)
+        return TransactionDone(
+            order.request, order.endpoint, succeeded, tuple(found), self.revision, self.term, sent_at
+        )
+
+    def _apply(self, operation: Operation) -> tuple[KeyValue, ...]:
+        match operation:
+            case Put():
+                self._put(operation.key, operation.value, operation.lease)
+            case Delete():
+                self._delete(operation.key)
+            case Get(prefix=True):
+                return self._under(operation.key)
+            case Get():
+                return tuple(key for key in (self.keys.get(operation.key),) if key is not None)
+        return ()
+
+    def _holds(self, guard: Guard) -> bool:
+        key = self.keys.get(guard.key)
+        if key is None:
+            return guard.revision == 0
+        return guard.revision == (key.create_revision if guard.target is GuardTarget.CREATE else key.mod_revision)
+
+    def _under(self, prefix: str) -> tuple[KeyValue, ...]:
+        return tuple(self.keys[name] for name in sorted(self.keys) if name.startswith(prefix))
+
+    def _put(self, key: str, value: bytes, lease: int) -> None:
+        before = self.keys.get(key)
+        created = self.revision if before is None else before.create_revision
+        self.keys[key] = KeyValue(key, value, created, self.revision, lease)
+        self._note(KeyChange(key, self.keys[key], self.revision))
+
+    def _delete(self, key: str) -> None:
+        if self.keys.pop(key, None) is not None:
+            self._note(KeyChange(key, None, self.revision))
+
+    def _note(self, change: KeyChange) -> None:
+        self.history.append(change)
+        del self.history[:-200]
+
+    def _expire(self, lease: int) -> None:
+        self.leases.discard(lease)
+        gone = [name for name, key in self.keys.items() if key.lease == lease]
+        self.revision += bool(gone)
+        for name in gone:
+            self._delete(name)
+
+    # -- other people -------------------------------------------------------------------------------------------------
+
+    def meddle(self, chance: random.Random, own_lease: int | None) -> None:
+        """Something happens in the store that the agent did not do."""
+        while len(self.keys) > KEYS_MAX:
+            self.delete(chance.choice(sorted(self.keys)))
+        what = chance.randrange(60)
+        if what < 2 and self.keys:
+            self.delete(chance.choice(sorted(self.keys)))
+        elif what == 2 and own_lease is not None:
+            self._expire(own_lease)
+        elif what < 5:
+            self.term += 1
+        elif what < 12:  # the owner of an address goes away
+            address = chance.choice(self.vips).address
+            queue = sorted(self._under(f"{LAYOUT.election(address)}/"), key=lambda key: key.create_revision)
+            if queue and queue[0].lease != own_lease:
+                self.delete(queue[0].key)
+        elif what < 20 and own_lease is not None:
+            self.designate(chance, own_lease)
+        elif what < 45:
+            lease = chance.randrange(1, 6)
+            self.put(LAYOUT.candidate(chance.choice(self.vips).address, lease), f"n{lease}".encode(), lease)
+            self.put(LAYOUT.agent(f"n{lease}"), sound_agent(lease), lease)
+        else:
+            key = hostile_key(chance, self.vips, own_lease)
+            self.put(key, hostile_value(chance, self.keys, own_lease), chance.choice([0, 1, 2, own_lease or 3]))
+
+    def designate(self, chance: random.Random, own_lease: int) -> None:
+        """Another owner names us as its witness."""
+        address = chance.choice(self.vips).address
+        queue = sorted(self._under(f"{LAYOUT.election(address)}/"), key=lambda key: key.create_revision)
+        if not queue or queue[0].lease == own_lease:
+            return
+        record = {
+            "epoch": queue[0].create_revision,
+            "witnesses": [f"{own_lease:x}"],
+            "secret": f"{chance.getrandbits(128):032x}",
+            "windowMs": 1000,
+        }
+        self.put(LAYOUT.witness(address), json.dumps(record).encode(), queue[0].lease)
+
+    # -- lies ---------------------------------------------------------------------------------------------------------
+
+    def distort(self, chance: random.Random, answer: Answer, own_lease: int | None) -> Answer:
+        """One lie, sometimes two, about this answer."""
+        for _ in range(chance.choice([1, 1, 2])):
+            answer = self._distort(chance, answer, own_lease)
+        return answer
+
+    def _distort(self, chance: random.Random, answer: Answer, own_lease: int | None) -> Answer:
+        if isinstance(answer, RequestFailed) or chance.random() < 0.25:
+            failure = chance.choice(list(Failure))
+            return RequestFailed(answer.request, answer.endpoint, failure, chance.choice(HOSTILE_TEXT)[:300])
+        changes: dict[str, Any] = {}
+        field = chance.choice([name for name in type(answer).__slots__ if name not in ("request", "sent_at")])
+        match field:
+            case "endpoint":
+                changes[field] = chance.randrange(3) if not self.absurd else chance.choice([0, 1, 2, 7, -1])
+            case "raft_term":
+                changes[field] = self._number(chance, self.term, lowest=1)
+            case "revision":
+                changes[field] = self._number(chance, self.revision, lowest=1)
+            case "ttl_s":
+                changes[field] = self._number(chance, 3, lowest=1, highest=86_400)
+            case "lease":
+                if self.absurd or isinstance(answer, LeaseGranted):
+                    changes[field] = self._number(chance, own_lease or 77, lowest=1)
+            case "succeeded" if isinstance(answer, TransactionDone):
+                changes[field] = not answer.succeeded
+            case "keys" if isinstance(answer, KeysRead | TransactionDone):
+                changes[field] = self.distort_keys(chance, answer.keys, own_lease)
+            case "leader_id" | "member_id":
+                changes[field] = chance.choice([0, 10, 11, 12, 2**64 - 1])
+            case _:
+                pass
+        return replace(answer, **changes)
+
+    def distort_keys(
+        self, chance: random.Random, keys: tuple[KeyValue, ...], own_lease: int | None
+    ) -> tuple[KeyValue, ...]:
+        """Keys left out, changed, added."""
+        found = list(keys)
+        for _ in range(chance.randrange(1, 4)):
+            what = chance.randrange(4)
+            if what == 0 and found:
+                found.pop(chance.randrange(len(found)))
+            elif what == 1:
+                name = hostile_key(chance, self.vips, own_lease)
+                lease = self._number(chance, chance.choice([1, 2, own_lease or 3]), lowest=0)
+                value = hostile_value(chance, self.keys, own_lease)
+                created = self._number(chance, self.revision, lowest=1)
+                found = [key for key in found if key.key != name]
+                found.append(KeyValue(name, value, created, max(created, self.revision), lease))
+            elif found:
+                at = chance.randrange(len(found))
+                created = self._number(chance, found[at].create_revision, lowest=1)
+                lease = chance.choice([found[at].lease, 1, own_lease or 2])
+                found[at] = replace(found[at], create_revision=created, lease=lease)
+        found.sort(key=lambda key: key.key.encode("utf-8", "surrogatepass"))
+        return tuple(found)
+
+    def _number(self, chance: random.Random, near: int, lowest: int, highest: int = 2**62) -> int:
+        low = -(2**63) if self.absurd else lowest
+        number = chance.choice([near - 1, near + 1, near + 1000, 1, near * 2, highest, chance.randrange(1, 50), low, 0])
+        return number if self.absurd else max(lowest, min(number, highest))
+
+
+def sound_agent(lease: int) -> bytes:
+    """What another agent says of itself."""
+    record = {
+        "node": f"n{lease}",
+        "peer": f"10.0.0.{lease}:9470",
+        "healthy": True,
+        "drained": False,
+        "member": f"{20 + lease:x}",
+        "secret": f"{lease:02x}" * 16,
+    }
+    return json.dumps(record).encode()
+
+
+def hostile_key(chance: random.Random, vips: tuple[Vip, ...], own_lease: int | None) -> str:
+    """A key under our root: ours with somebody's value, somebody's, or no sane person's."""
+    address = chance.choice(vips).address
+    lease = chance.choice([1, 2, 3, own_lease or 4])
+    return chance.choice(
+        [
+            *(
+                LAYOUT.candidate(address, lease),
+                LAYOUT.owner(address),
+                LAYOUT.witness(address),
+                LAYOUT.witness(address),
+            ),
+            *(
+                LAYOUT.agent("n1" if chance.random() < 0.1 else "n5"),
+                LAYOUT.agent(f"n{lease}"),
+                LAYOUT.agent("\x1b[2J"),
+            ),
+            *(LAYOUT.agent(""), LAYOUT.agent("n2")),
+            *(f"{LAYOUT.election(address)}/", f"{LAYOUT.election(address)}/zz/{lease:x}", f"{LAYOUT.elections}//"),
+            f"{LAYOUT.elections}::ffff:{address if address.version == 4 else '1.2.3.4'}/{lease:x}",
+            f"{LAYOUT.elections}10.9.{chance.randrange(256)}.{chance.randrange(256)}/{lease:x}",
+            f"{LAYOUT.root}owner:10.9.{chance.randrange(256)}.{chance.randrange(256)}",
+            f"{LAYOUT.root}witness:fe80::1%{'x' * chance.randrange(1, 200)}",
+            f"{LAYOUT.root}{chance.choice(HOSTILE_TEXT)[:500]}",
+        ]
+    )
+
+
+def hostile_value(chance: random.Random, keys: dict[str, KeyValue], own_lease: int | None) -> bytes:
+    """A record with every field that somebody reads, each with a value that he may not expect."""
+    if chance.random() < 0.15:
+        return chance.choice([b"", b"\xff\xfe", b"[" * 3000, b"{}" * 40_000, b"null", b"[1]", b'{"a":' * 900 + b"1"])
+    revisions = [key.create_revision for key in keys.values()] or [1]
+
+    def value(sane: list[object]) -> object:
+        strange: list[object] = [None, True, -1, 0, 2**63, 10**4000, 1e999, "", [], {}, chance.choice(HOSTILE_TEXT)]
+        strange.append(json.loads("[" * 300 + "]" * 300))
+        return chance.choice(sane) if chance.random() < 0.7 else chance.choice(strange)
+
+    own = f"{own_lease or 0:x}"
+    record = {
+        "epoch": value([chance.choice(revisions)]),
+        "witnesses": value([[own], ["1", "2"], [own, "-1"], ["f" * 3000], [own] * 17, [None]]),
+        "secret": value(["ab" * 16, "ab" * 64, "ab" * 65, "zz"]),
+        "windowMs": value([1000, 1, 300, 10**9, 10**400, -5, 0.5]),
+        "node": value(["n1", "n2"]),
+        "peer": value(["10.0.0.9:9470", "[::1]:9470", "h:1"]),
+        "member": value(["b", "-b", "f" * 1000]),
+        "healthy": value([True, False]),
+        "drained": value([True, False]),
+        "released": value([True, False]),
+        "to": value(["n1", "n2", "n3"]),
+        "reason": value(["moved"]),
+        "former": value([1]),
+    }
+    if chance.random() < 0.3:
+        record["fate"] = value(["silent"])
+    try:
+        return json.dumps(record).encode()
+    except ValueError:  # a number with more digits than Python writes
+        return b'{"epoch": ' + b"9" * 4000 + b', "windowMs": ' + b"9" * 400 + b"}"
+
+
+def is_asked(order: object) -> bool:
+    """Whether the order is one that has exactly one answer."""
+    return isinstance(order, Asked)
+
+
+__all__ = ["LAYOUT", "Answer", "Asked", "EtcdCommand", "Liar", "Told", "hostile_key", "hostile_value", "is_asked"]

@@ -1,0 +1,165 @@
+"""A reload changes what changed and nothing else; a bad configuration is refused as a whole."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from sharedip.lab.cluster import VIP4, VIP6, Plan, Stage
+from sharedip.lab.etcd import find_binary
+from sharedip.lab.namespaces import ip
+from sharedip.lab.topology import LINK, SEGMENT4
+
+from .tools import (
+    Document,
+    Log,
+    followers,
+    gap_s,
+    hup,
+    one_owner,
+    rewrite,
+    running,
+    sharedip,
+    status,
+    stays,
+    vip_status,
+)
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
+
+EXTRA = str(SEGMENT4 + 101)
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    with running(Plan(find_binary(None), vips=(VIP4, VIP6, EXTRA))) as made:
+        yield made
+
+
+@pytest.fixture
+def owner(stage: Stage) -> str:
+    """The owner of the first VIP, with every node's documents as they were."""
+    for node in stage.agents:
+        rewrite(stage, node)
+        assert sharedip(stage, node, "reload").code == 0
+    stage.wait_settled()
+    found = stage.owner(VIP4)
+    assert found is not None
+    return found
+
+
+def _reload_all(stage: Stage) -> None:
+    for node in stage.agents:
+        said = sharedip(stage, node, "reload")
+        assert (said.code, said.out) == (0, "reloaded\n"), said
+
+
+def test_vips_come_and_go_without_touching_the_others(stage: Stage, owner: str) -> None:
+    """One VIP leaves in order and comes back; a client of another one misses no probe."""
+    begin = time.monotonic()
+    for node in stage.agents:
+        rewrite(stage, node, vips=(VIP4, VIP6))
+    _reload_all(stage)
+    stage.wait(lambda: not stage.recording(EXTRA).presence.holders(), "the VIP has left", 5)
+    assert stage.candidates(EXTRA) == 0
+    for node in stage.agents:
+        rewrite(stage, node)
+    _reload_all(stage)
+    stage.wait(lambda: stage.owner(EXTRA) is not None and stage.owner(EXTRA) == stage.answering(EXTRA), "back", 10)
+    for vip in (VIP4, VIP6):
+        assert gap_s(stage, begin, vip) < 0.03
+        assert stage.recording(vip).answers.parties(begin, time.monotonic()) == {stage.owner(vip)}
+    one_owner(stage, begin, EXTRA)
+
+
+def test_window_checks_and_policy_change_under_a_held_address(stage: Stage, owner: str) -> None:
+    """SIGHUP with another window, a check and another policy: the client misses no probe, the check counts."""
+    begin = time.monotonic()
+    for node in stage.agents:
+        log = Log(stage.agents[node])
+        rewrite(
+            stage,
+            node,
+            settings={
+                "failover": {"window": "2s"},
+                "conflict": {"policy": "yield"},
+                "healthChecks": [{"name": "yes", "exec": {"command": ["/bin/true"]}, "interval": "500ms"}],
+            },
+        )
+        hup(stage.agents[node])
+        stage.wait(lambda log=log: bool(log.having("reloaded")), "it has reloaded", 5)  # type: ignore[misc]
+    stage.wait(lambda: all(status(stage, n)["health"]["healthy"] is True for n in stage.agents), "all healthy", 10)
+    assert status(stage, owner)["health"]["checks"][0]["name"] == "yes"
+    stage.wait(lambda: bool(vip_status(stage, owner)["witnesses"]), "a witness for the new window", 5)
+    stays(stage, owner, 1.0)
+    assert gap_s(stage, begin) < 0.03
+    # The new window is the one that counts.
+    struck = time.monotonic()
+    stage.agents[owner].freeze()
+    stage.wait(lambda: stage.answering() not in (None, owner), "another node answers", 10)
+    took = time.monotonic() - struck
+    stage.agents[owner].thaw()
+    assert 1.6 < took < 4.0, took
+    one_owner(stage, begin)
+
+
+def test_a_bad_configuration_is_refused_whole_and_the_old_one_runs_on(stage: Stage, owner: str) -> None:
+    """Every problem is told, with its place, by `reload` and in the log after SIGHUP; nothing is touched."""
+    begin, agent = time.monotonic(), stage.agents[owner]
+    text = agent.configuration.read_text()
+    agent.configuration.write_text(text.replace(f"name: {EXTRA}", "name: 127.0.0.1").replace("nodeName", "nodeNaem"))
+    said = sharedip(stage, owner, "reload")
+    assert said.code == 1
+    assert "the former configuration runs on" in said.err
+    assert "127.0.0.1" in said.err
+    assert "nodeNaem" in said.err
+    assert said.err.count(f"{agent.configuration}:") >= 2, said.err
+    log = Log(agent)
+    hup(agent)
+    stage.wait(lambda: bool(log.having("reload refused")), "it says so", 5)
+    assert log.lines()[-1]["level"] == "error"
+    stays(stage, owner, 0.5)
+    assert gap_s(stage, begin) < 0.03
+    assert stage.owner(EXTRA) is not None
+
+
+def test_what_needs_a_restart_is_refused_by_name(stage: Stage, owner: str) -> None:
+    """The whole reload is refused, also what could have changed."""
+    changes: dict[str, Document] = {
+        "nodeName": {"nodeName": "other"},
+        "lease.ttl": {"lease": {"ttl": "20s"}},
+        "peer.listen": {"peer": {"listen": "0.0.0.0:9555"}},
+        "failover.fence": {"failover": {"fence": "lifetime", "window": "3s"}},
+        "etcd": {"etcd": {"keyPrefix": "other:v1"}},
+    }
+    for name, settings in changes.items():
+        rewrite(stage, owner, settings=settings, vips=(VIP4, VIP6))
+        said = sharedip(stage, owner, "reload")
+        assert said.code == 1, said
+        assert f"{name} can only change with a restart" in said.err, said
+    assert len(status(stage, owner)["vips"]) == 3
+
+
+def test_a_vip_moves_to_another_link_in_order(stage: Stage, owner: str) -> None:
+    """Off the old link, then on the new one, which the segment does not even share: never on both."""
+    place, agent = stage.node(owner), stage.agents[owner]
+    ip("link", "add", "name", "dum0", "type", "veth", "peer", "name", "dum1", namespace=place.namespace)
+    ip("link", "set", "dum1", "up", namespace=place.namespace)
+    ip("link", "set", "dum0", "up", namespace=place.namespace)
+    holder = stage.owner(EXTRA)
+    assert holder is not None
+    if holder != owner:
+        assert sharedip(stage, holder, "move", EXTRA, "--to", owner).code == 0
+        stage.wait(lambda: stage.owner(EXTRA) == owner, "it is here", 5)
+    before, _, after = agent.configuration.read_text().partition(f"name: {EXTRA}\nlink: {LINK}\n")
+    agent.configuration.write_text(f"{before}name: {EXTRA}\nlink: dum0\n{after}")
+    begin = time.monotonic()
+    assert sharedip(stage, owner, "reload").out == "reloaded\n"
+    stage.wait(lambda: stage.owner(EXTRA) not in (None, owner), "another node has it", 5)
+    assert vip_status(stage, owner, EXTRA)["link"] == "dum0"
+    one_owner(stage, begin, EXTRA)
+    assert gap_s(stage, begin, VIP4) < 0.03
+    other = followers(stage)[0]
+    assert vip_status(stage, other)["owner"] == owner

@@ -1,0 +1,77 @@
+"""An agent that is killed and started again keeps its addresses; two agents on one state directory are refused."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from sharedip.lab.cluster import VIP4, VIP6, Plan, Stage
+from sharedip.lab.etcd import find_binary
+from sharedip.lab.namespaces import command_in
+
+from .tools import Log, gap_s, one_owner, running, stays
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    with running(Plan(find_binary(None), vips=(VIP4, VIP6), settings={"failover": {"window": "4s"}})) as made:
+        yield made
+
+
+@pytest.fixture
+def owner(stage: Stage) -> str:
+    stage.wait_settled()
+    found = stage.owner()
+    assert found is not None
+    return found
+
+
+def test_killed_and_started_at_once_no_client_misses_a_probe(stage: Stage, owner: str) -> None:
+    """SIGKILL, and the service manager starts it anew: lease, key and address are taken up again."""
+    stays(stage, owner, 3.0)
+    log, begin = Log(stage.agents[owner]), time.monotonic()
+    stage.agents[owner].kill()
+    stage.agents[owner].start()
+    stage.wait(lambda: bool(log.having("taking the address")), "it holds the address again", 10)
+    stays(stage, owner, 4.0)
+    for vip in (VIP4, VIP6):
+        if stage.owner(vip) == owner:
+            assert gap_s(stage, begin, vip) < 0.03
+    one_owner(stage, begin)
+    assert log.having("the former run did not end in order"), log.sentences()
+    assert log.having("owned it before its agent was restarted"), log.sentences()
+
+
+def test_a_second_agent_on_the_same_state_directory_is_refused(stage: Stage, owner: str) -> None:
+    """It names the process that has it, exits with 1, and disturbs nothing."""
+    agent, begin = stage.agents[owner], time.monotonic()
+    assert agent.process is not None
+    done = subprocess.run(
+        command_in(agent.place.namespace, [*stage.plan.agent, "run", "-c", str(agent.configuration)]),
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"another agent (pid {agent.process.pid}) uses" in done.stderr, done
+    stays(stage, owner, 1.0)
+    assert gap_s(stage, begin) < 0.03
+
+
+def test_state_that_cannot_be_read_means_a_fresh_start_not_a_crash(stage: Stage, owner: str) -> None:
+    """A damaged file: the agent says so, takes the stray address off, and another node takes over."""
+    agent, begin = stage.agents[owner], time.monotonic()
+    agent.kill()
+    (agent.state_directory / "state.json").write_text('{"format": 1, "st')
+    log = Log(agent)
+    agent.start()
+    stage.wait(lambda: bool(log.having("starting afresh", "damaged")), "it says so", 10)
+    stage.wait(lambda: bool(log.having("which a former run had left")), "it removes the address", 10)
+    stage.wait_settled()
+    one_owner(stage, begin)

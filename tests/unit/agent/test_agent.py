@@ -1,0 +1,294 @@
+"""The loop: what a full disk, a damaged state, a taken port, missing certificates and a bug do to it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Coroutine
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from sharedip.adapters.state import StateDirectory, StateRefusedError
+from sharedip.config.certificates import EtcdFiles
+from sharedip.core.messages import (
+    DatagramReceived,
+    GrantLease,
+    HealthChanged,
+    LeaseGranted,
+    SaveState,
+)
+from sharedip.core.node import Node
+from sharedip.core.state import FormerRun, write_state
+
+from .agent_stage import config_at, running
+
+
+def run(scene: Coroutine[Any, Any, None]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(20):
+            await scene
+
+    asyncio.run(bounded())
+
+
+def _saved(state: Path, **changes: Any) -> None:
+    """What a former run left, on this boot."""
+    fields: dict[str, Any] = {
+        "lease": 0x1234,
+        "key_prefix": "sharedip:v1",
+        "node_name": "cp1",
+        "addresses": (ip_address("192.168.0.15"),),
+        "drained": False,
+    }
+    directory = StateDirectory(state)
+    directory.open()
+    assert directory.save(write_state(FormerRun(**{**fields, **changes}))) is None
+    directory.close()
+
+
+def test_two_agents_on_one_state_directory(tmp_path: Path) -> None:
+    """The second one is refused and told who has it; when the first is gone it may."""
+    first, second = StateDirectory(tmp_path / "state"), StateDirectory(tmp_path / "state")
+    first.open()
+    with pytest.raises(StateRefusedError, match=rf"another agent \(pid {os.getpid()}\)"):
+        second.open()
+    first.close()
+    second.open()
+    second.close()
+
+
+def test_a_former_runs_lease_and_address_are_kept_for_the_proof(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state says what to adopt: the address stays on its link, and the old lease is asked for first."""
+
+    async def scene() -> None:
+        _saved(tmp_path / "state")
+        async with running(tmp_path, monkeypatch) as (stage, _):
+            await stage.until(lambda: stage.orders)
+            assert not any(isinstance(order, GrantLease) for order in stage.orders)
+            assert [str(each) for each in stage.kernel.kept] == ["192.168.0.15"]
+            assert stage.having("the former run did not end in order")
+
+    run(scene())
+
+
+@pytest.mark.parametrize("change", [{"node_name": "other"}, {"key_prefix": "other:v1"}])
+def test_a_former_run_under_another_name_is_not_adopted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, str]
+) -> None:
+    """Its addresses are taken off, its lease is left to expire."""
+
+    async def scene() -> None:
+        _saved(tmp_path / "state", **change)
+        async with running(tmp_path, monkeypatch) as (stage, _):
+            await stage.until(lambda: stage.orders)
+            assert isinstance(stage.orders[0], GrantLease)
+            assert stage.kernel.kept == ()
+            assert [str(each) for each in stage.kernel.also] == ["192.168.0.15"]
+
+    run(scene())
+
+
+@pytest.mark.parametrize("damage", ["", "{", '{"format": 1}', '{"format": 99, "state": {}}', "[]", "\0" * 100])
+def test_a_damaged_state_means_a_fresh_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
+    """The agent says so once and begins anew; it never crashes on it."""
+
+    async def scene() -> None:
+        _saved(tmp_path / "state")
+        (tmp_path / "state" / "state.json").write_text(damage)
+        async with running(tmp_path, monkeypatch) as (stage, task):
+            await stage.until(lambda: stage.orders)
+            assert isinstance(stage.orders[0], GrantLease)
+            assert len(stage.having("starting afresh")) == 1
+            assert not task.done()
+
+    run(scene())
+
+
+def test_a_full_disk_leaves_no_old_state_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be saved must not leave something older to be believed: told once, told again when it works."""
+
+    async def scene() -> None:
+        async with running(tmp_path, monkeypatch) as (stage, _):
+            file = tmp_path / "state" / "state.json"
+            await stage.until(file.exists)
+            monkeypatch.setattr(StateDirectory, "save", lambda *_: "cannot save: No space left on device")
+            for _ in range(2):
+                stage.agent._execute([SaveState(b"{}")])
+            assert not file.exists()
+            assert len(stage.having("a restarted agent will start afresh", "No space left")) == 1
+            monkeypatch.undo()
+            stage.agent._execute([SaveState(b"{}")])
+            assert file.exists()
+
+    run(scene())
+
+
+def test_a_taken_peer_port_is_told_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent runs without it: it has no witness meanwhile, and that is all."""
+
+    async def scene() -> None:
+        monkeypatch.setattr("sharedip.adapters.peer.RETRY_S", 0.05)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+            taken.bind(("127.0.0.1", 0))
+            config = config_at(tmp_path, port=taken.getsockname()[1])
+            async with running(tmp_path, monkeypatch, config) as (stage, task):
+                await stage.until(lambda: stage.having("cannot listen for other agents", "in use"))
+                assert not task.done()
+                taken.close()
+                await stage.until(lambda: stage.having("listening for other agents"))
+
+    run(scene())
+
+
+def test_a_taken_api_port_is_told_and_the_agent_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Metrics and status page wait; the election does not."""
+
+    async def scene() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            config = config_at(
+                tmp_path, change=lambda text: text.replace('api: "off"', f"api: {{listen: '127.0.0.1:{port}'}}")
+            )
+            async with running(tmp_path, monkeypatch, config) as (stage, task):
+                await stage.until(lambda: stage.having("the API on 127.0.0.1", "in use"))
+                await stage.until(lambda: stage.orders)
+                assert not task.done()
+
+    run(scene())
+
+
+def test_etcd_certificates_may_come_after_the_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before `kubeadm init` there is no certificate: the agent waits, says so, and finds it when it has come."""
+    files = EtcdFiles(tmp_path / "ca.crt", tmp_path / "client.crt", tmp_path / "client.key")
+    monkeypatch.setattr("sharedip.config.certificates.ETCD_FILES", (files,))
+
+    async def scene() -> None:
+        ca = trustme.CA()
+        client = ca.issue_cert("client")
+        connected = asyncio.Event()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        ca.issue_cert("127.0.0.1").configure_cert(context)
+        ca.configure_trust(context)
+        context.verify_mode = ssl.CERT_REQUIRED
+
+        async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connected.set()
+            writer.close()
+
+        server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context)
+        port = server.sockets[0].getsockname()[1]
+        config = config_at(
+            tmp_path, change=lambda text: text.replace("http://127.0.0.1:1", f"https://127.0.0.1:{port}")
+        )
+        async with running(tmp_path, monkeypatch, config, with_etcd=True) as (stage, task):
+            await stage.until(lambda: stage.having("no etcd client certificate found"))
+            assert not connected.is_set()
+            ca.cert_pem.write_to_path(files.ca_file)
+            client.private_key_pem.write_to_path(files.key_file)
+            client.cert_chain_pems[0].write_to_path(files.cert_file)
+            await asyncio.wait_for(connected.wait(), 10)
+            assert not task.done()
+        server.close()
+
+    run(scene())
+
+
+def test_a_bug_ends_the_loop_and_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception that no weather explains: nothing more is ordered, not even a removal; that is the kernel's part."""
+
+    async def scene() -> None:
+        async with running(tmp_path, monkeypatch) as (stage, task):
+            await stage.until(lambda: stage.orders)
+            before = len(stage.orders)
+
+            def broken(*_: object) -> None:
+                raise ZeroDivisionError("a bug")
+
+            monkeypatch.setattr(Node, "handle", broken)
+            stage.agent.emit(HealthChanged(healthy=True, detail=""))
+            with pytest.raises(ZeroDivisionError):
+                await asyncio.wait_for(asyncio.shield(task), 5)
+            assert stage.kernel.orders == []
+            assert len(stage.orders) == before
+
+    run(scene())
+
+
+def test_a_datagram_does_not_wait_behind_what_etcd_has_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Datagrams go first, and however many there are, something else has its turn as well."""
+
+    async def scene() -> None:
+        async with running(tmp_path, monkeypatch) as (stage, _):
+            await stage.until(lambda: stage.orders)
+            seen: list[str] = []
+            true_handle = Node.handle
+
+            def noting(node: Node, event: Any, now: float) -> Any:
+                seen.append(type(event).__name__)
+                return true_handle(node, event, now)
+
+            monkeypatch.setattr(Node, "handle", noting)
+            for _ in range(3):
+                stage.agent.emit(LeaseGranted(999, 0, 1, 15, 2, 0.0))
+            for _ in range(2):
+                stage.agent.emit(DatagramReceived("127.0.0.1", 1, b"x", 0.0))
+            await stage.until(lambda: seen.count("LeaseGranted") == 3)
+            assert seen[:5] == ["DatagramReceived"] * 2 + ["LeaseGranted"] * 3
+
+    run(scene())
+
+
+def test_a_signal_to_stop_ends_it_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM with nothing owned and no etcd: the agent is gone at once, and says that it stopped."""
+
+    async def scene() -> None:
+        async with running(tmp_path, monkeypatch) as (stage, task):
+            await stage.until(lambda: stage.orders)
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.wait_for(asyncio.shield(task), 5)
+            assert stage.having("stopped")
+
+    run(scene())
+
+
+def test_a_reload_of_a_file_that_is_gone_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old configuration runs on; the reason names the file."""
+
+    async def scene() -> None:
+        async with running(tmp_path, monkeypatch) as (stage, _):
+            await stage.until(lambda: stage.orders)
+            (tmp_path / "vip.yaml").unlink()
+            accepted, text = await stage.agent._operate("reload", {})
+            assert not accepted
+            assert "vip.yaml" in text
+            assert "the former configuration runs on" in text
+
+    run(scene())
+
+
+def test_exit_codes_of_run(tmp_path: Path) -> None:
+    """2 for a mistake in a document, 1 for a state directory that another agent has."""
+    config_at(tmp_path)
+    line = [sys.executable, "-m", "sharedip.cli.main", "run", "-c", str(tmp_path / "vip.yaml")]
+    state = StateDirectory(tmp_path / "state")
+    state.open()
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=20)
+    assert done.returncode == 1
+    assert f"pid {os.getpid()}" in done.stderr
+    state.close()
+    (tmp_path / "vip.yaml").write_text("kind: Layer2VIPConfig\n")
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=20)
+    assert done.returncode == 2

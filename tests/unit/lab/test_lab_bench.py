@@ -1,0 +1,68 @@
+"""How figures are judged, and what makes an agent too large."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sharedip.lab.bench import SECTIONS, sections
+from sharedip.lab.figures import Figure, Findings, told
+from sharedip.lab.keepalived import configuration
+from sharedip.lab.namespaces import LabError
+from sharedip.lab.topology import Place
+from sharedip.lab.weigh import RSS_BREATH_KB, RSS_MOST_KB, grown
+
+
+def test_a_typical_value_is_judged_by_its_median_and_a_promise_by_its_worst() -> None:
+    assert Figure("crash", "s", 1.15, [1.0, 1.1, 9.0]).good
+    assert not Figure("two owners", "ms", 0, [0.0, 0.0, 0.2], worst_counts=True).good
+
+
+def test_a_figure_without_a_target_is_good_and_shown_without_verdict() -> None:
+    assert Figure("election", "s", None, [99.0]).row() == ("election", "99.00 s", "99.00 s", "99.00 s", "", "")
+
+
+def test_a_takeover_that_never_came_misses_every_target() -> None:
+    assert not Figure("crash", "s", 1.15, [float("inf")]).good
+
+
+def test_something_small_is_never_rounded_to_nothing() -> None:
+    assert Figure("two owners", "ms", 0, [0.004], worst_counts=True).row()[1] == "0.004 ms"
+
+
+def test_what_went_wrong_makes_good_figures_worthless() -> None:
+    found = Findings("lease", "lease alone")
+    found.add("crash", "s", [1.0], 3.6)
+    assert all(figure.good for figure in found.figures)
+    found.wrong.append("crash, run 1: two owners")
+    assert not found.good
+    assert "WRONG  [lease] crash, run 1: two owners" in told([found])
+
+
+def test_sections_are_chosen_by_parts_of_their_names() -> None:
+    assert [one.name for one in sections("window-3,handover")] == ["window-300ms", "handover"]
+    assert sections("") == list(SECTIONS)
+    with pytest.raises(LabError, match="no section matches"):
+        sections("nonsense")
+
+
+def _life(rss_kb: list[int], fds: int = 20) -> list[dict[str, Any]]:
+    return [{"node": "n1", "pid": 7, "rss_kb": one, "fds": fds} for one in rss_kb]
+
+
+def test_an_agent_that_breathes_is_flat_and_one_that_climbs_is_not() -> None:
+    assert grown(_life([36_000, 38_000, 36_500, 38_500, 36_100, 37_900])) == []
+    climbing = [36_000 + step * RSS_BREATH_KB for step in range(4)]
+    assert "grew from 36000" in grown(_life(climbing))[0]
+
+
+def test_an_agent_above_the_bound_is_named_however_short_its_life() -> None:
+    assert "at most" in grown(_life([RSS_MOST_KB + 1]))[0]
+    assert "descriptors" in grown(_life([36_000], fds=65))[0]
+
+
+def test_every_node_has_a_priority_of_its_own_for_keepalived() -> None:
+    texts = [configuration(Place(f"n{i}", i, ""), "10.77.0.100", 0.1) for i in range(1, 10)]
+    assert len({line for text in texts for line in text.splitlines() if "priority" in line}) == 9
+    assert all("advert_int 0.1" in text for text in texts)
