@@ -462,8 +462,8 @@ MUTANTS = (
     Mutant(
         "removals-last",
         AGENDA,
-        "    return first + [each for each in rest if not (isinstance(each, Announce) and each.vip in removed)]\n",
-        "    return [each for each in rest if not (isinstance(each, Announce) and each.vip in removed)] + first\n",
+        "    return first + kernel + [",
+        "    return kernel + first + [",
         WAY_OUT,
         "Whatever else is ordered goes before the removal.",
     ),

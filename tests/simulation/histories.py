@@ -11,8 +11,8 @@ from tests.simulation.world import LINK_INDEX, Host, InvariantBrokenError, World
 CONVERGED_WITHIN_S = 60.0
 """After the last fault: leases of up to 15 s, extended once by a new leader, and links that must settle."""
 
-FAULTS = 10
-TROUBLE_S = 20.0
+FAULTS = 8
+TROUBLE_S = 12.0
 
 
 @dataclass(slots=True)

@@ -204,8 +204,8 @@ def configure(log_format: str, log_level: str, fd: int = 2, environ: Mapping[str
     root.handlers[:] = [handler]
     level = _LEVELS[Level(log_level)]
     logging.getLogger(LOGGER_NAME).setLevel(level)
-    # Libraries speak of their own inner life: only what is wrong is for the operator.
-    root.setLevel(logging.DEBUG if level == logging.DEBUG else logging.WARNING)
+    # Libraries speak of their own inner life, HTTP/2 headers with etcd's tokens among it: only what is wrong is told.
+    root.setLevel(logging.WARNING)
     return handler
 
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 import heapq
 from dataclasses import replace
 
-from sharedip.core.messages import Announce, Command, HoldAddress, OpenFence, RemoveAddress, ReorderAddress
+from sharedip.core.messages import Announce, CloseFence, Command, HoldAddress, OpenFence, RemoveAddress, ReorderAddress
 from sharedip.core.model import Instant, IPAddress, Vip
+
+KERNEL = (HoldAddress, ReorderAddress, OpenFence, CloseFence, Announce)
+"""What clients wait for goes before logs and etcd; what is saved still goes before what is sent."""
 
 
 class Agenda:
@@ -70,7 +73,9 @@ def in_order(commands: list[Command]) -> list[Command]:
             rest.append(command)
     removed = {command.vip for command in first if isinstance(command, RemoveAddress)}
     # A frame behind the removal would draw the neighbours to a node that has just let go.
-    return first + [each for each in rest if not (isinstance(each, Announce) and each.vip in removed)]
+    rest = [each for each in rest if not (isinstance(each, Announce) and each.vip in removed)]
+    kernel = [each for each in rest if isinstance(each, KERNEL)]
+    return first + kernel + [each for each in rest if not isinstance(each, KERNEL)]
 
 
 def _is_same_fence(order: OpenFence, last: Command) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from sharedip.core.candidacy import Candidacy, Phase
 from sharedip.core.keys import read_record, write_record
 from sharedip.core.messages import Command, OpenFence, RequestFailed, SendDatagram, TransactionDone
-from sharedip.core.model import FenceKind, Guard, GuardTarget, Instant, IPAddress, Put
+from sharedip.core.model import FenceKind, Guard, GuardTarget, Instant, IPAddress, KeyValue, Put
 from sharedip.core.ownership import NEVER, Deadline, Presence
 from sharedip.core.peers import Peer, Peers
 from sharedip.core.peerwire import ENTRIES_MAX, Beat, Kind, Released, seal
@@ -324,6 +324,8 @@ class Designations:
                 chosen.append(peer)
         # As many as the node failures that etcd survives, so that with quorum there is always one left.
         allowed = max(1, (agents - 1) // 2)
+        if allowed > 1 and len(chosen) > allowed and chosen[0].lease == _next_lease(queue, self._session.lease):
+            chosen = chosen[1:]  # if owner and witness die together, the next in the queue should be a living one
         return tuple(sorted(peer.lease for peer in chosen[:allowed]))
 
     def _appoint(self, vips: dict[IPAddress, Candidacy], witnesses: tuple[int, ...]) -> None:
@@ -445,6 +447,13 @@ class Designations:
 
 _BOUND = frozenset({Phase.OWNING, Phase.LAPSED, Phase.WAITING, Phase.VERIFYING, Phase.PROBING})
 """Phases in which our epoch's key stands: as the owner, or as one whose right lapsed and may come back."""
+
+
+def _next_lease(queue: list[KeyValue], own: int | None) -> int | None:
+    """The candidate right behind the owner: a deposition makes it the owner."""
+    leases = [key.lease for key in queue]
+    behind = leases[leases.index(own) + 1 :] if own in leases else leases
+    return behind[0] if behind else None
 
 
 def _is_settled(candidacy: Candidacy) -> bool:

@@ -78,9 +78,7 @@ def test_an_etcd_outage_is_told_once_and_its_end_with_how_long_it_was(stage: Sta
     assert logs[owner].having("removing the address", "without fresh proof from etcd")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a failed designation moves the session on; no failure is counted"
-)
+@pytest.mark.xfail(strict=True, reason="a failed designation moves the session on; no failure is counted")
 def test_an_owner_that_is_cut_off_says_that_etcd_does_not_answer(stage: Stage, owner: str) -> None:
     """Status and log of the node that is alone tell why it gave the address up."""
     log = Log(stage.agents[owner])
