@@ -21,7 +21,9 @@ pytestmark = pytest.mark.timeout(TIMEOUT_S)
 SECRET = b"0123456789abcdef"
 numbers = st.integers(0, 2**64 - 1)
 beats = st.builds(Beat, numbers, numbers)
-releases = st.builds(Released, numbers, st.ip_addresses())
+# An IPv4-mapped address is no VIP (the documents refuse it): on the wire it is the IPv4 address.
+addresses = st.ip_addresses().filter(lambda each: each.version == 4 or each.ipv4_mapped is None)
+releases = st.builds(Released, numbers, addresses)
 
 
 def sealed(data: st.DataObject, kind: Kind) -> tuple[bytes, list[Beat | Released]]:

@@ -12,7 +12,7 @@ CONVERGED_WITHIN_S = 60.0
 """After the last fault: leases of up to 15 s, extended once by a new leader, and links that must settle."""
 
 FAULTS = 8
-TROUBLE_S = 12.0
+TROUBLE_S = 10.0
 
 
 @dataclass(slots=True)
@@ -48,6 +48,9 @@ def _world(seed: int, *, verbose: bool) -> World:
     window_s, fence = sizes.choice(
         (
             (None, FenceKind.LIFETIME),
+            (None, FenceKind.LIFETIME),
+            (None, FenceKind.NFTABLES),
+            (1.0, FenceKind.NFTABLES),
             (1.0, FenceKind.NFTABLES),
             (0.3, FenceKind.NFTABLES),
             (2.5, FenceKind.LIFETIME),
