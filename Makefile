@@ -24,14 +24,14 @@ demo: setup ## three nodes, a real etcd, a client that watches: the owner is sto
 	@$(BIN)/sharedip lab demo --report out/demo.html
 
 check: setup ## the quick part: format, lint, types, unit, simulation
-	@$(BIN)/ruff format --check src tests
-	@$(BIN)/ruff check src tests
+	@$(BIN)/ruff format --check src tests bench
+	@$(BIN)/ruff check src tests bench
 	@$(BIN)/mypy
 	@$(BIN)/pytest -q tests/unit tests/simulation tests/mutants
 
 test: setup ## everything: check, then the contracts with real etcd 3.4, 3.5 and the kernel, then the lab
-	@$(BIN)/ruff format --check src tests
-	@$(BIN)/ruff check src tests
+	@$(BIN)/ruff format --check src tests bench
+	@$(BIN)/ruff check src tests bench
 	@$(BIN)/mypy
 	@$(BIN)/pytest tests
 
@@ -54,8 +54,8 @@ lock: setup ## write requirements-dev.txt anew
 	@$(BIN)/python scripts/lock.py > requirements-dev.txt.new && mv requirements-dev.txt.new requirements-dev.txt
 
 format: setup ## format the code
-	@$(BIN)/ruff check --fix src tests
-	@$(BIN)/ruff format src tests
+	@$(BIN)/ruff check --fix src tests bench
+	@$(BIN)/ruff format src tests bench
 
 clean: ## remove what was built here
 	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -294,7 +294,10 @@ class Candidacy:
     def expire(self, now: Instant) -> None:
         """Apply the end of the right, before anything else is looked at."""
         if self.ownership.has_lapsed(now):
-            self._tell(Level.WARNING, "removing the address", "the right ended without fresh proof from etcd", now)
+            by_lease = self._session.lease_until <= self.ownership.right.until
+            reason = "no fresh proof from etcd in time" if by_lease else "neither its witness nor etcd answered in time"
+            self._note(f"{self._settings.node_name} removed {self.vip}: {reason}, epoch {self.epoch}", now)
+            self._tell(Level.WARNING, "removing the address", reason, now)
             self._has_lapsed_only = True
             self._enter(Phase.LAPSED, now)
             self.ownership.give_up(now)

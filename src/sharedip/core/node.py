@@ -337,7 +337,9 @@ class Node:
         self._touched.add(address)
 
     def _is_blind(self, address: IPAddress) -> bool:
-        """Whether our own link is down: then an owner's silence says nothing about the owner."""
+        """Whether an owner's silence says nothing about the owner: our own link is down, or we are on our way out."""
+        if self.stopping:
+            return True
         candidacy = self.candidacies.get(address)
         return candidacy is None or self.links.obstacle(candidacy.vip.link) is not None
 
@@ -554,8 +556,6 @@ class Node:
                 self.candidacies[address] = Candidacy(vip, settings, self.session, self, self._out)
         if not settings.has_health_checks:
             self.health = Health(healthy=True, detail="")
-        elif not self.settings.has_health_checks:
-            self.health = Health(healthy=None, detail="")
         self.settings = settings
         self.links.watch({vip.link for vip in settings.vips}, now)
         self._order = {address: number for number, address in enumerate(self.candidacies)}

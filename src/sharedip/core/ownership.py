@@ -42,6 +42,8 @@ the same segment answers within a few milliseconds."""
 
 HOLD_RETRY_S = 0.1
 GATE_RETRY_S = 0.02
+KERNEL_EARLY_S = 0.1
+"""Before that, the kernel does not end a lifetime by itself (ADDRCONF_TIMER_FUZZ_MINUS, net/ipv4/devinet.c: 20 ms)."""
 REMOVAL_RETRY_S = 0.05
 REFUSALS_MAX = 20
 """So many refusals in a row (two seconds) and another node may try."""
@@ -135,6 +137,7 @@ class Ownership:
         self._removal_trouble: str | None = None
         self._announced = False
         self._hold_not_after: Instant = NEVER
+        self._ends_at: Instant = NEVER
         self._address_until: Instant = NEVER
         self._gone_meanwhile = False
         self._gate_pending = False
@@ -254,6 +257,7 @@ class Ownership:
         self._hold_pending = False
         self.presence = Presence.PRESENT
         self._address_until = self._hold_not_after
+        self._ends_at = event.held_at + event.valid_lft_s - KERNEL_EARLY_S
         if self._gone_meanwhile:  # told while the order was under way: before or after it, nobody knows
             self._gone_meanwhile = False
             self._announced = False
@@ -330,6 +334,11 @@ class Ownership:
         if self.tenure is Tenure.HOLDING and self._hold_pending:
             self._gone_meanwhile = True
         elif self.tenure is Tenure.HOLDING:
+            if self.presence is Presence.PRESENT and now < self._ends_at:
+                text = "the address was removed behind our back; putting it back"
+                self._out(
+                    Report(Level.WARNING, text, self.vip, self.epoch, "another program manages this link, or a person")
+                )
             self.presence = Presence.UNKNOWN  # a newer add of ours may stand behind this older fact
             self._announced = False
             self._hold_at = now

@@ -121,6 +121,7 @@ class Session:
         self.name_taken_by: str | None = None
         self.endpoints = Endpoints(settings.endpoints, settings.local_endpoint or 0, out, jitter)
         self._requests = Requests()
+        self._peer_step = 0
         self.raft_term = 0
         self.leader_id: int | None = None
         self.member_id: int | None = None
@@ -216,15 +217,17 @@ class Session:
 
     def appoint(self, guards: tuple[Guard, ...], puts: tuple[Put, ...], keys: tuple[str, ...]) -> int:
         """Send a designation; where a guard fails, its answer shows what stands under the keys."""
-        request = self._begin(Kind.DESIGNATE)
-        self._out(Transact(request, self.endpoint, guards, puts, tuple(Get(key) for key in keys), self._peer_timeout_s))
+        request = self._begin(Kind.DESIGNATE, endpoint=self._peer_endpoint)
+        self._out(
+            Transact(request, self._peer_endpoint, guards, puts, tuple(Get(key) for key in keys), self._peer_timeout_s)
+        )
         return request
 
     def depose(self, guards: tuple[Guard, ...], then: tuple[Operation, ...]) -> int:
         """Send a deposition; either way its answer shows everything under the root."""
-        request = self._begin(Kind.DEPOSE)
+        request = self._begin(Kind.DEPOSE, endpoint=self._peer_endpoint)
         everything = (Get(self.layout.root, prefix=True),)
-        self._out(Transact(request, self.endpoint, guards, then, everything, self._peer_timeout_s))
+        self._out(Transact(request, self._peer_endpoint, guards, then, everything, self._peer_timeout_s))
         return request
 
     def next_deadline(self) -> Instant | None:
@@ -301,6 +304,7 @@ class Session:
             self._published_at_revision = event.revision
             self._read_wanted = self._read_wanted or not event.succeeded  # somebody deleted our record: look
         elif purpose.kind is Kind.DESIGNATE:
+            self._peer_step = 0
             self._listener.peer_answered(purpose.kind, event.request, event, now)
         elif purpose.kind is Kind.DEPOSE:
             self._listener.peer_answered(purpose.kind, event.request, event, now)
@@ -363,8 +367,10 @@ class Session:
             self._member_elsewhere = not self._member_elsewhere
             return
         if purpose.kind in (Kind.DESIGNATE, Kind.DEPOSE):
-            if event.endpoint == self.endpoint:  # their patience is short: no verdict on the endpoint, but try the next
-                self.endpoints.step_over(event.endpoint)
+            if (
+                event.endpoint == self._peer_endpoint
+            ):  # their patience is short: no verdict on the endpoint, but try the next
+                self._peer_step += 1
             self._listener.peer_answered(purpose.kind, event.request, event, now)
             return
         self._turn_away(event.endpoint, event.failure, event.detail, now)
@@ -515,6 +521,11 @@ class Session:
     def _begin(self, kind: Kind, vip: Vip | None = None, endpoint: int | None = None) -> int:
         where = self.endpoint if endpoint is None else endpoint
         return self._requests.begin(Purpose(kind, where, self.lease, vip, self.registry.revision, self.raft_term))
+
+    @property
+    def _peer_endpoint(self) -> int:
+        """Where designations and depositions go: they can't wait for a verdict on the endpoint that all else uses."""
+        return (self.endpoint + self._peer_step) % len(self._settings.endpoints)
 
     @property
     def endpoint(self) -> int:

@@ -30,6 +30,7 @@ from sharedip.lab.runner import Outcome, Step, run_step
 from sharedip.lab.scenarios import play
 from sharedip.lab.weigh import time_starts, weigh_idle
 
+LEASE_ALONE_LONG = {"failover": {"witness": "off", "fence": "lifetime"}}
 LEASE_ALONE = {"lease": {"ttl": "3s"}, "failover": {"witness": "off", "fence": "lifetime"}}
 WITNESSED = {"lease": {"ttl": "15s"}, "failover": {"witness": "auto", "window": "1s"}}
 NARROW = {"lease": {"ttl": "15s"}, "failover": {"witness": "auto", "window": "300ms"}}
@@ -156,7 +157,7 @@ def _keepalived(runs: Runs) -> None:
 
 
 def _weigh_lease(runs: Runs) -> None:
-    weigh_idle(runs.stage, runs.found, core_percent=0.5, requests_most=None)
+    weigh_idle(runs.stage, runs.found, core_percent=0.5, requests_most=1.1)
     time_starts(runs.stage, runs.found, max(3, runs.count))
 
 
@@ -179,7 +180,7 @@ class Section:
 
 
 SECTIONS = (
-    Section("weight", "idle, lease alone, ttl 3 s", LEASE_ALONE, _weigh_lease, asks=False),
+    Section("weight", "idle, lease alone, ttl 15 s", LEASE_ALONE_LONG, _weigh_lease, asks=False),
     Section("weight-window", "idle, every default (ttl 15 s, window 1 s)", WITNESSED, _weigh, asks=False),
     Section("weight-100", "the same with 100 VIPs", WITNESSED, _weigh, asks=False, more_vips=99),
     Section("lease", "lease alone: ttl 3 s, no witness, lifetime fence", LEASE_ALONE, _lease),

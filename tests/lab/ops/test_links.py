@@ -149,7 +149,6 @@ def test_a_manager_that_deletes_the_vip_every_second_costs_no_client_more_than_5
     one_owner(stage, begin)
 
 
-@pytest.mark.xfail(strict=True, reason="the core puts the address back without a word")
 def test_a_manager_that_deletes_the_vip_is_named_once(stage: Stage, owner: str) -> None:
     """One line, not one a second."""
     log = Log(stage.agents[owner])

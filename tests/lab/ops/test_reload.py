@@ -74,9 +74,6 @@ def test_vips_come_and_go_without_touching_the_others(stage: Stage, owner: str) 
     one_owner(stage, begin, EXTRA)
 
 
-@pytest.mark.xfail(
-    strict=False, reason="the first health check of a node makes it unhealthy until its verdict, and the address moves"
-)
 def test_window_checks_and_policy_change_under_a_held_address(stage: Stage, owner: str) -> None:
     """SIGHUP with another window, a check and another policy: the client misses no probe, the check counts."""
     begin = time.monotonic()

@@ -121,7 +121,7 @@ TABLE: dict[Tenure, dict[str, tuple[str, tuple[type, ...]]]] = {
         "seen, ours": ("holding present", ()),
         "seen elsewhere": ("holding present", ()),
         "seen, foreign": ("holding present", ()),
-        "gone": ("holding unknown", (HoldAddress,)),
+        "gone": ("holding unknown", (Report, HoldAddress)),
         "reorder": ("holding present", (ReorderAddress,)),
         "announce": ("holding present", (Announce,)),
         "nothing": ("holding present", ()),
@@ -315,9 +315,9 @@ def test_an_address_deleted_behind_our_back_is_held_again_at_once_and_announced_
     """An address removed behind our back is back within milliseconds."""
     ownership, out = begin(Tenure.HOLDING)
     ownership.address_gone(NOW + 3)
-    assert [type(order) for order in out] == [HoldAddress]
+    assert [type(order) for order in out] == [Report, HoldAddress]
     ownership.address_held(AddressHeld(VIP, NOW + 3, 10), NOW + 3)
-    assert [type(order) for order in out] == [HoldAddress, Announce]
+    assert [type(order) for order in out] == [Report, HoldAddress, Announce]
 
 
 def test_no_announcement_follows_once_the_address_is_given_up() -> None:
