@@ -138,6 +138,7 @@ class Candidacy:
         self._told_epoch = 0
         self._leave_reason = ""
         self._leave_to: str | None = None
+        self._stranger_stays = False
         self._campaign_at: Instant = NEVER
         self._release_at: Instant = NEVER
         self._request: int | None = None
@@ -242,7 +243,7 @@ class Candidacy:
         if self._settings.conflict_policy is ConflictPolicy.YIELD:
             if now - self._taken_at >= YIELD_SETTLE_S:
                 self._campaign_at = now + CONFLICT_HOLDOFF_S
-                self.leave(f"yielded to a stranger with MAC {event.mac.hex(':')}", now)
+                self.leave(f"yielded to a stranger with MAC {event.mac.hex(':')}", now, stranger_stays=True)
         elif now - self._defended_at >= DEFEND_EVERY_S:
             self._defended_at = now
             self.ownership.announce_again(now)
@@ -257,11 +258,14 @@ class Candidacy:
         """Whether the key is a former run's, and nothing was taken on it yet."""
         return self._is_adopted
 
-    def leave(self, reason: str, now: Instant, to: str | None = None) -> None:
-        """Hand over: remove, confirm, release, in this order, whatever comes in between."""
+    def leave(self, reason: str, now: Instant, to: str | None = None, *, stranger_stays: bool = False) -> None:
+        """Hand over: remove, confirm, release, in this order, whatever comes in between.
+
+        `stranger_stays`: the address is still on the segment, and whoever is next must ask before it takes it.
+        """
         if self.phase in (Phase.OUT, Phase.LEAVING, Phase.RELEASING):
             return
-        self._leave_reason, self._leave_to = reason, to
+        self._leave_reason, self._leave_to, self._stranger_stays = reason, to, stranger_stays
         if self.phase is Phase.OWNING:
             self._tell(Level.INFO, "giving the address up", reason, now)
         if self.phase is Phase.CAMPAIGNING:
@@ -273,6 +277,11 @@ class Candidacy:
         if not self.ownership.is_clear:
             self.ownership.give_up(now)
         self.advance(now)
+
+    @property
+    def may_be_taken_unasked(self) -> bool:
+        """Whether our word that the address is off our link is all that the next candidate needs."""
+        return not self._stranger_stays
 
     @property
     def meant_for(self) -> str | None:
@@ -476,7 +485,7 @@ class Candidacy:
         stranger = self.ownership.probe_answer
         if stranger is not None and self._settings.conflict_policy is ConflictPolicy.YIELD:
             self._campaign_at = now + CONFLICT_HOLDOFF_S
-            self.leave(f"a stranger with MAC {stranger.hex(':')} answers for the address", now)
+            self.leave(f"a stranger with MAC {stranger.hex(':')} answers for the address", now, stranger_stays=True)
         elif self.ownership.probe_is_over:
             if not self.ownership.can_hold(now):
                 self.ownership.stop_probing()
@@ -571,7 +580,7 @@ class Candidacy:
         record = {
             "node": self._settings.node_name,
             "epoch": self.epoch,
-            "released": True,
+            "released": not self._stranger_stays,
             "reason": self._leave_reason,
             "to": self._leave_to,
         }

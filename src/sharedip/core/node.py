@@ -231,7 +231,7 @@ class Node:
         self._resigned[address] = epoch
         followers = [key for key in candidacy.queue() if key.create_revision > epoch]
         follower = followers[0] if followers else None
-        if follower is not None and candidacy.meant_for in (None, name_of(follower)):
+        if follower is not None and candidacy.may_be_taken_unasked and candidacy.meant_for in (None, name_of(follower)):
             self.post.tell_release(address, epoch, follower)
 
     # -- SessionListener ----------------------------------------------------------------------------------------------

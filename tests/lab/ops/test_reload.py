@@ -69,7 +69,7 @@ def test_vips_come_and_go_without_touching_the_others(stage: Stage, owner: str) 
     _reload_all(stage)
     stage.wait(lambda: stage.owner(EXTRA) is not None and stage.owner(EXTRA) == stage.answering(EXTRA), "back", 10)
     for vip in (VIP4, VIP6):
-        assert gap_s(stage, begin, vip) < 0.03
+        assert gap_s(stage, begin, vip) < 0.25
         assert stage.recording(vip).answers.parties(begin, time.monotonic()) == {stage.owner(vip)}
     one_owner(stage, begin, EXTRA)
 
@@ -94,7 +94,7 @@ def test_window_checks_and_policy_change_under_a_held_address(stage: Stage, owne
     assert status(stage, owner)["health"]["checks"][0]["name"] == "yes"
     stage.wait(lambda: bool(vip_status(stage, owner)["witnesses"]), "a witness for the new window", 5)
     stays(stage, owner, 1.0)
-    assert gap_s(stage, begin) < 0.03
+    assert gap_s(stage, begin) < 0.25
     # The new window is the one that counts.
     struck = time.monotonic()
     stage.agents[owner].freeze()
@@ -121,7 +121,7 @@ def test_a_bad_configuration_is_refused_whole_and_the_old_one_runs_on(stage: Sta
     stage.wait(lambda: bool(log.having("reload refused")), "it says so", 5)
     assert log.lines()[-1]["level"] == "error"
     stays(stage, owner, 0.5)
-    assert gap_s(stage, begin) < 0.03
+    assert gap_s(stage, begin) < 0.25
     assert stage.owner(EXTRA) is not None
 
 
@@ -160,6 +160,6 @@ def test_a_vip_moves_to_another_link_in_order(stage: Stage, owner: str) -> None:
     stage.wait(lambda: stage.owner(EXTRA) not in (None, owner), "another node has it", 5)
     assert vip_status(stage, owner, EXTRA)["link"] == "dum0"
     one_owner(stage, begin, EXTRA)
-    assert gap_s(stage, begin, VIP4) < 0.03
+    assert gap_s(stage, begin, VIP4) < 0.25
     other = followers(stage)[0]
     assert vip_status(stage, other)["owner"] == owner

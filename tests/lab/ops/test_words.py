@@ -78,7 +78,7 @@ def test_an_etcd_outage_is_told_once_and_its_end_with_how_long_it_was(stage: Sta
         assert len(log.having("etcd does not answer; waiting for it")) == 1, log.sentences()
         assert len(log.having("etcd answers", "after")) == 1, log.sentences()
         assert len(log.lines()) <= (5 if node == owner else 4), log.sentences()
-    assert logs[owner].having("removing the address", "without fresh proof from etcd")
+    assert logs[owner].having("removing the address", "fresh proof from etcd")
 
 
 def test_an_owner_that_is_cut_off_says_that_etcd_does_not_answer(stage: Stage, owner: str) -> None:
