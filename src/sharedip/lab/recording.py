@@ -17,6 +17,8 @@ from itertools import pairwise
 Interval = tuple[float, float]
 """[from, until)."""
 
+UNDER_WAY_S = 0.05
+"""A frame may reach the observer this long after its node lost the address, on a busy machine."""
 SAME_TENURE_S = 0.05
 """Two points of one node no further apart than this (or five steps) belong to one stretch; no owner change goes
 there and back in that time."""
@@ -229,6 +231,20 @@ class Recording:
                 found[node] = silent
         return found
 
+    def _spoken_by_holders(self, held: dict[str, list[Interval]]) -> Points:
+        """The claims without those that were under way when their node's address left its interface.
+
+        A node without the address answers nothing new: what comes within `UNDER_WAY_S` was sent, or waited for a
+        neighbour's MAC, before the removal.
+        """
+        kept = Points(self.claims.step_s)
+        for at, party in zip(self.claims.at, self.claims.party, strict=True):
+            own = held.get(party, ())
+            holds = any(begin <= at <= end for begin, end in own)
+            if holds or not any(end < at <= end + UNDER_WAY_S for _, end in own):
+                kept.add(at, party)
+        return kept
+
     def two_owners(self, since: float, until: float, *, fence_mutes: bool = False) -> TwoOwners:
         """All the ways of looking at one window. Without a fence that mutes, every address on an interface counts."""
         held = self.presence.stretches(since, until)
@@ -239,7 +255,7 @@ class Recording:
             interfaces_s=seconds_with_two(held.values(), since, until),
             unmuted_s=seconds_with_two(unmuted.values(), since, until),
             usable_s=seconds_with_two(usable.values(), since, until),
-            wire_s=self.claims.seconds_with_two(since, until),
+            wire_s=self._spoken_by_holders(held).seconds_with_two(since, until),
             client_s=self.answers.seconds_with_two(since, until),
         )
 

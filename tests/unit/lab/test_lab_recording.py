@@ -181,3 +181,25 @@ def test_probes_that_nobody_answered_are_counted_in_their_window() -> None:
     recording = Recording(0.01, 0.02)
     recording.missed.extend([1.0, 2.0, 3.0])
     assert recording.probes_missed(1.5, 3.0) == 2
+
+
+def _handed_over(late_at: float) -> TwoOwners:
+    """n1 lets go at 5.0, n2 has the address from 5.001 on; one more frame of n1's is seen at `late_at`."""
+    recording = Recording(0.005, 0.02)
+    recording.presence.added(0.0, "n1", "2")
+    recording.presence.removed(5.0, "n1", "2")
+    recording.presence.added(5.001, "n2", "2")
+    for number in range(250):
+        recording.claims.add(number * 0.02, "n1")
+    seen = sorted([(5.002 + number * 0.02, "n2") for number in range(100)] + [(late_at, "n1")])
+    for at, node in seen:
+        recording.claims.add(at, node)
+    return recording.two_owners(0.0, 10.0)
+
+
+def test_a_frame_that_was_under_way_when_the_address_went_is_no_second_owner() -> None:
+    assert not _handed_over(5.03).ever
+
+
+def test_a_frame_that_comes_long_after_the_address_went_is_one() -> None:
+    assert _handed_over(5.5).wire_s > 0.0
