@@ -70,7 +70,10 @@ class Circumstances(Protocol):
         """Why this node may not be a candidate now; None if it may."""
 
     def blemish(self) -> str | None:
-        """Why another node should rather have the address (unhealthy, drained); None for a sound node."""
+        """Why another node should rather get the address (drained, not known to be healthy); None for a sound node."""
+
+    def known_blemish(self) -> str | None:
+        """The same for an address that this node has: "cannot tell" is no reason to give it away."""
 
     def is_sound(self, candidate: KeyValue) -> bool:
         """Whether this other candidate is an agent that is healthy and not drained."""
@@ -443,7 +446,9 @@ class Candidacy:
     def _passes_on(self, queue: list[KeyValue], now: Instant) -> bool:
         """Let a better candidate, or the one that the former owner named, have it, before the address is added."""
         release = self._session.registry.releases.get(self.vip.address)
-        blemish = self._circumstances.blemish()
+        # A restarted agent's checks have not spoken yet: that is no verdict on the address that it comes back to.
+        comes_back = self._is_adopted or self._has_lapsed_only
+        blemish = self._circumstances.known_blemish() if comes_back else self._circumstances.blemish()
         others = [key for key in queue if self.epoch is not None and key.create_revision > self.epoch]
         if release is not None and release.to is not None and self._former is not None:
             names = {name_of(key) for key in others}
@@ -528,7 +533,7 @@ class Candidacy:
             self._campaign_at = now + REFUSED_HOLDOFF_S
             self.leave("the kernel refuses the address", now)
             return
-        blemish = self._circumstances.blemish()
+        blemish = self._circumstances.known_blemish()
         if blemish is not None and any(self._circumstances.is_sound(key) for key in self.others()):
             self.leave(f"{blemish}, and another node is sound", now)
 

@@ -197,11 +197,17 @@ class Node:
         return self.links.obstacle(vip.link)
 
     def blemish(self) -> str | None:
-        """Why another node should rather have the addresses."""
+        """Why another node should rather get the addresses."""
+        if self.health.healthy is None and not self.drained:
+            return "not known to be healthy yet"
+        return self.known_blemish()
+
+    def known_blemish(self) -> str | None:
+        """Why another node should rather have the addresses that this one has."""
         if self.drained:
             return "drained"
-        if self.health.healthy is not True:
-            return f"unhealthy ({self.health.detail or 'no check has passed yet'})"
+        if self.health.healthy is False:
+            return f"unhealthy ({self.health.detail or 'no check passes'})"
         return None
 
     def is_sound(self, candidate: KeyValue) -> bool:
