@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
 from sharedip.adapters.probes.exec import ExecProbe
 from sharedip.adapters.probes.http import HttpProbe
@@ -98,7 +97,7 @@ class ProbeRunner:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _repeat(self, check: CheckSettings) -> None:
-        probe = self._probe_for(check)
+        probe = probe_for(check, self._find_api_server)
         while True:
             started_at = self._clock()
             outcome = await probe.probe()
@@ -111,23 +110,21 @@ class ProbeRunner:
         if change is not None:
             self._emit(change)
 
-    def _probe_for(self, check: CheckSettings) -> Probe:
-        """Tell the kinds apart by what they have: the documents' classes are not known here."""
-        if (url := getattr(check, "url", None)) is not None:
-            terms = None
-            if url.tls:
-                verify = not getattr(check, "insecure_skip_verify", False)
-                files: dict[str, Path | None] = {
-                    name: getattr(check, name) for name in ("ca_file", "cert_file", "key_file")
-                }
-                terms = TlsTerms(url.host, **files, verify=verify)
-            return HttpProbe(url, terms, check.timeout_s)
-        if (command := getattr(check, "command", None)) is not None:
-            return ExecProbe(check.name, command, check.timeout_s)
-        port: int = getattr(check, "port")  # noqa: B009  # no static type has it
-        if (host := getattr(check, "host", None)) is not None:
-            return TcpProbe(host, port, check.timeout_s)
-        return ApiServerProbe(port, check.timeout_s, self._find_api_server)
+
+def probe_for(check: CheckSettings, find_api_server: Callable[[], ApiServerFiles | None]) -> Probe:
+    """Tell the kinds apart by what they have: the documents' classes are not known here."""
+    if (url := getattr(check, "url", None)) is not None:
+        terms = None
+        if url.tls:
+            ca_file, cert_file, key_file = (getattr(check, name) for name in ("ca_file", "cert_file", "key_file"))
+            terms = TlsTerms(url.host, ca_file, cert_file, key_file)
+        return HttpProbe(url, terms, check.timeout_s)
+    if (command := getattr(check, "command", None)) is not None:
+        return ExecProbe(check.name, command, check.timeout_s)
+    port: int = getattr(check, "port")  # noqa: B009  # no static type has it
+    if (host := getattr(check, "host", None)) is not None:
+        return TcpProbe(host, port, check.timeout_s)
+    return ApiServerProbe(port, check.timeout_s, find_api_server)
 
 
 class _ReadyzUrl:
