@@ -485,7 +485,7 @@ class Node:
             on_own_link = self.links.index_of(candidacy.vip.link) == event.index
             if isinstance(event, AddressGone):
                 if on_own_link:
-                    candidacy.ownership.address_gone(now)
+                    candidacy.ownership.address_gone(now, event.by)
             elif event.ours and on_own_link and self.session.is_adopting:
                 candidacy.ownership.leftover_seen()
             else:

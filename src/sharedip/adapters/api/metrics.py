@@ -125,6 +125,19 @@ def _vip_families(vips: list[Mapping[str, Any]]) -> Iterator[Family]:
         "1 if a stranger on the segment claims the VIP.",
         tuple(Sample(_about(vip), vip["conflict"] is not None) for vip in vips),
     )
+    strangers = [(vip, vip["conflict"]) for vip in vips if vip["conflict"] is not None]
+    yield Family(
+        "sharedip_vip_conflict_age_seconds",
+        "gauge",
+        "How long ago the stranger with this MAC was seen last.",
+        tuple(Sample((*_about(vip), ("mac", seen["mac"])), seen["age_s"]) for vip, seen in strangers),
+    )
+    yield Family(
+        "sharedip_vip_removals_total",
+        "counter",
+        "How often something else on this node took the address off the link of its owner.",
+        tuple(Sample(_about(vip), vip["removals"]["count"]) for vip in vips),
+    )
     yield each("sharedip_vip_since_seconds", "How long this node has had its role for the VIP.", "since_s")
 
 
