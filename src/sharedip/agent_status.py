@@ -67,7 +67,7 @@ class StatusPage:
         settings = self._node.settings
         if settings.fence is FenceKind.NFTABLES:
             again = self._fence.reinstalled
-            detail = "nftables elements of milliseconds above address lifetimes"
+            detail = "closes within milliseconds, address lifetimes underneath"
             if again:
                 detail += f"; somebody flushed its rules, set up again {again} time" + ("s" if again > 1 else "")
         else:

@@ -284,13 +284,15 @@ def records_view(key_prefix: str, keys: tuple[KeyValue, ...]) -> dict[str, Any]:
     for name, key in sorted(by_key.items()):
         if name.startswith(layout.agent("")):
             record = read_record(key) or {}
-            healthy, member = record.get("healthy"), record.get("member")
+            healthy = record.get("healthy")
             nodes.append(
                 {
                     "node": name.removeprefix(layout.agent("")),
                     "healthy": healthy if isinstance(healthy, bool) else None,
                     "drained": record.get("drained") is True,
-                    "member": member if isinstance(member, str) else None,
+                    "version": _text(record.get("version")),
+                    "peer": _text(record.get("peer")),
+                    "member": _text(record.get("member")),
                 }
             )
     vips = []
@@ -311,6 +313,10 @@ def records_view(key_prefix: str, keys: tuple[KeyValue, ...]) -> dict[str, Any]:
             }
         )
     return {"nodes": nodes, "vips": vips}
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _witnesses(key: KeyValue | None, queue: Sequence[KeyValue]) -> list[str]:
