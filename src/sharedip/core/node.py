@@ -238,7 +238,7 @@ class Node:
         followers = [key for key in candidacy.queue() if key.create_revision > epoch]
         follower = followers[0] if followers else None
         if follower is not None and candidacy.may_be_taken_unasked and candidacy.meant_for in (None, name_of(follower)):
-            self.post.tell_release(address, epoch, follower)
+            self.post.tell_release(address, epoch, candidacy.told_reason, follower)
 
     # -- SessionListener ----------------------------------------------------------------------------------------------
 
@@ -469,7 +469,7 @@ class Node:
             return
         for key in candidacy.queue():
             if key.lease == sender and key.create_revision == entry.epoch:
-                candidacy.released(entry.epoch, now)
+                candidacy.released(entry.epoch, entry.reason, now)
                 self._touched.add(entry.address)
 
     def _link_changed(self, event: LinkChanged, now: Instant) -> None:

@@ -61,13 +61,13 @@ class Post:
             answer = seal(Kind.ACKNOWLEDGEMENT, lease, envelope.sender, answers)
             self._out(SendDatagram(event.host, event.port, answer))
 
-    def tell_release(self, address: IPAddress, epoch: int, follower: KeyValue | None) -> None:
+    def tell_release(self, address: IPAddress, epoch: int, reason: str, follower: KeyValue | None) -> None:
         """Tell the next candidate that the address is off our link for good; a lost word costs a round trip of etcd."""
         lease = self._session.lease
         peer = None if follower is None else self._peers.of(follower)
         if lease is None or peer is None or peer.host is None:
             return
-        entry = (Released(epoch, address), self._designations.own_secret)
+        entry = (Released(epoch, address, reason), self._designations.own_secret)
         self._out(SendDatagram(peer.host, peer.port, seal(Kind.RELEASE, lease, peer.lease, [entry])))
 
     def _secret_for(self, envelope: Envelope, number: int) -> bytes | None:
