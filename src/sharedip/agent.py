@@ -92,6 +92,10 @@ SLEEP_S_MAX = 1.0
 TURN_S_MAX = 0.02
 """Then the loop may look at its sockets again: a peer's beat must not wait behind a thousand answers of etcd."""
 
+STILL_S_MIN = 0.3
+STILL_TOLD_EVERY_S = 60.0
+"""A timer that comes so late explains what follows; a process that is starved all the time says so once a minute."""
+
 NICENESS = -15
 """Where the agent may: a starved owner loses the address for nothing."""
 
@@ -117,6 +121,8 @@ class Agent:
         self._turn_handle: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._turned_at = self._clock.now()
+        self._due_at = float("inf")
+        self._told_still_at = float("-inf")
         self._notifier = Notifier()
         self._tickets = count(1)
         self._waiting: dict[int, asyncio.Future[tuple[bool, str]]] = {}
@@ -284,6 +290,7 @@ class Agent:
         self._turn_handle = None
         if self._over.done():
             return
+        self._tell_if_still()
         turn_until = self._clock.now() + TURN_S_MAX
         for _ in range(len(self._datagrams)):
             self._take_in(self._datagrams.popleft())
@@ -310,7 +317,17 @@ class Agent:
         if self._timer is not None:
             self._timer.cancel()
         sleep_s = min(SLEEP_S_MAX, max(0.0, self._node.next_deadline() - self._clock.now()))
+        self._due_at = self._clock.now() + sleep_s
         self._timer = self._loop.call_later(sleep_s, self._turn)
+
+    def _tell_if_still(self) -> None:
+        """A process that was stopped or starved gives up what others have taken: say first that it was away."""
+        now = self._clock.now()
+        late_s, self._due_at = now - self._due_at, float("inf")
+        if late_s >= STILL_S_MIN and now - self._told_still_at >= STILL_TOLD_EVERY_S:
+            self._told_still_at = now
+            text = f"this process stood still for {late_s:.1f} s"
+            self._report(Report(Level.WARNING, text, reason="stopped, starved of CPU, or the machine slept"))
 
     def _take_in(self, event: Event) -> None:
         if self._over.done():

@@ -251,6 +251,21 @@ def test_a_datagram_does_not_wait_behind_what_etcd_has_answered(
     run(scene())
 
 
+def test_an_agent_that_stood_still_says_so_once_a_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operator reads first that it was stopped, and then what it gave up."""
+
+    async def scene() -> None:
+        async with running(tmp_path, monkeypatch) as (stage, _):
+            agent = stage.agent
+            for late_s in (0.1, 4.0, 5.0):
+                agent._due_at = agent._clock.now() - late_s
+                agent._wake()
+                await stage.until(lambda: agent._turn_handle is None)
+            assert [report.text for report in stage.having("stood still")] == ["this process stood still for 4.0 s"]
+
+    run(scene())
+
+
 def test_a_signal_to_stop_ends_it_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGTERM with nothing owned and no etcd: the agent is gone at once, and says that it stopped."""
 
