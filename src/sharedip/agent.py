@@ -38,9 +38,14 @@ from sharedip.adapters.notify import Notifier, feed_watchdog
 from sharedip.adapters.peer import PeerSocket
 from sharedip.adapters.probes.runner import ProbeRunner
 from sharedip.adapters.state import StateDirectory, StateRefusedError
-from sharedip.agent_settings import choose_fence, choose_settings, find_tls_files, what_needs_a_restart
+from sharedip.agent_settings import (
+    choose_fence,
+    choose_settings,
+    find_tls_files,
+    locate_api_server,
+    what_needs_a_restart,
+)
 from sharedip.agent_status import StatusPage
-from sharedip.config.certificates import find_api_server
 from sharedip.config.load import load
 from sharedip.config.model import Config, join_host_port
 from sharedip.core.messages import (
@@ -160,9 +165,7 @@ class Agent:
             clock=self._clock,
             emit=self.emit,
         )
-        self._probes = ProbeRunner(
-            config.health_checks, self.emit, self._clock.now, lambda: find_api_server(Path.exists)[0]
-        )
+        self._probes = ProbeRunner(config.health_checks, self.emit, self._clock.now, locate_api_server)
         self._node = Node(self._settings, secrets.randbits(64), lambda: secrets.token_bytes(16))
         self._status = StatusPage(self._node, self._clock, self._probes, self._peers, self._segment, self._fence)
         self._api = Api(self._status.document, self._operate, self._status.metrics, self._report)

@@ -12,12 +12,15 @@ from pathlib import Path
 
 from sharedip import __version__
 from sharedip.adapters.etcd import TlsFiles
-from sharedip.config.certificates import find_client_certificates
+from sharedip.config.certificates import ApiServerFiles, find_api_server, find_client_certificates
 from sharedip.config.model import WINDOW_S_MIN_LIFETIME, Config, Endpoint, Witness
 from sharedip.config.model import Fence as FenceChoice
 from sharedip.core.messages import Level, Report
 from sharedip.core.model import FenceKind, IPAddress
 from sharedip.core.settings import Settings
+
+TEXT_CHARACTERS_MAX = 1 << 20
+"""Another program's configuration: no more of it than this."""
 
 
 def choose_fence(config: Config, why_no_nftables: Callable[[], str | None]) -> tuple[FenceKind, list[Report]]:
@@ -89,6 +92,19 @@ def find_tls_files(config: Config) -> tuple[TlsFiles | None, list[Report]]:
         return files, [Report(Level.INFO, f"using the etcd client certificate {found.cert_file}")]
     places = ", ".join(str(each.cert_file) for each in tried)
     return TlsFiles(), [Report(Level.WARNING, "no etcd client certificate found", reason=f"looked at {places}")]
+
+
+def locate_api_server() -> ApiServerFiles | None:
+    """The certificates and the port of this node's API server, as its distribution has them now."""
+    return find_api_server(Path.exists, _text_of)[0]
+
+
+def _text_of(file: Path) -> str:
+    try:
+        with file.open(encoding="utf-8", errors="replace") as opened:
+            return opened.read(TEXT_CHARACTERS_MAX)
+    except OSError:
+        return ""
 
 
 def what_needs_a_restart(before: Config, after: Config) -> list[str]:

@@ -10,7 +10,6 @@ import asyncio
 import socket
 from collections.abc import Sequence
 from ipaddress import ip_interface
-from pathlib import Path
 from typing import Any
 
 from sharedip.adapters.clock import Clock
@@ -26,11 +25,10 @@ from sharedip.adapters.etcd import (
 )
 from sharedip.adapters.kernel import Deadman, Fence, Netlink, Segment
 from sharedip.adapters.probes.runner import probe_for
-from sharedip.agent_settings import find_tls_files
+from sharedip.agent_settings import find_tls_files, locate_api_server
 from sharedip.cli.capabilities import missing_capabilities
 from sharedip.cli.clocks import read_chrony
 from sharedip.cli.facts import EtcdFacts, MachineFacts, Member
-from sharedip.config.certificates import find_api_server
 from sharedip.config.model import Config, HealthCheck, LinkFacts
 from sharedip.core.keys import Layout, queues_in, read_record
 from sharedip.core.messages import ForeignClaim, KeysRead, Probe, ReadKeys, RequestFailed
@@ -78,7 +76,7 @@ async def _look(config: Config) -> MachineFacts:
             answers_error=error,
             nftables_error=Fence(clock.now, deadman).available(),
             etcd=etcd,
-            api_server_files=find_api_server(Path.exists)[0] is not None,
+            api_server_files=locate_api_server() is not None,
             probed=await _try_checks(config.health_checks),
             chrony=read_chrony(),
             missing_capabilities=tuple(missing_capabilities()),
@@ -89,7 +87,7 @@ async def _look(config: Config) -> MachineFacts:
 
 async def _try_checks(checks: Sequence[HealthCheck]) -> dict[str, tuple[bool, str]]:
     """Try each health check once, all at the same time, as the agent would."""
-    probes = [probe_for(check, lambda: find_api_server(Path.exists)[0]) for check in checks]
+    probes = [probe_for(check, locate_api_server) for check in checks]
     outcomes = await asyncio.gather(*(probe.probe() for probe in probes))
     return {check.name: (found.healthy, found.detail) for check, found in zip(checks, outcomes, strict=True)}
 

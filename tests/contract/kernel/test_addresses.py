@@ -145,7 +145,7 @@ def test_our_own_doing_is_answered_and_not_news_besides(netlink: Netlink, record
 def test_the_program_that_deletes_an_ipv4_address_is_named(pair: Pair, netlink: Netlink, recorder: Recorder) -> None:
     """By the number of its socket, which is its pid; a program that has ended is not mistaken for another."""
     namespace = pair.node.name
-    for lives, name in ((True, "ip (pid "), (False, "a program that has ended")):
+    for lives, name in ((True, "ip (pid "), (False, "pid ")):
         netlink.perform(hold(VIP4))
         recorder.take()
         line = ["ip", "netns", "exec", namespace, "ip", "-batch", "-"]

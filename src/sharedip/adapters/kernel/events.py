@@ -8,6 +8,7 @@ Counterpart: `netlink.py` decides which of the facts are news.
 from __future__ import annotations
 
 import errno
+import os
 import select
 import socket
 from collections.abc import Collection
@@ -96,11 +97,13 @@ class Events:
 
 
 def _program(port: int) -> str:
-    """The program behind a netlink socket. A process's first one has its pid as number (netlink_autobind); of others,
-    and of those in another pid namespace, nothing is known. IPv6 does not tell at all (inet6_ifa_notify).
+    """The program behind a netlink socket. A process's first one has its pid as number (netlink_autobind); of others
+    nothing is known, and IPv6 does not tell at all (inet6_ifa_notify). In a container the pids are not ours.
     """
+    if port >= _PID_MAX or port == os.getpid():
+        return ""
     try:
         name = Path(f"/proc/{port}/comm").read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
-        return "a program that has ended" if port < _PID_MAX else ""
+        return f"pid {port}, whose name is not known here"
     return f"{name} (pid {port})"
