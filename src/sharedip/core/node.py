@@ -212,12 +212,21 @@ class Node:
 
     def is_sound(self, candidate: KeyValue) -> bool:
         """Whether the other candidate's agent says that it is healthy and not drained."""
+        return self.flaw(candidate) is None
+
+    def flaw(self, candidate: KeyValue) -> str | None:
+        """What keeps the other candidate from being sound; None if nothing does."""
         name = candidate.value.decode("utf-8", "replace")
         key = self.session.registry.get(self.session.layout.agent(name))
         record = read_record(key)
         if key is None or record is None or key.lease != candidate.lease:
-            return False
-        return record.get("healthy") is True and record.get("drained") is False
+            return "no sharedip agent"
+        if record.get("drained") is not False:
+            return "drained"
+        healthy = record.get("healthy")
+        if healthy is not True:
+            return "unhealthy" if healthy is False else "not known to be healthy yet"
+        return None
 
     def has_resigned(self, vip: Vip, epoch: int) -> bool:
         """Whether this node has given up this epoch for good."""
@@ -512,7 +521,7 @@ class Node:
 
     def _move(self, event: MoveRequested, now: Instant) -> None:
         candidacy = self.candidacies.get(event.address)
-        refusal = why_not_move(candidacy, event, self.settings.node_name, self.is_sound)
+        refusal = why_not_move(candidacy, event, self.settings.node_name, self.flaw)
         if refusal is None and candidacy is not None:
             target = f" to {event.to}" if event.to else ""
             candidacy.leave(f"moved{target} by the operator", now, to=event.to)

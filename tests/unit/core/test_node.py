@@ -133,6 +133,16 @@ def test_a_move_is_refused_with_the_reason() -> None:
         answer = reply(talk)
         assert not answer.accepted
         assert words in answer.text
+    for record, words in (
+        (b'{"healthy":true,"drained":true}', "n2 is drained"),
+        (b'{"healthy":null,"drained":false}', "n2 is not known to be healthy yet"),
+        (b"?", "n2 is no sharedip agent"),
+    ):
+        talk.store.put(LAYOUT.agent("n2"), record, THEIRS)
+        talk.tell_changes()
+        for to in ("n2", None):
+            talk.hear(MoveRequested(4, VIP.address, to))
+            assert words in reply(talk).text
     assert talk.is_in(Phase.OWNING)
 
 
