@@ -43,6 +43,7 @@ from sharedip.agent_settings import (
     choose_settings,
     find_tls_files,
     locate_api_server,
+    what_changed,
     what_needs_a_restart,
 )
 from sharedip.agent_status import StatusPage
@@ -100,6 +101,8 @@ TURN_S_MAX = 0.02
 STILL_S_MIN = 0.3
 STILL_TOLD_EVERY_S = 60.0
 """A timer that comes so late explains what follows; a process that is starved all the time says so once a minute."""
+
+CHANGES_SHOWN_MAX = 10
 
 NICENESS = -15
 """Where the agent may: a starved owner loses the address for nothing."""
@@ -484,7 +487,8 @@ class Agent:
     def _begin_reload(self) -> None:
         async def reload() -> None:
             accepted, text = await self._reload()
-            self._report(Report(Level.INFO if accepted else Level.ERROR, text))
+            for line in text.splitlines():  # each problem is a line of its own
+                self._report(Report(Level.INFO if accepted else Level.ERROR, line))
 
         self._begin(reload())
 
@@ -504,8 +508,11 @@ class Agent:
                 )
             if loaded.config == self._config:
                 return True, "reloaded: nothing changed"
+            changes = what_changed(self._config, loaded.config)
             await self._take_over(loaded.config)
-            return True, "reloaded"
+            shown = changes[:CHANGES_SHOWN_MAX]
+            more = f" and {len(changes) - len(shown)} more" if len(changes) > len(shown) else ""
+            return True, f"reloaded: {', '.join(shown)}{more}"
         finally:
             self._notifier.ready()
 

@@ -107,6 +107,22 @@ def _text_of(file: Path) -> str:
         return ""
 
 
+def what_changed(before: Config, after: Config) -> list[str]:
+    """What a reload changes, in the words of the documents."""
+    old, new = ({vip.address: vip.link for vip in config.vips} for config in (before, after))
+    words = [f"{address} added" for address in new if address not in old]
+    words += [f"{address} removed" for address in old if address not in new]
+    words += [f"{address} to {new[address]}" for address in new if old.get(address, new[address]) != new[address]]
+    fields = {
+        "healthChecks": before.health_checks != after.health_checks,
+        "failover.witness": before.failover.witness != after.failover.witness,
+        "failover.window": before.failover.window_s != after.failover.window_s,
+        "conflict.policy": before.conflict_policy != after.conflict_policy,
+        "peer.advertise": before.peer.advertise != after.peer.advertise,
+    }
+    return [*words, *(name for name, differs in fields.items() if differs)]
+
+
 def what_needs_a_restart(before: Config, after: Config) -> list[str]:
     """The fields that differ and cannot change in a running agent."""
     fields = {
