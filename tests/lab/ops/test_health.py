@@ -208,7 +208,7 @@ def test_the_short_form_finds_kubeadms_files(plan: Plan, authority: Authority, t
     (pki / "apiserver-kubelet-client.key").write_bytes(authority.client_key_file.read_bytes())
     # `ip netns exec` gives the agent a mount namespace of its own: /etc/kubernetes is there for it alone.
     overlay = f'mount -t overlay overlay -o lowerdir={tmp_path}/etc:/etc /etc && exec "$@"'
-    short = {"kubeAPIServer": {}, "interval": "200ms", "timeout": "150ms", "failureThreshold": 2}
+    short = {"kubeAPIServer": {}, "interval": "500ms", "timeout": "450ms", "failureThreshold": 2}
     wrapped = replace(plan, agent=("/bin/sh", "-c", overlay, "sh", *plan.agent), settings={"healthChecks": [short]})
     # The server speaks only to who comes with a client certificate, as k3s and RKE2 do.
     with _cluster(wrapped, authority.server_file, client_ca=authority.ca_file) as (stage, servers):
