@@ -45,6 +45,8 @@ from sharedip.config.load import load
 from sharedip.config.model import Config, join_host_port
 from sharedip.core.messages import (
     AddressGone,
+    AddressHeld,
+    AddressRemoved,
     AddressSeen,
     Announce,
     AnswerOperator,
@@ -91,6 +93,9 @@ SLEEP_S_MAX = 1.0
 
 TURN_S_MAX = 0.02
 """Then the loop may look at its sockets again: a peer's beat must not wait behind a thousand answers of etcd."""
+
+TOGETHER_MAX = 250
+"""Answers of the kernel that are handed over at once: one state file, some transactions for all of them."""
 
 NICENESS = -15
 """Where the agent may: a starved owner loses the address for nothing."""
@@ -288,7 +293,7 @@ class Agent:
         for _ in range(len(self._datagrams)):
             self._take_in(self._datagrams.popleft())
         while self._queue and not self._over.done():
-            self._take_in(self._queue.popleft())
+            self._take_in(*self._next_facts())
             if self._clock.now() >= turn_until:
                 break
         if self._over.done():
@@ -312,11 +317,26 @@ class Agent:
         sleep_s = min(SLEEP_S_MAX, max(0.0, self._node.next_deadline() - self._clock.now()))
         self._timer = self._loop.call_later(sleep_s, self._turn)
 
-    def _take_in(self, event: Event) -> None:
+    def _next_facts(self) -> list[Event]:
+        """The next fact, and with a kernel's answer the ones behind it that are alike, each about another VIP."""
+        first = self._queue.popleft()
+        facts = [first]
+        if isinstance(first, AddressHeld | AddressRemoved):
+            seen = {first.vip.address}
+            while self._queue and len(facts) < TOGETHER_MAX:
+                following = self._queue[0]
+                if type(following) is not type(first) or following.vip.address in seen:
+                    break
+                seen.add(following.vip.address)
+                facts.append(self._queue.popleft())
+        return facts
+
+    def _take_in(self, *events: Event) -> None:
         if self._over.done():
             return
-        self._follow(event)
-        self._execute(self._node.handle(event, self._clock.now()))
+        for event in events:
+            self._follow(event)
+        self._execute(self._node.handle_all(events, self._clock.now()))
 
     def _follow(self, event: Event) -> None:
         """What the adapters must know of a fact: on which links to listen, and where peers reach us."""

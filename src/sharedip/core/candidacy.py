@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from sharedip.core.convoys import Outcome, Wish
 from sharedip.core.keys import read_record, write_record
-from sharedip.core.messages import Command, ForeignClaim, Level, Report, RequestFailed, TransactionDone
-from sharedip.core.model import ConflictPolicy, Delete, Get, Guard, GuardTarget, Instant, KeyValue, Put, Vip
+from sharedip.core.messages import Command, ForeignClaim, Level, Report, RequestFailed
+from sharedip.core.model import ConflictPolicy, Delete, Guard, GuardTarget, Instant, KeyValue, Put, Vip
 from sharedip.core.ownership import (
     GATED_LIFETIME_MANY_S,
     MANY_VIPS,
@@ -25,7 +26,7 @@ from sharedip.core.ownership import (
     Ownership,
     Tenure,
 )
-from sharedip.core.requests import Kind, Purpose
+from sharedip.core.requests import Kind
 from sharedip.core.session import Session
 from sharedip.core.settings import Settings
 
@@ -77,6 +78,9 @@ class Circumstances(Protocol):
 
     def may_claim_key(self, candidacy: Candidacy) -> bool:
         """Whether a key of ours is this candidacy's: not while an older one still leaves with the same address."""
+
+    def probe_slot(self, now: Instant) -> Instant:
+        """When this VIP may ask the segment: a thousand at once would flood it."""
 
     def tenure_over(self, vip: Vip) -> None:
         """This node's epoch is over: whoever could depose it has no power over the next one."""
@@ -141,7 +145,7 @@ class Candidacy:
         self._stranger_stays = False
         self._campaign_at: Instant = NEVER
         self._release_at: Instant = NEVER
-        self._request: int | None = None
+        self._is_asking = False
         self._has_lapsed_only = False
         self._record_wanted = False
         self._is_adopted = False
@@ -172,7 +176,7 @@ class Candidacy:
 
     def lease_lost(self, reason: str, now: Instant) -> None:
         """The key is gone, and whoever was behind it may own the address: off with it."""
-        self._request = None
+        self._is_asking = False
         self.epoch = None
         self._record_wanted = False
         self._has_lapsed_only = False
@@ -200,10 +204,13 @@ class Candidacy:
         self._check_record()
         self.advance(now)
 
-    def keys_proved(self, queue: list[KeyValue], now: Instant) -> None:
-        """The queue as a linearizable read that was sent on our lease shows it: the only thing that lets us claim."""
+    def keys_proved(self, now: Instant) -> None:
+        """The queue is as a linearizable read that was sent on our lease has shown it: the only thing that lets us
+        claim.
+        """
         if self.phase not in (Phase.WAITING, Phase.VERIFYING):
             return
+        queue = self.queue()
         own = self._own_key(queue)
         if own is None or own.create_revision != self.epoch or queue[0] is not own:
             if self.phase is Phase.VERIFYING:
@@ -212,13 +219,13 @@ class Candidacy:
         if self._obstacle() is None and self._may_add and self.ownership.can_hold(now):
             self._claim(queue, now)
 
-    def answered(self, purpose: Purpose, answer: TransactionDone | RequestFailed, now: Instant) -> None:
-        """A transaction of ours has an outcome, or none."""
-        if purpose.kind is Kind.CAMPAIGN:
+    def answered(self, kind: Kind, answer: Outcome, now: Instant) -> None:
+        """What we asked of etcd has an outcome, or none."""
+        if kind is Kind.CAMPAIGN:
             self._campaign_answered(answer, now)
-        elif purpose.kind is Kind.RELEASE:
+        elif kind is Kind.RELEASE:
             self._release_answered(answer, now)
-        elif purpose.kind is Kind.RECORD:
+        elif kind is Kind.RECORD:
             self._record_pending = False
             if isinstance(answer, RequestFailed):
                 self._record_wanted = self.phase is Phase.OWNING
@@ -335,7 +342,7 @@ class Candidacy:
                 if self.ownership.is_clear:
                     self._release(now)
             case Phase.RELEASING:
-                if self._request is None and now >= self._release_at and self.ownership.is_clear:
+                if not self._is_asking and now >= self._release_at and self.ownership.is_clear:
                     self._release(now)
             case _:
                 pass
@@ -345,7 +352,7 @@ class Candidacy:
         waiting = [self.ownership.next_deadline()]
         if self.phase is Phase.OUT and self._session.is_registered and self._obstacle() is None:
             waiting.append(self._campaign_at)
-        if self.phase is Phase.RELEASING and self._request is None and self.ownership.is_clear:
+        if self.phase is Phase.RELEASING and not self._is_asking and self.ownership.is_clear:
             waiting.append(self._release_at)
         if self.phase is Phase.OWNING and self._record_wanted and not self._record_pending:
             waiting.append(self._record_at)
@@ -374,16 +381,11 @@ class Candidacy:
         assert self._session.lease is not None
         self._enter(Phase.CAMPAIGNING, now)
         value = self._settings.node_name.encode()
-        self._request = self._session.transact(
-            Kind.CAMPAIGN,
-            self.vip,
-            (Guard(key, GuardTarget.CREATE, 0),),
-            (Put(key, value, self._session.lease),),
-            (Get(key),),
-        )
+        put = Put(key, value, self._session.lease)
+        self._ask(Kind.CAMPAIGN, Guard(key, GuardTarget.CREATE, 0), put)
 
-    def _campaign_answered(self, answer: TransactionDone | RequestFailed, now: Instant) -> None:
-        self._request = None
+    def _campaign_answered(self, answer: Outcome, now: Instant) -> None:
+        self._is_asking = False
         if self.phase is not Phase.CAMPAIGNING:
             return
         if isinstance(answer, RequestFailed):
@@ -474,7 +476,7 @@ class Candidacy:
             self._take(f"{name_of(former)} released it ({release.reason})", now)
         else:
             self._enter(Phase.PROBING, now)
-            self.ownership.probe(now)
+            self.ownership.probe(self._circumstances.probe_slot(now), now)
 
     def _advance_probing(self, now: Instant) -> None:
         if self.ownership.tenure is not Tenure.PROBING:  # something had to be removed first
@@ -563,7 +565,7 @@ class Candidacy:
             "reason": self.reason,
         }
         put = Put(self._session.layout.owner(self.vip.address), write_record(record), lease)
-        self._session.transact(Kind.RECORD, self.vip, (Guard(key, GuardTarget.CREATE, self.epoch),), (put,))
+        self._session.transact(Wish(Kind.RECORD, self.vip, Guard(key, GuardTarget.CREATE, self.epoch), (put,)))
 
     # -- on the way out -----------------------------------------------------------------------------------------------
 
@@ -588,12 +590,14 @@ class Candidacy:
         queue = self.queue()
         if self._held_key is not None or (queue and queue[0].key == key):  # else the record speaks of somebody else
             operations += (Put(self._session.layout.owner(self.vip.address), write_record(record), lease),)
-        self._request = self._session.transact(
-            Kind.RELEASE, self.vip, (Guard(key, GuardTarget.CREATE, self.epoch),), operations
-        )
+        self._ask(Kind.RELEASE, Guard(key, GuardTarget.CREATE, self.epoch), *operations)
 
-    def _release_answered(self, answer: TransactionDone | RequestFailed, now: Instant) -> None:
-        self._request = None
+    def _ask(self, kind: Kind, guard: Guard, *then: Delete | Put) -> None:
+        self._is_asking = True
+        self._session.transact(Wish(kind, self.vip, guard, then))
+
+    def _release_answered(self, answer: Outcome, now: Instant) -> None:
+        self._is_asking = False
         if self.phase is not Phase.RELEASING:
             return
         if isinstance(answer, RequestFailed):

@@ -24,13 +24,16 @@ from sharedip.core.session import Session
 from sharedip.core.settings import Settings, beat_every_s, fence_timeout_s, silence_s
 from sharedip.core.witness import WINDOW_S_MAX, read_witnesses
 
-VIPS_PER_TRANSACTION = 50
-"""etcd takes 128 operations a transaction by default (--max-txn-ops); two guards stand for each VIP."""
+VIPS_PER_TRANSACTION = 40
+"""What is designated together is deposed together, in one transaction: three operations for each VIP, and etcd takes
+128 by default (--max-txn-ops)."""
 
 BEATS_REMEMBERED = 16
 APPOINT_RETRY_S = 0.05
 FENCE_RETRY_S = 0.02
 LOOK_EVERY_S = 0.02
+LOOK_EVERY_S_PER_VIP = 0.0002
+"""Looking costs some microseconds for each VIP; while a thousand change hands there is a reason at every moment."""
 REOPEN_FRACTION = 0.3
 """The gate is opened anew when the right has grown by this part of the window: at every second beat."""
 
@@ -222,7 +225,8 @@ class Designations:
 
     def look_again(self, now: Instant) -> None:
         """The queue, the peers, the owner or etcd's leader changed; many changes at once are looked at together."""
-        at = max(now, self._looked_at + LOOK_EVERY_S)
+        every_s = LOOK_EVERY_S + LOOK_EVERY_S_PER_VIP * len(self._settings.vips)
+        at = max(now, self._looked_at + every_s)
         self._look_at = at if self._look_at == NEVER else min(self._look_at, at)
         self._greet_at = min(self._greet_at, self._look_at)
 

@@ -127,6 +127,27 @@ class Registry:
             self._set(name, seen.get(name))
         return changed
 
+    def apply_difference(self, keys: tuple[KeyValue, ...], count: int, revision: int) -> set[str] | None:
+        """Take over a linearizable read of what was modified after a revision that we had reached when it was sent.
+
+        Not for one that is older than we are. Returns the keys that differ, or None when we can't follow: then nothing
+        was taken over. Why a count is enough: a key that stands at `revision` was either modified after ours, and is
+        in `keys`, or stands unmodified in our picture. So picture and `keys` together hold all of them, and if they
+        are as many as there are, they hold no other.
+        """
+        assert revision >= self.revision
+        fresh = [key for key in keys if key.mod_revision > self.revision]
+        if len(self._keys) + sum(key.key not in self._keys for key in fresh) != count:
+            return None
+        self.revision = revision
+        for key in fresh:
+            self._set(key.key, key)
+        return {key.key for key in fresh}
+
+    def has_key_of(self, lease: int | None, revision: int) -> bool:
+        """Whether a key on this lease stands that was created by then."""
+        return any(key.lease == lease and key.create_revision <= revision for key in self._keys.values())
+
     def apply_changes(self, changes: tuple[KeyChange, ...], revision: int) -> set[str]:
         """Take over changes from a watch. Returns the keys that differ."""
         changed: set[str] = set()

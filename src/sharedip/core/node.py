@@ -14,15 +14,16 @@ Must never: read a clock, do I/O, log. Counterpart: `agent.py`.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import assert_never
 
 from sharedip.core.agenda import Agenda, in_order
 from sharedip.core.candidacy import Candidacy, Phase, name_of
+from sharedip.core.convoys import Outcome, Wish
 from sharedip.core.designation import Designations
 from sharedip.core.handover import why_not_move
-from sharedip.core.keys import queues_in, read_record
+from sharedip.core.keys import read_record
 from sharedip.core.links import Links
 from sharedip.core.messages import (
     AddressGone,
@@ -67,7 +68,7 @@ from sharedip.core.peers import Peers
 from sharedip.core.peerwire import Released
 from sharedip.core.post import Post
 from sharedip.core.requests import Kind as RequestKind
-from sharedip.core.requests import Purpose
+from sharedip.core.schedule import PROBED_PER_S, PROBES_AT_ONCE, Pace
 from sharedip.core.session import Session
 from sharedip.core.settings import Settings
 from sharedip.core.state import FormerRun, write_state
@@ -149,7 +150,10 @@ class Node:
         self._touched: set[IPAddress] = set()
         self._host_addresses: set[tuple[int, IPAddress]] = set()
         self._agenda = Agenda()
-        self._order = {address: number for number, address in enumerate(self.candidacies)}
+        self._probe_pace = Pace(PROBES_AT_ONCE, PROBED_PER_S)
+        self._order: dict[IPAddress, int] = {}
+        self._addresses: tuple[IPAddress, ...] = ()
+        self._number()
 
     # -- the contract -------------------------------------------------------------------------------------------------
 
@@ -168,8 +172,15 @@ class Node:
 
     def handle(self, event: Event, now: Instant) -> list[Command]:
         """Apply the time, then the fact; return the orders."""
+        return self.handle_all((event,), now)
+
+    def handle_all(self, events: Iterable[Event], now: Instant) -> list[Command]:
+        """The same for several facts that are there at once: they are applied in their order, and what follows from
+        all of them is ordered together. At most one of them about each VIP.
+        """
         self._expire(now)
-        self._apply(event, now)
+        for event in events:
+            self._apply(event, now)
         return self._finish(now)
 
     def next_deadline(self) -> Instant:
@@ -220,6 +231,10 @@ class Node:
     def may_claim_key(self, candidacy: Candidacy) -> bool:
         """Not while an older candidacy still leaves with the same address."""
         return self._leaving.get(candidacy.vip.address) in (None, candidacy)
+
+    def probe_slot(self, now: Instant) -> Instant:
+        """When the next VIP may ask the segment."""
+        return self._probe_pace.take(now)
 
     def tenure_over(self, vip: Vip) -> None:
         """The epoch is over, and with it every designation of it."""
@@ -292,20 +307,18 @@ class Node:
             ):
                 self._leaving[address] = Candidacy(Vip(address, ""), self.settings, self.session, self, self._out)
 
-    def keys_proved(self, keys: tuple[KeyValue, ...], now: Instant) -> None:
+    def keys_proved(self, now: Instant) -> None:
         """A fresh read: whoever waits for it may claim."""
-        waiting = [each for each in self._all() if each.phase in (Phase.WAITING, Phase.VERIFYING)]
-        queues = queues_in(self.session.layout, keys) if waiting else {}
-        for candidacy in waiting:
-            candidacy.keys_proved(queues.get(candidacy.vip.address, []), now)
-            self._touched.add(candidacy.vip.address)
+        for candidacy in self._all():
+            if candidacy.phase in (Phase.WAITING, Phase.VERIFYING):
+                candidacy.keys_proved(now)
+                self._touched.add(candidacy.vip.address)
 
-    def vip_answered(self, purpose: Purpose, answer: TransactionDone | RequestFailed, now: Instant) -> None:
-        """A VIP's transaction has an outcome."""
-        assert purpose.vip is not None
-        for candidacy in self._both(purpose.vip.address):
-            candidacy.answered(purpose, answer, now)
-            self._touched.add(purpose.vip.address)
+    def vip_answered(self, wish: Wish, outcome: Outcome, now: Instant) -> None:
+        """What a VIP asked of etcd has an outcome."""
+        for candidacy in self._both(wish.vip.address):
+            candidacy.answered(wish.kind, outcome, now)
+            self._touched.add(wish.vip.address)
 
     def peer_answered(
         self, kind: RequestKind, request: int, answer: TransactionDone | RequestFailed, now: Instant
@@ -558,13 +571,18 @@ class Node:
             self.health = Health(healthy=True, detail="")
         self.settings = settings
         self.links.watch({vip.link for vip in settings.vips}, now)
-        self._order = {address: number for number, address in enumerate(self.candidacies)}
+        self._number()
         self.session.reconfigure(settings)
         self.designations.reconfigure(settings, now)
         for candidacy in self.candidacies.values():
             candidacy.reconfigure(settings)
             self.watchfulness.designation_changed(candidacy.vip.address)
         self._record_changed(now)
+
+    def _number(self) -> None:
+        """The order of the documents; kept ready, for it is asked for at every fact."""
+        self._addresses = tuple(self.candidacies)
+        self._order = {address: number for number, address in enumerate(self._addresses)}
 
     def _forget_what_left(self) -> None:
         for address, candidacy in list(self._leaving.items()):
@@ -600,6 +618,8 @@ class Node:
         self.session.advance(now)
         if self.stopping:
             self._advance_stop(now)
+        self.post.depart()
+        self.session.depart()
         self._save_state()
         commands, self._commands = self._commands, []
         return in_order(commands)
@@ -651,7 +671,7 @@ class Node:
             lease=None if self.session.is_giving_back else self.session.lease,
             key_prefix=self.settings.key_prefix,
             node_name=self.settings.node_name,
-            addresses=tuple(self.candidacies),
+            addresses=self._addresses,
             drained=self.drained,
             resigned=tuple(self._resigned.items()),
         )

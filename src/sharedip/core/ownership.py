@@ -150,12 +150,14 @@ class Ownership:
 
     # -- orders from the candidacy ------------------------------------------------------------------------------------
 
-    def probe(self, now: Instant) -> None:
-        """Ask the segment whether somebody has the address. `probe_is_over` tells when the silence counts."""
+    def probe(self, at: Instant, now: Instant) -> None:
+        """Ask the segment at that instant whether somebody has the address. `probe_is_over` tells when the silence
+        counts.
+        """
         self.tenure = Tenure.PROBING
         self.probe_answer = None
         self._probes_left = PROBES
-        self._probe_at = now
+        self._probe_at = at
         self.advance(now)
 
     def stop_probing(self) -> None:

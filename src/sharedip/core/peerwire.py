@@ -28,6 +28,9 @@ TAG_BYTES = 16
 ENTRIES_MAX = 40
 """40 beats and a header are 1302 bytes: one frame on every link, IPv6 minimum MTU included but for tunnels."""
 
+RELEASES_MAX = 35
+"""As many as fit into one packet: 1422 bytes with 1500 of Ethernet and 48 of IPv6 and UDP."""
+
 DATAGRAM_BYTES_MAX = HEADER.size + ENTRIES_MAX * (RELEASE.size + TAG_BYTES)
 
 
