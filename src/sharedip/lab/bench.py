@@ -10,13 +10,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sharedip.lab import keepalived
+from sharedip.lab import keepalived, thousand
 from sharedip.lab.agents import overlay
 from sharedip.lab.cluster import Plan, Stage
 from sharedip.lab.election import Election
@@ -25,6 +24,7 @@ from sharedip.lab.figures import Findings, told
 from sharedip.lab.live import Lines
 from sharedip.lab.namespaces import LabError
 from sharedip.lab.protocol import protocol
+from sharedip.lab.report import kept
 from sharedip.lab.results import Act
 from sharedip.lab.runner import Outcome, Step, run_step
 from sharedip.lab.scenarios import play
@@ -36,6 +36,8 @@ WITNESSED = {"lease": {"ttl": "15s"}, "failover": {"witness": "auto", "window": 
 NARROW = {"lease": {"ttl": "15s"}, "failover": {"witness": "auto", "window": "300ms"}}
 ADDED_BY_US_S = 0.3
 """What may be added to etcd's own election when its leader dies together with the owner."""
+MANY_RUNS = 3
+"""Of a thousand VIPs: each run is a thousand take-overs."""
 SHOWN_S = 5.0
 """For how long a keepalived that was killed or frozen is left so: without healing it would stay so for ever."""
 
@@ -165,6 +167,12 @@ def _weigh(runs: Runs) -> None:
     weigh_idle(runs.stage, runs.found, core_percent=1.0, requests_most=1.1)
 
 
+def _thousand(runs: Runs) -> None:
+    weigh_idle(runs.stage, runs.found, core_percent=None, requests_most=1.1, rss_mb=None)
+    thousand.script(runs.stage, runs.found, runs.audience.say, min(runs.count, MANY_RUNS))
+    runs.logs.update({f"thousand-{name}.log": agent.log_text() for name, agent in runs.stage.agents.items()})
+
+
 @dataclass(frozen=True)
 class Section:
     """Some figures under the same settings."""
@@ -177,6 +185,8 @@ class Section:
     asks: bool = True
     build: keepalived.Build = Stage
     more_vips: int = 0
+    vips: tuple[str, ...] = ()
+    """What the ears listen for, where it is not the plan's own."""
 
 
 SECTIONS = (
@@ -188,6 +198,17 @@ SECTIONS = (
     Section("window-300ms", "ttl 15 s, window 300 ms", NARROW, lambda runs: _takeovers(runs, 0.40)),
     Section("etcd", "every default: what must move nothing", WITNESSED, _etcd),
     Section("handover", "every default, a probe every 1 ms", WITNESSED, _handover, probe_s=0.001),
+    Section(
+        "thousand",
+        f"every default, {thousand.COUNT} VIPs",
+        WITNESSED,
+        _thousand,
+        probe_s=thousand.PROBE_S,
+        asks=False,
+        build=thousand.ThousandStage,
+        vips=thousand.sample(thousand.COUNT),
+        more_vips=thousand.COUNT - thousand.SAMPLE,
+    ),
     Section("keepalived-1s", "for comparison", {}, _keepalived, build=keepalived.KeepalivedStage),
     Section("keepalived-100ms", "for comparison", {}, _keepalived, build=keepalived.KeepalivedTenthStage),
 )
@@ -207,7 +228,7 @@ def bench(plan: Plan, *, wanted: str, runs: int, json_path: Path | None, log_dir
     chosen, audience, all_found = sections(wanted), Lines(), []
     for number, section in enumerate(chosen, 1):
         audience.say(f"section {number}/{len(chosen)} [{section.name}] {section.title}")
-        if section.build is not Stage and not keepalived.installed():
+        if issubclass(section.build, keepalived.KeepalivedStage) and not keepalived.installed():
             audience.say("left out: keepalived is not installed (apt-get install keepalived)")
             continue
         found, logs = _section(plan, section, audience, runs)
@@ -240,6 +261,7 @@ def _section(plan: Plan, section: Section, audience: Lines, count: int) -> tuple
         # The observer does not ask while agents are weighed: its questions would wake them.
         ask_s=plan.ask_s if section.asks else 0.0,
         more_vips=section.more_vips,
+        vips=section.vips or plan.vips,
     )
     logs: dict[str, str] = {}
 
@@ -258,7 +280,7 @@ def _keep(logs: dict[str, str], found: Findings, directory: Path | None) -> None
     if directory is None:
         if found.good:
             return
-        directory = Path(f"sharedip-lab-bench-{time.strftime('%Y%m%d-%H%M%S')}")
+        directory = kept("bench")
     directory.mkdir(parents=True, exist_ok=True)
     for name, text in logs.items():
         (directory / name).write_text(text, encoding="utf-8")

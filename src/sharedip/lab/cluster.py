@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
+from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,6 +26,9 @@ from sharedip.lab.topology import SEGMENT4, SEGMENT6, Place, Topology
 
 VIP4 = str(SEGMENT4 + 100)
 VIP6 = str(SEGMENT6 + 0x100)
+MANY4, MANY4_COUNT = SEGMENT4 + 0x400, 0xF000
+"""Where VIPs are taken from when there are many: apart from every node's own address."""
+FIRST_OWNER_S = 30.0
 WITNESSED_S = 10.0
 STANDING_SHARE = 0.6
 """An owner beats every fifth of the window, and after half a window it drops a witness that does not answer: one that
@@ -49,8 +55,9 @@ class Plan:
 
     @property
     def all_vips(self) -> tuple[str, ...]:
-        """What stands in the agents' documents."""
-        return (*self.vips, *(str(SEGMENT4 + 101 + index) for index in range(self.more_vips)))
+        """What stands in the agents' documents, in the order of the addresses."""
+        free = (vip for index in range(MANY4_COUNT) if (vip := str(MANY4 + index)) not in self.vips)
+        return tuple(sorted((*self.vips, *islice(free, self.more_vips)), key=lambda vip: int(ip_address(vip))))
 
     @property
     def fence_mutes(self) -> bool:
@@ -83,7 +90,7 @@ class Stage:
         self.plan = plan
         self.say = say
         self.run = Run.begin()
-        self.topology = Topology(self.run, plan.nodes)
+        self.topology = Topology(self.run, plan.nodes, segment_bits=16 if plan.more_vips else 24)
         self.ears = Ears(self.topology, plan.vips, probe_s=plan.probe_s, ask_s=plan.ask_s)
         self.agents: dict[str, Agent] = {}
         self.etcd: EtcdCluster
@@ -129,6 +136,13 @@ class Stage:
             self.ears.stop()
         self.run.close()
 
+    def start_agents(self) -> None:
+        """Start every agent, and return when the first VIPs are served or an agent has ended."""
+        for agent in self.agents.values():
+            agent.start()
+        with contextlib.suppress(NotInTimeError):
+            self.wait(lambda: self.served() or not self.agents_alive(), "a first owner", FIRST_OWNER_S)
+
     def note(self, kind: str, text: str) -> float:
         """Write a line of the history; returns its instant."""
         note = Note(time.monotonic(), kind, text)
@@ -141,13 +155,17 @@ class Stage:
         """Wait until the condition holds; returns when. The ears are checked all the while."""
         deadline = time.monotonic() + timeout_s
         while not condition():
-            if any(feed.process is not None for feed in self.ears.feeds):
-                self.ears.check()
+            self.check()
             self.supervise()
             if time.monotonic() > deadline:
                 raise NotInTimeError(f"{what}: not within {timeout_s:.0f} s")
             time.sleep(poll_s)
         return time.monotonic()
+
+    def check(self) -> None:
+        """Raise if what was measured is not to be trusted."""
+        if any(feed.process is not None for feed in self.ears.feeds):
+            self.ears.check()
 
     def supervise(self) -> None:
         """Start again what has ended by itself. An exit status above 0 is the agent's own verdict: a bug."""
@@ -183,6 +201,12 @@ class Stage:
         keys = self.etcd.keys(f"{self.plan.key_prefix}:vip:election:{vip or self.plan.vips[0]}/")
         return None if keys is None else len(keys)
 
+    def queues(self) -> Counter[str] | None:
+        """How many keys stand in each election, by VIP, from one read; None when etcd does not answer."""
+        prefix = f"{self.plan.key_prefix}:vip:election:"
+        keys = self.etcd.keys(prefix)
+        return None if keys is None else Counter(key.removeprefix(prefix).partition("/")[0] for key in keys)
+
     def agents_alive(self) -> bool:
         """Whether every agent's process is there."""
         return all(agent.running for agent in self.agents.values())
@@ -193,7 +217,8 @@ class Stage:
             return False
         if self.etcd.agreed_leader() is None:
             return False
-        return all(self.candidates(vip) == len(self.agents) for vip in self.plan.all_vips)
+        queues = self.queues()
+        return queues is not None and all(queues[vip] == len(self.agents) for vip in self.plan.all_vips)
 
     def state(self) -> str:
         """What is so and what is not, in one line: for the words that say why something was waited for in vain."""

@@ -28,7 +28,7 @@ from sharedip.lab.faults import FAULTS
 from sharedip.lab.html import write_html
 from sharedip.lab.live import Lines, screen
 from sharedip.lab.namespaces import LabError, what_is_missing
-from sharedip.lab.report import summary, table, write_json
+from sharedip.lab.report import kept, summary, table, write_json
 from sharedip.lab.results import Result
 from sharedip.lab.runs import recorded, remove, remove_leftovers
 from sharedip.lab.scenarios import DEMO, demo, matrix, matrix_cases
@@ -169,7 +169,7 @@ def _tell(result: Result, args: argparse.Namespace) -> int:
     json_path, html_path = args.json, args.report
     if result.wrong and json_path is None:
         # What went wrong once may not come again soon: keep its history.
-        json_path = Path(f"sharedip-lab-{result.scenario}-{time.strftime('%Y%m%d-%H%M%S')}.json")
+        json_path = kept(result.scenario, ".json")
     if json_path is not None:
         write_json(result, json_path)
         print(f"history: {json_path}")

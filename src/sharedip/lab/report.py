@@ -7,6 +7,7 @@ Counterpart: `html.py`, which draws the same.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,11 @@ HEADINGS = (
     "muted",
     "verdict",
 )
+
+
+def kept(scenario: str, ending: str = "") -> Path:
+    """Where a run keeps what nobody has given a place: under `out/`, which no checkout commits."""
+    return Path("out", "lab", f"{scenario}-{time.strftime('%Y%m%d-%H%M%S')}{ending}")
 
 
 def seconds(value: float | None) -> str:
@@ -110,4 +116,5 @@ def _resources(samples: Sequence[dict[str, Any]]) -> str:
 
 def write_json(result: Result, path: Path) -> None:
     """Everything, for machines."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result.as_json(), indent=1), encoding="utf-8")

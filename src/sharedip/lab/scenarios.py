@@ -6,13 +6,12 @@ Must never: measure by itself. Counterparts: `runner.py`, `chaos.py`.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from sharedip.lab.cluster import VIP4, VIP6, NotInTimeError, Plan, Stage
+from sharedip.lab.cluster import VIP4, VIP6, Plan, Stage
 from sharedip.lab.etcd import disks_can_freeze
 from sharedip.lab.faults import FAULTS, Fault
 from sharedip.lab.namespaces import LabError
@@ -84,8 +83,7 @@ def play(
             act = Act(title, [place.name for place in stage.topology.nodes], stage.began_at, 0.0, None)
             act.began_at = stage.note("begin", "agents started")
             audience.say("agents: one on each node")
-            for agent in stage.agents.values():
-                agent.start()
+            stage.start_agents()
             _first_owner(stage, act)
             stage.supervising = True
             script(stage, act)
@@ -96,8 +94,6 @@ def play(
 
 
 def _first_owner(stage: Stage, act: Act) -> None:
-    with contextlib.suppress(NotInTimeError):
-        stage.wait(lambda: stage.served() or not stage.agents_alive(), "a first owner", 30)
     if not stage.served():
         said = "\n".join(agent.log_text()[-500:] for agent in stage.agents.values())
         raise LabError(f"there is no first owner. The agents said last:\n{said}")

@@ -25,7 +25,14 @@ RSS_BREATH_KB, RSS_MOST_KB = 3_000, 48_000
 _DESCRIPTORS = ("fds", "open descriptors", 8, 64)
 
 
-def weigh_idle(stage: Stage, found: Findings, *, core_percent: float, requests_most: float | None) -> None:
+def weigh_idle(
+    stage: Stage,
+    found: Findings,
+    *,
+    core_percent: float | None,
+    requests_most: float | None,
+    rss_mb: float | None = 40,
+) -> None:
     """Weigh the agents for a while. The owner is weighed apart from the others where it costs more."""
     stage.wait_settled()
     owner = stage.owner()
@@ -41,7 +48,7 @@ def weigh_idle(stage: Stage, found: Findings, *, core_percent: float, requests_m
     writes = (stage.etcd.revision() or 0) - (revision or 0)
     spent = {name: 100 * (after[name] - before[name]) / elapsed for name in before}
     asked = [(received_after.get(name, 0) - received.get(name, 0)) / len(stage.agents) / elapsed * 2 for name in EVENTS]
-    found.add("resident memory of an agent", "MB", [one["rss_kb"] / 1000 for one in resources(stage)], 40)
+    found.add("resident memory of an agent", "MB", [one["rss_kb"] / 1000 for one in resources(stage)], rss_mb)
     found.add("idle owner, share of a core", "%", [spent.pop(owner)], core_percent)
     found.add("idle candidate, share of a core", "%", list(spent.values()), core_percent)
     found.promise("etcd writes in that time", "", [float(writes)])
