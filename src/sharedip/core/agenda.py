@@ -8,40 +8,44 @@ What clients wait for goes before logs and etcd; what is saved still goes before
 from __future__ import annotations
 
 import heapq
+from collections.abc import Hashable
 from dataclasses import replace
+from typing import Generic, TypeVar
 
 from sharedip.core.messages import Announce, CloseFence, Command, HoldAddress, OpenFence, RemoveAddress, ReorderAddress
-from sharedip.core.model import Instant, IPAddress, Vip
+from sharedip.core.model import Instant, Vip
+
+Who = TypeVar("Who", bound=Hashable)
 
 
-class Agenda:
-    """The next deadline of each VIP, found without asking all of them.
+class Agenda(Generic[Who]):
+    """The next deadline of each candidacy, found without asking all of them.
 
-    Invariant: a VIP is never due later than its deadline as it was told last.
+    Invariant: nobody is due later than at the deadline that was told last.
     """
 
     def __init__(self) -> None:
-        self._heap: list[tuple[Instant, int, IPAddress]] = []
-        self._due: dict[IPAddress, Instant] = {}
+        self._heap: list[tuple[Instant, int, Who]] = []
+        self._due: dict[Who, Instant] = {}
         self._serial = 0
 
-    def set(self, address: IPAddress, at: Instant | None) -> None:
-        """The VIP's next deadline; None: only a fact can change anything."""
+    def set(self, who: Who, at: Instant | None) -> None:
+        """The next deadline; None: only a fact can change anything."""
         if at is None:
-            self._due.pop(address, None)
-        elif self._due.get(address) != at:
-            self._due[address] = at
+            self._due.pop(who, None)
+        elif self._due.get(who) != at:
+            self._due[who] = at
             self._serial += 1
-            heapq.heappush(self._heap, (at, self._serial, address))
+            heapq.heappush(self._heap, (at, self._serial, who))
 
-    def take(self, now: Instant) -> list[IPAddress]:
+    def take(self, now: Instant) -> list[Who]:
         """Whoever is due by now, the longest overdue first; each is to be set anew."""
-        due: list[IPAddress] = []
+        due: list[Who] = []
         while self._heap and self._heap[0][0] <= now:
-            at, _, address = heapq.heappop(self._heap)
-            if self._due.get(address) == at:
-                del self._due[address]
-                due.append(address)
+            at, _, who = heapq.heappop(self._heap)
+            if self._due.get(who) == at:
+                del self._due[who]
+                due.append(who)
         return due
 
     def next_deadline(self) -> Instant:

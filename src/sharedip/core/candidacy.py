@@ -123,6 +123,8 @@ class Candidacy:
         out: Callable[[Command], None],
     ) -> None:
         self.vip = vip
+        self.place = -1
+        """In the order of the documents."""
         self._settings = settings
         self._session = session
         self._circumstances = circumstances
@@ -138,6 +140,8 @@ class Candidacy:
         self.changes: deque[Change] = deque(maxlen=CHANGES_KEPT)
         self.conflict: Conflict | None = None
         self.owner: KeyValue | None = None
+        self._key_of_lease = (0, "")
+        self._owner_key = session.layout.owner(vip.address)
         self._former: KeyValue | None = None
         self._told_epoch = 0
         self._leave_reason = ""
@@ -168,7 +172,11 @@ class Candidacy:
     def key(self) -> str | None:
         """Our candidate key, while there is a lease."""
         lease = self._session.lease
-        return None if lease is None else self._session.layout.candidate(self.vip.address, lease)
+        if lease is None:
+            return None
+        if self._key_of_lease[0] != lease:
+            self._key_of_lease = (lease, self._session.layout.candidate(self.vip.address, lease))
+        return self._key_of_lease[1]
 
     def queue(self) -> list[KeyValue]:
         """The candidates, the owner first."""
@@ -204,20 +212,22 @@ class Candidacy:
         self._check_record()
         self.advance(now)
 
-    def keys_proved(self, now: Instant) -> None:
+    def keys_proved(self, now: Instant) -> bool:
         """The queue is as a linearizable read that was sent on our lease has shown it: the only thing that lets us
-        claim.
+        claim. False: nothing has come of it.
         """
         if self.phase not in (Phase.WAITING, Phase.VERIFYING):
-            return
+            return False
         queue = self.queue()
         own = self._own_key(queue)
         if own is None or own.create_revision != self.epoch or queue[0] is not own:
-            if self.phase is Phase.VERIFYING:
-                self._enter(Phase.WAITING, now)
-            return
+            if self.phase is Phase.WAITING:
+                return False
+            self._enter(Phase.WAITING, now)
+            return True
         if self._obstacle() is None and self._may_add and self.ownership.can_hold(now):
             self._claim(queue, now)
+        return True
 
     def answered(self, kind: Kind, answer: Outcome, now: Instant) -> None:
         """What we asked of etcd has an outcome, or none."""
@@ -236,17 +246,17 @@ class Candidacy:
 
     # -- facts from the segment and the operator ----------------------------------------------------------------------
 
-    def foreign_claim(self, event: ForeignClaim, now: Instant) -> None:
-        """A stranger has the address, or says so."""
+    def foreign_claim(self, event: ForeignClaim, now: Instant) -> bool:
+        """A stranger has the address, or says so. False: that is no news to a node that waits for its turn."""
         if self.phase not in (Phase.PROBING, Phase.OWNING):
-            return
+            return False
         if self.phase is Phase.PROBING:
             self.ownership.probe_answer = event.mac
         if self.conflict is None or now - self.conflict.last_at >= DEFEND_EVERY_S:
             self._session.want_read(now)  # a machine that was paused may have missed that it owns nothing any more
         self._note_conflict(event, now)
         if self.phase is not Phase.OWNING:
-            return
+            return True
         if self._settings.conflict_policy is ConflictPolicy.YIELD:
             if now - self._taken_at >= YIELD_SETTLE_S:
                 self._campaign_at = now + CONFLICT_HOLDOFF_S
@@ -254,6 +264,7 @@ class Candidacy:
         elif now - self._defended_at >= DEFEND_EVERY_S:
             self._defended_at = now
             self.ownership.announce_again(now)
+        return True
 
     def released(self, epoch: int, now: Instant) -> None:
         """The owner of this epoch told us, authentically, that the address is off its link for good."""
@@ -499,7 +510,7 @@ class Candidacy:
         former = self._former
         if former is None:
             return "it had no owner"
-        record = read_record(self._session.registry.get(self._session.layout.owner(self.vip.address)))
+        record = read_record(self._session.registry.get(self._owner_key))
         if record is not None and record.get("epoch") == former.create_revision and isinstance(record.get("fate"), str):
             return str(record["fate"])[:REASON_MAX]
         return f"{name_of(former)} lost its key"
@@ -546,7 +557,7 @@ class Candidacy:
             or self._session.registry.revision < self._recorded_at
         ):
             return
-        record = read_record(self._session.registry.get(self._session.layout.owner(self.vip.address)))
+        record = read_record(self._session.registry.get(self._owner_key))
         if record is None or record.get("epoch") != self.epoch:
             self._record_wanted = True
 
@@ -564,7 +575,7 @@ class Candidacy:
             "former": None if self._former is None else self._former.create_revision,
             "reason": self.reason,
         }
-        put = Put(self._session.layout.owner(self.vip.address), write_record(record), lease)
+        put = Put(self._owner_key, write_record(record), lease)
         self._session.transact(Wish(Kind.RECORD, self.vip, Guard(key, GuardTarget.CREATE, self.epoch), (put,)))
 
     # -- on the way out -----------------------------------------------------------------------------------------------
@@ -589,7 +600,7 @@ class Candidacy:
         operations: tuple[Delete | Put, ...] = (Delete(key),)
         queue = self.queue()
         if self._held_key is not None or (queue and queue[0].key == key):  # else the record speaks of somebody else
-            operations += (Put(self._session.layout.owner(self.vip.address), write_record(record), lease),)
+            operations += (Put(self._owner_key, write_record(record), lease),)
         self._ask(Kind.RELEASE, Guard(key, GuardTarget.CREATE, self.epoch), *operations)
 
     def _ask(self, kind: Kind, guard: Guard, *then: Delete | Put) -> None:
@@ -644,7 +655,7 @@ class Candidacy:
         self.owner = own if self.phase is Phase.OWNING else first
         if first is None or first is own:
             return
-        record = read_record(self._session.registry.get(self._session.layout.owner(self.vip.address)))
+        record = read_record(self._session.registry.get(self._owner_key))
         if first.create_revision == self._told_epoch or record is None or record.get("epoch") != first.create_revision:
             return
         if record.get("released") is True or "fate" in record:

@@ -289,6 +289,7 @@ class Designations:
 
     def _appoint_where_needed(self, candidacies: list[Candidacy], now: Instant) -> None:
         wanted: dict[tuple[int, ...], dict[IPAddress, Candidacy]] = {}
+        choices: dict[tuple[int, ...], tuple[int, ...]] = {}
         for candidacy in candidacies:
             address = candidacy.vip.address
             if address in self._attempted or candidacy.epoch is None:
@@ -298,8 +299,10 @@ class Designations:
                 continue
             silent = set() if designation is None else self._silent_leases(designation, now)
             for lease in silent:
-                self._peers.silent(lease)
-            witnesses = self._choose(candidacy, designation, silent)
+                if self._peers.is_reachable(lease):
+                    self._peers.silent(lease)
+                    choices.clear()
+            witnesses = self._choose(candidacy, designation, silent, choices)
             current = () if designation is None else tuple(sorted(designation.promises))
             if witnesses != current or address in self._renewal_wanted:
                 wanted.setdefault(witnesses, {})[address] = candidacy
@@ -309,14 +312,30 @@ class Designations:
                 part = {address: vips[address] for address in addresses[start : start + VIPS_PER_TRANSACTION]}
                 self._appoint(part, witnesses)
 
-    def _choose(self, candidacy: Candidacy, designation: Designation | None, silent: set[int]) -> tuple[int, ...]:
-        """The next candidates in the queue that answer and don't run on the node of the etcd leader."""
+    def _choose(
+        self,
+        candidacy: Candidacy,
+        designation: Designation | None,
+        silent: set[int],
+        choices: dict[tuple[int, ...], tuple[int, ...]],
+    ) -> tuple[int, ...]:
+        """The next candidates in the queue that answer and don't run on the node of the etcd leader.
+
+        `choices` has what was chosen a moment ago from the same queue: a thousand addresses have few different ones.
+        """
         if self._settings.window_s is None:
             return ()
         if self._session.leader_id is None:
             # Who leads etcd is not known: appoint nobody new, and keep who is there and answers.
             return () if designation is None else tuple(sorted(designation.promises.keys() - silent))
         queue = candidacy.queue()
+        leases = tuple(key.lease for key in queue)
+        known = choices.get(leases)
+        if known is None:
+            known = choices[leases] = self._choose_from(queue)
+        return known
+
+    def _choose_from(self, queue: list[KeyValue]) -> tuple[int, ...]:
         chosen: list[Peer] = []
         agents = 0
         for key in queue:

@@ -20,21 +20,16 @@ RECORD_BYTES_MAX = 64 * 1024
 """A record of ours is some hundred bytes; anything larger is not ours."""
 
 
-@dataclass(frozen=True, slots=True)
 class Layout:
     """Names of keys under one `keyPrefix`. The election keys are those of etcd's recipe and of Talos."""
 
-    key_prefix: str
-
-    @property
-    def root(self) -> str:
+    def __init__(self, key_prefix: str) -> None:
+        self.root = f"{key_prefix}:vip:"
         """Everything that the agent reads and watches."""
-        return f"{self.key_prefix}:vip:"
-
-    @property
-    def elections(self) -> str:
-        """All elections."""
-        return f"{self.root}election:"
+        self.elections = f"{self.root}election:"
+        self._agents = f"{self.root}agent:"
+        self._owners = f"{self.root}owner:"
+        self._witnesses = f"{self.root}witness:"
 
     def election(self, address: IPAddress) -> str:
         """The election's prefix as `etcdctl elect` takes it."""
@@ -46,15 +41,15 @@ class Layout:
 
     def agent(self, node_name: str) -> str:
         """One per agent, so that two agents with one name find each other."""
-        return f"{self.root}agent:{node_name}"
+        return f"{self._agents}{node_name}"
 
     def owner(self, address: IPAddress) -> str:
         """What the owner says about how it came by the address, and whether it released it in order."""
-        return f"{self.root}owner:{address}"
+        return f"{self._owners}{address}"
 
     def witness(self, address: IPAddress) -> str:
         """The owner's designation; not under the election prefix, where everything counts as a candidate."""
-        return f"{self.root}witness:{address}"
+        return f"{self._witnesses}{address}"
 
     def election_of(self, key: str) -> IPAddress | None:
         """The address whose election the key belongs to."""
@@ -62,11 +57,11 @@ class Layout:
 
     def owner_of(self, key: str) -> IPAddress | None:
         """The address that the owner record is about."""
-        return self._address(key, f"{self.root}owner:", None)
+        return self._address(key, self._owners, None)
 
     def witness_of(self, key: str) -> IPAddress | None:
         """The address that the designation is about."""
-        return self._address(key, f"{self.root}witness:", None)
+        return self._address(key, self._witnesses, None)
 
     @staticmethod
     def _address(key: str, prefix: str, end: str | None) -> IPAddress | None:

@@ -135,6 +135,7 @@ class Session:
         self._member_elsewhere = False
         self.advertise: str | None = None
         self._record: dict[str, object] = {}
+        self._written_record: tuple[dict[str, object], str | None, bytes] | None = None
         self._published_at_revision = 0
         self._written_until = 0
         self.abandoned: int | None = None
@@ -579,9 +580,11 @@ class Session:
         )
 
     def _own_record(self) -> bytes:
-        assert self.lease is not None
-        fixed = {"node": self._settings.node_name, "version": self._settings.version, "peer": self.advertise}
-        return write_record({**self._record, **fixed})
+        """Asked for at every turn, written anew only when it says something else."""
+        if self._written_record is None or self._written_record[:2] != (self._record, self.advertise):
+            fixed = {"node": self._settings.node_name, "version": self._settings.version, "peer": self.advertise}
+            self._written_record = (self._record, self.advertise, write_record({**self._record, **fixed}))
+        return self._written_record[2]
 
     def _publish_if_changed(self, now: Instant) -> None:
         value = self._own_record()
