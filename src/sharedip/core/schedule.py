@@ -33,7 +33,7 @@ class Pace:
     """Slots in time: some at once, the others so many a second."""
 
     def __init__(self, at_once: int, per_s: float) -> None:
-        self._at_once_s = at_once / per_s
+        self._at_once_s = (at_once - 1) / per_s
         self._step_s = 1.0 / per_s
         self._next_at: Instant = float("-inf")
 
