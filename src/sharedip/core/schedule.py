@@ -29,6 +29,10 @@ PACE_STEP_S = 0.005
 """Whoever must wait waits for the next of these steps: one waking for several addresses."""
 
 
+STEP_ROUNDING = 1e-3
+"""Of a step: what sums of floats may be off."""
+
+
 class Pace:
     """Slots in time: some at once, the others so many a second."""
 
@@ -41,8 +45,8 @@ class Pace:
         """The next free slot, not before `now`."""
         slot_at = max(self._next_at, now - self._at_once_s)
         self._next_at = slot_at + self._step_s
-        late_s = slot_at - now
-        return now if late_s <= 0 else now + ceil(late_s / PACE_STEP_S) * PACE_STEP_S
+        steps = ceil((slot_at - now) / PACE_STEP_S - STEP_ROUNDING)
+        return now + max(0, steps) * PACE_STEP_S
 
 
 class Announcements:
