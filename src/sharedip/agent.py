@@ -38,9 +38,15 @@ from sharedip.adapters.notify import Notifier, feed_watchdog
 from sharedip.adapters.peer import PeerSocket
 from sharedip.adapters.probes.runner import ProbeRunner
 from sharedip.adapters.state import StateDirectory, StateRefusedError
-from sharedip.agent_settings import choose_fence, choose_settings, find_tls_files, what_needs_a_restart
+from sharedip.agent_settings import (
+    choose_fence,
+    choose_settings,
+    find_tls_files,
+    locate_api_server,
+    what_changed,
+    what_needs_a_restart,
+)
 from sharedip.agent_status import StatusPage
-from sharedip.config.certificates import find_api_server
 from sharedip.config.load import load
 from sharedip.config.model import Config, join_host_port
 from sharedip.core.messages import (
@@ -100,6 +106,11 @@ TOGETHER_MAX = 250
 GARBAGE_THRESHOLD = 20_000
 """Objects made and not freed before the collector looks for cycles. Ours have next to none; at Python's 700 a thousand
 addresses that change hands cost a tenth of the time in collections that find nothing."""
+STILL_S_MIN = 0.3
+STILL_TOLD_EVERY_S = 60.0
+"""A timer that comes so late explains what follows; a process that is starved all the time says so once a minute."""
+
+CHANGES_SHOWN_MAX = 10
 
 NICENESS = -15
 """Where the agent may: a starved owner loses the address for nothing."""
@@ -126,6 +137,8 @@ class Agent:
         self._turn_handle: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._turned_at = self._clock.now()
+        self._due_at = float("inf")
+        self._told_still_at = float("-inf")
         self._notifier = Notifier()
         self._tickets = count(1)
         self._waiting: dict[int, asyncio.Future[tuple[bool, str]]] = {}
@@ -163,9 +176,7 @@ class Agent:
             clock=self._clock,
             emit=self.emit,
         )
-        self._probes = ProbeRunner(
-            config.health_checks, self.emit, self._clock.now, lambda: find_api_server(Path.exists)[0]
-        )
+        self._probes = ProbeRunner(config.health_checks, self.emit, self._clock.now, locate_api_server)
         self._node = Node(self._settings, secrets.randbits(64), lambda: secrets.token_bytes(16))
         self._status = StatusPage(self._node, self._clock, self._probes, self._peers, self._segment, self._fence)
         self._api = Api(self._status.document, self._operate, self._status.metrics, self._report)
@@ -294,6 +305,7 @@ class Agent:
         self._turn_handle = None
         if self._over.done():
             return
+        self._tell_if_still()
         turn_until = self._clock.now() + TURN_S_MAX
         for _ in range(len(self._datagrams)):
             self._take_in(self._datagrams.popleft())
@@ -320,6 +332,7 @@ class Agent:
         if self._timer is not None:
             self._timer.cancel()
         sleep_s = min(SLEEP_S_MAX, max(0.0, self._node.next_deadline() - self._clock.now()))
+        self._due_at = self._clock.now() + sleep_s
         self._timer = self._loop.call_later(sleep_s, self._turn)
 
     def _next_facts(self) -> list[Event]:
@@ -335,6 +348,15 @@ class Agent:
                 seen.add(following.vip.address)
                 facts.append(self._queue.popleft())
         return facts
+
+    def _tell_if_still(self) -> None:
+        """A process that was stopped or starved gives up what others have taken: say first that it was away."""
+        now = self._clock.now()
+        late_s, self._due_at = now - self._due_at, float("inf")
+        if late_s >= STILL_S_MIN and now - self._told_still_at >= STILL_TOLD_EVERY_S:
+            self._told_still_at = now
+            text = f"this process stood still for {late_s:.1f} s"
+            self._report(Report(Level.WARNING, text, reason="stopped, starved of CPU, or the machine slept"))
 
     def _take_in(self, *events: Event) -> None:
         if self._over.done():
@@ -489,7 +511,8 @@ class Agent:
     def _begin_reload(self) -> None:
         async def reload() -> None:
             accepted, text = await self._reload()
-            self._report(Report(Level.INFO if accepted else Level.ERROR, text))
+            for line in text.splitlines():  # each problem is a line of its own
+                self._report(Report(Level.INFO if accepted else Level.ERROR, line))
 
         self._begin(reload())
 
@@ -509,8 +532,11 @@ class Agent:
                 )
             if loaded.config == self._config:
                 return True, "reloaded: nothing changed"
+            changes = what_changed(self._config, loaded.config)
             await self._take_over(loaded.config)
-            return True, "reloaded"
+            shown = changes[:CHANGES_SHOWN_MAX]
+            more = f" and {len(changes) - len(shown)} more" if len(changes) > len(shown) else ""
+            return True, f"reloaded: {', '.join(shown)}{more}"
         finally:
             self._notifier.ready()
 

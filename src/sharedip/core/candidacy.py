@@ -31,6 +31,7 @@ from sharedip.core.session import Session
 from sharedip.core.settings import Settings
 
 CHANGES_KEPT = 20
+SOUND_ELSEWHERE = ", and another node is sound"
 REASON_MAX = 200
 RELEASE_RETRY_S = 0.2
 RECORD_RETRY_S = 2.0
@@ -71,7 +72,10 @@ class Circumstances(Protocol):
         """Why this node may not be a candidate now; None if it may."""
 
     def blemish(self) -> str | None:
-        """Why another node should rather have the address (unhealthy, drained); None for a sound node."""
+        """Why another node should rather get the address (drained, not known to be healthy); None for a sound node."""
+
+    def known_blemish(self) -> str | None:
+        """The same for an address that this node has: "cannot tell" is no reason to give it away."""
 
     def is_sound(self, candidate: KeyValue) -> bool:
         """Whether this other candidate is an agent that is healthy and not drained."""
@@ -160,7 +164,7 @@ class Candidacy:
         self._record_at: Instant = NEVER
         self._record_pending = False
         self._recorded_at = 0
-        self._released: set[int] = set()
+        self._released: dict[int, str] = {}
 
     def reconfigure(self, settings: Settings) -> None:
         """Another conflict policy counts from the next claim on."""
@@ -266,9 +270,9 @@ class Candidacy:
             self.ownership.announce_again(now)
         return True
 
-    def released(self, epoch: int, now: Instant) -> None:
-        """The owner of this epoch told us, authentically, that the address is off its link for good."""
-        self._released.add(epoch)
+    def released(self, epoch: int, reason: str, now: Instant) -> None:
+        """The owner of this epoch told us, authentically, that the address is off its link for good, and why."""
+        self._released[epoch] = reason
         self.advance(now)
 
     @property
@@ -300,6 +304,11 @@ class Candidacy:
     def may_be_taken_unasked(self) -> bool:
         """Whether our word that the address is off our link is all that the next candidate needs."""
         return not self._stranger_stays
+
+    @property
+    def told_reason(self) -> str:
+        """Why we leave, as the others tell it: that somebody else was sound they show by having the address."""
+        return self._leave_reason.removesuffix(SOUND_ELSEWHERE)
 
     @property
     def meant_for(self) -> str | None:
@@ -441,7 +450,7 @@ class Candidacy:
             self._enter(Phase.VERIFYING, now)
             self._session.want_read(now)
         elif self._is_entitled_by_word(queue) and self.ownership.can_hold(now) and not self._passes_on(queue, now):
-            self._take(f"{name_of(queue[0])} handed it over", now)
+            self._take(_handed_over(queue[0], self._released.get(queue[0].create_revision, "")), now)
 
     def _is_entitled_by_word(self, queue: list[KeyValue]) -> bool:
         """Every key before ours was released to us by its owner.
@@ -456,7 +465,9 @@ class Candidacy:
     def _passes_on(self, queue: list[KeyValue], now: Instant) -> bool:
         """Let a better candidate, or the one that the former owner named, have it, before the address is added."""
         release = self._session.registry.releases.get(self.vip.address)
-        blemish = self._circumstances.blemish()
+        # A restarted agent's checks have not spoken yet: that is no verdict on the address that it comes back to.
+        comes_back = self._is_adopted or self._has_lapsed_only
+        blemish = self._circumstances.known_blemish() if comes_back else self._circumstances.blemish()
         others = [key for key in queue if self.epoch is not None and key.create_revision > self.epoch]
         if release is not None and release.to is not None and self._former is not None:
             names = {name_of(key) for key in others}
@@ -468,7 +479,7 @@ class Candidacy:
                 self.leave(release.reason or f"the address is meant for {release.to}", now, to=release.to)
                 return True
         if blemish is not None and any(self._circumstances.is_sound(key) for key in others):
-            self.leave(f"{blemish}, and another node is sound", now)
+            self.leave(blemish + SOUND_ELSEWHERE, now)
             return True
         return False
 
@@ -484,7 +495,7 @@ class Candidacy:
         elif self._is_adopted:
             self._take("this node owned it before its agent was restarted", now)
         elif former is not None and release is not None and release.epoch >= former.create_revision:
-            self._take(f"{name_of(former)} released it ({release.reason})", now)
+            self._take(_handed_over(former, release.reason), now)
         else:
             self._enter(Phase.PROBING, now)
             self.ownership.probe(self._circumstances.probe_slot(now), now)
@@ -541,9 +552,9 @@ class Candidacy:
             self._campaign_at = now + REFUSED_HOLDOFF_S
             self.leave("the kernel refuses the address", now)
             return
-        blemish = self._circumstances.blemish()
+        blemish = self._circumstances.known_blemish()
         if blemish is not None and any(self._circumstances.is_sound(key) for key in self.others()):
-            self.leave(f"{blemish}, and another node is sound", now)
+            self.leave(blemish + SOUND_ELSEWHERE, now)
 
     def others(self) -> list[KeyValue]:
         """The candidates behind us."""
@@ -594,7 +605,7 @@ class Candidacy:
             "node": self._settings.node_name,
             "epoch": self.epoch,
             "released": not self._stranger_stays,
-            "reason": self._leave_reason,
+            "reason": self.told_reason,
             "to": self._leave_to,
         }
         operations: tuple[Delete | Put, ...] = (Delete(key),)
@@ -703,3 +714,8 @@ class Candidacy:
 def name_of(candidate: KeyValue) -> str:
     """What the candidate calls itself; for show only."""
     return candidate.value[:64].decode("utf-8", "replace") or "(no name)"
+
+
+def _handed_over(former: KeyValue, reason: str) -> str:
+    """The same words whether the owner's datagram or etcd brought the news."""
+    return f"{name_of(former)} handed it over" + (f" ({reason[:REASON_MAX]})" if reason else "")

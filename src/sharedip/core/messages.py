@@ -13,7 +13,7 @@ is stopped between the check and the system call (see `adapters/kernel/deadman.p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from sharedip.core.model import (
@@ -446,11 +446,12 @@ class AddressSeen:
 
 @dataclass(frozen=True, slots=True)
 class AddressGone:
-    """An address left a link of this node."""
+    """An address left a link of this node. `by` names the program that removed it, where the kernel tells."""
 
     index: int
     address: IPAddress
     prefix_length: int
+    by: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

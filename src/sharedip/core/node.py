@@ -208,21 +208,36 @@ class Node:
         return self.links.obstacle(vip.link)
 
     def blemish(self) -> str | None:
-        """Why another node should rather have the addresses."""
+        """Why another node should rather get the addresses."""
+        if self.health.healthy is None and not self.drained:
+            return "not known to be healthy yet"
+        return self.known_blemish()
+
+    def known_blemish(self) -> str | None:
+        """Why another node should rather have the addresses that this one has."""
         if self.drained:
             return "drained"
-        if self.health.healthy is not True:
-            return f"unhealthy ({self.health.detail or 'no check has passed yet'})"
+        if self.health.healthy is False:
+            return f"unhealthy ({self.health.detail or 'no check passes'})"
         return None
 
     def is_sound(self, candidate: KeyValue) -> bool:
         """Whether the other candidate's agent says that it is healthy and not drained."""
+        return self.flaw(candidate) is None
+
+    def flaw(self, candidate: KeyValue) -> str | None:
+        """What keeps the other candidate from being sound; None if nothing does."""
         name = candidate.value.decode("utf-8", "replace")
         key = self.session.registry.get(self.session.layout.agent(name))
         record = read_record(key)
         if key is None or record is None or key.lease != candidate.lease:
-            return False
-        return record.get("healthy") is True and record.get("drained") is False
+            return "no sharedip agent"
+        if record.get("drained") is not False:
+            return "drained"
+        healthy = record.get("healthy")
+        if healthy is not True:
+            return "unhealthy" if healthy is False else "not known to be healthy yet"
+        return None
 
     def has_resigned(self, vip: Vip, epoch: int) -> bool:
         """Whether this node has given up this epoch for good."""
@@ -247,7 +262,7 @@ class Node:
         followers = [key for key in candidacy.queue() if key.create_revision > epoch]
         follower = followers[0] if followers else None
         if follower is not None and candidacy.may_be_taken_unasked and candidacy.meant_for in (None, name_of(follower)):
-            self.post.tell_release(address, epoch, follower)
+            self.post.tell_release(address, epoch, candidacy.told_reason, follower)
 
     # -- SessionListener ----------------------------------------------------------------------------------------------
 
@@ -476,7 +491,7 @@ class Node:
             return
         for key in candidacy.queue():
             if key.lease == sender and key.create_revision == entry.epoch:
-                candidacy.released(entry.epoch, now)
+                candidacy.released(entry.epoch, entry.reason, now)
                 self._touched.add(candidacy)
 
     def _link_changed(self, event: LinkChanged, now: Instant) -> None:
@@ -492,7 +507,7 @@ class Node:
             on_own_link = self.links.index_of(candidacy.vip.link) == event.index
             if isinstance(event, AddressGone):
                 if on_own_link:
-                    candidacy.ownership.address_gone(now)
+                    candidacy.ownership.address_gone(now, event.by)
             elif event.ours and on_own_link and self.session.is_adopting:
                 candidacy.ownership.leftover_seen()
             else:
@@ -519,7 +534,7 @@ class Node:
 
     def _move(self, event: MoveRequested, now: Instant) -> None:
         candidacy = self.candidacies.get(event.address)
-        refusal = why_not_move(candidacy, event, self.settings.node_name, self.is_sound)
+        refusal = why_not_move(candidacy, event, self.settings.node_name, self.flaw)
         if refusal is None and candidacy is not None:
             target = f" to {event.to}" if event.to else ""
             candidacy.leave(f"moved{target} by the operator", now, to=event.to)

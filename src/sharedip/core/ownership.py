@@ -12,6 +12,7 @@ from collections.abc import Callable
 from enum import Enum
 from math import floor
 
+from sharedip.core.losses import Losses
 from sharedip.core.messages import (
     AddressHeld,
     AddressRefused,
@@ -125,6 +126,7 @@ class Ownership:
         self.tenure = Tenure.NONE
         self.presence = Presence.ABSENT
         self.announcements = Announcements()
+        self.losses = Losses()
         self.epoch: int | None = None
         self.refusals = 0
         self.probe_answer: bytes | None = None
@@ -333,7 +335,7 @@ class Ownership:
             self._out(Report(Level.WARNING, "removing the address, which is not ours to hold now", self.vip))
             self.give_up(now)
 
-    def address_gone(self, now: Instant) -> None:
+    def address_gone(self, now: Instant, by: str = "") -> None:
         """It left the link: by its lifetime, by our own order, or behind our back. Put it back if the right holds."""
         if self.is_leftover:
             self.presence = Presence.ABSENT
@@ -341,10 +343,9 @@ class Ownership:
             self._gone_meanwhile = True
         elif self.tenure is Tenure.HOLDING:
             if self.presence is Presence.PRESENT and now < self._ends_at:
-                text = "the address was removed behind our back; putting it back"
-                self._out(
-                    Report(Level.WARNING, text, self.vip, self.epoch, "another program manages this link, or a person")
-                )
+                report = self.losses.note(self.vip, self.epoch, by, now)
+                if report is not None:
+                    self._out(report)
             self.presence = Presence.UNKNOWN  # a newer add of ours may stand behind this older fact
             self._announced = False
             self._hold_at = now

@@ -62,10 +62,10 @@ class Post:
             answer = seal(Kind.ACKNOWLEDGEMENT, lease, envelope.sender, answers)
             self._out(SendDatagram(event.host, event.port, answer))
 
-    def tell_release(self, address: IPAddress, epoch: int, follower: KeyValue | None) -> None:
+    def tell_release(self, address: IPAddress, epoch: int, reason: str, follower: KeyValue | None) -> None:
         """Tell the next candidate that the address is off our link for good; a lost word costs a round trip of etcd."""
         if follower is not None:
-            entry = (Released(epoch, address), self._designations.own_secret)
+            entry = (Released(epoch, address, reason), self._designations.own_secret)
             self._releases.setdefault(follower.lease, []).append(entry)
 
     def depart(self) -> None:

@@ -320,6 +320,23 @@ def test_an_address_deleted_behind_our_back_is_held_again_at_once_and_announced_
     assert [type(order) for order in out] == [Report, HoldAddress, Announce]
 
 
+def test_whoever_deletes_it_every_second_is_named_once_in_ten_minutes() -> None:
+    """Named in the log once: with the number of times when it is said again, whatever the pid of each try."""
+    ownership, out = begin(Tenure.HOLDING)
+    ownership.right.set("lease", NOW + 5000)
+    for second in range(1, 1200):
+        now = NOW + second
+        ownership.address_gone(now, f"ip (pid {second})")
+        ownership.address_held(AddressHeld(VIP, now, 10), now)
+    said = [(order.text, order.reason) for order in out if isinstance(order, Report)]
+    text = "the address was removed behind our back; putting it back"
+    assert said == [
+        (text, "removed by ip (pid 1)"),
+        (f"{text} (and 599 times since this was last said)", "removed by ip (pid 601)"),
+    ]
+    assert ownership.losses.count == 1199
+
+
 def test_no_announcement_follows_once_the_address_is_given_up() -> None:
     """A frame for an address that is not ours draws the neighbours to the wrong node."""
     ownership, out = begin(Tenure.HOLDING)
