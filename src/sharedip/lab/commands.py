@@ -21,7 +21,7 @@ import yaml
 
 from sharedip.lab import chaos
 from sharedip.lab.agents import SHIPPED, overlay
-from sharedip.lab.bench import SECTIONS, bench
+from sharedip.lab.bench import SECTIONS, Wish, bench
 from sharedip.lab.cluster import VIP4, VIP6, Plan, Stage
 from sharedip.lab.etcd import find_binary
 from sharedip.lab.faults import FAULTS
@@ -34,6 +34,7 @@ from sharedip.lab.runs import recorded, remove, remove_leftovers
 from sharedip.lab.scenarios import DEMO, demo, matrix, matrix_cases
 from sharedip.lab.topology import MAX_NODES
 
+CHAOS_MIN = 5.0
 GOOD, WRONG, CANNOT, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -51,8 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--filter", default="", metavar="WORDS", help="matrix: cases, bench: sections whose name contains one"
     )
     run_.add_argument("--seed", type=int, help="chaos: the sequence of faults (default: from the clock)")
-    run_.add_argument("--minutes", type=float, default=5.0, help="chaos: for how long (default: 5)")
-    run_.add_argument("--runs", type=int, default=10, help="bench: how many runs for a median (default: 10)")
+    run_.add_argument(
+        "--minutes", type=float, help="chaos, and bench's saturated: for how long (default: 5; 10 when saturated)"
+    )
+    run_.add_argument(
+        "--runs", type=int, help="bench: how many runs of each fault (default: 10; 23 for two-owners, 3 for thousand)"
+    )
     run_.add_argument(
         "--logs",
         type=Path,
@@ -115,7 +120,7 @@ def _run(args: argparse.Namespace) -> int:
         return _up(plan)
     scenario = "demo" if args.lab_command == "demo" else args.scenario
     if scenario == "bench":
-        return bench(plan, wanted=args.filter, runs=args.runs, json_path=args.json, log_directory=args.logs)
+        return bench(plan, Wish(args.filter, args.runs, args.minutes, args.json, args.logs))
     with screen() as audience:
         result = _play(scenario, plan, args, audience)
     return _tell(result, args)
@@ -157,7 +162,7 @@ def _play(scenario: str, plan: Plan, args: argparse.Namespace, audience: Lines) 
         return matrix(plan, audience, matrix_cases(args.filter))
     if scenario == "chaos":
         seed = args.seed if args.seed is not None else int(time.time())
-        return chaos.chaos(plan, audience, seed=seed, minutes=args.minutes)
+        return chaos.chaos(plan, audience, seed=seed, minutes=args.minutes or CHAOS_MIN)
     return demo(plan, audience)
 
 

@@ -244,6 +244,10 @@ class EtcdCluster:
                 views.append((int(status.get("raftTerm", 0)), str(status.get("leader", "0")), name))
         return views
 
+    def term(self) -> int | None:
+        """The newest raft term: it grows with every election."""
+        return max((term for term, _, _ in self._views()), default=None)
+
     def leader(self) -> str | None:
         """The node of etcd's leader: the one named in the newest term (a cut-off leader still names itself)."""
         views = [view for view in self._views() if view[1] not in {"", "0"}]
@@ -274,13 +278,32 @@ class EtcdCluster:
 
     def keys(self, prefix: str) -> list[str] | None:
         """The keys under the prefix, read linearizably from whoever answers; None when nobody does."""
+        found = self._range(prefix, keys_only=True)
+        return None if found is None else [base64.b64decode(kv["key"]).decode() for kv in found]
+
+    def entries(self, prefix: str) -> dict[str, tuple[str, int]] | None:
+        """Value and create revision of each key under the prefix; None when nobody answers."""
+        found = self._range(prefix, keys_only=False)
+        return (
+            None
+            if found is None
+            else {
+                base64.b64decode(kv["key"]).decode(): (
+                    base64.b64decode(kv.get("value", "")).decode(errors="replace"),
+                    int(kv["create_revision"]),
+                )
+                for kv in found
+            }
+        )
+
+    def _range(self, prefix: str, *, keys_only: bool) -> list[dict[str, Any]] | None:
         start = prefix.encode()
         end = start[:-1] + bytes([start[-1] + 1])
-        body = {"key": _base64(start), "range_end": _base64(end), "keys_only": True}
+        body = {"key": _base64(start), "range_end": _base64(end), "keys_only": keys_only}
         for member in self.members.values():
             said = member.post("/v3/kv/range", body)
             if said is not None:
-                return [base64.b64decode(kv["key"]).decode() for kv in said.get("kvs", [])]
+                return list(said.get("kvs", []))
         return None
 
     def revision(self) -> int | None:

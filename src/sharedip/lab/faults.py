@@ -45,6 +45,8 @@ class Fault:
     sequel: Sequel = Sequel.NEW_OWNER
     hold_s: float = 0.0
     """It lasts at least that long, also when what was waited for has come."""
+    rest_s: float = 0.0
+    """How much longer, once what was waited for has come."""
     off_segment: bool = False
     """The struck node can certainly not be reached on the segment while it lasts."""
     two_owners_by_hand: bool = False
@@ -67,6 +69,23 @@ _ALL = (
         "crash-with-witness",
         "owner's and a witness's node crash together",
         strikes.crash_with_witness,
+        off_segment=True,
+        nodes_min=5,
+    ),
+    Fault(
+        "crash-with-leader",
+        "owner's and etcd leader's node crash together",
+        strikes.crash_with_leader,
+        off_segment=True,
+        nodes_min=5,
+    ),
+    Fault(
+        "witness-and-leader-crash",
+        "a witness's and etcd leader's node crash together",
+        strikes.crash_with_leader,
+        Target.WITNESS,
+        Sequel.ANY,
+        4.0,
         off_segment=True,
         nodes_min=5,
     ),

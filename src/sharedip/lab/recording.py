@@ -108,6 +108,11 @@ class Points:
         ]
         return seconds_with_two(widened, since, until)
 
+    def changes(self, since: float, until: float) -> int:
+        """How many times the party changed."""
+        inside = self.party[bisect_left(self.at, since) : bisect_right(self.at, until)]
+        return sum(one != other for one, other in pairwise(inside))
+
     def longest_gap(self, since: float, until: float) -> float:
         """The longest time between two points that touches the window; silence until its end counts as one."""
         first = max(bisect_left(self.at, since) - 1, 0)

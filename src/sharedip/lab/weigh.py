@@ -38,10 +38,10 @@ def weigh_idle(
     owner = stage.owner()
     assert owner is not None
     stage.wait_witnessed(owner, stage.plan.vips[0])
-    _pass(stage, CALM_S)
+    pass_time(stage, CALM_S)
     revision, received = stage.etcd.revision(), stage.etcd.requests_received()
     before, began = _core_seconds(stage), time.monotonic()
-    _pass(stage, IDLE_S)
+    pass_time(stage, IDLE_S)
     after, elapsed = _core_seconds(stage), time.monotonic() - began
     received_after = stage.etcd.requests_received()
     # The lab's own read of the revision came before the first look at the metrics; between the two there was none.
@@ -106,7 +106,8 @@ def grown(samples: Sequence[dict[str, Any]]) -> list[str]:
     return wrong
 
 
-def _pass(stage: Stage, seconds: float) -> None:
+def pass_time(stage: Stage, seconds: float) -> None:
+    """Let so much time pass, under the eyes of the ears."""
     until = time.monotonic() + seconds
     stage.wait(lambda: time.monotonic() >= until, "time passes", seconds + 5, poll_s=0.2)
 
