@@ -96,6 +96,7 @@ def summary(result: Result) -> str:
         if act.first_owner_s is not None
     ]
     lines += [_resources(act.samples) for act in result.acts if act.samples]
+    lines += [chaos_figures(act.figures) for act in result.acts if act.figures]
     lines += [f"note   {one.title}, {one.case}: {text}" for one in result.outcomes for text in one.remarks]
     lines += [f"WRONG  {text}" for text in result.wrong]
     if not result.wrong:
@@ -112,6 +113,29 @@ def _resources(samples: Sequence[dict[str, Any]]) -> str:
         f"agents: {lives} lives, {min(rss):.1f} to {max(rss):.1f} MB resident, "
         f"{min(fds)} to {max(fds)} descriptors in {len(samples)} samples"
     )
+
+
+def chaos_figures(said: dict[str, Any]) -> str:
+    """What a run of chaos comes to, with the agents' sizes over its course."""
+    two = ", ".join(f"{look} {milliseconds(value / 1000)}" for look, value in said["two_owners_ms"].items())
+    lines = [
+        f"{said['minutes']:g} minutes, {said['faults']} faults, {said['changes_of_owner']} changes of owner, "
+        f"{said['ended_by_themselves']} agents that ended by themselves",
+        f"two owners: {two}; muted beside the owner {milliseconds(said['muted_ms'] / 1000)}",
+        f"longest gap {said['longest_gap_s']:.2f} s, "
+        f"{said['probes_answered']} of {said['probes_sent']} probes answered",
+    ]
+    rows = [
+        [
+            f"{node}{' (spared)' if node == said['spared'] else ''}",
+            *(f"{one['rss_kb'] / 1000:.1f} MB, {one['fds']} fds, age {one['age_s']:.0f} s" for one in curve),
+        ]
+        for node, curve in said["agents"].items()
+    ]
+    if rows:
+        moments = [one["moment"] for one in next(iter(said["agents"].values()))]
+        lines.append(columns(["agent", *moments], rows))
+    return "\n".join(lines)
 
 
 def write_json(result: Result, path: Path) -> None:

@@ -54,6 +54,8 @@ class Act:
     """The end of each agent's log, kept when something went wrong."""
     samples: list[dict[str, Any]] = field(default_factory=list)
     """Memory and descriptors of the agents over time, where a scenario takes them."""
+    figures: dict[str, Any] = field(default_factory=dict)
+    """What a scenario adds up at its end."""
 
 
 @dataclass

@@ -8,10 +8,10 @@ import pytest
 
 from sharedip.lab.bench import SECTIONS, sections
 from sharedip.lab.figures import Figure, Findings, told
+from sharedip.lab.growth import RSS_BREATH_KB, RSS_MOST_KB, grown
 from sharedip.lab.keepalived import configuration
 from sharedip.lab.namespaces import LabError
 from sharedip.lab.topology import Place
-from sharedip.lab.weigh import RSS_BREATH_KB, RSS_MOST_KB, grown
 
 
 def test_a_typical_value_is_judged_by_its_median_and_a_promise_by_its_worst() -> None:
