@@ -35,17 +35,18 @@ test: setup ## everything: check, then the contracts with real etcd 3.4, 3.5 and
 	@$(BIN)/mypy
 	@$(BIN)/pytest tests
 
-bench: setup ## the figures of the README, medians of ten
-	@$(BIN)/sharedip lab run bench
+bench: setup ## the figures of the README, medians of ten (about 90 minutes; ONLY=window,handover runs some)
+	@$(BIN)/sharedip lab run bench --filter "$(ONLY)" --json out/bench.json
 
-matrix: setup ## every fault, on and off etcd's leader, IPv4 and IPv6 (long)
-	@$(BIN)/sharedip lab run matrix --report out/matrix.html
+matrix: setup ## every fault, on and off etcd's leader, IPv4 and IPv6, both etcd versions (PART=1/4 RESUME=1 ONLY=words)
+	@$(BIN)/sharedip lab run matrix --etcd all --jobs 2 --filter "$(ONLY)" --part $(or $(PART),1/1) \
+	  $(if $(RESUME),--resume) --json out/matrix.json --report out/matrix.html
 
 mutants: setup ## break each law in a copy and see which test notices
 	@$(BIN)/python -m tests.mutants
 
 soak: setup ## an hour of seeded faults
-	@$(BIN)/sharedip lab run chaos --minutes 60
+	@$(BIN)/sharedip lab run chaos --minutes $(or $(MINUTES),60) --json out/soak.json --report out/soak.html
 
 proto: setup ## generate the etcd stubs anew from our own rpc.proto
 	@cd src && ../$(BIN)/python -m sharedip.adapters.etcd.generate

@@ -82,6 +82,20 @@ def find_binary(wanted: str | None) -> Binary:
     raise LabError(f"no etcd {wanted or 'at all'} found{instead}: {_INSTALL}")
 
 
+def find_binaries(wanted: str | None) -> tuple[Binary, ...]:
+    """Several, separated by commas; `all`: one of each minor version that is found here."""
+    if wanted != "all":
+        return tuple(find_binary(word or None) for word in (wanted or "").split(","))
+    found: dict[str, Binary] = {}
+    for path in _candidates():
+        version = _version(path)
+        if version is not None:
+            found.setdefault(".".join(version.split(".")[:2]), Binary(path, version))
+    if not found:
+        raise LabError(f"no etcd at all found: {_INSTALL}")
+    return tuple(found[minor] for minor in sorted(found))
+
+
 class _Gateway(http.client.HTTPConnection):
     """HTTP to an address as seen from inside a namespace."""
 
@@ -141,6 +155,11 @@ class Member:
                 # Collecting garbage on every core at once would stall the lab's other processes.
                 env={**os.environ, "GOMAXPROCS": "2", "ETCDCTL_API": "3"},
             )
+
+    def log_text(self) -> str:
+        """What it has printed so far."""
+        log = self.directory / "etcd.log"
+        return log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
 
     def kill(self) -> None:
         """kill -9, and wait until it is gone."""

@@ -52,6 +52,8 @@ class Fault:
     two_owners_by_hand: bool = False
     """A human put the address there: the agents must report it, and can't prevent it."""
     own_disks: bool = False
+    leader_apart: bool = False
+    """It means the node of etcd's leader beside the owner's: the two must not be one."""
     nodes_min: int = 1
     """With fewer nodes etcd itself would be gone."""
 
@@ -77,6 +79,7 @@ _ALL = (
         "owner's and etcd leader's node crash together",
         strikes.crash_with_leader,
         off_segment=True,
+        leader_apart=True,
         nodes_min=5,
     ),
     Fault(
@@ -87,6 +90,7 @@ _ALL = (
         Sequel.ANY,
         4.0,
         off_segment=True,
+        leader_apart=True,
         nodes_min=5,
     ),
     Fault(

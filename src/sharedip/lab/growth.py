@@ -24,6 +24,8 @@ LONG_LIFE_S = 480.0
 RSS_DRIFT_KB, FDS_DRIFT = 1_500, 2
 """Between the medians of the second and of the last quarter of a long life, and between young agents of the first and
 of the last half of a run."""
+BORN_S = 5.0
+"""Before that an agent still starts."""
 YOUNG_S = (15.0, 120.0)
 MOMENTS = ("start", "1/4", "1/2", "3/4", "end")
 _MEASURES = (
@@ -104,7 +106,8 @@ def curve(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
     began, ended = samples[0]["at"], samples[-1]["at"]
     found: dict[str, list[Sample]] = {}
     for node in sorted({sample["node"] for sample in samples}):
-        own = [sample for sample in samples if sample["node"] == node]
+        of_node = [sample for sample in samples if sample["node"] == node]
+        own = [sample for sample in of_node if sample["age_s"] >= BORN_S] or of_node
         found[node] = [
             {"moment": word, **min(own, key=lambda one, at=at: abs(one["at"] - at))}  # type: ignore[misc]
             for word, at in ((w, began + share * (ended - began) / 4) for share, w in enumerate(MOMENTS))

@@ -74,7 +74,7 @@ def five(runs: Runs) -> None:
     elected = [election.elected_after_s() for election in elections]
     runs.found.add("  etcd's own election", "s", elected)
     added = [new_s - etcd_s for new_s, etcd_s in zip(moved(leader), elected, strict=True)]
-    # No target: where the dead leader's node is next in the queue, its key stands before the living until its lease ends.
+    # No target: if the dead leader's node is next in the queue, its key stands before the living while its lease lasts.
     runs.found.add("  new owner after etcd's election", "s", added)
     both, _ = runs.repeat("witness-and-leader-crash", leader_on_owner=False)
     # While etcd has no leader the owner can't free itself of the dead witness's promise: it lets go until it can.

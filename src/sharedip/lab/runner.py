@@ -48,6 +48,10 @@ class Outcome:
     probes_missed: int = 0
     two: TwoOwners = field(default_factory=TwoOwners)
     by_hand: bool = False
+    cell: str = ""
+    """Which cell of the matrix it is."""
+    etcd: str = ""
+    """The version of etcd, where a result has several."""
     struck_at: float = 0.0
     healed_at: float = 0.0
     ended_at: float = 0.0

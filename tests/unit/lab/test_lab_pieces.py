@@ -16,9 +16,10 @@ from sharedip.lab.agents import documents
 from sharedip.lab.commands import add_arguments, run
 from sharedip.lab.etcd import find_binary
 from sharedip.lab.faults import FAULTS
+from sharedip.lab.matrix import matrix_cases
 from sharedip.lab.namespaces import LabError, what_is_missing
 from sharedip.lab.observer import RTM_DELADDR, RTM_NEWADDR, addresses_in
-from sharedip.lab.scenarios import DEMO, matrix_cases
+from sharedip.lab.scenarios import DEMO
 from sharedip.lab.topology import Place
 
 
