@@ -235,8 +235,13 @@ class Stage:
         ]
         return "; ".join([*vips, f"agents: {', '.join(agents)}", f"etcd's leader: {self.etcd.agreed_leader()}"])
 
-    def wait_settled(self, timeout_s: float = 60.0) -> float:
-        """Wait until the cluster is as it should be, twice in a row with some time between. It is so until a strike."""
+    def wait_settled(self, timeout_s: float = 60.0, *, anew: bool = True) -> float:
+        """Wait until the cluster is as it should be, twice in a row with some time between.
+
+        Without `anew` the time since it was last seen so counts, if nothing has been struck or healed since.
+        """
+        if anew:
+            self._settled_since = None
 
         def steady() -> bool:
             if not self.settled():

@@ -45,7 +45,7 @@ class Case:
     @property
     def estimated_s(self) -> float:
         """How long it takes, about."""
-        return STEP_S + self.fault.hold_s + (ELECTION_S if PLACEMENTS[self.placement] else 0.0)
+        return STEP_S + max(self.fault.hold_s, self.fault.takes_s) + (ELECTION_S if PLACEMENTS[self.placement] else 0.0)
 
 
 def matrix_cases(wanted: str = "") -> list[Case]:

@@ -93,7 +93,7 @@ def run_steps(stage: Stage, steps: Sequence[Step], progress: Progress, vip: str)
 def run_step(stage: Stage, step: Step, progress: Progress, vip: str, *, settle_s: float = SETTLE_S) -> Outcome:
     """Strike and heal once."""
     progress.phase("until all is well")
-    stage.wait_settled(SETTLE_S)
+    stage.wait_settled(SETTLE_S, anew=False)
     owner = stage.owner(vip)
     assert owner is not None
     case = _place_leader(stage, step.leader_on_owner, owner)
