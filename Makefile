@@ -46,7 +46,7 @@ lab-test-ops:
 lab-test-faults:
 	@$(BIN)/pytest tests/lab --ignore=tests/lab/ops
 
-bench: setup ## the figures of the README, medians of ten (about 90 minutes; ONLY=window,handover runs some)
+bench: setup ## the figures of the README, medians of ten (about 70 minutes; ONLY=window,handover runs some)
 	@$(BIN)/sharedip lab run bench --filter "$(ONLY)" --json out/bench.json
 
 matrix: setup ## every fault, on and off etcd's leader, IPv4 and IPv6, both etcd versions (PART=1/4 RESUME=1 ONLY=words)
