@@ -7,6 +7,7 @@ Must never: take an agent's word for who owns a VIP. Counterpart: `runner.py`.
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -33,6 +34,7 @@ WITNESSED_S = 10.0
 STANDING_SHARE = 0.6
 """An owner beats every fifth of the window, and after half a window it drops a witness that does not answer: one that
 has been named for longer than that hears it."""
+STEADY_S = 0.25
 FRESH_S = 0.15
 """An answer no older than this shows that the VIP works now."""
 
@@ -99,6 +101,7 @@ class Stage:
         self.supervising = False
         """Agents that end by themselves are started again, as a service manager would."""
         self.began_at = time.monotonic()
+        self._settled_since: float | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -145,6 +148,8 @@ class Stage:
 
     def note(self, kind: str, text: str) -> float:
         """Write a line of the history; returns its instant."""
+        if kind in {"strike", "heal"}:
+            self._settled_since = None
         note = Note(time.monotonic(), kind, text)
         self.ears.notes.append(note)
         return note.at
@@ -230,16 +235,20 @@ class Stage:
         ]
         return "; ".join([*vips, f"agents: {', '.join(agents)}", f"etcd's leader: {self.etcd.agreed_leader()}"])
 
-    def wait_settled(self, timeout_s: float = 60.0) -> float:
-        """Wait until the cluster is as it should be, twice in a row with some time between."""
-        good_since: list[float] = []
+    def wait_settled(self, timeout_s: float = 60.0, *, anew: bool = True) -> float:
+        """Wait until the cluster is as it should be, twice in a row with some time between.
+
+        Without `anew` the time since it was last seen so counts, if nothing has been struck or healed since.
+        """
+        if anew:
+            self._settled_since = None
 
         def steady() -> bool:
             if not self.settled():
-                good_since.clear()
+                self._settled_since = None
                 return False
-            good_since.append(time.monotonic())
-            return good_since[-1] - good_since[0] > 0.25
+            self._settled_since = self._settled_since or time.monotonic()
+            return time.monotonic() - self._settled_since > STEADY_S
 
         return self.wait(steady, "one owner, a whole etcd and every agent a candidate", timeout_s, poll_s=0.1)
 
@@ -249,26 +258,21 @@ class Stage:
         return self.plan.settings.get("failover", {}).get("witness", "auto") != "off" and self.plan.nodes >= 3
 
     def wait_witnessed(self, owner: str, vip: str) -> str:
-        """Wait until the owner names a witness that can depose it: one that is not on the node of etcd's leader, and
+        """Wait until etcd names a witness that can depose the owner: one that is not on the node of etcd's leader, and
         has been named for long enough to have heard of it.
 
         Returns what is missing if it does not come in time, else nothing: whoever strikes then measures that, too.
         """
         self.known_witnesses = ()
         since = time.monotonic()
-        if not self.witness_wanted:
-            return ""
+        if not self.witness_wanted or (self.plan.agent != SHIPPED and self.agents[owner].status() == {}):
+            return ""  # another agent, which has none
 
         def witnessed() -> bool:
             nonlocal since
-            document = self.agents[owner].status()
-            if document == {}:
-                return True  # another agent, which can't say
-            said = [one for one in (document or {}).get("vips", []) if one.get("address") == vip]
-            named = said[0].get("witnesses", []) if said else []
-            leader = self.etcd.agreed_leader()
-            if tuple(named) != self.known_witnesses or not named or leader in named:
-                self.known_witnesses, since = tuple(named), time.monotonic()
+            named, leader = self.named_witnesses(owner, vip), self.etcd.agreed_leader()
+            if named != self.known_witnesses or not named or leader in named:
+                self.known_witnesses, since = named, time.monotonic()
                 return False
             return time.monotonic() - since > STANDING_SHARE * self.plan.window_s
 
@@ -277,6 +281,21 @@ class Stage:
         except NotInTimeError as error:
             return str(error)
         return ""
+
+    def named_witnesses(self, owner: str, vip: str) -> tuple[str, ...]:
+        """The nodes that the designation in etcd names (docs/protocol.md), if it is of the owner's present epoch."""
+        prefix = f"{self.plan.key_prefix}:vip:"
+        entries = self.etcd.entries(prefix) or {}
+        election = f"{prefix}election:{vip}/"
+        queue = {key.removeprefix(election): entry for key, entry in entries.items() if key.startswith(election)}
+        epochs = [epoch for name, epoch in queue.values() if name == owner]
+        try:
+            record = json.loads(entries.get(f"{prefix}witness:{vip}", ("{}", 0))[0])
+        except ValueError:
+            return ()
+        if record.get("epoch") not in epochs:
+            return ()
+        return tuple(queue[lease][0] for lease in record.get("witnesses", ()) if lease in queue)
 
     def node(self, name: str) -> Place:
         """The node of this name."""

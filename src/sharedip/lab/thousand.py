@@ -20,6 +20,8 @@ from sharedip.lab.namespaces import LabError
 
 SAMPLE = 20
 COUNT = 1000
+RUNS = 3
+"""Each is a thousand take-overs."""
 ASK_S = 0.1
 """The observer asks for the sample only while something is broken, and not so often that it would be a load."""
 PROBE_S = 0.02
