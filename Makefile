@@ -9,7 +9,7 @@ PACKAGES := etcd-server etcd-client iproute2 nftables keepalived procps python3-
 export DEBIAN_FRONTEND := noninteractive
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test check lab-test bench matrix mutants soak proto lock format clean
+.PHONY: help setup demo test check lab-test lab-test-ops lab-test-faults bench matrix mutants soak proto lock format clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,19 +33,31 @@ test: setup ## everything: check, then the contracts with real etcd 3.4, 3.5 and
 	@$(BIN)/ruff format --check src tests bench
 	@$(BIN)/ruff check src tests bench
 	@$(BIN)/mypy
-	@$(BIN)/pytest tests
+	@$(BIN)/pytest tests --ignore=tests/lab
+	@$(MAKE) --no-print-directory -j2 --output-sync=target lab-test-ops lab-test-faults
 
-bench: setup ## the figures of the README, medians of ten
-	@$(BIN)/sharedip lab run bench
+# A lab waits most of the time: two of them side by side take half as long. What each says comes when it is done.
+lab-test: setup ## the lab's tests alone, two labs side by side
+	@$(MAKE) --no-print-directory -j2 --output-sync=target lab-test-ops lab-test-faults
 
-matrix: setup ## every fault, on and off etcd's leader, IPv4 and IPv6 (long)
-	@$(BIN)/sharedip lab run matrix --report out/matrix.html
+lab-test-ops:
+	@$(BIN)/pytest tests/lab/ops
+
+lab-test-faults:
+	@$(BIN)/pytest tests/lab --ignore=tests/lab/ops
+
+bench: setup ## the figures of the README, medians of ten (about 70 minutes; ONLY=window,handover runs some)
+	@$(BIN)/sharedip lab run bench --filter "$(ONLY)" --json out/bench.json
+
+matrix: setup ## every fault, on and off etcd's leader, IPv4 and IPv6, both etcd versions (PART=1/4 RESUME=1 ONLY=words)
+	@$(BIN)/sharedip lab run matrix --etcd all --jobs 2 --filter "$(ONLY)" --part $(or $(PART),1/1) \
+	  $(if $(RESUME),--resume) --json out/matrix.json --report out/matrix.html
 
 mutants: setup ## break each law in a copy and see which test notices
 	@$(BIN)/python -m tests.mutants
 
 soak: setup ## an hour of seeded faults
-	@$(BIN)/sharedip lab run chaos --minutes 60
+	@$(BIN)/sharedip lab run chaos --minutes $(or $(MINUTES),60) --json out/soak.json --report out/soak.html
 
 proto: setup ## generate the etcd stubs anew from our own rpc.proto
 	@cd src && ../$(BIN)/python -m sharedip.adapters.etcd.generate

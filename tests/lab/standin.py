@@ -104,7 +104,7 @@ class Agent:
         return bool(keys[0]["key"] == mine)
 
     def ip(self, verb: str, vip: str) -> None:
-        width = "128" if ":" in vip else "32"
+        width, lasts_s = "128" if ":" in vip else "32", 0
         words = ["ip", "address", verb, f"{vip}/{width}", "dev", self.links[vip]]
         if verb == "replace":
             words += ["nodad"] if ":" in vip else []
@@ -112,8 +112,12 @@ class Agent:
             if not self.careless:
                 if left < 1:
                     return
-                words += ["valid_lft", str(int(left)), "preferred_lft", "0"]
+                lasts_s = int(left)
+                words += ["valid_lft", str(lasts_s), "preferred_lft", "0"]
         subprocess.run(words, capture_output=True, check=False)
+        # On a busy machine the program may have run late: what it has set would then outlast the lease.
+        if lasts_s and time.clock_gettime(time.CLOCK_BOOTTIME) + lasts_s + LATE_S > self.until:
+            self.ip("del", vip)
 
     def take(self, vip: str) -> None:
         self.ip("replace", vip)

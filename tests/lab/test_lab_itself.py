@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import sharedip
 from sharedip.lab.cluster import VIP4, VIP6, Plan, Stage
-from sharedip.lab.etcd import Binary, disks_can_freeze
+from sharedip.lab.etcd import Binary, disks_can_freeze, find_binary
 from sharedip.lab.faults import FAULTS
 from sharedip.lab.feeds import Ears
 from sharedip.lab.live import Lines
@@ -230,7 +231,7 @@ def test_a_lab_that_is_interrupted_cleans_up_and_ends_with_130(any_etcd: Binary,
     assert "another node answers" in said, said
     mine = [record for record in recorded() if record.pid == lab.pid]
     lab.send_signal(number)
-    said, _ = lab.communicate(timeout=20)
+    said, _ = lab.communicate(timeout=60)
     assert lab.returncode == 130
     assert "interrupted" in said
     assert not any((NETNS_DIRECTORY / name).exists() for record in mine for name in record.namespaces)
@@ -248,16 +249,22 @@ def test_a_careless_agent_is_caught(any_etcd: Binary) -> None:
     assert not outcome.good
 
 
+@pytest.fixture(scope="module")
+def standins() -> Iterator[Stage]:
+    """A cluster of stand-ins, for faults after which it must stand as before."""
+    plan = Plan(find_binary(None), agent=STANDIN, settings=LEASE_ALONE, own_disks=disks_can_freeze())
+    with Stage(plan) as stage:
+        stage.start_agents()
+        yield stage
+
+
 @pytest.mark.parametrize("name", ["etcd-leader-frozen", "disk-frozen", "starved", "flapping"])
-def test_faults_heal(any_etcd: Binary, name: str) -> None:
+def test_faults_heal(standins: Stage, name: str) -> None:
     """After each healing the cluster stands as before, and an agent with a fence was never two owners."""
     fault = FAULTS[name]
-    if fault.own_disks and not disks_can_freeze():
+    if fault.own_disks and not standins.plan.own_disks:
         pytest.skip("no loop devices here")
-    with Stage(Plan(any_etcd, agent=STANDIN, settings=LEASE_ALONE, own_disks=fault.own_disks)) as stage:
-        for agent in stage.agents.values():
-            agent.start()
-        outcome = run_step(stage, Step(fault, leader_on_owner=False), Lines(), VIP4)
+    outcome = run_step(standins, Step(fault, leader_on_owner=False), Lines(), VIP4)
     assert outcome.wrong == []
 
 

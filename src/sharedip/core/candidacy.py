@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from sharedip.core.convoys import Outcome, Wish
 from sharedip.core.keys import read_record, write_record
-from sharedip.core.messages import Command, ForeignClaim, Level, Report, RequestFailed, TransactionDone
-from sharedip.core.model import ConflictPolicy, Delete, Get, Guard, GuardTarget, Instant, KeyValue, Put, Vip
+from sharedip.core.messages import Command, ForeignClaim, Level, Report, RequestFailed
+from sharedip.core.model import ConflictPolicy, Delete, Guard, GuardTarget, Instant, KeyValue, Put, Vip
 from sharedip.core.ownership import (
     GATED_LIFETIME_MANY_S,
     MANY_VIPS,
@@ -25,7 +26,7 @@ from sharedip.core.ownership import (
     Ownership,
     Tenure,
 )
-from sharedip.core.requests import Kind, Purpose
+from sharedip.core.requests import Kind
 from sharedip.core.session import Session
 from sharedip.core.settings import Settings
 
@@ -82,6 +83,9 @@ class Circumstances(Protocol):
     def may_claim_key(self, candidacy: Candidacy) -> bool:
         """Whether a key of ours is this candidacy's: not while an older one still leaves with the same address."""
 
+    def probe_slot(self, now: Instant) -> Instant:
+        """When this VIP may ask the segment: a thousand at once would flood it."""
+
     def tenure_over(self, vip: Vip) -> None:
         """This node's epoch is over: whoever could depose it has no power over the next one."""
 
@@ -123,6 +127,8 @@ class Candidacy:
         out: Callable[[Command], None],
     ) -> None:
         self.vip = vip
+        self.place = -1
+        """In the order of the documents."""
         self._settings = settings
         self._session = session
         self._circumstances = circumstances
@@ -138,6 +144,8 @@ class Candidacy:
         self.changes: deque[Change] = deque(maxlen=CHANGES_KEPT)
         self.conflict: Conflict | None = None
         self.owner: KeyValue | None = None
+        self._key_of_lease = (0, "")
+        self._owner_key = session.layout.owner(vip.address)
         self._former: KeyValue | None = None
         self._told_epoch = 0
         self._leave_reason = ""
@@ -145,7 +153,7 @@ class Candidacy:
         self._stranger_stays = False
         self._campaign_at: Instant = NEVER
         self._release_at: Instant = NEVER
-        self._request: int | None = None
+        self._is_asking = False
         self._has_lapsed_only = False
         self._record_wanted = False
         self._is_adopted = False
@@ -168,7 +176,11 @@ class Candidacy:
     def key(self) -> str | None:
         """Our candidate key, while there is a lease."""
         lease = self._session.lease
-        return None if lease is None else self._session.layout.candidate(self.vip.address, lease)
+        if lease is None:
+            return None
+        if self._key_of_lease[0] != lease:
+            self._key_of_lease = (lease, self._session.layout.candidate(self.vip.address, lease))
+        return self._key_of_lease[1]
 
     def queue(self) -> list[KeyValue]:
         """The candidates, the owner first."""
@@ -176,7 +188,7 @@ class Candidacy:
 
     def lease_lost(self, reason: str, now: Instant) -> None:
         """The key is gone, and whoever was behind it may own the address: off with it."""
-        self._request = None
+        self._is_asking = False
         self.epoch = None
         self._record_wanted = False
         self._has_lapsed_only = False
@@ -204,25 +216,30 @@ class Candidacy:
         self._check_record()
         self.advance(now)
 
-    def keys_proved(self, queue: list[KeyValue], now: Instant) -> None:
-        """The queue as a linearizable read that was sent on our lease shows it: the only thing that lets us claim."""
+    def keys_proved(self, now: Instant) -> bool:
+        """The queue is as a linearizable read that was sent on our lease has shown it: the only thing that lets us
+        claim. False: nothing has come of it.
+        """
         if self.phase not in (Phase.WAITING, Phase.VERIFYING):
-            return
+            return False
+        queue = self.queue()
         own = self._own_key(queue)
         if own is None or own.create_revision != self.epoch or queue[0] is not own:
-            if self.phase is Phase.VERIFYING:
-                self._enter(Phase.WAITING, now)
-            return
+            if self.phase is Phase.WAITING:
+                return False
+            self._enter(Phase.WAITING, now)
+            return True
         if self._obstacle() is None and self._may_add and self.ownership.can_hold(now):
             self._claim(queue, now)
+        return True
 
-    def answered(self, purpose: Purpose, answer: TransactionDone | RequestFailed, now: Instant) -> None:
-        """A transaction of ours has an outcome, or none."""
-        if purpose.kind is Kind.CAMPAIGN:
+    def answered(self, kind: Kind, answer: Outcome, now: Instant) -> None:
+        """What we asked of etcd has an outcome, or none."""
+        if kind is Kind.CAMPAIGN:
             self._campaign_answered(answer, now)
-        elif purpose.kind is Kind.RELEASE:
+        elif kind is Kind.RELEASE:
             self._release_answered(answer, now)
-        elif purpose.kind is Kind.RECORD:
+        elif kind is Kind.RECORD:
             self._record_pending = False
             if isinstance(answer, RequestFailed):
                 self._record_wanted = self.phase is Phase.OWNING
@@ -233,17 +250,17 @@ class Candidacy:
 
     # -- facts from the segment and the operator ----------------------------------------------------------------------
 
-    def foreign_claim(self, event: ForeignClaim, now: Instant) -> None:
-        """A stranger has the address, or says so."""
+    def foreign_claim(self, event: ForeignClaim, now: Instant) -> bool:
+        """A stranger has the address, or says so. False: that is no news to a node that waits for its turn."""
         if self.phase not in (Phase.PROBING, Phase.OWNING):
-            return
+            return False
         if self.phase is Phase.PROBING:
             self.ownership.probe_answer = event.mac
         if self.conflict is None or now - self.conflict.last_at >= DEFEND_EVERY_S:
             self._session.want_read(now)  # a machine that was paused may have missed that it owns nothing any more
         self._note_conflict(event, now)
         if self.phase is not Phase.OWNING:
-            return
+            return True
         if self._settings.conflict_policy is ConflictPolicy.YIELD:
             if now - self._taken_at >= YIELD_SETTLE_S:
                 self._campaign_at = now + CONFLICT_HOLDOFF_S
@@ -251,6 +268,7 @@ class Candidacy:
         elif now - self._defended_at >= DEFEND_EVERY_S:
             self._defended_at = now
             self.ownership.announce_again(now)
+        return True
 
     def released(self, epoch: int, reason: str, now: Instant) -> None:
         """The owner of this epoch told us, authentically, that the address is off its link for good, and why."""
@@ -344,7 +362,7 @@ class Candidacy:
                 if self.ownership.is_clear:
                     self._release(now)
             case Phase.RELEASING:
-                if self._request is None and now >= self._release_at and self.ownership.is_clear:
+                if not self._is_asking and now >= self._release_at and self.ownership.is_clear:
                     self._release(now)
             case _:
                 pass
@@ -354,7 +372,7 @@ class Candidacy:
         waiting = [self.ownership.next_deadline()]
         if self.phase is Phase.OUT and self._session.is_registered and self._obstacle() is None:
             waiting.append(self._campaign_at)
-        if self.phase is Phase.RELEASING and self._request is None and self.ownership.is_clear:
+        if self.phase is Phase.RELEASING and not self._is_asking and self.ownership.is_clear:
             waiting.append(self._release_at)
         if self.phase is Phase.OWNING and self._record_wanted and not self._record_pending:
             waiting.append(self._record_at)
@@ -383,16 +401,11 @@ class Candidacy:
         assert self._session.lease is not None
         self._enter(Phase.CAMPAIGNING, now)
         value = self._settings.node_name.encode()
-        self._request = self._session.transact(
-            Kind.CAMPAIGN,
-            self.vip,
-            (Guard(key, GuardTarget.CREATE, 0),),
-            (Put(key, value, self._session.lease),),
-            (Get(key),),
-        )
+        put = Put(key, value, self._session.lease)
+        self._ask(Kind.CAMPAIGN, Guard(key, GuardTarget.CREATE, 0), put)
 
-    def _campaign_answered(self, answer: TransactionDone | RequestFailed, now: Instant) -> None:
-        self._request = None
+    def _campaign_answered(self, answer: Outcome, now: Instant) -> None:
+        self._is_asking = False
         if self.phase is not Phase.CAMPAIGNING:
             return
         if isinstance(answer, RequestFailed):
@@ -485,7 +498,7 @@ class Candidacy:
             self._take(_handed_over(former, release.reason), now)
         else:
             self._enter(Phase.PROBING, now)
-            self.ownership.probe(now)
+            self.ownership.probe(self._circumstances.probe_slot(now), now)
 
     def _advance_probing(self, now: Instant) -> None:
         if self.ownership.tenure is not Tenure.PROBING:  # something had to be removed first
@@ -508,7 +521,7 @@ class Candidacy:
         former = self._former
         if former is None:
             return "it had no owner"
-        record = read_record(self._session.registry.get(self._session.layout.owner(self.vip.address)))
+        record = read_record(self._session.registry.get(self._owner_key))
         if record is not None and record.get("epoch") == former.create_revision and isinstance(record.get("fate"), str):
             return str(record["fate"])[:REASON_MAX]
         return f"{name_of(former)} lost its key"
@@ -555,7 +568,7 @@ class Candidacy:
             or self._session.registry.revision < self._recorded_at
         ):
             return
-        record = read_record(self._session.registry.get(self._session.layout.owner(self.vip.address)))
+        record = read_record(self._session.registry.get(self._owner_key))
         if record is None or record.get("epoch") != self.epoch:
             self._record_wanted = True
 
@@ -573,8 +586,8 @@ class Candidacy:
             "former": None if self._former is None else self._former.create_revision,
             "reason": self.reason,
         }
-        put = Put(self._session.layout.owner(self.vip.address), write_record(record), lease)
-        self._session.transact(Kind.RECORD, self.vip, (Guard(key, GuardTarget.CREATE, self.epoch),), (put,))
+        put = Put(self._owner_key, write_record(record), lease)
+        self._session.transact(Wish(Kind.RECORD, self.vip, Guard(key, GuardTarget.CREATE, self.epoch), (put,)))
 
     # -- on the way out -----------------------------------------------------------------------------------------------
 
@@ -598,13 +611,15 @@ class Candidacy:
         operations: tuple[Delete | Put, ...] = (Delete(key),)
         queue = self.queue()
         if self._held_key is not None or (queue and queue[0].key == key):  # else the record speaks of somebody else
-            operations += (Put(self._session.layout.owner(self.vip.address), write_record(record), lease),)
-        self._request = self._session.transact(
-            Kind.RELEASE, self.vip, (Guard(key, GuardTarget.CREATE, self.epoch),), operations
-        )
+            operations += (Put(self._owner_key, write_record(record), lease),)
+        self._ask(Kind.RELEASE, Guard(key, GuardTarget.CREATE, self.epoch), *operations)
 
-    def _release_answered(self, answer: TransactionDone | RequestFailed, now: Instant) -> None:
-        self._request = None
+    def _ask(self, kind: Kind, guard: Guard, *then: Delete | Put) -> None:
+        self._is_asking = True
+        self._session.transact(Wish(kind, self.vip, guard, then))
+
+    def _release_answered(self, answer: Outcome, now: Instant) -> None:
+        self._is_asking = False
         if self.phase is not Phase.RELEASING:
             return
         if isinstance(answer, RequestFailed):
@@ -651,7 +666,7 @@ class Candidacy:
         self.owner = own if self.phase is Phase.OWNING else first
         if first is None or first is own:
             return
-        record = read_record(self._session.registry.get(self._session.layout.owner(self.vip.address)))
+        record = read_record(self._session.registry.get(self._owner_key))
         if first.create_revision == self._told_epoch or record is None or record.get("epoch") != first.create_revision:
             return
         if record.get("released") is True or "fate" in record:

@@ -152,12 +152,14 @@ class Ownership:
 
     # -- orders from the candidacy ------------------------------------------------------------------------------------
 
-    def probe(self, now: Instant) -> None:
-        """Ask the segment whether somebody has the address. `probe_is_over` tells when the silence counts."""
+    def probe(self, at: Instant, now: Instant) -> None:
+        """Ask the segment at that instant whether somebody has the address. `probe_is_over` tells when the silence
+        counts.
+        """
         self.tenure = Tenure.PROBING
         self.probe_answer = None
         self._probes_left = PROBES
-        self._probe_at = now
+        self._probe_at = at
         self.advance(now)
 
     def stop_probing(self) -> None:
@@ -243,9 +245,10 @@ class Ownership:
         return False
 
     def fence_refused(self, event: FenceRefused, now: Instant) -> None:
-        """The gate stays as it was, and closes by itself."""
+        """The gate stays as it was, or nobody knows: it closes by itself, at the latest when the order would have it."""
         self._gate_pending = False
         self._gate_dirty = False
+        self._gate_until = max(self._gate_until, self._gate_ordered)
         self._gate_ordered = NEVER
         if self.tenure is Tenure.HOLDING and now < self.lapses_at:
             self._gate_at = now + GATE_RETRY_S
@@ -279,8 +282,11 @@ class Ownership:
         self.advance(now)
 
     def address_refused(self, event: AddressRefused, now: Instant) -> None:
-        """The kernel did not do it (link gone, too late, not permitted): the next try is a new decision."""
+        """The kernel did not do it (link gone, too late, not permitted), or nobody knows: the next try is a new
+        decision, and what stands may stand as long as the order would have it.
+        """
         self._hold_pending = False
+        self._address_until = max(self._address_until, self._hold_not_after)
         if self.tenure is not Tenure.HOLDING:
             if self.tenure is not Tenure.NONE or self.presence is not Presence.ABSENT:
                 self.give_up(now)

@@ -28,10 +28,12 @@ REASON_BYTES = 64
 RELEASE = struct.Struct(f"!Q16s{REASON_BYTES}s")
 TAG_BYTES = 16
 ENTRIES_MAX = 40
-"""40 beats and a header are 1302 bytes: one frame on every link, IPv6 minimum MTU included but for tunnels. Releases
-travel alone."""
+"""40 beats and a header are 1302 bytes: one frame on every link, IPv6 minimum MTU included but for tunnels."""
 
-DATAGRAM_BYTES_MAX = HEADER.size + ENTRIES_MAX * (RELEASE.size + TAG_BYTES)
+RELEASES_MAX = 13
+"""As many as fit into one frame: 1374 bytes, where 1500 of Ethernet have room for 1452 behind IPv6 and UDP."""
+
+DATAGRAM_BYTES_MAX = HEADER.size + RELEASES_MAX * (RELEASE.size + TAG_BYTES)
 
 
 class Kind(IntEnum):
@@ -71,7 +73,7 @@ class Envelope:
 
 def seal(kind: Kind, sender: int, receiver: int, entries: list[tuple[Beat | Released, bytes]]) -> bytes:
     """One datagram; each entry comes with the secret that authenticates it."""
-    assert len(entries) <= ENTRIES_MAX
+    assert len(entries) <= _entries_max(kind)
     parts = [HEADER.pack(MAGIC, kind, len(entries), sender, receiver)]
     for entry, secret in entries:
         body = _pack(entry)
@@ -84,7 +86,7 @@ def unseal(datagram: bytes) -> Envelope | None:
     if not HEADER.size <= len(datagram) <= DATAGRAM_BYTES_MAX:
         return None
     magic, kind, count, sender, receiver = HEADER.unpack_from(datagram)
-    if magic != MAGIC or kind not in (1, 2, 3) or not 0 < count <= ENTRIES_MAX:
+    if magic != MAGIC or kind not in (1, 2, 3) or not 0 < count <= _entries_max(kind):
         return None
     size = (RELEASE.size if kind == Kind.RELEASE else BEAT.size) + TAG_BYTES
     if len(datagram) != HEADER.size + count * size:
@@ -115,6 +117,10 @@ def open_entry(
     epoch, packed, reason = RELEASE.unpack(body)
     address = IPv6Address(packed)
     return Released(epoch, address.ipv4_mapped or address, reason.rstrip(b"\0").decode("utf-8", "replace"))
+
+
+def _entries_max(kind: int) -> int:
+    return RELEASES_MAX if kind == Kind.RELEASE else ENTRIES_MAX
 
 
 def _pack(entry: Beat | Released) -> bytes:

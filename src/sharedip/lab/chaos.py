@@ -1,30 +1,35 @@
 """Random faults, up to two at a time, and their healings, from a seed.
 
 Role: the sequence depends on the seed alone; nothing is waited for between two faults, so that they overlap as they
-may. At the end everything is healed, the cluster must recover, and no agent may have grown.
-Must never: break what the previous fault on the same node has broken. Counterpart: `scenarios.py`.
+may. The last node's agent is spared from what ends an agent, so that one life is as long as the run. At the end
+everything is healed, the cluster must recover, and no agent may have grown.
+Must never: break what the previous fault on the same node has broken. Counterparts: `scenarios.py`, `growth.py`.
 """
 
 from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sharedip.lab.cluster import NotInTimeError, Plan, Stage
 from sharedip.lab.faults import FAULTS, Fault, Target
+from sharedip.lab.growth import curve, grown, resources
 from sharedip.lab.results import Act, Result
 from sharedip.lab.runner import Outcome
 from sharedip.lab.scenarios import Audience, play, result_of
 from sharedip.lab.strikes import Undo
-from sharedip.lab.weigh import grown, resources
 
 FAULT_NAMES = (
     "sigterm", "sigkill", "freeze-5s", "crash", "cut", "unplug", "cut-etcd", "cut-peers", "segment-out", "segment-in",
     "etcd-out", "etcd-in", "etcd-leader-killed", "etcd-leader-frozen", "etcd-down-5s", "starved", "address-deleted",
     "link-down", "flapping",
 )  # fmt: skip
+ENDS_AGENTS = frozenset({"sigterm", "sigkill", "freeze-5s", "crash", "starved"})
+"""What ends an agent, or may: one that wakes too late to be sure is ended by its own deadman."""
 HOLD_S = (0.2, 8.0)
 REST_S = (0.1, 4.0)
 AT_ONCE = 2
@@ -93,19 +98,47 @@ def _chaos(stage: Stage, act: Act, audience: Audience, dice: random.Random, seco
     act.wrong += [note.text for note in list(stage.ears.notes) if note.kind == "wrong"]
     act.wrong += grown(act.samples)
     _judge(stage, act, vip)
+    act.figures = _figures(stage, act, began, vip)
 
 
 def _rolls(dice: random.Random, nodes: list[str]) -> Iterator[tuple[Fault, str, float, float]]:
     """Fault, node, how long it lasts, how long until the next."""
     while True:
         fault = FAULTS[dice.choice(FAULT_NAMES)]
+        able = nodes[:-1] if fault.name in ENDS_AGENTS and len(nodes) > 1 else nodes
         # How long it lasts is for the dice: "frozen for 5 s" would lie.
         yield (
             replace(fault, title=fault.title.split(" for ")[0]),
-            dice.choice(nodes),
+            dice.choice(able),
             dice.uniform(*HOLD_S),
             dice.uniform(*REST_S),
         )
+
+
+def _figures(stage: Stage, act: Act, began: float, vip: str) -> dict[str, Any]:
+    """What the run comes to."""
+    ended = time.monotonic()
+    recording = stage.recording(vip)
+    two = recording.two_owners(began, ended, fence_mutes=stage.plan.fence_mutes)
+    sent, answered = stage.ears.counts.get(vip, [0, 0])
+    return {
+        "minutes": round((ended - began) / 60, 2),
+        "faults": len(act.outcomes),
+        "faults_by_name": dict(sorted(Counter(outcome.fault for outcome in act.outcomes).items())),
+        "changes_of_owner": recording.answers.changes(began, ended),
+        "two_owners_ms": {
+            "interfaces": 1000 * two.unmuted_s,
+            "wire": 1000 * two.wire_s,
+            "client": 1000 * two.client_s,
+        },
+        "muted_ms": 1000 * two.muted_s,
+        "longest_gap_s": recording.answers.longest_gap(began, ended),
+        "probes_sent": sent,
+        "probes_answered": answered,
+        "ended_by_themselves": sum(note.kind == "fell" for note in list(stage.ears.notes)),
+        "spared": list(stage.agents)[-1],
+        "agents": curve(act.samples),
+    }
 
 
 def _heal(stage: Stage, one: _Broken, audience: Audience) -> None:

@@ -7,9 +7,13 @@ Must never: take an agent's word for who owns a VIP. Counterpart: `runner.py`.
 from __future__ import annotations
 
 import contextlib
+import json
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
+from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,10 +27,14 @@ from sharedip.lab.topology import SEGMENT4, SEGMENT6, Place, Topology
 
 VIP4 = str(SEGMENT4 + 100)
 VIP6 = str(SEGMENT6 + 0x100)
+MANY4, MANY4_COUNT = SEGMENT4 + 0x400, 0xF000
+"""Where VIPs are taken from when there are many: apart from every node's own address."""
+FIRST_OWNER_S = 30.0
 WITNESSED_S = 10.0
 STANDING_SHARE = 0.6
 """An owner beats every fifth of the window, and after half a window it drops a witness that does not answer: one that
 has been named for longer than that hears it."""
+STEADY_S = 0.25
 FRESH_S = 0.15
 """An answer no older than this shows that the VIP works now."""
 
@@ -49,8 +57,9 @@ class Plan:
 
     @property
     def all_vips(self) -> tuple[str, ...]:
-        """What stands in the agents' documents."""
-        return (*self.vips, *(str(SEGMENT4 + 101 + index) for index in range(self.more_vips)))
+        """What stands in the agents' documents, in the order of the addresses."""
+        free = (vip for index in range(MANY4_COUNT) if (vip := str(MANY4 + index)) not in self.vips)
+        return tuple(sorted((*self.vips, *islice(free, self.more_vips)), key=lambda vip: int(ip_address(vip))))
 
     @property
     def fence_mutes(self) -> bool:
@@ -83,7 +92,7 @@ class Stage:
         self.plan = plan
         self.say = say
         self.run = Run.begin()
-        self.topology = Topology(self.run, plan.nodes)
+        self.topology = Topology(self.run, plan.nodes, segment_bits=16 if plan.more_vips else 24)
         self.ears = Ears(self.topology, plan.vips, probe_s=plan.probe_s, ask_s=plan.ask_s)
         self.agents: dict[str, Agent] = {}
         self.etcd: EtcdCluster
@@ -92,6 +101,7 @@ class Stage:
         self.supervising = False
         """Agents that end by themselves are started again, as a service manager would."""
         self.began_at = time.monotonic()
+        self._settled_since: float | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -129,8 +139,17 @@ class Stage:
             self.ears.stop()
         self.run.close()
 
+    def start_agents(self) -> None:
+        """Start every agent, and return when the first VIPs are served or an agent has ended."""
+        for agent in self.agents.values():
+            agent.start()
+        with contextlib.suppress(NotInTimeError):
+            self.wait(lambda: self.served() or not self.agents_alive(), "a first owner", FIRST_OWNER_S)
+
     def note(self, kind: str, text: str) -> float:
         """Write a line of the history; returns its instant."""
+        if kind in {"strike", "heal"}:
+            self._settled_since = None
         note = Note(time.monotonic(), kind, text)
         self.ears.notes.append(note)
         return note.at
@@ -141,13 +160,17 @@ class Stage:
         """Wait until the condition holds; returns when. The ears are checked all the while."""
         deadline = time.monotonic() + timeout_s
         while not condition():
-            if any(feed.process is not None for feed in self.ears.feeds):
-                self.ears.check()
+            self.check()
             self.supervise()
             if time.monotonic() > deadline:
                 raise NotInTimeError(f"{what}: not within {timeout_s:.0f} s")
             time.sleep(poll_s)
         return time.monotonic()
+
+    def check(self) -> None:
+        """Raise if what was measured is not to be trusted."""
+        if any(feed.process is not None for feed in self.ears.feeds):
+            self.ears.check()
 
     def supervise(self) -> None:
         """Start again what has ended by itself. An exit status above 0 is the agent's own verdict: a bug."""
@@ -183,6 +206,12 @@ class Stage:
         keys = self.etcd.keys(f"{self.plan.key_prefix}:vip:election:{vip or self.plan.vips[0]}/")
         return None if keys is None else len(keys)
 
+    def queues(self) -> Counter[str] | None:
+        """How many keys stand in each election, by VIP, from one read; None when etcd does not answer."""
+        prefix = f"{self.plan.key_prefix}:vip:election:"
+        keys = self.etcd.keys(prefix)
+        return None if keys is None else Counter(key.removeprefix(prefix).partition("/")[0] for key in keys)
+
     def agents_alive(self) -> bool:
         """Whether every agent's process is there."""
         return all(agent.running for agent in self.agents.values())
@@ -193,7 +222,8 @@ class Stage:
             return False
         if self.etcd.agreed_leader() is None:
             return False
-        return all(self.candidates(vip) == len(self.agents) for vip in self.plan.all_vips)
+        queues = self.queues()
+        return queues is not None and all(queues[vip] == len(self.agents) for vip in self.plan.all_vips)
 
     def state(self) -> str:
         """What is so and what is not, in one line: for the words that say why something was waited for in vain."""
@@ -205,16 +235,20 @@ class Stage:
         ]
         return "; ".join([*vips, f"agents: {', '.join(agents)}", f"etcd's leader: {self.etcd.agreed_leader()}"])
 
-    def wait_settled(self, timeout_s: float = 60.0) -> float:
-        """Wait until the cluster is as it should be, twice in a row with some time between."""
-        good_since: list[float] = []
+    def wait_settled(self, timeout_s: float = 60.0, *, anew: bool = True) -> float:
+        """Wait until the cluster is as it should be, twice in a row with some time between.
+
+        Without `anew` the time since it was last seen so counts, if nothing has been struck or healed since.
+        """
+        if anew:
+            self._settled_since = None
 
         def steady() -> bool:
             if not self.settled():
-                good_since.clear()
+                self._settled_since = None
                 return False
-            good_since.append(time.monotonic())
-            return good_since[-1] - good_since[0] > 0.25
+            self._settled_since = self._settled_since or time.monotonic()
+            return time.monotonic() - self._settled_since > STEADY_S
 
         return self.wait(steady, "one owner, a whole etcd and every agent a candidate", timeout_s, poll_s=0.1)
 
@@ -224,26 +258,21 @@ class Stage:
         return self.plan.settings.get("failover", {}).get("witness", "auto") != "off" and self.plan.nodes >= 3
 
     def wait_witnessed(self, owner: str, vip: str) -> str:
-        """Wait until the owner names a witness that can depose it: one that is not on the node of etcd's leader, and
+        """Wait until etcd names a witness that can depose the owner: one that is not on the node of etcd's leader, and
         has been named for long enough to have heard of it.
 
         Returns what is missing if it does not come in time, else nothing: whoever strikes then measures that, too.
         """
         self.known_witnesses = ()
         since = time.monotonic()
-        if not self.witness_wanted:
-            return ""
+        if not self.witness_wanted or (self.plan.agent != SHIPPED and self.agents[owner].status() == {}):
+            return ""  # another agent, which has none
 
         def witnessed() -> bool:
             nonlocal since
-            document = self.agents[owner].status()
-            if document == {}:
-                return True  # another agent, which can't say
-            said = [one for one in (document or {}).get("vips", []) if one.get("address") == vip]
-            named = said[0].get("witnesses", []) if said else []
-            leader = self.etcd.agreed_leader()
-            if tuple(named) != self.known_witnesses or not named or leader in named:
-                self.known_witnesses, since = tuple(named), time.monotonic()
+            named, leader = self.named_witnesses(owner, vip), self.etcd.agreed_leader()
+            if named != self.known_witnesses or not named or leader in named:
+                self.known_witnesses, since = named, time.monotonic()
                 return False
             return time.monotonic() - since > STANDING_SHARE * self.plan.window_s
 
@@ -252,6 +281,21 @@ class Stage:
         except NotInTimeError as error:
             return str(error)
         return ""
+
+    def named_witnesses(self, owner: str, vip: str) -> tuple[str, ...]:
+        """The nodes that the designation in etcd names (docs/protocol.md), if it is of the owner's present epoch."""
+        prefix = f"{self.plan.key_prefix}:vip:"
+        entries = self.etcd.entries(prefix) or {}
+        election = f"{prefix}election:{vip}/"
+        queue = {key.removeprefix(election): entry for key, entry in entries.items() if key.startswith(election)}
+        epochs = [epoch for name, epoch in queue.values() if name == owner]
+        try:
+            record = json.loads(entries.get(f"{prefix}witness:{vip}", ("{}", 0))[0])
+        except ValueError:
+            return ()
+        if record.get("epoch") not in epochs:
+            return ()
+        return tuple(queue[lease][0] for lease in record.get("witnesses", ()) if lease in queue)
 
     def node(self, name: str) -> Place:
         """The node of this name."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import shlex
 import signal
@@ -21,19 +22,22 @@ import yaml
 
 from sharedip.lab import chaos
 from sharedip.lab.agents import SHIPPED, overlay
-from sharedip.lab.bench import SECTIONS, bench
+from sharedip.lab.bench import SECTIONS, Wish, bench
 from sharedip.lab.cluster import VIP4, VIP6, Plan, Stage
-from sharedip.lab.etcd import find_binary
+from sharedip.lab.etcd import Binary, find_binaries, find_binary
 from sharedip.lab.faults import FAULTS
 from sharedip.lab.html import write_html
 from sharedip.lab.live import Lines, screen
+from sharedip.lab.matrix import Part, legs, matrix, matrix_cases
 from sharedip.lab.namespaces import LabError, what_is_missing
-from sharedip.lab.report import summary, table, write_json
-from sharedip.lab.results import Result
+from sharedip.lab.report import kept, summary, table, write_json, write_logs
+from sharedip.lab.results import Result, result_from_json
 from sharedip.lab.runs import recorded, remove, remove_leftovers
-from sharedip.lab.scenarios import DEMO, demo, matrix, matrix_cases
+from sharedip.lab.scenarios import DEMO, demo, result_of
+from sharedip.lab.side_by_side import side_by_side
 from sharedip.lab.topology import MAX_NODES
 
+CHAOS_MIN = 5.0
 GOOD, WRONG, CANNOT, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -51,14 +55,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--filter", default="", metavar="WORDS", help="matrix: cases, bench: sections whose name contains one"
     )
     run_.add_argument("--seed", type=int, help="chaos: the sequence of faults (default: from the clock)")
-    run_.add_argument("--minutes", type=float, default=5.0, help="chaos: for how long (default: 5)")
-    run_.add_argument("--runs", type=int, default=10, help="bench: how many runs for a median (default: 10)")
+    run_.add_argument(
+        "--minutes", type=float, help="chaos, and bench's saturated: for how long (default: 5; 10 when saturated)"
+    )
+    run_.add_argument(
+        "--runs", type=int, help="bench: how many runs of each fault (default: 10; 23 for two-owners, 3 for thousand)"
+    )
     run_.add_argument(
         "--logs",
         type=Path,
         metavar="DIR",
         help="bench: keep what was done and said (default: where a target is missed)",
     )
+    run_.add_argument("--part", default="1/1", metavar="K/N", help="matrix: the K-th of N equal parts")
+    run_.add_argument("--jobs", type=int, default=1, metavar="N", help="matrix: in N labs side by side (two cores: 2)")
+    run_.add_argument("--resume", action="store_true", help="matrix: go on with what --json FILE has already")
     _common(run_)
     down = commands.add_parser("down", help="remove what killed runs have left behind")
     down.add_argument("--all", action="store_true", help="also runs that are alive")
@@ -68,7 +79,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _common(parser: argparse.ArgumentParser, *, nodes: bool = True) -> None:
     if nodes:
         parser.add_argument("--nodes", type=int, default=3, metavar="N", help="how many nodes (default: 3)")
-    parser.add_argument("--etcd", metavar="VERSION|PATH", help="3.4, 3.5 or a binary (default: the first on PATH)")
+    parser.add_argument(
+        "--etcd",
+        metavar="VERSION|PATH",
+        help="3.4, 3.5 or a binary (default: the first on PATH); matrix: several with commas, or all",
+    )
     parser.add_argument("--ttl", default="15s", help="lease.ttl of the agents (default: 15s)")
     parser.add_argument(
         "--probe-ms", type=float, default=5.0, help="time between two probes of the client (default: 5)"
@@ -110,25 +125,27 @@ def _run(args: argparse.Namespace) -> int:
         print(f"removed what {record.name} had left behind")
     if args.lab_command == "down":
         return _down(everything=args.all)
-    plan = _plan(args)
+    if args.lab_command == "run" and args.scenario == "matrix":
+        return _matrix(args)
+    plan = _plan(args, find_binary(args.etcd))
     if args.lab_command == "up":
         return _up(plan)
     scenario = "demo" if args.lab_command == "demo" else args.scenario
     if scenario == "bench":
-        return bench(plan, wanted=args.filter, runs=args.runs, json_path=args.json, log_directory=args.logs)
+        return bench(plan, Wish(args.filter, args.runs, args.minutes, args.json, args.logs))
     with screen() as audience:
         result = _play(scenario, plan, args, audience)
     return _tell(result, args)
 
 
-def _plan(args: argparse.Namespace) -> Plan:
+def _plan(args: argparse.Namespace, etcd: Binary) -> Plan:
     count = args.count if args.lab_command == "up" else args.nodes
     if not 1 <= count <= MAX_NODES:
         raise LabError(f"between 1 and {MAX_NODES} nodes, not {count}")
     if not 0.5 <= args.probe_ms <= 1000:
         raise LabError(f"--probe-ms between 0.5 and 1000, not {args.probe_ms:g}")
     return Plan(
-        etcd=find_binary(args.etcd),
+        etcd=etcd,
         nodes=count,
         vips=(VIP6 if args.ipv6 else VIP4,),
         agent=tuple(shlex.split(args.agent)) if args.agent else SHIPPED,
@@ -153,12 +170,48 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _play(scenario: str, plan: Plan, args: argparse.Namespace, audience: Lines) -> Result:
-    if scenario == "matrix":
-        return matrix(plan, audience, matrix_cases(args.filter))
     if scenario == "chaos":
         seed = args.seed if args.seed is not None else int(time.time())
-        return chaos.chaos(plan, audience, seed=seed, minutes=args.minutes)
+        return chaos.chaos(plan, audience, seed=seed, minutes=args.minutes or CHAOS_MIN)
     return demo(plan, audience)
+
+
+def _matrix(args: argparse.Namespace) -> int:
+    """All cells, or a part of them, here or in several labs."""
+    plans = [_plan(args, binary) for binary in find_binaries(args.etcd)]
+    part, path = Part.read(args.part), args.json or kept("matrix", ".json")
+    if args.resume and args.json is None:
+        raise LabError("--resume needs the --json FILE of the run that it goes on with")
+    result = result_of("matrix", plans[0])
+    result.etcd = ", ".join(plan.etcd.version for plan in plans)
+    if args.resume and path.exists():
+        result = _resumed(result, path)
+    if args.jobs > 1:
+        words = ["--filter", args.filter, "--etcd", args.etcd or plans[0].etcd.path, "--nodes", str(args.nodes)]
+        words += ["--ttl", args.ttl, "--probe-ms", str(args.probe_ms), *(f"--set={word}" for word in args.set)]
+        words += ["--agent", args.agent] if args.agent else []
+        with _ended_by_signals():
+            result = side_by_side(words, part.split(args.jobs), result, path, Lines().say)
+    else:
+        with screen() as audience:
+            todo = legs(plans, matrix_cases(args.filter), part, audience.say)
+            result = matrix(todo, audience, result, lambda so_far: write_json(so_far, path))
+    args.json = path
+    return _tell(result, args)
+
+
+def _resumed(fresh: Result, path: Path) -> Result:
+    """What the file has, if it was measured under the same settings."""
+    try:
+        result = result_from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, KeyError) as error:
+        raise LabError(f"{path} is no history of a matrix: {error}") from error
+    for name in ("scenario", "settings", "probe_s", "kernel"):
+        if getattr(result, name) != getattr(fresh, name):
+            raise LabError(f"{path} has another {name} ({getattr(result, name)}): start anew, without --resume")
+    versions = [*result.etcd.split(", "), *fresh.etcd.split(", ")]
+    result.etcd = ", ".join(dict.fromkeys(versions))
+    return result
 
 
 def _tell(result: Result, args: argparse.Namespace) -> int:
@@ -167,9 +220,10 @@ def _tell(result: Result, args: argparse.Namespace) -> int:
     print()
     print(summary(result))
     json_path, html_path = args.json, args.report
-    if result.wrong and json_path is None:
+    if result.wrong:
+        print(f"what the agents and etcd said: {write_logs(result, kept(result.scenario)).absolute()}")
         # What went wrong once may not come again soon: keep its history.
-        json_path = Path(f"sharedip-lab-{result.scenario}-{time.strftime('%Y%m%d-%H%M%S')}.json")
+        json_path = json_path or kept(result.scenario, ".json")
     if json_path is not None:
         write_json(result, json_path)
         print(f"history: {json_path}")

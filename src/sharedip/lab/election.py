@@ -34,22 +34,23 @@ class Election:
         def struck(stage: Stage, node: str) -> Undo:
             self._struck_at = time.monotonic()
             undo = strike(stage, node)
+            dead = {name for name, member in stage.etcd.members.items() if name == node or not member.running}
             for name, member in stage.etcd.members.items():
-                if name != node:
-                    thread = threading.Thread(target=self._ask, args=(member, node), name="election", daemon=True)
+                if name not in dead:
+                    thread = threading.Thread(target=self._ask, args=(member, dead), name="election", daemon=True)
                     thread.start()
                     self._threads.append(thread)
             return undo
 
         return struck
 
-    def _ask(self, member: Member, dead: str) -> None:
+    def _ask(self, member: Member, dead: set[str]) -> None:
         """Its status first, which it gives at once; the leader that it names must then serve a linearizable read."""
         ids, until = self._stage.etcd.ids, time.monotonic() + GIVE_UP_S
         while time.monotonic() < min(until, self._elected_at):
             status = member.post("/v3/maintenance/status", {}, timeout_s=0.2)
             leader = "0" if status is None else str(status.get("leader", "0"))
-            lives = leader not in {"", "0"} and ids.get(leader) != dead
+            lives = leader not in {"", "0"} and ids.get(leader) not in dead
             if lives and member.post("/v3/kv/range", {"key": "AA==", "keys_only": True}, timeout_s=0.2) is not None:
                 with self._lock:
                     self._elected_at = min(self._elected_at, time.monotonic())

@@ -82,6 +82,20 @@ def find_binary(wanted: str | None) -> Binary:
     raise LabError(f"no etcd {wanted or 'at all'} found{instead}: {_INSTALL}")
 
 
+def find_binaries(wanted: str | None) -> tuple[Binary, ...]:
+    """Several, separated by commas; `all`: one of each minor version that is found here."""
+    if wanted != "all":
+        return tuple(find_binary(word or None) for word in (wanted or "").split(","))
+    found: dict[str, Binary] = {}
+    for path in _candidates():
+        version = _version(path)
+        if version is not None:
+            found.setdefault(".".join(version.split(".")[:2]), Binary(path, version))
+    if not found:
+        raise LabError(f"no etcd at all found: {_INSTALL}")
+    return tuple(found[minor] for minor in sorted(found))
+
+
 class _Gateway(http.client.HTTPConnection):
     """HTTP to an address as seen from inside a namespace."""
 
@@ -141,6 +155,11 @@ class Member:
                 # Collecting garbage on every core at once would stall the lab's other processes.
                 env={**os.environ, "GOMAXPROCS": "2", "ETCDCTL_API": "3"},
             )
+
+    def log_text(self) -> str:
+        """What it has printed so far."""
+        log = self.directory / "etcd.log"
+        return log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
 
     def kill(self) -> None:
         """kill -9, and wait until it is gone."""
@@ -244,6 +263,10 @@ class EtcdCluster:
                 views.append((int(status.get("raftTerm", 0)), str(status.get("leader", "0")), name))
         return views
 
+    def term(self) -> int | None:
+        """The newest raft term: it grows with every election."""
+        return max((term for term, _, _ in self._views()), default=None)
+
     def leader(self) -> str | None:
         """The node of etcd's leader: the one named in the newest term (a cut-off leader still names itself)."""
         views = [view for view in self._views() if view[1] not in {"", "0"}]
@@ -274,13 +297,32 @@ class EtcdCluster:
 
     def keys(self, prefix: str) -> list[str] | None:
         """The keys under the prefix, read linearizably from whoever answers; None when nobody does."""
+        found = self._range(prefix, keys_only=True)
+        return None if found is None else [base64.b64decode(kv["key"]).decode() for kv in found]
+
+    def entries(self, prefix: str) -> dict[str, tuple[str, int]] | None:
+        """Value and create revision of each key under the prefix; None when nobody answers."""
+        found = self._range(prefix, keys_only=False)
+        return (
+            None
+            if found is None
+            else {
+                base64.b64decode(kv["key"]).decode(): (
+                    base64.b64decode(kv.get("value", "")).decode(errors="replace"),
+                    int(kv["create_revision"]),
+                )
+                for kv in found
+            }
+        )
+
+    def _range(self, prefix: str, *, keys_only: bool) -> list[dict[str, Any]] | None:
         start = prefix.encode()
         end = start[:-1] + bytes([start[-1] + 1])
-        body = {"key": _base64(start), "range_end": _base64(end), "keys_only": True}
+        body = {"key": _base64(start), "range_end": _base64(end), "keys_only": keys_only}
         for member in self.members.values():
             said = member.post("/v3/kv/range", body)
             if said is not None:
-                return [base64.b64decode(kv["key"]).decode() for kv in said.get("kvs", [])]
+                return list(said.get("kvs", []))
         return None
 
     def revision(self) -> int | None:

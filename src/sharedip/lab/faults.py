@@ -45,14 +45,23 @@ class Fault:
     sequel: Sequel = Sequel.NEW_OWNER
     hold_s: float = 0.0
     """It lasts at least that long, also when what was waited for has come."""
+    takes_s: float = 0.0
+    """About how long what is waited for takes with the defaults, where that is long: for the estimate of the time."""
+    rest_s: float = 0.0
+    """How much longer, once what was waited for has come."""
     off_segment: bool = False
     """The struck node can certainly not be reached on the segment while it lasts."""
     two_owners_by_hand: bool = False
     """A human put the address there: the agents must report it, and can't prevent it."""
     own_disks: bool = False
+    leader_apart: bool = False
+    """It means the node of etcd's leader beside the owner's: the two must not be one."""
     nodes_min: int = 1
     """With fewer nodes etcd itself would be gone."""
 
+
+LEASE_S = 13.0
+"""A lease of 15 s runs out: no witness deposes an owner that it hears."""
 
 _ALL = (
     Fault("sigterm", "agent stopped in order (SIGTERM)", strikes.terminate),
@@ -71,6 +80,26 @@ _ALL = (
         nodes_min=5,
     ),
     Fault(
+        "crash-with-leader",
+        "owner's and etcd leader's node crash together",
+        strikes.crash_with_leader,
+        takes_s=10.0,
+        off_segment=True,
+        leader_apart=True,
+        nodes_min=5,
+    ),
+    Fault(
+        "witness-and-leader-crash",
+        "a witness's and etcd leader's node crash together",
+        strikes.crash_with_leader,
+        Target.WITNESS,
+        Sequel.ANY,
+        4.0,
+        off_segment=True,
+        leader_apart=True,
+        nodes_min=5,
+    ),
+    Fault(
         "witness-crash", "the witness's node crashes", strikes.crash, Target.WITNESS, Sequel.ANY, 4.0, off_segment=True
     ),
     Fault(
@@ -84,7 +113,7 @@ _ALL = (
     ),
     Fault("cut", "node cut from both networks", strikes.cut, off_segment=True),
     Fault("unplug", "unplugged from the segment", strikes.unplug, off_segment=True),
-    Fault("cut-etcd", "cut from etcd only", strikes.cut_etcd),
+    Fault("cut-etcd", "cut from etcd only", strikes.cut_etcd, takes_s=LEASE_S),
     Fault("cut-peers", "cut from the peers only", strikes.cut_peers, sequel=Sequel.ANY, hold_s=6.0),
     Fault(
         "segment-out",
@@ -100,8 +129,8 @@ _ALL = (
         sequel=Sequel.ANY,
         hold_s=6.0,
     ),
-    Fault("etcd-out", "etcd: hears, is not heard", strikes.one_way(strikes.etcd_port, out=True)),
-    Fault("etcd-in", "etcd: is heard, hears not", strikes.one_way(strikes.etcd_port, out=False)),
+    Fault("etcd-out", "etcd: hears, is not heard", strikes.one_way(strikes.etcd_port, out=True), takes_s=LEASE_S),
+    Fault("etcd-in", "etcd: is heard, hears not", strikes.one_way(strikes.etcd_port, out=False), takes_s=LEASE_S),
     Fault("etcd-leader-killed", "etcd leader killed", strikes.kill_member, Target.ETCD_LEADER, Sequel.ANY, 5.0),
     Fault("etcd-leader-frozen", "etcd leader frozen", strikes.freeze_member, Target.ETCD_LEADER, Sequel.ANY, 5.0),
     Fault("etcd-down-5s", "all etcd members down for 5 s", strikes.kill_all_members, Target.ALL, Sequel.ANY, 5.0),

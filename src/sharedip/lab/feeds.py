@@ -68,6 +68,13 @@ class Feed:
         """False when it has ended by itself, in which case nothing that was measured can be trusted."""
         return self.process is not None and self.process.poll() is None
 
+    def tell(self, line: str) -> None:
+        """One line for its standard input."""
+        assert self.process is not None
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+
     def stop(self) -> None:
         """Close its standard input, which ends it."""
         if self.process is None or self.process.stdin is None:
@@ -119,6 +126,12 @@ class Ears:
         """Stop all three."""
         for feed in self.feeds:
             feed.stop()
+
+    def ask_every(self, seconds: float) -> None:
+        """How often the observer asks from now on; 0: not at all."""
+        for recording in self.recordings.values():
+            recording.ask_step_s = recording.claims.step_s = seconds or ASK_S
+        next(feed for feed in self.feeds if feed.module == "observer").tell(str(seconds))
 
     def check(self) -> None:
         """Raise if anything measured since is not to be trusted."""

@@ -12,11 +12,10 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from sharedip.lab.agents import Agent
-from sharedip.lab.cluster import Plan, Stage
+from sharedip.lab.cluster import Stage
 from sharedip.lab.etcd import EtcdCluster
 from sharedip.lab.namespaces import command_in, processes_in
 from sharedip.lab.topology import LINK, Place
@@ -134,4 +133,4 @@ class KeepalivedTenthStage(KeepalivedStage):
     advert_s = 0.1
 
 
-Build = Callable[[Plan, Callable[[str], None]], Stage]
+Build = type[Stage]

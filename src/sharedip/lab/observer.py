@@ -20,7 +20,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
@@ -104,7 +104,13 @@ class AddressWatch:
         return self._last
 
     def read(self) -> None:
-        """Take in every event that waits."""
+        """Take in every event that waits. All are fetched before any is looked at: so their instants are close."""
+        for at, index, data in list(self._waiting()):
+            for kind, link, address in addresses_in(data):
+                if address in self.vips:
+                    self._tell(at, index, link, address, present=kind == RTM_NEWADDR)
+
+    def _waiting(self) -> Iterator[tuple[float, int, bytes]]:
         while True:
             try:
                 data, controls, _, _ = self.events.recvmsg(1 << 16, socket.CMSG_SPACE(4))
@@ -117,20 +123,15 @@ class AddressWatch:
                 if level == SOL_NETLINK and kind == NETLINK_LISTEN_ALL_NSID:
                     (index,) = struct.unpack("=i", value[:4])
                     if index in self.nodes:
-                        self._take(index, data)
+                        yield self._stamp(), index, data
 
-    def _take(self, index: int, data: bytes) -> None:
-        for kind, link, address in addresses_in(data):
-            if address in self.vips:
-                self._tell(index, link, address, present=kind == RTM_NEWADDR)
-
-    def _tell(self, index: int, link: int, address: str, *, present: bool) -> None:
+    def _tell(self, at: float, index: int, link: int, address: str, *, present: bool) -> None:
         key = (index, link, address)
         if (key in self.known) == present:
             return  # a renewed lifetime is no news
         (self.known.add if present else self.known.discard)(key)
         word = "added" if present else "removed"
-        self.facts.append([word, self._stamp(), self.nodes[index][0], str(link), address])
+        self.facts.append([word, at, self.nodes[index][0], str(link), address])
 
     def sweep(self) -> None:
         """List every node's addresses; a difference means that an event was missed, and is counted."""
@@ -145,7 +146,7 @@ class AddressWatch:
                 self.read()
                 if ((index, link, address) in again) == present and ((index, link, address) in self.known) != present:
                     self.lost += 1
-                    self._tell(index, link, address, present=present)
+                    self._tell(self._stamp(), index, link, address, present=present)
 
 
 def addresses_in(data: bytes) -> list[tuple[int, int, str]]:
@@ -226,15 +227,19 @@ class Wire:
         self.facts: list[list[Any]] = []
         self.mac = frames.mac_bytes(WITNESS_MAC)
         with inside(bridge_namespace):
-            self.socket = self._open(SEGMENT_BRIDGE)
-            self.doors = [Door(self._open(port), mac, owners_by_mac[mac]) for port, mac in ports.items()]
-            index = socket.if_nametoindex(SEGMENT_BRIDGE)
-        # A bridge hands its own device a copy of every frame only while that is promiscuous.
-        request = struct.pack("=iHH8s", index, PACKET_MR_PROMISC, 0, bytes(8))
-        self.socket.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, request)
+            self.socket = self.open_socket(SEGMENT_BRIDGE)
+            self.doors = [Door(self.open_socket(port), mac, owners_by_mac[mac]) for port, mac in ports.items()]
+            self.hear_everything(self.socket)
 
     @staticmethod
-    def _open(interface: str) -> socket.socket:
+    def hear_everything(sock: socket.socket) -> None:
+        """A bridge hands its own device a copy of every frame only while that is promiscuous; call it inside."""
+        request = struct.pack("=iHH8s", socket.if_nametoindex(SEGMENT_BRIDGE), PACKET_MR_PROMISC, 0, bytes(8))
+        sock.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, request)
+
+    @staticmethod
+    def open_socket(interface: str) -> socket.socket:
+        """ARP, ICMPv6 and what is sent to the observer, as the interface sees it; call it inside the namespace."""
         sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
         program = b"".join(struct.pack("=HBBI", *line) for line in _FOR_THE_OBSERVER)
         buffer = ctypes.create_string_buffer(program)
@@ -245,9 +250,9 @@ class Wire:
         sock.settimeout(0)
         return sock
 
-    def ask(self) -> None:
+    def ask(self, vips: Iterable[str]) -> None:
         """Who has it? And through each door: do you? A full queue loses the question, which is no answer."""
-        for text in sorted(self.vips):
+        for text in sorted(vips):
             vip = ip_address(text)
             me: frames.IPAddress = SEGMENT4 + WITNESS_INDEX
             if isinstance(vip, IPv4Address):
@@ -289,7 +294,7 @@ class Wire:
 
 
 def main(argument: str) -> None:
-    """Observe until standard input closes (the lab has ended) or the pipe breaks."""
+    """Observe until standard input closes (the lab has ended) or the pipe breaks. A line on it is a new `ask_s`."""
     told = json.loads(argument)
     nodes = {int(index): (name, namespace) for index, name, namespace, _, _ in told["nodes"]}
     macs = {frames.mac_bytes(mac): name for _, name, _, mac, _ in told["nodes"]}
@@ -308,12 +313,17 @@ def main(argument: str) -> None:
         wire.read()
         wire.listen_at_doors()
         if sys.stdin in ready:
-            return
+            orders = os.read(sys.stdin.fileno(), 4096).split()
+            if not orders:
+                return
+            ask_s = float(orders[-1])
+            ask_at = time.monotonic()
         now = time.monotonic()
         # A node that gets the address is the moment to see whether another one still serves it.
-        if ask_s and (now >= ask_at or any(fact[0] == "added" for fact in watch.facts)):
-            wire.ask()
-            ask_at = max(ask_at + ask_s, now)
+        given = {fact[-1] for fact in watch.facts if fact[0] == "added"}
+        if ask_s and (now >= ask_at or given):
+            wire.ask(vips if now >= ask_at else given)
+            ask_at = max(ask_at + ask_s, now) if now >= ask_at else ask_at
         if now >= sweep_at:
             watch.sweep()
             sweep_at = now + SWEEP_S

@@ -108,6 +108,11 @@ class Points:
         ]
         return seconds_with_two(widened, since, until)
 
+    def changes(self, since: float, until: float) -> int:
+        """How many times the party changed."""
+        inside = self.party[bisect_left(self.at, since) : bisect_right(self.at, until)]
+        return sum(one != other for one, other in pairwise(inside))
+
     def longest_gap(self, since: float, until: float) -> float:
         """The longest time between two points that touches the window; silence until its end counts as one."""
         first = max(bisect_left(self.at, since) - 1, 0)
@@ -231,14 +236,15 @@ class Recording:
                 found[node] = silent
         return found
 
-    def _spoken_by_holders(self, held: dict[str, list[Interval]]) -> Points:
-        """The claims without those that were under way when their node's address left its interface.
+    def _spoken_by_holders(self, held: dict[str, list[Interval]], since: float, until: float) -> Points:
+        """The claims of the window without those that were under way when their node's address left its interface.
 
         A node without the address answers nothing new: what comes within `UNDER_WAY_S` was sent, or waited for a
         neighbour's MAC, before the removal.
         """
         kept = Points(self.claims.step_s)
-        for at, party in zip(self.claims.at, self.claims.party, strict=True):
+        window = slice(bisect_left(self.claims.at, since), bisect_right(self.claims.at, until))
+        for at, party in zip(self.claims.at[window], self.claims.party[window], strict=True):
             own = held.get(party, ())
             holds = any(begin <= at <= end for begin, end in own)
             if holds or not any(end < at <= end + UNDER_WAY_S for _, end in own):
@@ -255,7 +261,7 @@ class Recording:
             interfaces_s=seconds_with_two(held.values(), since, until),
             unmuted_s=seconds_with_two(unmuted.values(), since, until),
             usable_s=seconds_with_two(usable.values(), since, until),
-            wire_s=self._spoken_by_holders(held).seconds_with_two(since, until),
+            wire_s=self._spoken_by_holders(held, since, until).seconds_with_two(since, until),
             client_s=self.answers.seconds_with_two(since, until),
         )
 

@@ -7,6 +7,8 @@ Counterpart: `html.py`, which draws the same.
 from __future__ import annotations
 
 import json
+import statistics
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,11 @@ HEADINGS = (
 )
 
 
+def kept(scenario: str, ending: str = "") -> Path:
+    """Where a run keeps what nobody has given a place: under `out/`, which no checkout commits."""
+    return Path("out", "lab", f"{scenario}-{time.strftime('%Y%m%d-%H%M%S')}{ending}")
+
+
 def seconds(value: float | None) -> str:
     """`3.21 s`, or what there is to say when it did not happen."""
     return "stayed" if value is None else f"{value:.2f} s"
@@ -43,7 +50,7 @@ def row(outcome: Outcome) -> tuple[str, ...]:
     verdict = "wrong" if outcome.wrong else "good"
     return (
         outcome.title,
-        ", ".join(filter(None, ["IPv6" if ":" in outcome.vip else "IPv4", outcome.case])),
+        ", ".join(filter(None, ["IPv6" if ":" in outcome.vip else "IPv4", outcome.case, outcome.etcd])),
         seconds(outcome.new_owner_s),
         milliseconds(outcome.client_gap_s),
         milliseconds(outcome.two.unmuted_s),
@@ -84,18 +91,59 @@ def columns(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def summary(result: Result) -> str:
     """What stands under the table."""
-    lines = [
-        f"{act.title}: first owner answered {act.first_owner_s:.2f} s after the agents were started"
-        for act in result.acts
-        if act.first_owner_s is not None
-    ]
+    lines = (
+        [_versions(result)]
+        if result.scenario == "matrix"
+        else [
+            f"{act.title}: first owner answered {act.first_owner_s:.2f} s after the agents were started"
+            for act in result.acts
+            if act.first_owner_s is not None
+        ]
+    )
     lines += [_resources(act.samples) for act in result.acts if act.samples]
+    lines += [chaos_figures(act.figures) for act in result.acts if act.figures]
     lines += [f"note   {one.title}, {one.case}: {text}" for one in result.outcomes for text in one.remarks]
     lines += [f"WRONG  {text}" for text in result.wrong]
     if not result.wrong:
         by_hand = any(outcome.by_hand for outcome in result.outcomes)
         lines.append("never two owners" + (" (but where a human put the address on a second node)" if by_hand else ""))
     return "\n".join(lines)
+
+
+def _versions(result: Result) -> str:
+    """The matrix by versions of etcd: how many cells, the worst of each look, how long a new owner took."""
+    rows = []
+    for version in sorted({outcome.etcd for outcome in result.outcomes}):
+        own = [outcome for outcome in result.outcomes if outcome.etcd == version]
+        unforced = [outcome.two for outcome in own if not outcome.by_hand]
+        moved = sorted(outcome.new_owner_s for outcome in own if outcome.new_owner_s is not None)
+        rows.append(
+            [
+                version,
+                str(len(own)),
+                str(sum(outcome.good for outcome in own)),
+                *(
+                    milliseconds(max(values, default=0.0))
+                    for values in (
+                        [two.unmuted_s for two in unforced],
+                        [two.wire_s for two in unforced],
+                        [two.client_s for two in unforced],
+                    )
+                ),
+                f"{statistics.median(moved):.2f} s, at most {moved[-1]:.2f} s" if moved else "",
+            ]
+        )
+    headings = ["etcd", "cells", "good", "two: interfaces", "two: wire", "two: client", "new owner after"]
+    return columns(headings, rows)
+
+
+def write_logs(result: Result, directory: Path) -> Path:
+    """What was said in every act in which something went wrong."""
+    for number, act in enumerate(result.acts, 1):
+        for name, text in act.logs.items():
+            directory.mkdir(parents=True, exist_ok=True)
+            (directory / f"{number:02d}-{name}.log").write_text(text, encoding="utf-8")
+    return directory
 
 
 def _resources(samples: Sequence[dict[str, Any]]) -> str:
@@ -108,6 +156,32 @@ def _resources(samples: Sequence[dict[str, Any]]) -> str:
     )
 
 
+def chaos_figures(said: dict[str, Any]) -> str:
+    """What a run of chaos comes to, with the agents' sizes over its course."""
+    two = ", ".join(f"{look} {milliseconds(value / 1000)}" for look, value in said["two_owners_ms"].items())
+    lines = [
+        f"{said['minutes']:g} minutes, {said['faults']} faults, {said['changes_of_owner']} changes of owner, "
+        f"{said['ended_by_themselves']} agents that ended by themselves",
+        f"two owners: {two}; muted beside the owner {milliseconds(said['muted_ms'] / 1000)}",
+        f"longest gap {said['longest_gap_s']:.2f} s, "
+        f"{said['probes_answered']} of {said['probes_sent']} probes answered",
+    ]
+    rows = [
+        [
+            f"{node}{' (spared)' if node == said['spared'] else ''}",
+            *(f"{one['rss_kb'] / 1000:.1f} MB, {one['fds']} fds, age {one['age_s']:.0f} s" for one in curve),
+        ]
+        for node, curve in said["agents"].items()
+    ]
+    if rows:
+        moments = [one["moment"] for one in next(iter(said["agents"].values()))]
+        lines.append(columns(["agent", *moments], rows))
+    return "\n".join(lines)
+
+
 def write_json(result: Result, path: Path) -> None:
     """Everything, for machines."""
-    path.write_text(json.dumps(result.as_json(), indent=1), encoding="utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(result.as_json(), indent=1), encoding="utf-8")
+    part.replace(path)

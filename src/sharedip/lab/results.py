@@ -13,6 +13,7 @@ from typing import Any
 
 from sharedip.lab.cluster import Stage
 from sharedip.lab.feeds import Note
+from sharedip.lab.protocol import protocol
 from sharedip.lab.recording import Interval, TwoOwners
 from sharedip.lab.runner import Outcome
 
@@ -51,9 +52,12 @@ class Act:
     notes: list[Note] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     logs: dict[str, str] = field(default_factory=dict)
-    """The end of each agent's log, kept when something went wrong."""
+    """The end of each agent's and each etcd member's log, and every wrong step from all sides: where something went
+    wrong."""
     samples: list[dict[str, Any]] = field(default_factory=list)
     """Memory and descriptors of the agents over time, where a scenario takes them."""
+    figures: dict[str, Any] = field(default_factory=dict)
+    """What a scenario adds up at its end."""
 
 
 @dataclass
@@ -89,6 +93,20 @@ class Result:
         return {"verdict": "wrong" if self.wrong else "good", "wrong": self.wrong, **asdict(self)}
 
 
+def result_from_json(said: dict[str, Any]) -> Result:
+    """What `as_json` wrote."""
+    values = {name: value for name, value in said.items() if name not in {"verdict", "wrong", "acts"}}
+    return Result(**values, acts=[_act_from_json(act) for act in said["acts"]])
+
+
+def _act_from_json(said: dict[str, Any]) -> Act:
+    act = Act(**said)
+    act.outcomes = [Outcome(**{**one, "two": TwoOwners(**one["two"])}) for one in said["outcomes"]]
+    act.seen = [Seen(**{**one, "two": TwoOwners(**one["two"])}) for one in said["seen"]]
+    act.notes = [Note(**one) for one in said["notes"]]
+    return act
+
+
 def close_act(stage: Stage, act: Act) -> Act:
     """Take down what the ears have heard of the whole act, and judge it: also the moments between two steps."""
     stage.ears.catch_up(act.ended_at)
@@ -118,6 +136,10 @@ def close_act(stage: Stage, act: Act) -> Act:
             act.wrong.append(f"{vip} had two owners")
     if act.wrong or any(outcome.wrong for outcome in act.outcomes):
         act.logs = {name: agent.log_text()[-LOG_KEPT:] for name, agent in stage.agents.items()}
+        act.logs |= {f"etcd-{name}": member.log_text()[-LOG_KEPT:] for name, member in stage.etcd.members.items()}
+        for number, outcome in enumerate(act.outcomes, 1):
+            if outcome.wrong:
+                act.logs[f"step-{number}-{outcome.fault}"] = protocol(stage, outcome)
     act.notes = sorted(stage.ears.notes, key=lambda note: note.at)
     return act
 

@@ -48,6 +48,10 @@ class Outcome:
     probes_missed: int = 0
     two: TwoOwners = field(default_factory=TwoOwners)
     by_hand: bool = False
+    cell: str = ""
+    """Which cell of the matrix it is."""
+    etcd: str = ""
+    """The version of etcd, where a result has several."""
     struck_at: float = 0.0
     healed_at: float = 0.0
     ended_at: float = 0.0
@@ -89,7 +93,7 @@ def run_steps(stage: Stage, steps: Sequence[Step], progress: Progress, vip: str)
 def run_step(stage: Stage, step: Step, progress: Progress, vip: str, *, settle_s: float = SETTLE_S) -> Outcome:
     """Strike and heal once."""
     progress.phase("until all is well")
-    stage.wait_settled(SETTLE_S)
+    stage.wait_settled(SETTLE_S, anew=False)
     owner = stage.owner(vip)
     assert owner is not None
     case = _place_leader(stage, step.leader_on_owner, owner)
@@ -155,7 +159,7 @@ def _wait_sequel(stage: Stage, fault: Fault, outcome: Outcome, vip: str) -> None
             )
         except NotInTimeError as error:
             outcome.wrong.append(str(error))
-    holds_until = outcome.struck_at + fault.hold_s
+    holds_until = max(outcome.struck_at + fault.hold_s, time.monotonic() + fault.rest_s)
     stage.wait(lambda: time.monotonic() >= holds_until, "the fault has lasted", fault.hold_s + 60.0)
 
 

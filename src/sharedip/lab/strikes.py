@@ -99,8 +99,20 @@ def crash(stage: Stage, node: str) -> Undo:
 
 def crash_with_witness(stage: Stage, node: str) -> Undo:
     """The node and a witness of its VIP crash together."""
-    witnesses = [name for name in stage.known_witnesses if name != node]
-    undos = [crash(stage, name) for name in (node, *witnesses[:1])]
+    return _crash_all(stage, [node, *_first_witness(stage, node)])
+
+
+def crash_with_leader(stage: Stage, node: str) -> Undo:
+    """The node and the one of etcd's leader crash together."""
+    return _crash_all(stage, list(dict.fromkeys([node, stage.etcd.leader() or node])))
+
+
+def _first_witness(stage: Stage, owner: str) -> list[str]:
+    return [name for name in stage.known_witnesses if name != owner][:1]
+
+
+def _crash_all(stage: Stage, nodes: list[str]) -> Undo:
+    undos = [crash(stage, name) for name in nodes]
 
     def undo() -> None:
         for one in undos:

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv6Address
 from sharedip.lab.namespaces import drop_namespace, ip, ip_batch, make_namespace, nft, write_sysctl
 from sharedip.lab.runs import Run
 
-SEGMENT4 = IPv4Address("10.77.0.0")  # /24
+SEGMENT4 = IPv4Address("10.77.0.0")  # /24, or /16 where there are many VIPs
 SEGMENT6 = IPv6Address("fd77::")  # /64
 ETCD4 = IPv4Address("10.78.0.0")  # /24
 CLIENT_INDEX = 200
@@ -82,10 +82,11 @@ class Place:
 class Topology:
     """N nodes, a client and two bridges. Built by `up`, taken away with the run."""
 
-    def __init__(self, run: Run, node_count: int) -> None:
+    def __init__(self, run: Run, node_count: int, *, segment_bits: int = 24) -> None:
         if not 1 <= node_count <= MAX_NODES:
             raise ValueError(f"between 1 and {MAX_NODES} nodes, not {node_count}")
         self.run = run
+        self.segment_bits = segment_bits
         self.bridge_namespace = f"{run.name}-seg"
         self.nodes = tuple(Place(f"n{i}", i, f"{run.name}-n{i}") for i in range(1, node_count + 1))
         self.client = Place("client", CLIENT_INDEX, f"{run.name}-client")
@@ -159,7 +160,7 @@ class Topology:
         ip_batch(
             place.namespace,
             [
-                f"address replace {place.address4}/24 dev {LINK}",
+                f"address replace {place.address4}/{self.segment_bits} dev {LINK}",
                 f"address replace {place.address6}/64 dev {LINK} nodad",
                 # The observer has no interface that could be asked: who answers it must know its MAC.
                 f"neigh replace {SEGMENT4 + WITNESS_INDEX} lladdr {WITNESS_MAC} dev {LINK} nud permanent",

@@ -6,42 +6,44 @@ Must never: ask an agent or etcd anything while agents are weighed. Counterparts
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from sharedip.lab.cluster import Stage
 from sharedip.lab.figures import Findings
+from sharedip.lab.growth import resources
 
 IDLE_S = 12.0
 CALM_S = 4.0
 """Announcements are repeated for about so long after a take-over."""
 EVENTS = ("LeaseKeepAlive", "Range")
 READY_S = 10.0
-RSS_BREATH_KB, RSS_MOST_KB = 3_000, 48_000
-"""Measured in minutes of chaos: 36.5 to 36.8 MB resident and 15 to 18 descriptors; with 100 VIPs 38.6 MB."""
-_DESCRIPTORS = ("fds", "open descriptors", 8, 64)
 
 
-def weigh_idle(stage: Stage, found: Findings, *, core_percent: float, requests_most: float | None) -> None:
+def weigh_idle(
+    stage: Stage,
+    found: Findings,
+    *,
+    core_percent: float | None,
+    requests_most: float | None,
+    rss_mb: float | None = 40,
+) -> None:
     """Weigh the agents for a while. The owner is weighed apart from the others where it costs more."""
     stage.wait_settled()
     owner = stage.owner()
     assert owner is not None
     stage.wait_witnessed(owner, stage.plan.vips[0])
-    _pass(stage, CALM_S)
+    pass_time(stage, CALM_S)
     revision, received = stage.etcd.revision(), stage.etcd.requests_received()
     before, began = _core_seconds(stage), time.monotonic()
-    _pass(stage, IDLE_S)
+    pass_time(stage, IDLE_S)
     after, elapsed = _core_seconds(stage), time.monotonic() - began
     received_after = stage.etcd.requests_received()
     # The lab's own read of the revision came before the first look at the metrics; between the two there was none.
     writes = (stage.etcd.revision() or 0) - (revision or 0)
     spent = {name: 100 * (after[name] - before[name]) / elapsed for name in before}
     asked = [(received_after.get(name, 0) - received.get(name, 0)) / len(stage.agents) / elapsed * 2 for name in EVENTS]
-    found.add("resident memory of an agent", "MB", [one["rss_kb"] / 1000 for one in resources(stage)], 40)
+    found.add("resident memory of an agent", "MB", [one["rss_kb"] / 1000 for one in resources(stage)], rss_mb)
     found.add("idle owner, share of a core", "%", [spent.pop(owner)], core_percent)
     found.add("idle candidate, share of a core", "%", list(spent.values()), core_percent)
     found.promise("etcd writes in that time", "", [float(writes)])
@@ -66,40 +68,8 @@ def time_starts(stage: Stage, found: Findings, runs: int) -> None:
     found.add("started until ready to campaign", "s", ready, 0.5)
 
 
-def resources(stage: Stage) -> list[dict[str, Any]]:
-    """Memory and open descriptors of every agent that runs."""
-    found = []
-    for name, agent in stage.agents.items():
-        if agent.running and agent.process is not None:
-            pid = agent.process.pid
-            status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
-            rss_kb = next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")), 0)
-            found.append({"node": name, "pid": pid, "rss_kb": rss_kb, "fds": len(os.listdir(f"/proc/{pid}/fd"))})
-    return found
-
-
-def grown(samples: Sequence[dict[str, Any]]) -> list[str]:
-    """Which processes did not stay flat, from samples of `resources` in their order.
-
-    A process grows if the smallest value of the last third of its life is above the largest of the first third by more
-    than a working set breathes; and none may ever be larger than the bound.
-    """
-    wrong = []
-    lives: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    for sample in samples:
-        lives.setdefault((sample["node"], sample["pid"]), []).append(sample)
-    for (node, pid), life in lives.items():
-        for key, unit, breath, most in (("rss_kb", "kB resident", RSS_BREATH_KB, RSS_MOST_KB), _DESCRIPTORS):
-            values = [sample[key] for sample in life]
-            third = len(values) // 3
-            if max(values) > most:
-                wrong.append(f"{node}: the agent (process {pid}) had {max(values)} {unit}, at most {most} are right")
-            elif third and min(values[-third:]) - max(values[:third]) > breath:
-                wrong.append(f"{node}: the agent (process {pid}) grew from {values[0]} to {values[-1]} {unit}")
-    return wrong
-
-
-def _pass(stage: Stage, seconds: float) -> None:
+def pass_time(stage: Stage, seconds: float) -> None:
+    """Let so much time pass, under the eyes of the ears."""
     until = time.monotonic() + seconds
     stage.wait(lambda: time.monotonic() >= until, "time passes", seconds + 5, poll_s=0.2)
 

@@ -217,7 +217,7 @@ def test_a_bug_ends_the_loop_and_is_raised(tmp_path: Path, monkeypatch: pytest.M
             def broken(*_: object) -> None:
                 raise ZeroDivisionError("a bug")
 
-            monkeypatch.setattr(Node, "handle", broken)
+            monkeypatch.setattr(Node, "handle_all", broken)
             stage.agent.emit(HealthChanged(healthy=True, detail=""))
             with pytest.raises(ZeroDivisionError):
                 await asyncio.wait_for(asyncio.shield(task), 5)
@@ -236,13 +236,13 @@ def test_a_datagram_does_not_wait_behind_what_etcd_has_answered(
         async with running(tmp_path, monkeypatch) as (stage, _):
             await stage.until(lambda: stage.orders)
             seen: list[str] = []
-            true_handle = Node.handle
+            true_handle = Node.handle_all
 
-            def noting(node: Node, event: Any, now: float) -> Any:
-                seen.append(type(event).__name__)
-                return true_handle(node, event, now)
+            def noting(node: Node, events: Any, now: float) -> Any:
+                seen.extend(type(event).__name__ for event in events)
+                return true_handle(node, events, now)
 
-            monkeypatch.setattr(Node, "handle", noting)
+            monkeypatch.setattr(Node, "handle_all", noting)
             for _ in range(3):
                 stage.agent.emit(LeaseGranted(999, 0, 1, 15, 2, 0.0))
             for _ in range(2):

@@ -33,7 +33,7 @@ def begin(tenure: Tenure = Tenure.NONE) -> tuple[Ownership, list[Any]]:
     ownership = Ownership(VIP, out.append)
     ownership.right.set("lease", UNTIL)
     if tenure is Tenure.PROBING:
-        ownership.probe(NOW)
+        ownership.probe(NOW, NOW)
     if tenure in (Tenure.HOLDING, Tenure.REMOVING):
         ownership.take(7, NOW)
         ownership.address_held(AddressHeld(VIP, NOW, 13), NOW)
@@ -45,7 +45,7 @@ def begin(tenure: Tenure = Tenure.NONE) -> tuple[Ownership, list[Any]]:
 
 
 METHODS: dict[str, Callable[[Ownership, float], object]] = {
-    "probe": lambda o, now: o.probe(now),
+    "probe": lambda o, now: o.probe(now, now),
     "stop probing": lambda o, _: o.stop_probing(),
     "take": lambda o, now: o.take(8, now),
     "give up": lambda o, now: o.give_up(now),
@@ -291,7 +291,7 @@ def test_two_probes_and_the_silence_after_them() -> None:
     """The silence counts when the last probe's answer had time to come."""
     ownership, out = begin()
     now = NOW
-    ownership.probe(now)
+    ownership.probe(now, now)
     while not ownership.probe_is_over:
         now = ownership.next_deadline() or 0.0
         ownership.advance(now)

@@ -16,9 +16,11 @@ from sharedip.lab.agents import documents
 from sharedip.lab.commands import add_arguments, run
 from sharedip.lab.etcd import find_binary
 from sharedip.lab.faults import FAULTS
+from sharedip.lab.matrix import matrix_cases
 from sharedip.lab.namespaces import LabError, what_is_missing
 from sharedip.lab.observer import RTM_DELADDR, RTM_NEWADDR, addresses_in
-from sharedip.lab.scenarios import DEMO, matrix_cases
+from sharedip.lab.report import kept
+from sharedip.lab.scenarios import DEMO
 from sharedip.lab.topology import Place
 
 
@@ -82,8 +84,7 @@ def test_settings_are_laid_over_the_documents_key_by_key() -> None:
     }
 
 
-def test_the_matrix_has_every_fault_in_both_families_and_placements() -> None:
-    assert len(matrix_cases()) == 4 * len(FAULTS)
+def test_cells_are_chosen_by_parts_of_their_names() -> None:
     assert {case.name for case in matrix_cases("sigkill/ipv6")} == {"sigkill/ipv6/elsewhere", "sigkill/ipv6/on-owner"}
     with pytest.raises(LabError, match="no case matches"):
         matrix_cases("nonsense")
@@ -100,6 +101,19 @@ def test_a_seed_gives_the_same_chaos_again() -> None:
         return [(fault.name, *rest) for fault, *rest in (next(rolls) for _ in range(50))]  # type: ignore[misc]
 
     assert rolled() == rolled()
+
+
+def test_chaos_spares_one_agent_from_what_ends_agents() -> None:
+    rolls = chaos._rolls(random.Random(7), ["n1", "n2", "n3"])
+    drawn = [(fault.name, node) for fault, node, _, _ in (next(rolls) for _ in range(500))]
+    assert {name for name, _ in drawn} >= chaos.ENDS_AGENTS
+    assert {node for name, node in drawn if name in chaos.ENDS_AGENTS} == {"n1", "n2"}
+    assert {node for _, node in drawn} == {"n1", "n2", "n3"}
+
+
+def test_what_a_run_keeps_unasked_is_in_a_place_that_git_ignores() -> None:
+    ignored = (Path(__file__).parents[3] / ".gitignore").read_text().split()
+    assert f"{kept('bench').parts[0]}/" in ignored
 
 
 def test_a_process_number_that_was_given_anew_is_a_dead_run() -> None:

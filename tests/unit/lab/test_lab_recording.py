@@ -90,6 +90,12 @@ def test_the_first_answer_of_another_node_is_found() -> None:
     assert _points("aaaa").first_of_other(0.0, "a") is None
 
 
+def test_changes_of_owner_are_counted_in_their_window() -> None:
+    assert _points("aabbaacc").changes(0.0, 1.0) == 3
+    assert _points("aabbaacc").changes(0.0, 0.035) == 1
+    assert _points("aaaa").changes(0.0, 1.0) == 0
+
+
 def test_an_address_that_is_renewed_or_on_two_links_is_one_stretch() -> None:
     presence = Presence()
     presence.added(1.0, "n1", "2")
@@ -203,3 +209,12 @@ def test_a_frame_that_was_under_way_when_the_address_went_is_no_second_owner() -
 
 def test_a_frame_that_comes_long_after_the_address_went_is_one() -> None:
     assert _handed_over(5.5).wire_s > 0.0
+
+
+def test_a_window_is_judged_by_its_own_frames_alone() -> None:
+    """Two owners before it are another step's."""
+    recording = Recording(0.005, 0.02)
+    for number in range(100):
+        recording.claims.add(number * 0.02, "n1" if number % 2 or number >= 50 else "n2")
+    assert recording.two_owners(0.0, 2.0).wire_s > 0.0
+    assert recording.two_owners(1.0, 2.0).wire_s == 0.0
