@@ -245,7 +245,7 @@ class Ownership:
         return False
 
     def fence_refused(self, event: FenceRefused, now: Instant) -> None:
-        """The gate stays as it was, or nobody knows: it closes by itself, at the latest when the order would have it."""
+        """The gate stays as it was, or nobody knows: it closes by itself, at the latest when the order wanted it to."""
         self._gate_pending = False
         self._gate_dirty = False
         self._gate_until = max(self._gate_until, self._gate_ordered)
