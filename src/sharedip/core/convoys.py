@@ -44,6 +44,7 @@ class Convoys:
     def __init__(self, send: Send) -> None:
         """`send` starts a transaction and returns its request number."""
         self._send = send
+        self._operations_max = OPERATIONS_MAX
         self._waiting: dict[Kind, list[Wish]] = {}
         self._under_way: dict[int, tuple[Wish, ...]] = {}
 
@@ -57,7 +58,7 @@ class Convoys:
             return
         busy = {wishes[0].kind for wishes in self._under_way.values()} & PATIENT
         for kind in list(self._waiting.keys() - busy):
-            for wishes in _parts(self._waiting.pop(kind)):
+            for wishes in _parts(self._waiting.pop(kind), self._operations_max):
                 request = self._send(
                     kind,
                     tuple(wish.guard for wish in wishes),
@@ -69,6 +70,12 @@ class Convoys:
     def answered(self, request: int, outcome: Outcome) -> list[tuple[Wish, Outcome]]:
         """The transaction's outcome as each wish's own; empty if nobody waits for it any more."""
         wishes = self._under_way.pop(request, ())
+        if isinstance(outcome, RequestFailed) and outcome.failure is Failure.REFUSED and len(wishes) > 1:
+            # This etcd takes fewer operations, or refuses one of them (a permission): smaller ones show which.
+            self._operations_max = max(1, sum(len(wish.then) for wish in wishes) // 2)
+            for wish in wishes:
+                self.add(wish)
+            return []
         if isinstance(outcome, RequestFailed) or outcome.succeeded:
             return [(wish, outcome) for wish in wishes]
         found = {key.key: key for key in outcome.keys}
@@ -85,14 +92,15 @@ class Convoys:
         """The lease is gone, and with it every key that the wishes are about."""
         self._waiting.clear()
         self._under_way.clear()
+        self._operations_max = OPERATIONS_MAX
 
 
-def _parts(wishes: list[Wish]) -> Iterator[tuple[Wish, ...]]:
+def _parts(wishes: list[Wish], operations_max: int) -> Iterator[tuple[Wish, ...]]:
     """As many in each as etcd takes; no key twice, which etcd refuses."""
     part: dict[IPAddress, Wish] = {}
     operations = 0
     for wish in wishes:
-        if part and (operations + len(wish.then) > OPERATIONS_MAX or wish.vip.address in part):
+        if part and (operations + len(wish.then) > operations_max or wish.vip.address in part):
             yield tuple(part.values())
             part, operations = {}, 0
         part[wish.vip.address] = wish

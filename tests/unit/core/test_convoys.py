@@ -122,6 +122,39 @@ def test_a_refusal_without_a_reason_is_nonsense_and_goes_on_for_ever_for_nobody(
     assert len(road.sent) == 1
 
 
+def test_an_etcd_that_takes_fewer_operations_is_asked_for_fewer() -> None:
+    """`--max-txn-ops` below 128: nobody is told of a refusal that was not meant for it."""
+    road = Road()
+    for vip in VIPS[:10]:
+        road.convoys.add(campaign(vip))
+    road.convoys.depart()
+    told, at = [], 0
+    while at < len(road.sent):
+        too_many = len(road.sent[at][3]) > 3
+        refused = RequestFailed(at, 0, Failure.REFUSED, "etcdserver: too many operations in txn request")
+        told += road.convoys.answered(at, refused if too_many else road.outcome(at))
+        road.convoys.depart()
+        at += 1
+    assert [wish.vip for wish, outcome in told if isinstance(outcome, TransactionDone)] == list(VIPS[:10])
+
+
+def test_only_those_that_etcd_refuses_are_told_so() -> None:
+    """A permission that is missing for one key."""
+    road = Road()
+    for vip in VIPS[:5]:
+        road.convoys.add(campaign(vip))
+    road.convoys.depart()
+    told, at = [], 0
+    while at < len(road.sent):
+        forbidden = any(guard.key == campaign(VIPS[3]).guard.key for guard in road.sent[at][2])
+        refused = RequestFailed(at, 0, Failure.REFUSED, "etcdserver: permission denied")
+        told += road.convoys.answered(at, refused if forbidden else road.outcome(at))
+        road.convoys.depart()
+        at += 1
+    assert len(told) == 5
+    assert [wish.vip for wish, outcome in told if isinstance(outcome, RequestFailed)] == [VIPS[3]]
+
+
 def test_records_wait_for_the_one_under_way_and_releases_never_do() -> None:
     """Nobody waits for a record; while one transaction of them is under way the next ones gather."""
     road = Road()
