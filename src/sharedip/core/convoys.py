@@ -77,6 +77,8 @@ class Convoys:
                 self.add(wish)
             return []
         if isinstance(outcome, RequestFailed) or outcome.succeeded:
+            if isinstance(outcome, TransactionDone):
+                self._operations_max = min(OPERATIONS_MAX, 2 * self._operations_max)
             return [(wish, outcome) for wish in wishes]
         found = {key.key: key for key in outcome.keys}
         innocent = [wish for wish in wishes if len(wishes) > 1 and _holds(wish.guard, found.get(wish.guard.key))]
