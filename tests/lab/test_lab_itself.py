@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -249,6 +250,10 @@ def test_a_careless_agent_is_caught(any_etcd: Binary) -> None:
     assert not outcome.good
 
 
+STUCK_S = 2.5
+"""Shorter than the stand-ins' lease."""
+
+
 @pytest.fixture(scope="module")
 def standins() -> Iterator[Stage]:
     """A cluster of stand-ins, for faults after which it must stand as before."""
@@ -264,7 +269,9 @@ def test_faults_heal(standins: Stage, name: str) -> None:
     fault = FAULTS[name]
     if fault.own_disks and not standins.plan.own_disks:
         pytest.skip("no loop devices here")
-    outcome = run_step(standins, Step(fault, leader_on_owner=False), Lines(), VIP4)
+    # An etcd leader that is stuck for longer than a lease may end that lease wrongly when it wakes (etcd issue 15247).
+    brief = replace(fault, hold_s=min(fault.hold_s, STUCK_S))
+    outcome = run_step(standins, Step(brief, leader_on_owner=False), Lines(), VIP4)
     assert outcome.wrong == []
 
 
