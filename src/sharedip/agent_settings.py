@@ -12,12 +12,15 @@ from pathlib import Path
 
 from sharedip import __version__
 from sharedip.adapters.etcd import TlsFiles
-from sharedip.config.certificates import find_client_certificates
+from sharedip.config.certificates import ApiServerFiles, find_api_server, find_client_certificates
 from sharedip.config.model import WINDOW_S_MIN_LIFETIME, Config, Endpoint, Witness
 from sharedip.config.model import Fence as FenceChoice
 from sharedip.core.messages import Level, Report
 from sharedip.core.model import FenceKind, IPAddress
 from sharedip.core.settings import Settings
+
+TEXT_CHARACTERS_MAX = 1 << 20
+"""Another program's configuration: no more of it than this."""
 
 
 def choose_fence(config: Config, why_no_nftables: Callable[[], str | None]) -> tuple[FenceKind, list[Report]]:
@@ -89,6 +92,35 @@ def find_tls_files(config: Config) -> tuple[TlsFiles | None, list[Report]]:
         return files, [Report(Level.INFO, f"using the etcd client certificate {found.cert_file}")]
     places = ", ".join(str(each.cert_file) for each in tried)
     return TlsFiles(), [Report(Level.WARNING, "no etcd client certificate found", reason=f"looked at {places}")]
+
+
+def locate_api_server() -> ApiServerFiles | None:
+    """The certificates and the port of this node's API server, as its distribution has them now."""
+    return find_api_server(Path.exists, _text_of)[0]
+
+
+def _text_of(file: Path) -> str:
+    try:
+        with file.open(encoding="utf-8", errors="replace") as opened:
+            return opened.read(TEXT_CHARACTERS_MAX)
+    except OSError:
+        return ""
+
+
+def what_changed(before: Config, after: Config) -> list[str]:
+    """What a reload changes, in the words of the documents."""
+    old, new = ({vip.address: vip.link for vip in config.vips} for config in (before, after))
+    words = [f"{address} added" for address in new if address not in old]
+    words += [f"{address} removed" for address in old if address not in new]
+    words += [f"{address} to {new[address]}" for address in new if old.get(address, new[address]) != new[address]]
+    fields = {
+        "healthChecks": before.health_checks != after.health_checks,
+        "failover.witness": before.failover.witness != after.failover.witness,
+        "failover.window": before.failover.window_s != after.failover.window_s,
+        "conflict.policy": before.conflict_policy != after.conflict_policy,
+        "peer.advertise": before.peer.advertise != after.peer.advertise,
+    }
+    return [*words, *(name for name, differs in fields.items() if differs)]
 
 
 def what_needs_a_restart(before: Config, after: Config) -> list[str]:

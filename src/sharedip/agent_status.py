@@ -66,9 +66,10 @@ class StatusPage:
     def _fence_document(self) -> dict[str, str]:
         settings = self._node.settings
         if settings.fence is FenceKind.NFTABLES:
-            detail = (
-                f"nftables elements of milliseconds above address lifetimes; {self._fence.reinstalled} set up again"
-            )
+            again = self._fence.reinstalled
+            detail = "closes within milliseconds, address lifetimes underneath"
+            if again:
+                detail += f"; somebody flushed its rules, set up again {again} time" + ("s" if again > 1 else "")
         else:
             detail = "address lifetimes of whole seconds"
         return {"kind": settings.fence.value, "detail": detail}

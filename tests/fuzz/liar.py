@@ -88,7 +88,9 @@ class Liar:
                     return RequestFailed(number, endpoint, Failure.LEASE_NOT_FOUND, "gone")
                 return KeepaliveConfirmed(number, endpoint, order.lease, 3, self.term, sent_at)
             case ReadKeys():
-                return KeysRead(number, endpoint, self._under(order.prefix), self.revision, self.term, sent_at)
+                keys = self._under(order.prefix)
+                fresh = tuple(key for key in keys if key.mod_revision > order.after)
+                return KeysRead(number, endpoint, fresh, len(keys), self.revision, self.term, sent_at, order.after)
             case Transact():
                 return self._transact(order, sent_at)
             case RevokeLease():

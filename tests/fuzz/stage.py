@@ -1,6 +1,6 @@
 """One core between an etcd that lies and a kernel that obeys, and the judge of what it orders.
 
-The judge keeps what was proved in the words of the law and nothing of the core's own state: a keepalive counts from the
+The judge keeps what was proved in the words of the law: a keepalive counts from the
 instant before it left, if a read that was ordered after its confirmation came back from the same endpoint in the same
 term with a key on the lease. No order for the kernel may reach beyond the best proof of the lease that stands now, no
 address may be held but with an own key that such a read showed to be the first, and no key may be given up while its
@@ -56,13 +56,14 @@ from sharedip.core.messages import (
     WatchLost,
     WatchOpened,
 )
-from sharedip.core.model import Delete, Failure, FenceKind, IPAddress, KeyChange, LinkState, Vip
+from sharedip.core.model import Delete, Failure, FenceKind, IPAddress, KeyChange, KeyValue, LinkState, Vip
 from sharedip.core.node import Event, Node
 from sharedip.core.settings import Settings
 from sharedip.core.state import FormerRun
 from sharedip.core.view import view
 from tests.fuzz.liar import LAYOUT, Answer, Asked, Liar, Told, hostile_key, hostile_value
 from tests.fuzz.peer_model import PeerModel
+from tests.fuzz.picture import Readings
 
 NEVER = float("-inf")
 LINK = 2
@@ -114,6 +115,7 @@ class Stage:
         self.proved: dict[int, float] = {}
         self.first: set[tuple[int, IPAddress, int]] = set()
         self.leases: set[int] = set()
+        self.readings = Readings()
         self._reads: dict[int, KeepaliveConfirmed] = {}
         self.peers = PeerModel(self.etcd)
         self.answered = b""
@@ -320,14 +322,17 @@ class Stage:
         if isinstance(event, LeaseGranted):
             self.leases.add(event.lease)
             self._proved(event.lease, event.sent_at + event.ttl_s)
+        shown: list[KeyValue] = []
+        if isinstance(event, KeysRead | TransactionDone):
+            shown = self.readings.shown(event, self.node.session.registry)
         if isinstance(event, KeysRead):
             kept = self._reads.pop(event.request, None)
             same = kept is not None and (kept.endpoint, kept.raft_term) == (event.endpoint, event.raft_term)
-            if kept is not None and same and any(key.lease == kept.lease for key in event.keys):
+            if kept is not None and same and any(key.lease == kept.lease for key in shown):
                 self._proved(kept.lease, kept.sent_at + kept.ttl_s)
         if isinstance(event, KeysRead | TransactionDone) and lease is not None:
             for vip in VIPS:
-                queue = [key for key in event.keys if LAYOUT.election_of(key.key) == vip.address]
+                queue = [key for key in shown if LAYOUT.election_of(key.key) == vip.address]
                 own = [key for key in queue if key.key == LAYOUT.candidate(vip.address, lease)]
                 if own and own[0].create_revision == min(key.create_revision for key in queue):
                     self.first.add((lease, vip.address, own[0].create_revision))
@@ -404,6 +409,7 @@ class Stage:
             case SendDatagram():
                 self.peers.sent(order.payload, self.now)
             case Transact():
+                self.readings.ordered(order)
                 self.peers.ordered(order)
                 self._ask(order)
             case _ if isinstance(order, Asked):

@@ -174,7 +174,8 @@ class ModelEtcd:
                 return KeepaliveConfirmed(request, endpoint, command.lease, lease.ttl_s, self.term, sent_at)
             case ReadKeys():
                 keys = self._under(command.prefix)
-                return KeysRead(request, endpoint, keys, self.revision, self.term, sent_at)
+                fresh = tuple(key for key in keys if key.mod_revision > command.after)
+                return KeysRead(request, endpoint, fresh, len(keys), self.revision, self.term, sent_at, command.after)
             case RevokeLease():
                 self._end_lease(command.lease)
                 return LeaseRevoked(request, endpoint, command.lease)

@@ -55,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
 
         machine = look(config)
         findings += [finding for check in checks.CHECKS for finding in check(config, machine)]
-        bounds = checks.bounds(config, machine)
+        if not machine.missing_capabilities:  # else the fence is not known, and with it none of the times
+            bounds = checks.bounds(config, machine)
     write = _write_json if args.output == "json" else _write_text
     write(findings, bounds)
     if config is None:
@@ -87,7 +88,11 @@ def _write_text(findings: Sequence[Finding], bounds: Sequence[Bound]) -> None:
         lines = table(("WHEN", "AT MOST", "BECAUSE"), rows, right=frozenset({1}))
         sys.stdout.write("\nuntil clients are answered again:\n" + "\n".join(lines) + "\n")
     count = {level: sum(finding.level is level for finding in findings) for level in Level}
-    sys.stdout.write(f"\n{count[Level.ERROR]} errors, {count[Level.WARNING]} warnings\n")
+    sys.stdout.write(f"\n{_counted(count[Level.ERROR], 'error')}, {_counted(count[Level.WARNING], 'warning')}\n")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def _write_json(findings: Sequence[Finding], bounds: Sequence[Bound]) -> None:

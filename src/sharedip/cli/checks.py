@@ -6,17 +6,20 @@ Role: facts → findings, and the failover times that result. Pure. Must never: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from sharedip.agent_settings import choose_fence, window_s_of
-from sharedip.cli.facts import Finding, Level, MachineFacts
+from sharedip.cli.clocks import judge_chrony
+from sharedip.cli.facts import Finding, Level, MachineFacts, Member
 from sharedip.config.checks import check_against_links
 from sharedip.config.model import WINDOW_S_MIN_LIFETIME, Config, Fence, KubeApiServerCheck, Witness
 from sharedip.core.model import FenceKind
 from sharedip.core.settings import CLOCK_DRIFT, lease_margin_s
 
 ETCD_OLDEST = (3, 4)
+ETCD_FIXED = {(3, 4): 31, (3, 5): 13}
+"""From these patch releases on a leader that was stuck ends no lease that was renewed meanwhile (etcd issue 15247)."""
 EXPIRY_SCAN_S = 0.5
 """etcd looks for expired leases this often (server/lease/lessor.go, runLoop)."""
 ROUND_TRIPS_S = 0.1
@@ -122,7 +125,7 @@ def check_etcd(config: Config, machine: MachineFacts) -> Iterator[Finding]:
             continue
         role = "learner" if member.learner else "leader" if member.leader else "follower"
         about = f"{member.endpoint}: etcd {member.version}, {role}, answers in {member.rtt_s * 1000:.1f} ms"
-        if _version(member.version) < ETCD_OLDEST:
+        if _version(member.version)[:2] < ETCD_OLDEST:
             yield Finding(Level.ERROR, "etcd", about, "upgrade etcd: 3.4 is the oldest that is supported")
         elif member.learner:
             yield Finding(Level.WARNING, "etcd", about, "a learner refuses what the agent asks; name a voting member")
@@ -132,10 +135,30 @@ def check_etcd(config: Config, machine: MachineFacts) -> Iterator[Finding]:
             yield Finding(Level.OK, "etcd", about)
         for alarm in member.alarms:
             yield Finding(Level.ERROR, "etcd", f"{member.endpoint} raises an alarm: {alarm}", "see etcdctl alarm list")
+    yield from _stuck_leaders(answering)
     if len(etcd.members) == 1 and answering:
         yield Finding(
             Level.OK, "etcd", "one endpoint: when this member stops, this node stops being a candidate after the lease"
         )
+
+
+def _stuck_leaders(members: Sequence[Member]) -> Iterator[Finding]:
+    """The versions that break assumption E2 of docs/safety.md."""
+    old = sorted({member.version for member in members if _ends_live_leases(member.version)})
+    if old:
+        yield Finding(
+            Level.WARNING,
+            "etcd",
+            f"etcd {', '.join(old)} can end a lease that still lives, after its leader was stuck for longer than the "
+            "lease (etcd issue 15247)",
+            "upgrade to 3.4.31, 3.5.13 or later; until then a longer lease.ttl makes it rarer (docs/safety.md, etcd)",
+        )
+
+
+def _ends_live_leases(version: str) -> bool:
+    major, minor, *patch = _version(version)
+    fixed = ETCD_FIXED.get((major, minor))
+    return fixed is not None and bool(patch) and patch[0] < fixed
 
 
 def check_lease(config: Config, machine: MachineFacts) -> Iterator[Finding]:
@@ -157,7 +180,9 @@ def check_lease(config: Config, machine: MachineFacts) -> Iterator[Finding]:
 def check_fence(config: Config, machine: MachineFacts) -> Iterator[Finding]:
     """What stops the address when the agent can't."""
     wanted, reason = config.failover.fence, machine.nftables_error
-    if wanted is Fence.NFTABLES and reason is not None:
+    if wanted is not Fence.LIFETIME and machine.missing_capabilities:
+        yield Finding(Level.WARNING, "fence", "not known: this user may not ask for nftables", "run as root")
+    elif wanted is Fence.NFTABLES and reason is not None:
         yield Finding(
             Level.ERROR,
             "fence",
@@ -179,8 +204,9 @@ def check_fence(config: Config, machine: MachineFacts) -> Iterator[Finding]:
 
 
 def check_health(config: Config, machine: MachineFacts) -> Iterator[Finding]:
-    """Whether the checks can be run at all."""
+    """What each check says now."""
     for check in config.health_checks:
+        passed, said = machine.probed.get(check.name, (False, "not tried"))
         if isinstance(check, KubeApiServerCheck) and not machine.api_server_files:
             yield Finding(
                 Level.WARNING,
@@ -188,8 +214,22 @@ def check_health(config: Config, machine: MachineFacts) -> Iterator[Finding]:
                 f"{check.name}: no certificates of kubeadm, k3s or RKE2 are on this node",
                 "this node counts as unhealthy until they are; elsewhere use an http check with caFile",
             )
+        elif passed:
+            yield Finding(Level.OK, "health", f"{check.name}: {said}")
+        else:
+            yield Finding(
+                Level.WARNING,
+                "health",
+                f"{check.name} fails: {said}",
+                "while it does, this node gives its VIPs to a healthy one; before its first start all is well",
+            )
     if not config.health_checks:
         yield Finding(Level.OK, "health", "no checks: this node counts as healthy while its agent runs")
+
+
+def check_clock(_: Config, machine: MachineFacts) -> Iterator[Finding]:
+    """How fast this node's clock may be turned."""
+    yield from judge_chrony(machine.chrony)
 
 
 CHECKS: tuple[Check, ...] = (
@@ -200,6 +240,7 @@ CHECKS: tuple[Check, ...] = (
     check_lease,
     check_fence,
     check_health,
+    check_clock,
 )
 
 
@@ -257,6 +298,6 @@ def bounds(config: Config, machine: MachineFacts) -> list[Bound]:
 
 def _version(text: str) -> tuple[int, ...]:
     try:
-        return tuple(int(part) for part in text.split("-", maxsplit=1)[0].split(".")[:2])
+        return tuple(int(part) for part in text.split("-", maxsplit=1)[0].split(".")[:3])
     except ValueError:
         return ETCD_OLDEST  # a build that does not tell: it answered, so it is not old for that

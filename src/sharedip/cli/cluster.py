@@ -15,8 +15,8 @@ from typing import Any
 
 from sharedip.cli.documents import config_paths, sound_config
 from sharedip.cli.machine import cluster_view
-from sharedip.cli.render import clean, status_lines, table
-from sharedip.cli.status import use_color
+from sharedip.cli.render import clean, fitting, status_lines, table, wrapped
+from sharedip.cli.status import terminal_width, use_color
 
 View = Mapping[str, Any]
 
@@ -33,12 +33,16 @@ def run_with_cluster(args: argparse.Namespace, status: dict[str, Any] | None, un
         document = {"agent": status, "agent_error": unreachable or None, "cluster": view}
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     else:
-        own = status_lines(status, color=use_color()) if status else [f"no agent here: {unreachable}"]
-        sys.stdout.write("\n".join([*own, "", *cluster_lines(view)]) + "\n")
+        own = (
+            status_lines(status, color=use_color(), width=terminal_width())
+            if status
+            else [f"no agent here: {unreachable}"]
+        )
+        sys.stdout.write("\n".join([*own, "", *cluster_lines(view, terminal_width())]) + "\n")
     return 1 if problems else 0
 
 
-def cluster_lines(view: View) -> list[str]:
+def cluster_lines(view: View, width: int | None = None) -> list[str]:
     """Members of etcd, nodes, and the queue of each VIP."""
     if view["error"]:
         return [f"etcd does not tell about the cluster: {clean(view['error'])}"]
@@ -48,7 +52,15 @@ def cluster_lines(view: View) -> list[str]:
     ]
     words = {True: "healthy", False: "unhealthy", None: "unknown"}
     nodes = [
-        (n["node"], words[n["healthy"]], "drained" if n["drained"] else "-", n["member"] or "-") for n in view["nodes"]
+        (
+            n["node"],
+            words[n["healthy"]],
+            "drained" if n["drained"] else "-",
+            n["version"] or "-",
+            n["peer"] or "-",
+            n["member"] or "-",
+        )
+        for n in view["nodes"]
     ]
     vips = [
         (
@@ -66,11 +78,14 @@ def cluster_lines(view: View) -> list[str]:
         "",
         *table(("ETCD", "VERSION", "ROLE", "ANSWERS IN"), members, right=frozenset({3})),
         "",
-        *table(("NODE", "HEALTH", "DRAINED", "ETCD MEMBER"), nodes),
+        *table(("NODE", "HEALTH", "DRAINED", "VERSION", "PEERS AT", "ETCD MEMBER"), nodes),
         "",
-        *table(("VIP", "OWNER", "EPOCH", "NEXT", "WITNESS", "WHY"), vips, right=frozenset({2})),
+        *fitting(("VIP", "OWNER", "EPOCH", "NEXT", "WITNESS", "WHY"), vips, frozenset({2}), width),
         "",
-        *([f"WRONG: {problem}" for problem in cluster_problems(view)] or ["nothing is wrong in the cluster"]),
+        *(
+            [wrapped(f"WRONG: {problem}", width) for problem in cluster_problems(view)]
+            or ["nothing is wrong in the cluster"]
+        ),
     ]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 
 from sharedip.config.model import LinkFacts
 from sharedip.core.model import IPAddress, Vip
@@ -61,6 +62,15 @@ class EtcdFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Chrony:
+    """What chrony's configuration says. `error` says why `slew_ppm` may not be all of it; else it is empty."""
+
+    file: Path
+    slew_ppm: float
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class MachineFacts:
     """One look at this node and its surroundings."""
 
@@ -79,3 +89,9 @@ class MachineFacts:
     etcd: EtcdFacts
     api_server_files: bool
     """Whether certificates of kubeadm, k3s or RKE2 for the API server are on this node."""
+    probed: dict[str, tuple[bool, str]]
+    """Health check → whether it passed when it was tried once, and what it said."""
+    chrony: Chrony | None
+    """What chrony's configuration allows; None where there is none."""
+    missing_capabilities: tuple[str, ...] = ()
+    """What this process lacks to look at all of it."""

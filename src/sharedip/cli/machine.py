@@ -10,7 +10,6 @@ import asyncio
 import socket
 from collections.abc import Sequence
 from ipaddress import ip_interface
-from pathlib import Path
 from typing import Any
 
 from sharedip.adapters.clock import Clock
@@ -25,10 +24,12 @@ from sharedip.adapters.etcd import (
     survey,
 )
 from sharedip.adapters.kernel import Deadman, Fence, Netlink, Segment
-from sharedip.agent_settings import find_tls_files
+from sharedip.adapters.probes.runner import probe_for
+from sharedip.agent_settings import find_tls_files, locate_api_server
+from sharedip.cli.capabilities import missing_capabilities
+from sharedip.cli.clocks import read_chrony
 from sharedip.cli.facts import EtcdFacts, MachineFacts, Member
-from sharedip.config.certificates import find_api_server
-from sharedip.config.model import Config, LinkFacts
+from sharedip.config.model import Config, HealthCheck, LinkFacts
 from sharedip.core.keys import Layout, queues_in, read_record
 from sharedip.core.messages import ForeignClaim, KeysRead, Probe, ReadKeys, RequestFailed
 from sharedip.core.model import IPAddress, KeyValue, LinkState, Vip
@@ -75,10 +76,20 @@ async def _look(config: Config) -> MachineFacts:
             answers_error=error,
             nftables_error=Fence(clock.now, deadman).available(),
             etcd=etcd,
-            api_server_files=find_api_server(Path.exists)[0] is not None,
+            api_server_files=locate_api_server() is not None,
+            probed=await _try_checks(config.health_checks),
+            chrony=read_chrony(),
+            missing_capabilities=tuple(missing_capabilities()),
         )
     finally:
         netlink.close()
+
+
+async def _try_checks(checks: Sequence[HealthCheck]) -> dict[str, tuple[bool, str]]:
+    """Try each health check once, all at the same time, as the agent would."""
+    probes = [probe_for(check, locate_api_server) for check in checks]
+    outcomes = await asyncio.gather(*(probe.probe() for probe in probes))
+    return {check.name: (found.healthy, found.detail) for check, found in zip(checks, outcomes, strict=True)}
 
 
 def _link_facts(netlink: Netlink, link: LinkState) -> LinkFacts:
@@ -271,13 +282,15 @@ def records_view(key_prefix: str, keys: tuple[KeyValue, ...]) -> dict[str, Any]:
     for name, key in sorted(by_key.items()):
         if name.startswith(layout.agent("")):
             record = read_record(key) or {}
-            healthy, member = record.get("healthy"), record.get("member")
+            healthy = record.get("healthy")
             nodes.append(
                 {
                     "node": name.removeprefix(layout.agent("")),
                     "healthy": healthy if isinstance(healthy, bool) else None,
                     "drained": record.get("drained") is True,
-                    "member": member if isinstance(member, str) else None,
+                    "version": _text(record.get("version")),
+                    "peer": _text(record.get("peer")),
+                    "member": _text(record.get("member")),
                 }
             )
     vips = []
@@ -298,6 +311,10 @@ def records_view(key_prefix: str, keys: tuple[KeyValue, ...]) -> dict[str, Any]:
             }
         )
     return {"nodes": nodes, "vips": vips}
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _witnesses(key: KeyValue | None, queue: Sequence[KeyValue]) -> list[str]:

@@ -221,12 +221,15 @@ spec:
       volumeMounts:
         - {{name: config, mountPath: {config}, readOnly: true}}
         - {{name: pki, mountPath: /etc/kubernetes/pki, readOnly: true}}
+        - {{name: manifests, mountPath: /etc/kubernetes/manifests, readOnly: true}}
         - {{name: state, mountPath: /run/sharedip}}
   volumes:
     - name: config
       hostPath: {{path: {config}, type: Directory}}
     - name: pki  # etcd's CA and client certificate, the API server's CA
       hostPath: {{path: /etc/kubernetes/pki, type: Directory}}
+    - name: manifests  # the API server's port
+      hostPath: {{path: /etc/kubernetes/manifests, type: Directory}}
     - name: state  # outlives the container, so that a restarted agent keeps its lease, its address and a drain
       hostPath: {{path: /run/sharedip, type: DirectoryOrCreate}}
 """

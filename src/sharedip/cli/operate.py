@@ -1,13 +1,17 @@
 """`sharedip move`, `drain`, `undrain`, `reload`: one order over the socket, and the agent's answer.
 
-Must never: claim success on its own. Counterparts: `client.py`, `adapters/api/routes.py`.
+Must never: claim success on its own: `move` waits until it sees who has the address.
+Counterparts: `client.py`, `adapters/api/routes.py`.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
+from collections.abc import Mapping
 from ipaddress import ip_address
+from typing import Any
 
 from sharedip.cli.client import Agent, UnreachableError, add_state_dir_argument
 from sharedip.cli.render import clean
@@ -21,6 +25,10 @@ DESCRIPTIONS = {
     "reload": "Read the documents again. VIPs that did not change are not touched;\n"
     "if anything is wrong with them, the agent says so and goes on with the old ones.",
 }
+MOVED_WITHIN_S = 5.0
+"""A hand-over takes milliseconds; so long, and something is wrong."""
+POLL_S = 0.02
+
 _CODES = "exit codes: 0 done, 1 refused (the agent says why), 2 usage, 3 no agent answers"
 EPILOGS = {
     "move": f"examples:\n  sharedip move 192.168.0.15\n  sharedip move 192.168.0.15 --to cp2\n\n{_CODES}",
@@ -46,10 +54,42 @@ def run(args: argparse.Namespace) -> int:
     except UnreachableError as error:
         sys.stderr.write(f"sharedip: {error}\n")
         return 3
+    if accepted and args.command == "move":
+        return _follow_move(args, text)
     # The answer may have several lines: the problems of documents that were refused.
     lines = [clean(line) for line in text.splitlines()] or ["done" if accepted else "refused"]
     (sys.stdout if accepted else sys.stderr).write("\n".join(lines) + "\n")
     return 0 if accepted else 1
+
+
+def _follow_move(args: argparse.Namespace, text: str) -> int:
+    """The agent has begun: see who has the address in the end."""
+    sys.stdout.write(clean(text) + "\n")
+    sys.stdout.flush()
+    agent, until = Agent(args.state_dir), time.monotonic() + MOVED_WITHIN_S
+    owner = None
+    while time.monotonic() < until:
+        try:
+            status = agent.status()
+        except UnreachableError as error:
+            sys.stderr.write(f"sharedip: {error}\n")
+            return 3
+        vip = next((each for each in status["vips"] if each["address"] == args.vip), None)
+        owner = _taken_by(vip) if vip is not None else None
+        if owner is not None and (owner == args.to or (args.to is None and owner != status["node"])):
+            sys.stdout.write(f"{clean(owner)} has {args.vip}\n")
+            return 0
+        time.sleep(POLL_S)
+    found = f"{clean(owner)} has it" if owner else "nobody is known to have it yet"
+    sys.stderr.write(f"after {MOVED_WITHIN_S:g} s {found}; see sharedip status --cluster\n")
+    return 1
+
+
+def _taken_by(vip: Mapping[str, Any]) -> str | None:
+    """Who says that it has taken the address, which the first of the queue may not have done yet."""
+    owner = vip["owner"]
+    last = vip["changes"][-1]["text"] if vip["changes"] else ""
+    return str(owner) if owner and last.startswith(f"{owner} took ") else None
 
 
 def _address(text: str) -> str:

@@ -6,6 +6,7 @@ Counterparts: `status.py`, `watch.py`, `check.py`.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -48,16 +49,37 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], right: frozen
     return lines
 
 
-def status_lines(status: Status, *, color: bool) -> list[str]:
-    """`sharedip status`."""
+def fitting(
+    header: Sequence[str], rows: Sequence[Sequence[object]], right: frozenset[int], width: int | None
+) -> list[str]:
+    """A table, one text for each row. Where it is wider than `width`, the last column goes below the others."""
+    lines = table(header, rows, right)
+    if width is None or max(map(len, lines)) <= width:
+        return lines
+    lines = table(header[:-1], [row[:-1] for row in rows], right)
+    below = ["", *(wrapped(clean(row[-1]), width, "    ") for row in rows)]
+    return [f"{line}\n{text}" if text else line for line, text in zip(lines, below, strict=True)]
+
+
+def wrapped(text: str, width: int | None, indent: str = "") -> str:
+    """`text` in lines that fit, those after the first one indented like it, and a little more."""
+    if width is None or len(indent + text) <= width:
+        return indent + text
+    return textwrap.fill(
+        text, max(width, 20), initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False
+    )
+
+
+def status_lines(status: Status, *, color: bool, width: int | None = None) -> list[str]:
+    """`sharedip status`. A width of None is a pipe: lines are as long as they are."""
     return [
         *head_lines(status, color=color),
         "",
-        *vip_table(status, color=color),
-        *_check_lines(status, color=color),
-        *_change_lines(status),
+        *vip_table(status, color=color, width=width),
+        *_check_lines(status, color=color, width=width),
+        *_change_lines(status, width=width),
         "",
-        *problem_lines(status, color=color),
+        *problem_lines(status, color=color, width=width),
     ]
 
 
@@ -85,16 +107,16 @@ def head_lines(status: Status, *, color: bool) -> list[str]:
     ]
 
 
-def vip_table(status: Status, *, color: bool, rows_max: int | None = None) -> list[str]:
-    """One line for each VIP."""
+def vip_table(status: Status, *, color: bool, rows_max: int | None = None, width: int | None = None) -> list[str]:
+    """One line for each VIP; two or more where the terminal is narrow."""
     header = ("VIP", "LINK", "ROLE", "OWNER", "EPOCH", "RIGHT", "SINCE", "NEXT", "WHY")
     vips = status["vips"][:rows_max]
-    lines = table(header, [_vip_row(vip) for vip in vips], right=frozenset({4, 5, 6}))
+    lines = fitting(header, [_vip_row(vip) for vip in vips], frozenset({4, 5, 6}), width)
     styled = [paint(lines[0], "dim", color=color)]
     for vip, line in zip(vips, lines[1:], strict=True):
         bad = vip["conflict"] or vip["link_state"] != "up" or (vip["role"] == "owner" and not vip["address_present"])
         style = "red" if bad else "green" if vip["role"] == "owner" else ""
-        styled.append(paint(line, style, color=color))
+        styled += [paint(part, style, color=color) for part in line.split("\n")]
     if len(vips) < len(status["vips"]):
         styled.append(f"... and {len(status['vips']) - len(vips)} more")
     return styled
@@ -118,31 +140,33 @@ def _vip_row(vip: Mapping[str, Any]) -> tuple[object, ...]:
     )
 
 
-def _check_lines(status: Status, *, color: bool) -> list[str]:
+def _check_lines(status: Status, *, color: bool, width: int | None) -> list[str]:
     checks = status["health"]["checks"]
     if not checks:
         return []
     words = {True: "healthy", False: "unhealthy", None: "unknown"}
     rows = [(c["name"], words[c["healthy"]], duration(c["since_s"]), c["detail"]) for c in checks]
-    lines = table(("CHECK", "RESULT", "SINCE", "DETAIL"), rows, right=frozenset({2}))
+    lines = fitting(("CHECK", "RESULT", "SINCE", "DETAIL"), rows, frozenset({2}), width)
     return ["", paint(lines[0], "dim", color=color), *lines[1:]]
 
 
-def _change_lines(status: Status) -> list[str]:
+def _change_lines(status: Status, *, width: int | None) -> list[str]:
     changes = sorted(
         ((change["at"], change["text"]) for vip in status["vips"] for change in vip["changes"]), reverse=True
     )
     if not changes:
         return []
-    return ["", "last changes:", *(f"  {clean(at).replace('+00:00', 'Z')}  {clean(text)}" for at, text in changes[:20])]
+    lines = (wrapped(f"{clean(at).replace('+00:00', 'Z')}  {clean(text)}", width, "  ") for at, text in changes[:20])
+    return ["", "last changes:", *lines]
 
 
-def problem_lines(status: Status, *, color: bool) -> list[str]:
+def problem_lines(status: Status, *, color: bool, width: int | None = None) -> list[str]:
     """What is wrong, or that nothing is."""
     problems = status.get("problems") or []
     if not problems:
         return [paint("nothing is wrong on this node", "green", color=color)]
-    return [paint(f"WRONG: {clean(problem)}", "red", color=color) for problem in problems]
+    texts = [wrapped(f"WRONG: {clean(problem)}", width) for problem in problems]
+    return [paint(line, "red", color=color) for text in texts for line in text.split("\n")]
 
 
 def event_line(event: Mapping[str, Any]) -> str:

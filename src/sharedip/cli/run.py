@@ -7,7 +7,9 @@ Counterpart: `agent.py`.
 from __future__ import annotations
 
 import argparse
+import sys
 
+from sharedip.cli.capabilities import missing_capabilities
 from sharedip.cli.documents import add_config_argument, config_paths, sound_config
 
 DESCRIPTIONS = {
@@ -45,6 +47,12 @@ def run(args: argparse.Namespace) -> int:
     config = sound_config(paths)
     if config is None:
         return 2
+    if missing := missing_capabilities():
+        sys.stderr.write(
+            f"sharedip: the agent needs the capabilities NET_ADMIN and NET_RAW, and has no {' and no '.join(missing)}; "
+            "run it as root, or through the unit of `sharedip manifest systemd`\n"
+        )
+        return 1
     from sharedip.agent import run_agent  # noqa: PLC0415  # a mistake in a document is told without loading the agent
 
     code: int = run_agent(config, paths, log_format=args.log_format, log_level=args.log_level)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 
 from sharedip.cli.client import Agent, UnreachableError, add_state_dir_argument
@@ -54,8 +55,13 @@ def run(args: argparse.Namespace) -> int:
     if args.output == "json":
         sys.stdout.write(json.dumps(status, indent=2, ensure_ascii=False) + "\n")
     else:
-        sys.stdout.write("\n".join(status_lines(status, color=use_color())) + "\n")
+        sys.stdout.write("\n".join(status_lines(status, color=use_color(), width=terminal_width())) + "\n")
     return 1 if status.get("problems") else 0
+
+
+def terminal_width() -> int | None:
+    """How wide the terminal is; None on a pipe, where nothing is folded."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def use_color() -> bool:

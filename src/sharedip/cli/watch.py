@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sharedip.cli.client import Agent, UnreachableError, add_state_dir_argument
-from sharedip.cli.render import event_line, head_lines, problem_lines, vip_table
+from sharedip.cli.render import event_line, head_lines, problem_lines, vip_table, wrapped
 from sharedip.cli.status import use_color
 
 DESCRIPTIONS = {
@@ -101,25 +101,32 @@ class _Picture:
 
     def _draw(self) -> None:
         size = shutil.get_terminal_size()
-        lines = picture(self._status, list(self._events), self._lost, size.lines, color=use_color())
-        # Lines are cut by the terminal: wrap off, so that a long reason does not push the picture down.
+        lines = picture(self._status, list(self._events), self._lost, size.lines, color=use_color(), width=size.columns)
+        # Wrap off: a line that is longer all the same is cut, and does not push the picture down.
         text = "".join(line + _CLEAR_LINE + "\r\n" for line in lines[:-1]) + lines[-1] + _CLEAR_LINE
         sys.stdout.write("\x1b[?7l" + _HOME + text + _CLEAR_REST + "\x1b[?7h")
         sys.stdout.flush()
 
 
-def picture(status: dict[str, Any] | None, events: list[str], lost: str, height: int, *, color: bool) -> list[str]:
+def picture(
+    status: dict[str, Any] | None, events: list[str], lost: str, height: int, *, color: bool, width: int = 200
+) -> list[str]:
     """Exactly as many lines as fit: head, VIPs, problems, and as many events as there is room for."""
     top = [f"{_now()}  " + (f"NOT LIVE: {lost}" if lost else "live") + "   (Ctrl-C ends)", ""]
     if status is None:
         return top[:height]
-    problems = problem_lines(status, color=color)
+    problems = problem_lines(status, color=color, width=width)
     head = [*top, *head_lines(status, color=color), ""]
     room = max(1, height - len(head) - len(problems) - 4)
-    shown = min(len(status["vips"]), max(1, room - min(len(events), room // 2)))
-    body = [*head, *vip_table(status, color=color, rows_max=shown), "", *problems, ""]
+    room = max(1, room - min(len(events), room // 2))
+    shown = min(len(status["vips"]), room)
+    vips = vip_table(status, color=color, rows_max=shown, width=width)
+    if shown > 1 and len(vips) > room + 2:  # a header, and "... more"; the rows are folded: fewer fit
+        vips = vip_table(status, color=color, rows_max=max(1, shown * room // len(vips)), width=width)
+    body = [*head, *vips, "", *problems, ""]
     left = height - len(body)
-    return [*body, *(events[-left:] if left > 0 else [])][:height]
+    folded = [line for event in events[-height:] for line in wrapped(event, width).split("\n")]
+    return [*body, *(folded[-left:] if left > 0 else [])][:height]
 
 
 def _follow(agent: Agent, view: _Lines | _Picture) -> int:

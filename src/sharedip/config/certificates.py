@@ -1,6 +1,6 @@
 """Where Kubernetes distributions keep the certificates that the agent can use when the documents name none.
 
-Role: an ordered list of well-known files. Must never: read one, or touch the disk itself (`exists` does).
+Role: an ordered list of well-known files. Must never: touch the disk itself (`exists` and `read` do).
 Counterpart: the agent and `sharedip check` call it for https endpoints without files and for `kubeAPIServer: {}`.
 
 Sources: kubeadm, kubernetes/kubernetes cmd/kubeadm/app/constants/constants.go; k3s and RKE2, which share the layout,
@@ -9,9 +9,21 @@ k3s-io/k3s pkg/daemons/control/deps/deps.go (CreateRuntimeCertFiles) below /var/
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+API_SERVER_PORT = 6443
+_PORT_LINES = (
+    # kubeadm's static pod (localAPIEndpoint.bindPort), k3s's server flag. RKE2 has no such setting.
+    (Path("/etc/kubernetes/pki"), Path("/etc/kubernetes/manifests/kube-apiserver.yaml"), r"--secure-port=(\d{1,5})\b"),
+    (
+        Path("/var/lib/rancher/k3s"),
+        Path("/etc/rancher/k3s/config.yaml"),
+        r"(?m)^[ \t]*https-listen-port[ \t]*:[ \t]*[\"']?(\d{1,5})\b",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +45,8 @@ class ApiServerFiles:
     ca_file: Path
     cert_file: Path
     key_file: Path
+    port: int = API_SERVER_PORT
+    """Where it listens, as its own configuration says."""
 
 
 def _kubeadm(name: str) -> EtcdFiles:
@@ -82,9 +96,22 @@ def find_client_certificates(exists: Callable[[Path], bool]) -> tuple[EtcdFiles 
     return None, ETCD_FILES
 
 
-def find_api_server(exists: Callable[[Path], bool]) -> tuple[ApiServerFiles | None, tuple[ApiServerFiles, ...]]:
-    """Find the API server's CA and a client certificate for it; also return the sets that were tried."""
+def find_api_server(
+    exists: Callable[[Path], bool], read: Callable[[Path], str] = lambda _: ""
+) -> tuple[ApiServerFiles | None, tuple[ApiServerFiles, ...]]:
+    """Find the API server's CA, a client certificate for it and its port; also return the sets that were tried.
+
+    `read` gives the text of a file, or none for one that can't be read.
+    """
     for number, files in enumerate(API_SERVER_FILES):
         if exists(files.ca_file) and exists(files.cert_file) and exists(files.key_file):
-            return files, API_SERVER_FILES[: number + 1]
+            return replace(files, port=_port_of(files, read)), API_SERVER_FILES[: number + 1]
     return None, API_SERVER_FILES
+
+
+def _port_of(files: ApiServerFiles, read: Callable[[Path], str]) -> int:
+    for place, file, pattern in _PORT_LINES:
+        if place in files.ca_file.parents and (found := re.search(pattern, read(file))) is not None:
+            port = int(found[1])
+            return port if 0 < port < 65536 else API_SERVER_PORT
+    return API_SERVER_PORT

@@ -33,7 +33,7 @@ def read_files(paths: Sequence[Path], findings: Findings) -> dict[str, str]:
 
 def _files_of(path: Path, findings: Findings) -> list[Path]:
     """The path itself, or what is to be read in the folder."""
-    place = Place(_name(path), 1, 1)
+    place = Place(_name(path), 0, 0)
     try:
         if not stat.S_ISDIR(path.stat().st_mode):
             return [path]
@@ -54,7 +54,7 @@ def _files_of(path: Path, findings: Findings) -> list[Path]:
 
 
 def _read(file: Path, seen: dict[tuple[int, int], str], findings: Findings) -> str | None:
-    place = Place(_name(file), 1, 1)
+    place = Place(_name(file), 0, 0)
     try:
         facts = file.stat()
         if not stat.S_ISREG(facts.st_mode):
@@ -90,11 +90,11 @@ def _read(file: Path, seen: dict[tuple[int, int], str], findings: Findings) -> s
 
 
 def _report_unreadable(path: Path, error: OSError | ValueError, findings: Findings) -> None:
-    place = Place(_name(path), 1, 1)
+    place = Place(_name(path), 0, 0)
     if isinstance(error, FileNotFoundError) and path.is_symlink():
         findings.problem(place, "this symbolic link leads nowhere", "restore what it points to, or remove it")
     elif isinstance(error, FileNotFoundError):
-        findings.problem(place, "there is no such file or folder", "check the path given with -c")
+        findings.problem(place, "there is no such file or folder", "write the documents there, or name them with -c")
     else:
         reason = (error.strerror or "unreadable") if isinstance(error, OSError) else "no usable path"
         findings.problem(place, f"this can't be read: {reason}", "check the path and its permissions (ls -l)")

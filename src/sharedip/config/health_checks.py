@@ -32,7 +32,6 @@ SUCCESS_THRESHOLD_DEFAULT = 2
 THRESHOLD_MAX = 100
 ARGUMENTS_MAX = 64
 API_SERVER_NAME = "kube-apiserver"
-API_SERVER_PORT = 6443
 """kubeadm's, k3s's and RKE2's default alike."""
 
 
@@ -163,8 +162,8 @@ def _read_exec(body: Fields, common: _Common | None) -> ExecCheck | None:
 
 
 def _read_kube_api_server(body: Fields, common: _Common | None) -> KubeApiServerCheck | None:
-    port = body.read("port", integer(1, 65535), API_SERVER_PORT)
-    if common is None or port is None:
+    port = body.read("port", integer(1, 65535), None)
+    if common is None:
         return None
     return KubeApiServerCheck(**common, port=port)
 

@@ -149,9 +149,12 @@ class ExecCheck(Check):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KubeApiServerCheck(Check):
-    """The API server of this node, by `/readyz`; `certificates.find_api_server` says with which certificates."""
+    """The API server of this node, by `/readyz`; `certificates.find_api_server` says with which certificates.
 
-    port: int
+    `port` is None for the one that its own configuration names.
+    """
+
+    port: int | None
 
 
 HealthCheck = HttpCheck | TcpCheck | ExecCheck | KubeApiServerCheck

@@ -17,14 +17,14 @@ SHOWN_CHARACTERS_MAX = 60
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """Where something stands. `line` and `column` count from 1."""
+    """Where something stands. `line` and `column` count from 1; line 0 is the file or folder as a whole."""
 
     file: str
     line: int
     column: int
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}"
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,48 +1,51 @@
 """Who is due when, and in which order the orders of one turn are carried out. Pure bookkeeping.
 
 Must never: decide anything about keys or addresses. Counterpart: `node.py`.
+
+What clients wait for goes before logs and etcd; what is saved still goes before what is sent.
 """
 
 from __future__ import annotations
 
 import heapq
+from collections.abc import Hashable
 from dataclasses import replace
+from typing import Generic, TypeVar
 
 from sharedip.core.messages import Announce, CloseFence, Command, HoldAddress, OpenFence, RemoveAddress, ReorderAddress
-from sharedip.core.model import Instant, IPAddress, Vip
+from sharedip.core.model import Instant, Vip
 
-KERNEL = (HoldAddress, ReorderAddress, OpenFence, CloseFence, Announce)
-"""What clients wait for goes before logs and etcd; what is saved still goes before what is sent."""
+Who = TypeVar("Who", bound=Hashable)
 
 
-class Agenda:
-    """The next deadline of each VIP, found without asking all of them.
+class Agenda(Generic[Who]):
+    """The next deadline of each candidacy, found without asking all of them.
 
-    Invariant: a VIP is never due later than its deadline as it was told last.
+    Invariant: nobody is due later than at the deadline that was told last.
     """
 
     def __init__(self) -> None:
-        self._heap: list[tuple[Instant, int, IPAddress]] = []
-        self._due: dict[IPAddress, Instant] = {}
+        self._heap: list[tuple[Instant, int, Who]] = []
+        self._due: dict[Who, Instant] = {}
         self._serial = 0
 
-    def set(self, address: IPAddress, at: Instant | None) -> None:
-        """The VIP's next deadline; None: only a fact can change anything."""
+    def set(self, who: Who, at: Instant | None) -> None:
+        """The next deadline; None: only a fact can change anything."""
         if at is None:
-            self._due.pop(address, None)
-        elif self._due.get(address) != at:
-            self._due[address] = at
+            self._due.pop(who, None)
+        elif self._due.get(who) != at:
+            self._due[who] = at
             self._serial += 1
-            heapq.heappush(self._heap, (at, self._serial, address))
+            heapq.heappush(self._heap, (at, self._serial, who))
 
-    def take(self, now: Instant) -> list[IPAddress]:
+    def take(self, now: Instant) -> list[Who]:
         """Whoever is due by now, the longest overdue first; each is to be set anew."""
-        due: list[IPAddress] = []
+        due: list[Who] = []
         while self._heap and self._heap[0][0] <= now:
-            at, _, address = heapq.heappop(self._heap)
-            if self._due.get(address) == at:
-                del self._due[address]
-                due.append(address)
+            at, _, who = heapq.heappop(self._heap)
+            if self._due.get(who) == at:
+                del self._due[who]
+                due.append(who)
         return due
 
     def next_deadline(self) -> Instant:
@@ -53,30 +56,44 @@ class Agenda:
 
 
 def in_order(commands: list[Command]) -> list[Command]:
-    """Stable: removals to the front, except behind an earlier order in the same list that puts the address up.
+    """Removals first, except behind an earlier order in the same list that puts the address up; then what brings
+    addresses up, what opens and closes fences, what announces; then the rest. Stable within each of these.
 
-    Fence orders that differ in nothing but the address become one.
+    So neighbours of one kind stand together and travel together. Fence orders that differ in nothing but the address
+    become one.
     """
     put_up: set[Vip] = set()
-    first: list[Command] = []
+    removals: list[Command] = []
+    holds: list[Command] = []
+    fences: list[Command] = []
+    announcements: list[Announce] = []
     rest: list[Command] = []
     for command in commands:
-        if isinstance(command, HoldAddress | ReorderAddress):
-            put_up.add(command.vip)
-        if isinstance(command, RemoveAddress) and command.vip not in put_up:
-            first.append(command)
-        elif isinstance(command, OpenFence) and rest and _is_same_fence(command, rest[-1]):
-            last = rest[-1]
-            assert isinstance(last, OpenFence)
-            rest[-1] = replace(last, vips=last.vips + command.vips)
-        else:
-            rest.append(command)
-    removed = {command.vip for command in first if isinstance(command, RemoveAddress)}
+        match command:
+            case RemoveAddress() if command.vip not in put_up:
+                removals.append(command)
+            case HoldAddress() | ReorderAddress():
+                put_up.add(command.vip)
+                holds.append(command)
+            case OpenFence() | CloseFence():
+                _add_fence(fences, command)
+            case Announce():
+                announcements.append(command)
+            case _:
+                rest.append(command)
+    removed = {command.vip for command in removals if isinstance(command, RemoveAddress)}
     # A frame behind the removal would draw the neighbours to a node that has just let go.
-    rest = [each for each in rest if not (isinstance(each, Announce) and each.vip in removed)]
-    kernel = [each for each in rest if isinstance(each, KERNEL)]
-    return first + kernel + [each for each in rest if not isinstance(each, KERNEL)]
+    frames = [each for each in announcements if each.vip not in removed]
+    return [*removals, *holds, *fences, *frames, *rest]
 
 
-def _is_same_fence(order: OpenFence, last: Command) -> bool:
-    return isinstance(last, OpenFence) and (last.timeout_s, last.not_after) == (order.timeout_s, order.not_after)
+def _add_fence(fences: list[Command], order: OpenFence | CloseFence) -> None:
+    last = fences[-1] if fences else None
+    if isinstance(order, OpenFence) and isinstance(last, OpenFence):
+        if (last.timeout_s, last.not_after) == (order.timeout_s, order.not_after):
+            fences[-1] = replace(last, vips=last.vips + order.vips)
+            return
+    elif isinstance(order, CloseFence) and isinstance(last, CloseFence):
+        fences[-1] = CloseFence(last.vips + order.vips)
+        return
+    fences.append(order)

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from sharedip.core.convoys import Outcome, Wish
 from sharedip.core.keys import read_record, write_record
-from sharedip.core.messages import Command, ForeignClaim, Level, Report, RequestFailed, TransactionDone
-from sharedip.core.model import ConflictPolicy, Delete, Get, Guard, GuardTarget, Instant, KeyValue, Put, Vip
+from sharedip.core.messages import Command, ForeignClaim, Level, Report, RequestFailed
+from sharedip.core.model import ConflictPolicy, Delete, Guard, GuardTarget, Instant, KeyValue, Put, Vip
 from sharedip.core.ownership import (
     GATED_LIFETIME_MANY_S,
     MANY_VIPS,
@@ -25,11 +26,12 @@ from sharedip.core.ownership import (
     Ownership,
     Tenure,
 )
-from sharedip.core.requests import Kind, Purpose
+from sharedip.core.requests import Kind
 from sharedip.core.session import Session
 from sharedip.core.settings import Settings
 
 CHANGES_KEPT = 20
+SOUND_ELSEWHERE = ", and another node is sound"
 REASON_MAX = 200
 RELEASE_RETRY_S = 0.2
 RECORD_RETRY_S = 2.0
@@ -70,13 +72,19 @@ class Circumstances(Protocol):
         """Why this node may not be a candidate now; None if it may."""
 
     def blemish(self) -> str | None:
-        """Why another node should rather have the address (unhealthy, drained); None for a sound node."""
+        """Why another node should rather get the address (drained, not known to be healthy); None for a sound node."""
+
+    def known_blemish(self) -> str | None:
+        """The same for an address that this node has: "cannot tell" is no reason to give it away."""
 
     def is_sound(self, candidate: KeyValue) -> bool:
         """Whether this other candidate is an agent that is healthy and not drained."""
 
     def may_claim_key(self, candidacy: Candidacy) -> bool:
         """Whether a key of ours is this candidacy's: not while an older one still leaves with the same address."""
+
+    def probe_slot(self, now: Instant) -> Instant:
+        """When this VIP may ask the segment: a thousand at once would flood it."""
 
     def tenure_over(self, vip: Vip) -> None:
         """This node's epoch is over: whoever could depose it has no power over the next one."""
@@ -119,6 +127,8 @@ class Candidacy:
         out: Callable[[Command], None],
     ) -> None:
         self.vip = vip
+        self.place = -1
+        """In the order of the documents."""
         self._settings = settings
         self._session = session
         self._circumstances = circumstances
@@ -134,6 +144,8 @@ class Candidacy:
         self.changes: deque[Change] = deque(maxlen=CHANGES_KEPT)
         self.conflict: Conflict | None = None
         self.owner: KeyValue | None = None
+        self._key_of_lease = (0, "")
+        self._owner_key = session.layout.owner(vip.address)
         self._former: KeyValue | None = None
         self._told_epoch = 0
         self._leave_reason = ""
@@ -141,7 +153,7 @@ class Candidacy:
         self._stranger_stays = False
         self._campaign_at: Instant = NEVER
         self._release_at: Instant = NEVER
-        self._request: int | None = None
+        self._is_asking = False
         self._has_lapsed_only = False
         self._record_wanted = False
         self._is_adopted = False
@@ -152,7 +164,7 @@ class Candidacy:
         self._record_at: Instant = NEVER
         self._record_pending = False
         self._recorded_at = 0
-        self._released: set[int] = set()
+        self._released: dict[int, str] = {}
 
     def reconfigure(self, settings: Settings) -> None:
         """Another conflict policy counts from the next claim on."""
@@ -164,7 +176,11 @@ class Candidacy:
     def key(self) -> str | None:
         """Our candidate key, while there is a lease."""
         lease = self._session.lease
-        return None if lease is None else self._session.layout.candidate(self.vip.address, lease)
+        if lease is None:
+            return None
+        if self._key_of_lease[0] != lease:
+            self._key_of_lease = (lease, self._session.layout.candidate(self.vip.address, lease))
+        return self._key_of_lease[1]
 
     def queue(self) -> list[KeyValue]:
         """The candidates, the owner first."""
@@ -172,7 +188,7 @@ class Candidacy:
 
     def lease_lost(self, reason: str, now: Instant) -> None:
         """The key is gone, and whoever was behind it may own the address: off with it."""
-        self._request = None
+        self._is_asking = False
         self.epoch = None
         self._record_wanted = False
         self._has_lapsed_only = False
@@ -200,25 +216,30 @@ class Candidacy:
         self._check_record()
         self.advance(now)
 
-    def keys_proved(self, queue: list[KeyValue], now: Instant) -> None:
-        """The queue as a linearizable read that was sent on our lease shows it: the only thing that lets us claim."""
+    def keys_proved(self, now: Instant) -> bool:
+        """The queue is as a linearizable read that was sent on our lease has shown it: the only thing that lets us
+        claim. False: nothing has come of it.
+        """
         if self.phase not in (Phase.WAITING, Phase.VERIFYING):
-            return
+            return False
+        queue = self.queue()
         own = self._own_key(queue)
         if own is None or own.create_revision != self.epoch or queue[0] is not own:
-            if self.phase is Phase.VERIFYING:
-                self._enter(Phase.WAITING, now)
-            return
+            if self.phase is Phase.WAITING:
+                return False
+            self._enter(Phase.WAITING, now)
+            return True
         if self._obstacle() is None and self._may_add and self.ownership.can_hold(now):
             self._claim(queue, now)
+        return True
 
-    def answered(self, purpose: Purpose, answer: TransactionDone | RequestFailed, now: Instant) -> None:
-        """A transaction of ours has an outcome, or none."""
-        if purpose.kind is Kind.CAMPAIGN:
+    def answered(self, kind: Kind, answer: Outcome, now: Instant) -> None:
+        """What we asked of etcd has an outcome, or none."""
+        if kind is Kind.CAMPAIGN:
             self._campaign_answered(answer, now)
-        elif purpose.kind is Kind.RELEASE:
+        elif kind is Kind.RELEASE:
             self._release_answered(answer, now)
-        elif purpose.kind is Kind.RECORD:
+        elif kind is Kind.RECORD:
             self._record_pending = False
             if isinstance(answer, RequestFailed):
                 self._record_wanted = self.phase is Phase.OWNING
@@ -229,17 +250,17 @@ class Candidacy:
 
     # -- facts from the segment and the operator ----------------------------------------------------------------------
 
-    def foreign_claim(self, event: ForeignClaim, now: Instant) -> None:
-        """A stranger has the address, or says so."""
+    def foreign_claim(self, event: ForeignClaim, now: Instant) -> bool:
+        """A stranger has the address, or says so. False: that is no news to a node that waits for its turn."""
         if self.phase not in (Phase.PROBING, Phase.OWNING):
-            return
+            return False
         if self.phase is Phase.PROBING:
             self.ownership.probe_answer = event.mac
         if self.conflict is None or now - self.conflict.last_at >= DEFEND_EVERY_S:
             self._session.want_read(now)  # a machine that was paused may have missed that it owns nothing any more
         self._note_conflict(event, now)
         if self.phase is not Phase.OWNING:
-            return
+            return True
         if self._settings.conflict_policy is ConflictPolicy.YIELD:
             if now - self._taken_at >= YIELD_SETTLE_S:
                 self._campaign_at = now + CONFLICT_HOLDOFF_S
@@ -247,10 +268,11 @@ class Candidacy:
         elif now - self._defended_at >= DEFEND_EVERY_S:
             self._defended_at = now
             self.ownership.announce_again(now)
+        return True
 
-    def released(self, epoch: int, now: Instant) -> None:
-        """The owner of this epoch told us, authentically, that the address is off its link for good."""
-        self._released.add(epoch)
+    def released(self, epoch: int, reason: str, now: Instant) -> None:
+        """The owner of this epoch told us, authentically, that the address is off its link for good, and why."""
+        self._released[epoch] = reason
         self.advance(now)
 
     @property
@@ -282,6 +304,11 @@ class Candidacy:
     def may_be_taken_unasked(self) -> bool:
         """Whether our word that the address is off our link is all that the next candidate needs."""
         return not self._stranger_stays
+
+    @property
+    def told_reason(self) -> str:
+        """Why we leave, as the others tell it: that somebody else was sound they show by having the address."""
+        return self._leave_reason.removesuffix(SOUND_ELSEWHERE)
 
     @property
     def meant_for(self) -> str | None:
@@ -335,7 +362,7 @@ class Candidacy:
                 if self.ownership.is_clear:
                     self._release(now)
             case Phase.RELEASING:
-                if self._request is None and now >= self._release_at and self.ownership.is_clear:
+                if not self._is_asking and now >= self._release_at and self.ownership.is_clear:
                     self._release(now)
             case _:
                 pass
@@ -345,7 +372,7 @@ class Candidacy:
         waiting = [self.ownership.next_deadline()]
         if self.phase is Phase.OUT and self._session.is_registered and self._obstacle() is None:
             waiting.append(self._campaign_at)
-        if self.phase is Phase.RELEASING and self._request is None and self.ownership.is_clear:
+        if self.phase is Phase.RELEASING and not self._is_asking and self.ownership.is_clear:
             waiting.append(self._release_at)
         if self.phase is Phase.OWNING and self._record_wanted and not self._record_pending:
             waiting.append(self._record_at)
@@ -374,16 +401,11 @@ class Candidacy:
         assert self._session.lease is not None
         self._enter(Phase.CAMPAIGNING, now)
         value = self._settings.node_name.encode()
-        self._request = self._session.transact(
-            Kind.CAMPAIGN,
-            self.vip,
-            (Guard(key, GuardTarget.CREATE, 0),),
-            (Put(key, value, self._session.lease),),
-            (Get(key),),
-        )
+        put = Put(key, value, self._session.lease)
+        self._ask(Kind.CAMPAIGN, Guard(key, GuardTarget.CREATE, 0), put)
 
-    def _campaign_answered(self, answer: TransactionDone | RequestFailed, now: Instant) -> None:
-        self._request = None
+    def _campaign_answered(self, answer: Outcome, now: Instant) -> None:
+        self._is_asking = False
         if self.phase is not Phase.CAMPAIGNING:
             return
         if isinstance(answer, RequestFailed):
@@ -428,7 +450,7 @@ class Candidacy:
             self._enter(Phase.VERIFYING, now)
             self._session.want_read(now)
         elif self._is_entitled_by_word(queue) and self.ownership.can_hold(now) and not self._passes_on(queue, now):
-            self._take(f"{name_of(queue[0])} handed it over", now)
+            self._take(_handed_over(queue[0], self._released.get(queue[0].create_revision, "")), now)
 
     def _is_entitled_by_word(self, queue: list[KeyValue]) -> bool:
         """Every key before ours was released to us by its owner.
@@ -443,7 +465,9 @@ class Candidacy:
     def _passes_on(self, queue: list[KeyValue], now: Instant) -> bool:
         """Let a better candidate, or the one that the former owner named, have it, before the address is added."""
         release = self._session.registry.releases.get(self.vip.address)
-        blemish = self._circumstances.blemish()
+        # A restarted agent's checks have not spoken yet: that is no verdict on the address that it comes back to.
+        comes_back = self._is_adopted or self._has_lapsed_only
+        blemish = self._circumstances.known_blemish() if comes_back else self._circumstances.blemish()
         others = [key for key in queue if self.epoch is not None and key.create_revision > self.epoch]
         if release is not None and release.to is not None and self._former is not None:
             names = {name_of(key) for key in others}
@@ -455,7 +479,7 @@ class Candidacy:
                 self.leave(release.reason or f"the address is meant for {release.to}", now, to=release.to)
                 return True
         if blemish is not None and any(self._circumstances.is_sound(key) for key in others):
-            self.leave(f"{blemish}, and another node is sound", now)
+            self.leave(blemish + SOUND_ELSEWHERE, now)
             return True
         return False
 
@@ -471,10 +495,10 @@ class Candidacy:
         elif self._is_adopted:
             self._take("this node owned it before its agent was restarted", now)
         elif former is not None and release is not None and release.epoch >= former.create_revision:
-            self._take(f"{name_of(former)} released it ({release.reason})", now)
+            self._take(_handed_over(former, release.reason), now)
         else:
             self._enter(Phase.PROBING, now)
-            self.ownership.probe(now)
+            self.ownership.probe(self._circumstances.probe_slot(now), now)
 
     def _advance_probing(self, now: Instant) -> None:
         if self.ownership.tenure is not Tenure.PROBING:  # something had to be removed first
@@ -497,7 +521,7 @@ class Candidacy:
         former = self._former
         if former is None:
             return "it had no owner"
-        record = read_record(self._session.registry.get(self._session.layout.owner(self.vip.address)))
+        record = read_record(self._session.registry.get(self._owner_key))
         if record is not None and record.get("epoch") == former.create_revision and isinstance(record.get("fate"), str):
             return str(record["fate"])[:REASON_MAX]
         return f"{name_of(former)} lost its key"
@@ -528,9 +552,9 @@ class Candidacy:
             self._campaign_at = now + REFUSED_HOLDOFF_S
             self.leave("the kernel refuses the address", now)
             return
-        blemish = self._circumstances.blemish()
+        blemish = self._circumstances.known_blemish()
         if blemish is not None and any(self._circumstances.is_sound(key) for key in self.others()):
-            self.leave(f"{blemish}, and another node is sound", now)
+            self.leave(blemish + SOUND_ELSEWHERE, now)
 
     def others(self) -> list[KeyValue]:
         """The candidates behind us."""
@@ -544,7 +568,7 @@ class Candidacy:
             or self._session.registry.revision < self._recorded_at
         ):
             return
-        record = read_record(self._session.registry.get(self._session.layout.owner(self.vip.address)))
+        record = read_record(self._session.registry.get(self._owner_key))
         if record is None or record.get("epoch") != self.epoch:
             self._record_wanted = True
 
@@ -562,8 +586,8 @@ class Candidacy:
             "former": None if self._former is None else self._former.create_revision,
             "reason": self.reason,
         }
-        put = Put(self._session.layout.owner(self.vip.address), write_record(record), lease)
-        self._session.transact(Kind.RECORD, self.vip, (Guard(key, GuardTarget.CREATE, self.epoch),), (put,))
+        put = Put(self._owner_key, write_record(record), lease)
+        self._session.transact(Wish(Kind.RECORD, self.vip, Guard(key, GuardTarget.CREATE, self.epoch), (put,)))
 
     # -- on the way out -----------------------------------------------------------------------------------------------
 
@@ -581,19 +605,21 @@ class Candidacy:
             "node": self._settings.node_name,
             "epoch": self.epoch,
             "released": not self._stranger_stays,
-            "reason": self._leave_reason,
+            "reason": self.told_reason,
             "to": self._leave_to,
         }
         operations: tuple[Delete | Put, ...] = (Delete(key),)
         queue = self.queue()
         if self._held_key is not None or (queue and queue[0].key == key):  # else the record speaks of somebody else
-            operations += (Put(self._session.layout.owner(self.vip.address), write_record(record), lease),)
-        self._request = self._session.transact(
-            Kind.RELEASE, self.vip, (Guard(key, GuardTarget.CREATE, self.epoch),), operations
-        )
+            operations += (Put(self._owner_key, write_record(record), lease),)
+        self._ask(Kind.RELEASE, Guard(key, GuardTarget.CREATE, self.epoch), *operations)
 
-    def _release_answered(self, answer: TransactionDone | RequestFailed, now: Instant) -> None:
-        self._request = None
+    def _ask(self, kind: Kind, guard: Guard, *then: Delete | Put) -> None:
+        self._is_asking = True
+        self._session.transact(Wish(kind, self.vip, guard, then))
+
+    def _release_answered(self, answer: Outcome, now: Instant) -> None:
+        self._is_asking = False
         if self.phase is not Phase.RELEASING:
             return
         if isinstance(answer, RequestFailed):
@@ -640,7 +666,7 @@ class Candidacy:
         self.owner = own if self.phase is Phase.OWNING else first
         if first is None or first is own:
             return
-        record = read_record(self._session.registry.get(self._session.layout.owner(self.vip.address)))
+        record = read_record(self._session.registry.get(self._owner_key))
         if first.create_revision == self._told_epoch or record is None or record.get("epoch") != first.create_revision:
             return
         if record.get("released") is True or "fate" in record:
@@ -688,3 +714,8 @@ class Candidacy:
 def name_of(candidate: KeyValue) -> str:
     """What the candidate calls itself; for show only."""
     return candidate.value[:64].decode("utf-8", "replace") or "(no name)"
+
+
+def _handed_over(former: KeyValue, reason: str) -> str:
+    """The same words whether the owner's datagram or etcd brought the news."""
+    return f"{name_of(former)} handed it over" + (f" ({reason[:REASON_MAX]})" if reason else "")

@@ -24,13 +24,16 @@ from sharedip.core.session import Session
 from sharedip.core.settings import Settings, beat_every_s, fence_timeout_s, silence_s
 from sharedip.core.witness import WINDOW_S_MAX, read_witnesses
 
-VIPS_PER_TRANSACTION = 50
-"""etcd takes 128 operations a transaction by default (--max-txn-ops); two guards stand for each VIP."""
+VIPS_PER_TRANSACTION = 40
+"""What is designated together is deposed together, in one transaction: three operations for each VIP, and etcd takes
+128 by default (--max-txn-ops)."""
 
 BEATS_REMEMBERED = 16
 APPOINT_RETRY_S = 0.05
 FENCE_RETRY_S = 0.02
 LOOK_EVERY_S = 0.02
+LOOK_EVERY_S_PER_VIP = 0.0002
+"""Looking costs some microseconds for each VIP; while a thousand change hands there is a reason at every moment."""
 REOPEN_FRACTION = 0.3
 """The gate is opened anew when the right has grown by this part of the window: at every second beat."""
 
@@ -222,7 +225,8 @@ class Designations:
 
     def look_again(self, now: Instant) -> None:
         """The queue, the peers, the owner or etcd's leader changed; many changes at once are looked at together."""
-        at = max(now, self._looked_at + LOOK_EVERY_S)
+        every_s = LOOK_EVERY_S + LOOK_EVERY_S_PER_VIP * len(self._settings.vips)
+        at = max(now, self._looked_at + every_s)
         self._look_at = at if self._look_at == NEVER else min(self._look_at, at)
         self._greet_at = min(self._greet_at, self._look_at)
 
@@ -285,6 +289,7 @@ class Designations:
 
     def _appoint_where_needed(self, candidacies: list[Candidacy], now: Instant) -> None:
         wanted: dict[tuple[int, ...], dict[IPAddress, Candidacy]] = {}
+        choices: dict[tuple[int, ...], tuple[int, ...]] = {}
         for candidacy in candidacies:
             address = candidacy.vip.address
             if address in self._attempted or candidacy.epoch is None:
@@ -294,8 +299,10 @@ class Designations:
                 continue
             silent = set() if designation is None else self._silent_leases(designation, now)
             for lease in silent:
-                self._peers.silent(lease)
-            witnesses = self._choose(candidacy, designation, silent)
+                if self._peers.is_reachable(lease):
+                    self._peers.silent(lease)
+                    choices.clear()
+            witnesses = self._choose(candidacy, designation, silent, choices)
             current = () if designation is None else tuple(sorted(designation.promises))
             if witnesses != current or address in self._renewal_wanted:
                 wanted.setdefault(witnesses, {})[address] = candidacy
@@ -305,14 +312,30 @@ class Designations:
                 part = {address: vips[address] for address in addresses[start : start + VIPS_PER_TRANSACTION]}
                 self._appoint(part, witnesses)
 
-    def _choose(self, candidacy: Candidacy, designation: Designation | None, silent: set[int]) -> tuple[int, ...]:
-        """The next candidates in the queue that answer and don't run on the node of the etcd leader."""
+    def _choose(
+        self,
+        candidacy: Candidacy,
+        designation: Designation | None,
+        silent: set[int],
+        choices: dict[tuple[int, ...], tuple[int, ...]],
+    ) -> tuple[int, ...]:
+        """The next candidates in the queue that answer and don't run on the node of the etcd leader.
+
+        `choices` has what was chosen a moment ago from the same queue: a thousand addresses have few different ones.
+        """
         if self._settings.window_s is None:
             return ()
         if self._session.leader_id is None:
             # Who leads etcd is not known: appoint nobody new, and keep who is there and answers.
             return () if designation is None else tuple(sorted(designation.promises.keys() - silent))
         queue = candidacy.queue()
+        leases = tuple(key.lease for key in queue)
+        known = choices.get(leases)
+        if known is None:
+            known = choices[leases] = self._choose_from(queue)
+        return known
+
+    def _choose_from(self, queue: list[KeyValue]) -> tuple[int, ...]:
         chosen: list[Peer] = []
         agents = 0
         for key in queue:

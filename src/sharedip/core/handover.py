@@ -13,7 +13,7 @@ from sharedip.core.model import KeyValue
 
 
 def why_not_move(
-    candidacy: Candidacy | None, event: MoveRequested, own_name: str, is_sound: Callable[[KeyValue], bool]
+    candidacy: Candidacy | None, event: MoveRequested, own_name: str, flaw: Callable[[KeyValue], str | None]
 ) -> str | None:
     """None if the address can be handed over as asked, to whoever is next or to `event.to`."""
     if candidacy is None:
@@ -26,14 +26,15 @@ def why_not_move(
     if event.to is None:
         if not others:
             return f"no other candidate for {event.address}: it would be left without an owner"
-        if not any(is_sound(key) for key in others.values()):
-            return f"no other candidate for {event.address} is healthy and undrained"
+        flaws = {name: flaw(key) for name, key in others.items()}
+        if None not in flaws.values():
+            told = ", ".join(f"{name} is {what}" for name, what in sorted(flaws.items()))
+            return f"no other candidate for {event.address} is healthy and undrained: {told}"
         return None
     if event.to == own_name:
         return f"{event.to} owns {event.address} already"
     if event.to not in others:
         known = ", ".join(sorted(others)) or "none but this node"
         return f"{event.to!r} is no candidate for {event.address} (candidates: {known})"
-    if not is_sound(others[event.to]):
-        return f"{event.to} is unhealthy, drained, or no agent"
-    return None
+    what = flaw(others[event.to])
+    return None if what is None else f"{event.to} is {what}: it would give {event.address} away again"

@@ -20,21 +20,16 @@ RECORD_BYTES_MAX = 64 * 1024
 """A record of ours is some hundred bytes; anything larger is not ours."""
 
 
-@dataclass(frozen=True, slots=True)
 class Layout:
     """Names of keys under one `keyPrefix`. The election keys are those of etcd's recipe and of Talos."""
 
-    key_prefix: str
-
-    @property
-    def root(self) -> str:
+    def __init__(self, key_prefix: str) -> None:
+        self.root = f"{key_prefix}:vip:"
         """Everything that the agent reads and watches."""
-        return f"{self.key_prefix}:vip:"
-
-    @property
-    def elections(self) -> str:
-        """All elections."""
-        return f"{self.root}election:"
+        self.elections = f"{self.root}election:"
+        self._agents = f"{self.root}agent:"
+        self._owners = f"{self.root}owner:"
+        self._witnesses = f"{self.root}witness:"
 
     def election(self, address: IPAddress) -> str:
         """The election's prefix as `etcdctl elect` takes it."""
@@ -46,15 +41,15 @@ class Layout:
 
     def agent(self, node_name: str) -> str:
         """One per agent, so that two agents with one name find each other."""
-        return f"{self.root}agent:{node_name}"
+        return f"{self._agents}{node_name}"
 
     def owner(self, address: IPAddress) -> str:
         """What the owner says about how it came by the address, and whether it released it in order."""
-        return f"{self.root}owner:{address}"
+        return f"{self._owners}{address}"
 
     def witness(self, address: IPAddress) -> str:
         """The owner's designation; not under the election prefix, where everything counts as a candidate."""
-        return f"{self.root}witness:{address}"
+        return f"{self._witnesses}{address}"
 
     def election_of(self, key: str) -> IPAddress | None:
         """The address whose election the key belongs to."""
@@ -62,11 +57,11 @@ class Layout:
 
     def owner_of(self, key: str) -> IPAddress | None:
         """The address that the owner record is about."""
-        return self._address(key, f"{self.root}owner:", None)
+        return self._address(key, self._owners, None)
 
     def witness_of(self, key: str) -> IPAddress | None:
         """The address that the designation is about."""
-        return self._address(key, f"{self.root}witness:", None)
+        return self._address(key, self._witnesses, None)
 
     @staticmethod
     def _address(key: str, prefix: str, end: str | None) -> IPAddress | None:
@@ -126,6 +121,27 @@ class Registry:
         for name in changed:
             self._set(name, seen.get(name))
         return changed
+
+    def apply_difference(self, keys: tuple[KeyValue, ...], count: int, revision: int) -> set[str] | None:
+        """Take over a linearizable read of what was modified after a revision that we had reached when it was sent.
+
+        Not for one that is older than we are. Returns the keys that differ, or None when we can't follow: then nothing
+        was taken over. Why a count is enough: a key that stands at `revision` was either modified after ours, and is
+        in `keys`, or stands unmodified in our picture. So picture and `keys` together hold all of them, and if they
+        are as many as there are, they hold no other.
+        """
+        assert revision >= self.revision
+        fresh = [key for key in keys if key.mod_revision > self.revision]
+        if len(self._keys) + sum(key.key not in self._keys for key in fresh) != count:
+            return None
+        self.revision = revision
+        for key in fresh:
+            self._set(key.key, key)
+        return {key.key for key in fresh}
+
+    def has_key_of(self, lease: int | None, revision: int) -> bool:
+        """Whether a key on this lease stands that was created by then."""
+        return any(key.lease == lease and key.create_revision <= revision for key in self._keys.values())
 
     def apply_changes(self, changes: tuple[KeyChange, ...], revision: int) -> set[str]:
         """Take over changes from a watch. Returns the keys that differ."""

@@ -13,7 +13,7 @@ is stopped between the check and the system call (see `adapters/kernel/deadman.p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from sharedip.core.model import (
@@ -55,12 +55,15 @@ class KeepLeaseAlive:
 
 @dataclass(frozen=True, slots=True)
 class ReadKeys:
-    """A linearizable read of every key under `prefix`. Answered by `KeysRead`."""
+    """A linearizable read of the keys under `prefix` that were modified after revision `after` (0: of all), and of how
+    many keys there are in all. Answered by `KeysRead`.
+    """
 
     request: int
     endpoint: int
     prefix: str
     timeout_s: float
+    after: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,14 +283,18 @@ class KeepaliveConfirmed:
 
 @dataclass(frozen=True, slots=True)
 class KeysRead:
-    """All keys under the prefix at `revision`, read linearizably."""
+    """The keys under the prefix that were modified after revision `after`, as they were at `revision`, read
+    linearizably. `count` is the number of all keys under the prefix at that revision, whatever was asked for.
+    """
 
     request: int
     endpoint: int
     keys: tuple[KeyValue, ...]
+    count: int
     revision: int
     raft_term: int
     sent_at: Instant
+    after: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,7 +397,7 @@ class AddressHeld:
 
 @dataclass(frozen=True, slots=True)
 class AddressRefused:
-    """The kernel refused the add or the renewal, or the instant `not_after` had passed."""
+    """The kernel refused the add or the renewal, or did not answer, or the instant `not_after` had passed."""
 
     vip: Vip
     reason: str
@@ -421,7 +428,7 @@ class FenceOpened:
 
 @dataclass(frozen=True, slots=True)
 class FenceRefused:
-    """The fence is as it was before the order."""
+    """The fence is as it was before the order, or, when the kernel did not answer, as the order would have it."""
 
     vips: tuple[Vip, ...]
     reason: str
@@ -439,11 +446,12 @@ class AddressSeen:
 
 @dataclass(frozen=True, slots=True)
 class AddressGone:
-    """An address left a link of this node."""
+    """An address left a link of this node. `by` names the program that removed it, where the kernel tells."""
 
     index: int
     address: IPAddress
     prefix_length: int
+    by: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,16 @@ Must never: read a clock, do I/O, log. Counterpart: `agent.py`.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import assert_never
 
 from sharedip.core.agenda import Agenda, in_order
 from sharedip.core.candidacy import Candidacy, Phase, name_of
+from sharedip.core.convoys import Outcome, Wish
 from sharedip.core.designation import Designations
 from sharedip.core.handover import why_not_move
-from sharedip.core.keys import queues_in, read_record
+from sharedip.core.keys import read_record
 from sharedip.core.links import Links
 from sharedip.core.messages import (
     AddressGone,
@@ -67,7 +68,7 @@ from sharedip.core.peers import Peers
 from sharedip.core.peerwire import Released
 from sharedip.core.post import Post
 from sharedip.core.requests import Kind as RequestKind
-from sharedip.core.requests import Purpose
+from sharedip.core.schedule import PROBED_PER_S, PROBES_AT_ONCE, Pace
 from sharedip.core.session import Session
 from sharedip.core.settings import Settings
 from sharedip.core.state import FormerRun, write_state
@@ -146,10 +147,12 @@ class Node:
         self._stop_until: Instant = float("inf")
         self._saved: FormerRun | None = None
         self._leaving: dict[IPAddress, Candidacy] = {}
-        self._touched: set[IPAddress] = set()
+        self._touched: set[Candidacy] = set()
         self._host_addresses: set[tuple[int, IPAddress]] = set()
-        self._agenda = Agenda()
-        self._order = {address: number for number, address in enumerate(self.candidacies)}
+        self._agenda: Agenda[Candidacy] = Agenda()
+        self._probe_pace = Pace(PROBES_AT_ONCE, PROBED_PER_S)
+        self._addresses: tuple[IPAddress, ...] = ()
+        self._number()
 
     # -- the contract -------------------------------------------------------------------------------------------------
 
@@ -168,8 +171,15 @@ class Node:
 
     def handle(self, event: Event, now: Instant) -> list[Command]:
         """Apply the time, then the fact; return the orders."""
+        return self.handle_all((event,), now)
+
+    def handle_all(self, events: Iterable[Event], now: Instant) -> list[Command]:
+        """The same for several facts that are there at once: they are applied in their order, and what follows from
+        all of them is ordered together. At most one of them about each VIP.
+        """
         self._expire(now)
-        self._apply(event, now)
+        for event in events:
+            self._apply(event, now)
         return self._finish(now)
 
     def next_deadline(self) -> Instant:
@@ -190,28 +200,44 @@ class Node:
         """Why this node may not be a candidate now."""
         if self.stopping:
             return "the agent is stopping"
-        if self._configured.get(vip.address) != vip:
-            return "the address is no longer configured here"
-        if vip.address in self._leaving:
-            return "the address is still leaving in its former configuration"
+        if self._leaving:  # else every candidacy is configured as it is
+            if self._configured.get(vip.address) != vip:
+                return "the address is no longer configured here"
+            if vip.address in self._leaving:
+                return "the address is still leaving in its former configuration"
         return self.links.obstacle(vip.link)
 
     def blemish(self) -> str | None:
-        """Why another node should rather have the addresses."""
+        """Why another node should rather get the addresses."""
+        if self.health.healthy is None and not self.drained:
+            return "not known to be healthy yet"
+        return self.known_blemish()
+
+    def known_blemish(self) -> str | None:
+        """Why another node should rather have the addresses that this one has."""
         if self.drained:
             return "drained"
-        if self.health.healthy is not True:
-            return f"unhealthy ({self.health.detail or 'no check has passed yet'})"
+        if self.health.healthy is False:
+            return f"unhealthy ({self.health.detail or 'no check passes'})"
         return None
 
     def is_sound(self, candidate: KeyValue) -> bool:
         """Whether the other candidate's agent says that it is healthy and not drained."""
+        return self.flaw(candidate) is None
+
+    def flaw(self, candidate: KeyValue) -> str | None:
+        """What keeps the other candidate from being sound; None if nothing does."""
         name = candidate.value.decode("utf-8", "replace")
         key = self.session.registry.get(self.session.layout.agent(name))
         record = read_record(key)
         if key is None or record is None or key.lease != candidate.lease:
-            return False
-        return record.get("healthy") is True and record.get("drained") is False
+            return "no sharedip agent"
+        if record.get("drained") is not False:
+            return "drained"
+        healthy = record.get("healthy")
+        if healthy is not True:
+            return "unhealthy" if healthy is False else "not known to be healthy yet"
+        return None
 
     def has_resigned(self, vip: Vip, epoch: int) -> bool:
         """Whether this node has given up this epoch for good."""
@@ -220,6 +246,10 @@ class Node:
     def may_claim_key(self, candidacy: Candidacy) -> bool:
         """Not while an older candidacy still leaves with the same address."""
         return self._leaving.get(candidacy.vip.address) in (None, candidacy)
+
+    def probe_slot(self, now: Instant) -> Instant:
+        """When the next VIP may ask the segment."""
+        return self._probe_pace.take(now)
 
     def tenure_over(self, vip: Vip) -> None:
         """The epoch is over, and with it every designation of it."""
@@ -232,7 +262,7 @@ class Node:
         followers = [key for key in candidacy.queue() if key.create_revision > epoch]
         follower = followers[0] if followers else None
         if follower is not None and candidacy.may_be_taken_unasked and candidacy.meant_for in (None, name_of(follower)):
-            self.post.tell_release(address, epoch, follower)
+            self.post.tell_release(address, epoch, candidacy.told_reason, follower)
 
     # -- SessionListener ----------------------------------------------------------------------------------------------
 
@@ -240,7 +270,7 @@ class Node:
         """Every VIP's right on the lease reaches further."""
         for candidacy in self._all():
             if candidacy.lease_renewed(now):
-                self._touched.add(candidacy.vip.address)
+                self._touched.add(candidacy)
 
     def lease_lost(self, reason: str, now: Instant) -> None:
         """Every key is gone."""
@@ -277,12 +307,12 @@ class Node:
         self.designations.look_again(now)
         if self.session.is_adopting:
             self._adopt_strays(concerned)
-        for address in sorted(concerned, key=lambda each: self._order.get(each, -1)):
-            for candidacy in self._both(address):
-                candidacy.keys_changed(now)
-                if candidacy.is_adopted and not self.designations.adopt(candidacy, now):
-                    candidacy.leave("its former run's designation cannot be read", now)
-                self._touched.add(address)
+        both = (candidacy for address in concerned for candidacy in self._both(address))
+        for candidacy in sorted(both, key=_place):
+            candidacy.keys_changed(now)
+            if candidacy.is_adopted and not self.designations.adopt(candidacy, now):
+                candidacy.leave("its former run's designation cannot be read", now)
+            self._touched.add(candidacy)
 
     def _adopt_strays(self, addresses: set[IPAddress]) -> None:
         """A former run's keys for addresses that are configured no more: they leave as everything leaves, in order."""
@@ -292,20 +322,17 @@ class Node:
             ):
                 self._leaving[address] = Candidacy(Vip(address, ""), self.settings, self.session, self, self._out)
 
-    def keys_proved(self, keys: tuple[KeyValue, ...], now: Instant) -> None:
+    def keys_proved(self, now: Instant) -> None:
         """A fresh read: whoever waits for it may claim."""
-        waiting = [each for each in self._all() if each.phase in (Phase.WAITING, Phase.VERIFYING)]
-        queues = queues_in(self.session.layout, keys) if waiting else {}
-        for candidacy in waiting:
-            candidacy.keys_proved(queues.get(candidacy.vip.address, []), now)
-            self._touched.add(candidacy.vip.address)
+        for candidacy in self._all():
+            if candidacy.keys_proved(now):
+                self._touched.add(candidacy)
 
-    def vip_answered(self, purpose: Purpose, answer: TransactionDone | RequestFailed, now: Instant) -> None:
-        """A VIP's transaction has an outcome."""
-        assert purpose.vip is not None
-        for candidacy in self._both(purpose.vip.address):
-            candidacy.answered(purpose, answer, now)
-            self._touched.add(purpose.vip.address)
+    def vip_answered(self, wish: Wish, outcome: Outcome, now: Instant) -> None:
+        """What a VIP asked of etcd has an outcome."""
+        for candidacy in self._both(wish.vip.address):
+            candidacy.answered(wish.kind, outcome, now)
+            self._touched.add(candidacy)
 
     def peer_answered(
         self, kind: RequestKind, request: int, answer: TransactionDone | RequestFailed, now: Instant
@@ -330,11 +357,13 @@ class Node:
         return [*self.candidacies.values(), *self._leaving.values()]
 
     def _both(self, address: IPAddress) -> list[Candidacy]:
-        found = (self.candidacies.get(address), self._leaving.get(address))
-        return [candidacy for candidacy in found if candidacy is not None]
+        found = self.candidacies.get(address)
+        current = [] if found is None else [found]
+        leaving = self._leaving.get(address) if self._leaving else None
+        return current if leaving is None else [*current, leaving]
 
     def _touch(self, address: IPAddress) -> None:
-        self._touched.add(address)
+        self._touched.update(self._both(address))
 
     def _is_blind(self, address: IPAddress) -> bool:
         """Whether an owner's silence says nothing about the owner: our own link is down, or we are on our way out."""
@@ -344,15 +373,13 @@ class Node:
         return candidacy is None or self.links.obstacle(candidacy.vip.link) is not None
 
     def _touch_all(self) -> None:
-        self._touched.update(self.candidacies)
-        self._touched.update(self._leaving)
+        self._touched.update(self._all())
 
     def _expire(self, now: Instant) -> None:
         """Law 2: time passes first."""
-        for address in self._agenda.take(now):
-            self._touched.add(address)
-            for candidacy in self._both(address):
-                candidacy.expire(now)
+        for candidacy in self._agenda.take(now):
+            self._touched.add(candidacy)
+            candidacy.expire(now)
 
     def _apply(self, event: Event, now: Instant) -> None:
         match event:
@@ -443,8 +470,9 @@ class Node:
                 case RemovalFailed():
                     candidacy.ownership.removal_failed(event, now)
                 case ForeignClaim():
-                    candidacy.foreign_claim(event, now)
-        self._touched.add(event.vip.address)
+                    if not candidacy.foreign_claim(event, now):
+                        continue
+            self._touched.add(candidacy)
 
     def _answer_of_fence(self, event: FenceOpened | FenceRefused, now: Instant) -> None:
         for vip in event.vips:
@@ -455,7 +483,7 @@ class Node:
                     candidacy.ownership.fence_refused(event, now)
                 elif not candidacy.ownership.fence_opened(event, now):
                     continue
-                self._touched.add(vip.address)
+                self._touched.add(candidacy)
 
     def _released(self, sender: int, entry: Released, now: Instant) -> None:
         candidacy = self.candidacies.get(entry.address)
@@ -463,14 +491,14 @@ class Node:
             return
         for key in candidacy.queue():
             if key.lease == sender and key.create_revision == entry.epoch:
-                candidacy.released(entry.epoch, now)
-                self._touched.add(entry.address)
+                candidacy.released(entry.epoch, entry.reason, now)
+                self._touched.add(candidacy)
 
     def _link_changed(self, event: LinkChanged, now: Instant) -> None:
         again = self.links.changed(event.link, now)
         for candidacy in self._all():
             if candidacy.vip.link in event.link.names:
-                self._touched.add(candidacy.vip.address)
+                self._touched.add(candidacy)
                 if again:
                     candidacy.ownership.announce_again(now)
 
@@ -479,7 +507,7 @@ class Node:
             on_own_link = self.links.index_of(candidacy.vip.link) == event.index
             if isinstance(event, AddressGone):
                 if on_own_link:
-                    candidacy.ownership.address_gone(now)
+                    candidacy.ownership.address_gone(now, event.by)
             elif event.ours and on_own_link and self.session.is_adopting:
                 candidacy.ownership.leftover_seen()
             else:
@@ -487,7 +515,7 @@ class Node:
                 if not event.ours and candidacy.phase is not Phase.OWNING:
                     text = f"somebody else put the address on a link of this node (index {event.index})"
                     self._out(Report(Level.ERROR, text, candidacy.vip, reason="not tagged by sharedip, left alone"))
-            self._touched.add(event.address)
+            self._touched.add(candidacy)
         if event.address in self.candidacies or event.address.version != 4:
             return
         place = (event.index, event.address)
@@ -506,11 +534,11 @@ class Node:
 
     def _move(self, event: MoveRequested, now: Instant) -> None:
         candidacy = self.candidacies.get(event.address)
-        refusal = why_not_move(candidacy, event, self.settings.node_name, self.is_sound)
+        refusal = why_not_move(candidacy, event, self.settings.node_name, self.flaw)
         if refusal is None and candidacy is not None:
             target = f" to {event.to}" if event.to else ""
             candidacy.leave(f"moved{target} by the operator", now, to=event.to)
-            self._touched.add(event.address)
+            self._touched.add(candidacy)
         text = refusal or f"handing {event.address} over" + (f" to {event.to}" if event.to else "")
         self._out(AnswerOperator(event.ticket, refusal is None, text))
 
@@ -549,7 +577,8 @@ class Node:
         for address, candidacy in list(self.candidacies.items()):
             if wanted.get(address) != candidacy.vip:
                 del self.candidacies[address]
-                self._leaving.setdefault(address, candidacy)  # one that leaves already is the one that has the key
+                if self._leaving.setdefault(address, candidacy) is not candidacy:
+                    self._drop(candidacy)  # one that leaves already is the one that has the key
                 self.watchfulness.forget(address)
         for address, vip in wanted.items():
             if address not in self.candidacies:
@@ -558,7 +587,7 @@ class Node:
             self.health = Health(healthy=True, detail="")
         self.settings = settings
         self.links.watch({vip.link for vip in settings.vips}, now)
-        self._order = {address: number for number, address in enumerate(self.candidacies)}
+        self._number()
         self.session.reconfigure(settings)
         self.designations.reconfigure(settings, now)
         for candidacy in self.candidacies.values():
@@ -566,11 +595,23 @@ class Node:
             self.watchfulness.designation_changed(candidacy.vip.address)
         self._record_changed(now)
 
+    def _number(self) -> None:
+        """The order of the documents; kept ready, for it is asked for at every fact."""
+        self._addresses = tuple(self.candidacies)
+        for place, candidacy in enumerate(self.candidacies.values()):
+            candidacy.place = place
+
+    def _drop(self, candidacy: Candidacy) -> None:
+        """Nothing will be asked of it any more."""
+        self._touched.discard(candidacy)
+        self._agenda.set(candidacy, None)
+
     def _forget_what_left(self) -> None:
         for address, candidacy in list(self._leaving.items()):
             if candidacy.is_out:
                 del self._leaving[address]
-                self._touched.add(address)
+                self._drop(candidacy)
+                self._touch(address)
 
     def _stop(self, now: Instant) -> None:
         if self.stopping:
@@ -600,6 +641,8 @@ class Node:
         self.session.advance(now)
         if self.stopping:
             self._advance_stop(now)
+        self.post.depart()
+        self.session.depart()
         self._save_state()
         commands, self._commands = self._commands, []
         return in_order(commands)
@@ -608,22 +651,20 @@ class Node:
         """Let every VIP that was touched take its steps, until none has more to take."""
         rounds = 0
         while self._touched:
-            touched, self._touched = self._touched, set()
-            for address in sorted(touched, key=lambda each: self._order.get(each, -1)):
-                for candidacy in self._both(address):
-                    candidacy.advance(now)
+            touched, self._touched = sorted(self._touched, key=_place), set()
+            for candidacy in touched:
+                candidacy.advance(now)
             rounds += 1
             assert rounds < 100, "the machine does not come to rest"
-            for address in touched:
-                deadlines = [at for each in self._both(address) if (at := each.next_deadline()) is not None]
-                self._agenda.set(address, min(deadlines, default=None))
+            for candidacy in touched:
+                self._agenda.set(candidacy, candidacy.next_deadline())
 
     def _settle_links(self, now: Instant) -> None:
         changed = self.links.settle(now)
         if changed:
             for candidacy in self._all():
                 if candidacy.vip.link in changed:
-                    self._touched.add(candidacy.vip.address)
+                    self._touched.add(candidacy)
 
     def _advance_stop(self, now: Instant) -> None:
         """Revoke the lease when no address is left; give up waiting for etcd, never for the kernel's confirmation."""
@@ -651,10 +692,14 @@ class Node:
             lease=None if self.session.is_giving_back else self.session.lease,
             key_prefix=self.settings.key_prefix,
             node_name=self.settings.node_name,
-            addresses=tuple(self.candidacies),
+            addresses=self._addresses,
             drained=self.drained,
             resigned=tuple(self._resigned.items()),
         )
         if run != self._saved:
             self._saved = run
             self._commands.insert(0, SaveState(write_state(run)))
+
+
+def _place(candidacy: Candidacy) -> int:
+    return candidacy.place

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from enum import Enum
 from math import floor
 
+from sharedip.core.losses import Losses
 from sharedip.core.messages import (
     AddressHeld,
     AddressRefused,
@@ -125,6 +126,7 @@ class Ownership:
         self.tenure = Tenure.NONE
         self.presence = Presence.ABSENT
         self.announcements = Announcements()
+        self.losses = Losses()
         self.epoch: int | None = None
         self.refusals = 0
         self.probe_answer: bytes | None = None
@@ -150,12 +152,14 @@ class Ownership:
 
     # -- orders from the candidacy ------------------------------------------------------------------------------------
 
-    def probe(self, now: Instant) -> None:
-        """Ask the segment whether somebody has the address. `probe_is_over` tells when the silence counts."""
+    def probe(self, at: Instant, now: Instant) -> None:
+        """Ask the segment at that instant whether somebody has the address. `probe_is_over` tells when the silence
+        counts.
+        """
         self.tenure = Tenure.PROBING
         self.probe_answer = None
         self._probes_left = PROBES
-        self._probe_at = now
+        self._probe_at = at
         self.advance(now)
 
     def stop_probing(self) -> None:
@@ -241,9 +245,10 @@ class Ownership:
         return False
 
     def fence_refused(self, event: FenceRefused, now: Instant) -> None:
-        """The gate stays as it was, and closes by itself."""
+        """The gate stays as it was, or nobody knows: it closes by itself, at the latest when the order wanted it to."""
         self._gate_pending = False
         self._gate_dirty = False
+        self._gate_until = max(self._gate_until, self._gate_ordered)
         self._gate_ordered = NEVER
         if self.tenure is Tenure.HOLDING and now < self.lapses_at:
             self._gate_at = now + GATE_RETRY_S
@@ -277,8 +282,11 @@ class Ownership:
         self.advance(now)
 
     def address_refused(self, event: AddressRefused, now: Instant) -> None:
-        """The kernel did not do it (link gone, too late, not permitted): the next try is a new decision."""
+        """The kernel did not do it (link gone, too late, not permitted), or nobody knows: the next try is a new
+        decision, and what stands may stand as long as the order would have it.
+        """
         self._hold_pending = False
+        self._address_until = max(self._address_until, self._hold_not_after)
         if self.tenure is not Tenure.HOLDING:
             if self.tenure is not Tenure.NONE or self.presence is not Presence.ABSENT:
                 self.give_up(now)
@@ -327,7 +335,7 @@ class Ownership:
             self._out(Report(Level.WARNING, "removing the address, which is not ours to hold now", self.vip))
             self.give_up(now)
 
-    def address_gone(self, now: Instant) -> None:
+    def address_gone(self, now: Instant, by: str = "") -> None:
         """It left the link: by its lifetime, by our own order, or behind our back. Put it back if the right holds."""
         if self.is_leftover:
             self.presence = Presence.ABSENT
@@ -335,10 +343,9 @@ class Ownership:
             self._gone_meanwhile = True
         elif self.tenure is Tenure.HOLDING:
             if self.presence is Presence.PRESENT and now < self._ends_at:
-                text = "the address was removed behind our back; putting it back"
-                self._out(
-                    Report(Level.WARNING, text, self.vip, self.epoch, "another program manages this link, or a person")
-                )
+                report = self.losses.note(self.vip, self.epoch, by, now)
+                if report is not None:
+                    self._out(report)
             self.presence = Presence.UNKNOWN  # a newer add of ours may stand behind this older fact
             self._announced = False
             self._hold_at = now

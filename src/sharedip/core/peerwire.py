@@ -2,7 +2,8 @@
 
 Layout, all big-endian: magic `SIP1` · kind (1) · count (1) · sender's lease (8) · receiver's lease (8) · entries.
 An entry of a beat or an acknowledgement: designation revision (8) · sequence (8) · tag (16).
-An entry of a release: epoch (8) · address (16, IPv4 as ::ffff:a.b.c.d) · tag (16).
+An entry of a release: epoch (8) · address (16, IPv4 as ::ffff:a.b.c.d) · reason (64, UTF-8, cut, zeros behind) ·
+tag (16).
 A tag is the first half of HMAC-SHA256 (RFC 2104) over kind, both leases and the entry, under the designation's secret
 (beats, acknowledgements) or the sender's own (releases); both secrets are read from etcd, and nowhere else.
 
@@ -23,12 +24,16 @@ from sharedip.core.model import IPAddress
 MAGIC = b"SIP1"
 HEADER = struct.Struct("!4sBBQQ")
 BEAT = struct.Struct("!QQ")
-RELEASE = struct.Struct("!Q16s")
+REASON_BYTES = 64
+RELEASE = struct.Struct(f"!Q16s{REASON_BYTES}s")
 TAG_BYTES = 16
 ENTRIES_MAX = 40
 """40 beats and a header are 1302 bytes: one frame on every link, IPv6 minimum MTU included but for tunnels."""
 
-DATAGRAM_BYTES_MAX = HEADER.size + ENTRIES_MAX * (RELEASE.size + TAG_BYTES)
+RELEASES_MAX = 13
+"""As many as fit into one frame: 1374 bytes, where 1500 of Ethernet have room for 1452 behind IPv6 and UDP."""
+
+DATAGRAM_BYTES_MAX = HEADER.size + RELEASES_MAX * (RELEASE.size + TAG_BYTES)
 
 
 class Kind(IntEnum):
@@ -49,10 +54,11 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """The address is off the sender's link, for good as far as this epoch goes."""
+    """The address is off the sender's link, for good as far as this epoch goes. `reason` is for people alone."""
 
     epoch: int
     address: IPAddress
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,7 @@ class Envelope:
 
 def seal(kind: Kind, sender: int, receiver: int, entries: list[tuple[Beat | Released, bytes]]) -> bytes:
     """One datagram; each entry comes with the secret that authenticates it."""
-    assert len(entries) <= ENTRIES_MAX
+    assert len(entries) <= _entries_max(kind)
     parts = [HEADER.pack(MAGIC, kind, len(entries), sender, receiver)]
     for entry, secret in entries:
         body = _pack(entry)
@@ -80,7 +86,7 @@ def unseal(datagram: bytes) -> Envelope | None:
     if not HEADER.size <= len(datagram) <= DATAGRAM_BYTES_MAX:
         return None
     magic, kind, count, sender, receiver = HEADER.unpack_from(datagram)
-    if magic != MAGIC or kind not in (1, 2, 3) or not 0 < count <= ENTRIES_MAX:
+    if magic != MAGIC or kind not in (1, 2, 3) or not 0 < count <= _entries_max(kind):
         return None
     size = (RELEASE.size if kind == Kind.RELEASE else BEAT.size) + TAG_BYTES
     if len(datagram) != HEADER.size + count * size:
@@ -108,9 +114,13 @@ def open_entry(
         return None
     if envelope.kind is not Kind.RELEASE:
         return Beat(*BEAT.unpack(body))
-    epoch, packed = RELEASE.unpack(body)
+    epoch, packed, reason = RELEASE.unpack(body)
     address = IPv6Address(packed)
-    return Released(epoch, address.ipv4_mapped or address)
+    return Released(epoch, address.ipv4_mapped or address, reason.rstrip(b"\0").decode("utf-8", "replace"))
+
+
+def _entries_max(kind: int) -> int:
+    return RELEASES_MAX if kind == Kind.RELEASE else ENTRIES_MAX
 
 
 def _pack(entry: Beat | Released) -> bytes:
@@ -118,7 +128,17 @@ def _pack(entry: Beat | Released) -> bytes:
         return BEAT.pack(entry.revision, entry.sequence)
     address = entry.address
     packed = b"\0" * 10 + b"\xff\xff" + address.packed if isinstance(address, IPv4Address) else address.packed
-    return RELEASE.pack(entry.epoch, packed)
+    return RELEASE.pack(entry.epoch, packed, _cut(entry.reason))
+
+
+def _cut(text: str) -> bytes:
+    """As much as fits, never half a character."""
+    data = text.encode("utf-8", "replace")
+    return (
+        data
+        if len(data) <= REASON_BYTES
+        else data[: REASON_BYTES - 3].decode("utf-8", "ignore").encode() + "…".encode()
+    )
 
 
 def _tag(kind: Kind, sender: int, receiver: int, body: bytes, secret: bytes) -> bytes:

@@ -12,7 +12,7 @@ from sharedip.core.designation import Designations
 from sharedip.core.messages import Command, DatagramReceived, SendDatagram
 from sharedip.core.model import Instant, IPAddress, KeyValue
 from sharedip.core.peers import Peers
-from sharedip.core.peerwire import Beat, Envelope, Kind, Released, open_entry, seal, unseal
+from sharedip.core.peerwire import RELEASES_MAX, Beat, Envelope, Kind, Released, open_entry, seal, unseal
 from sharedip.core.session import Session
 from sharedip.core.witness import Watchfulness
 
@@ -35,6 +35,7 @@ class Post:
         self._watchfulness = watchfulness
         self._out = out
         self._released = released
+        self._releases: dict[int, list[tuple[Beat | Released, bytes]]] = {}
         self.strange_datagrams = 0
 
     def receive(self, event: DatagramReceived, now: Instant) -> None:
@@ -61,14 +62,23 @@ class Post:
             answer = seal(Kind.ACKNOWLEDGEMENT, lease, envelope.sender, answers)
             self._out(SendDatagram(event.host, event.port, answer))
 
-    def tell_release(self, address: IPAddress, epoch: int, follower: KeyValue | None) -> None:
+    def tell_release(self, address: IPAddress, epoch: int, reason: str, follower: KeyValue | None) -> None:
         """Tell the next candidate that the address is off our link for good; a lost word costs a round trip of etcd."""
+        if follower is not None:
+            entry = (Released(epoch, address, reason), self._designations.own_secret)
+            self._releases.setdefault(follower.lease, []).append(entry)
+
+    def depart(self) -> None:
+        """The turn is over: what was released in it leaves, together for each peer."""
+        releases, self._releases = self._releases, {}
         lease = self._session.lease
-        peer = None if follower is None else self._peers.of(follower)
-        if lease is None or peer is None or peer.host is None:
-            return
-        entry = (Released(epoch, address), self._designations.own_secret)
-        self._out(SendDatagram(peer.host, peer.port, seal(Kind.RELEASE, lease, peer.lease, [entry])))
+        for receiver, entries in releases.items():
+            peer = self._peers.by_lease(receiver)
+            if lease is None or peer is None or peer.host is None:
+                continue
+            for start in range(0, len(entries), RELEASES_MAX):
+                datagram = seal(Kind.RELEASE, lease, receiver, entries[start : start + RELEASES_MAX])
+                self._out(SendDatagram(peer.host, peer.port, datagram))
 
     def _secret_for(self, envelope: Envelope, number: int) -> bytes | None:
         """The secret that authenticates an entry: our designation's for an answer, the sender's for what it sends."""

@@ -9,8 +9,6 @@ from collections import Counter
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from sharedip.core.model import Vip
-
 
 class Kind(Enum):
     """What a request is for."""
@@ -41,7 +39,6 @@ class Purpose:
     kind: Kind
     endpoint: int
     lease: int | None
-    vip: Vip | None
     revision: int
     raft_term: int
 

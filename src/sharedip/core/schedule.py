@@ -6,6 +6,7 @@ Must never: read a clock or draw a random number; both come in as arguments.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
 from sharedip.core.model import Instant
 
@@ -17,6 +18,35 @@ BURST_REPEATS = 4
 
 REFRESH_S = 60.0
 """Switch tables forget after 300 s, routers' ARP caches after 1200 s or more."""
+
+
+PROBES_AT_ONCE = 64
+PROBED_PER_S = 2000.0
+"""A thousand addresses are probed within half a second, at 4000 frames a second; switches and hosts that handle ARP in
+software drop what comes faster, and with it the answer that the probe is for."""
+
+PACE_STEP_S = 0.005
+"""Whoever must wait waits for the next of these steps: one waking for several addresses."""
+
+
+STEP_ROUNDING = 1e-3
+"""Of a step: what sums of floats may be off."""
+
+
+class Pace:
+    """Slots in time: some at once, the others so many a second."""
+
+    def __init__(self, at_once: int, per_s: float) -> None:
+        self._at_once_s = (at_once - 1) / per_s
+        self._step_s = 1.0 / per_s
+        self._next_at: Instant = float("-inf")
+
+    def take(self, now: Instant) -> Instant:
+        """The next free slot, not before `now`."""
+        slot_at = max(self._next_at, now - self._at_once_s)
+        self._next_at = slot_at + self._step_s
+        steps = ceil((slot_at - now) / PACE_STEP_S - STEP_ROUNDING)
+        return now + max(0, steps) * PACE_STEP_S
 
 
 class Announcements:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from sharedip.core.convoys import Convoys, Outcome, Wish
 from sharedip.core.endpoints import NEVER, RETRY_LONGEST_S, Endpoints
 from sharedip.core.keys import Layout, Registry, read_record, write_record
 from sharedip.core.messages import (
@@ -38,7 +39,7 @@ from sharedip.core.messages import (
     TransactionDone,
     WatchLost,
 )
-from sharedip.core.model import Failure, Get, Guard, GuardTarget, Instant, KeyValue, Operation, Put, Vip
+from sharedip.core.model import Failure, Get, Guard, GuardTarget, Instant, KeyValue, Operation, Put
 from sharedip.core.ownership import Deadline
 from sharedip.core.requests import Kind, Purpose, Requests
 from sharedip.core.settings import (
@@ -53,6 +54,9 @@ NAME_TAKEN_RETRY_S = 2.0
 MEMBER_RETRY_S = 0.5
 PUBLISH_RETRY_S = 1.0
 OTHER_NAME_MAX = 100
+EVERYTHING_EVERY_S = 30.0
+"""Reads bring what has changed since the picture that we have, and prove by a count that nothing is missing. Whatever
+a picture could be wrong in all the same does not last for longer than this."""
 STALE_ANSWERS_MAX = 3
 """So many stale answers in a row from every endpoint mean another etcd (restored, or wiped), not a stale member."""
 REVOKE_TRIES_MAX = 4
@@ -71,11 +75,11 @@ class SessionListener(Protocol):
     def keys_changed(self, changed: set[str], now: Instant) -> None:
         """The registry shows something new."""
 
-    def keys_proved(self, keys: tuple[KeyValue, ...], now: Instant) -> None:
-        """A linearizable read that was sent with our lease has come back."""
+    def keys_proved(self, now: Instant) -> None:
+        """The registry is what a linearizable read that was sent with our lease has just shown."""
 
-    def vip_answered(self, purpose: Purpose, answer: TransactionDone | RequestFailed, now: Instant) -> None:
-        """A transaction that a VIP asked for has an outcome, or none."""
+    def vip_answered(self, wish: Wish, outcome: Outcome, now: Instant) -> None:
+        """What a VIP asked for has an outcome, or none."""
 
     def peer_answered(self, kind: Kind, request: int, answer: TransactionDone | RequestFailed, now: Instant) -> None:
         """A designation's or a deposition's transaction has an outcome, or none."""
@@ -121,6 +125,7 @@ class Session:
         self.name_taken_by: str | None = None
         self.endpoints = Endpoints(settings.endpoints, settings.local_endpoint or 0, out, jitter)
         self._requests = Requests()
+        self._convoys = Convoys(self._send_convoy)
         self._peer_step = 0
         self.raft_term = 0
         self.leader_id: int | None = None
@@ -130,6 +135,7 @@ class Session:
         self._member_elsewhere = False
         self.advertise: str | None = None
         self._record: dict[str, object] = {}
+        self._written_record: tuple[dict[str, object], str | None, bytes] | None = None
         self._published_at_revision = 0
         self._written_until = 0
         self.abandoned: int | None = None
@@ -143,6 +149,8 @@ class Session:
         self._keepalive: _Keepalive | None = None
         self._renewing = False
         self._read_wanted = False
+        self._wants_everything = False
+        self._everything_at: Instant = NEVER
         self._stale_answers = 0
         self._renew_at: Instant = NEVER
         self._publish_at: Instant = NEVER
@@ -192,18 +200,13 @@ class Session:
         self._record = record
         self.advance(now)
 
-    def transact(
-        self,
-        kind: Kind,
-        vip: Vip,
-        guards: tuple[Guard, ...],
-        then: tuple[Operation, ...],
-        otherwise: tuple[Operation, ...] = (),
-    ) -> int:
-        """Send a transaction for a VIP; its outcome comes to `vip_answered`."""
-        request = self._begin(Kind(kind), vip)
-        self._out(Transact(request, self.endpoint, guards, then, otherwise, self._timeout_s))
-        return request
+    def transact(self, wish: Wish) -> None:
+        """Carry out what a VIP wants, together with others; its outcome comes to `vip_answered`."""
+        self._convoys.add(wish)
+
+    def depart(self) -> None:
+        """The turn is over: what VIPs want leaves."""
+        self._convoys.depart()
 
     @property
     def lease_until(self) -> Instant:
@@ -223,11 +226,15 @@ class Session:
         )
         return request
 
-    def depose(self, guards: tuple[Guard, ...], then: tuple[Operation, ...]) -> int:
-        """Send a deposition; either way its answer shows everything under the root."""
+    def depose(self, guards: tuple[Guard, ...], then: tuple[Operation, ...], *, is_alone: bool) -> int:
+        """Send a deposition. If it is alone its answer shows everything under the root, either way, and saves a round
+        trip; where many leave at once, one read after them does it for all.
+        """
         request = self._begin(Kind.DEPOSE, endpoint=self._peer_endpoint)
-        everything = (Get(self.layout.root, prefix=True),)
-        self._out(Transact(request, self._peer_endpoint, guards, then, everything, self._peer_timeout_s))
+        everything = (Get(self.layout.root, prefix=True),) if is_alone else ()
+        self._out(
+            Transact(request, self._peer_endpoint, guards, (*then, *everything), everything, self._peer_timeout_s)
+        )
         return request
 
     def next_deadline(self) -> Instant | None:
@@ -263,9 +270,8 @@ class Session:
             self._stale(event.endpoint, now)
             return
         self.raft_term = max(self.raft_term, event.raft_term)
-        request = self._begin(Kind.PROOF, endpoint=event.endpoint)
+        request = self._read(Kind.PROOF, event.endpoint, now)
         self._keepalive = _Keepalive(event.endpoint, event.raft_term, event.sent_at, event.ttl_s, request)
-        self._out(ReadKeys(request, event.endpoint, self.layout.root, self._timeout_s))
 
     def keys_read(self, event: KeysRead, now: Instant) -> None:
         """A linearizable read: the second half of a renewal, or the look before a claim."""
@@ -277,17 +283,20 @@ class Session:
             self._stale(event.endpoint, now)
             return
         self._answered(event.raft_term, now)
-        self._take_proof(purpose, event, now)
+        changed, shows_us = self._take_in(event)
+        self._take_proof(purpose, event, now, shows_us=shows_us)
         if purpose.lease != self.lease:
             return  # the read showed that the lease is gone
-        if event.revision < max(self.registry.revision, self._written_until):
+        is_picture = changed is not None and event.revision >= self._written_until
+        if changed is not None:
+            self._snapshot_taken(changed, now)
+        if purpose.lease != self.lease:
+            return
+        if is_picture:
+            self._listener.keys_proved(now)
+        else:
             # The watch, or a write of ours, was faster than this read: good as a proof, not as a picture.
             self._read_wanted = self._read_wanted or purpose.kind is Kind.READ
-        else:
-            self._take_snapshot(event.keys, event.revision, now)
-            if purpose.lease != self.lease:
-                return
-            self._listener.keys_proved(event.keys, now)
         self.advance(now)
 
     def transaction_done(self, event: TransactionDone, now: Instant) -> None:
@@ -308,12 +317,14 @@ class Session:
             self._listener.peer_answered(purpose.kind, event.request, event, now)
         elif purpose.kind is Kind.DEPOSE:
             self._listener.peer_answered(purpose.kind, event.request, event, now)
-            if event.revision >= self.registry.revision:
+            if not event.keys:  # it asked for none: a picture is never empty, for our own keys are in it
+                self._read_wanted = True
+            elif event.revision >= self.registry.revision:
                 self._take_snapshot(event.keys, event.revision, now)
                 if purpose.lease == self.lease:
-                    self._listener.keys_proved(event.keys, now)
-        elif purpose.vip is not None:
-            self._listener.vip_answered(purpose, event, now)
+                    self._listener.keys_proved(now)
+        else:
+            self._tell_vips(event, now)
         self.advance(now)
 
     def member_read(self, event: MemberRead, now: Instant) -> None:
@@ -360,7 +371,7 @@ class Session:
         if purpose.kind is Kind.ABANDON:
             return  # it expires by itself
         if event.failure is Failure.REFUSED and purpose.kind in (Kind.RECORD, Kind.PUBLISH):
-            self._refused_write(purpose, event, now)
+            self._refused_write(event, now)
             return
         if purpose.kind is Kind.MEMBER:
             self._member_at = now + MEMBER_RETRY_S
@@ -385,8 +396,7 @@ class Session:
         elif purpose.kind is Kind.REVOKE and self._revoke_tries >= REVOKE_TRIES_MAX:
             self._out(Report(Level.WARNING, "left the lease to expire", reason=event.detail))
             self.is_over = True
-        if purpose.vip is not None:
-            self._listener.vip_answered(purpose, event, now)
+        self._tell_vips(event, now)
         self.advance(now)
 
     def watch_changed(self, event: KeysChanged, now: Instant) -> None:
@@ -435,8 +445,7 @@ class Session:
             return
         if self._read_wanted and not self._requests.is_pending(Kind.READ):
             self._read_wanted = False
-            request = self._begin(Kind.READ)
-            self._out(ReadKeys(request, self.endpoint, self.layout.root, self._timeout_s))
+            self._read(Kind.READ, self.endpoint, now)
         if self._watch is None and not self._requests.is_pending(Kind.READ):
             self._open_watch()
         if self._leader_term != self.raft_term:
@@ -453,14 +462,13 @@ class Session:
         request = self._begin(Kind.MEMBER, endpoint=endpoint)
         self._out(ReadMember(request, endpoint, self._timeout_s))
 
-    def _refused_write(self, purpose: Purpose, event: RequestFailed, now: Instant) -> None:
+    def _refused_write(self, event: RequestFailed, now: Instant) -> None:
         """A record that may not be written is no verdict on the endpoint, and no reason to lose anything else."""
         self._publish_at = now + PUBLISH_RETRY_S
         if event.detail != self._refusal:
             self._refusal = event.detail
-            self._out(Report(Level.ERROR, "etcd refuses to write our record", purpose.vip, reason=event.detail))
-        if purpose.vip is not None:
-            self._listener.vip_answered(purpose, event, now)
+            self._out(Report(Level.ERROR, "etcd refuses to write our record", reason=event.detail))
+        self._tell_vips(event, now)
 
     def lose_lease(self, reason: str, now: Instant) -> None:
         """Everything that hung on the lease is gone; begin again with a new one."""
@@ -477,7 +485,7 @@ class Session:
     def revoke_abandoned(self) -> None:
         """What may be left of a lease that we gave up blocks the queue; to be called when no address is left."""
         if self.abandoned is not None:
-            request = self._requests.begin(Purpose(Kind.ABANDON, self.endpoint, None, None, 0, 0))
+            request = self._requests.begin(Purpose(Kind.ABANDON, self.endpoint, None, 0, 0))
             self._out(RevokeLease(request, self.endpoint, self.abandoned, self._timeout_s))
             self.abandoned = None
 
@@ -518,9 +526,29 @@ class Session:
                 waiting.append(max(self._member_at, self.endpoints.quiet_until))
         return waiting
 
-    def _begin(self, kind: Kind, vip: Vip | None = None, endpoint: int | None = None) -> int:
+    def _begin(self, kind: Kind, endpoint: int | None = None) -> int:
         where = self.endpoint if endpoint is None else endpoint
-        return self._requests.begin(Purpose(kind, where, self.lease, vip, self.registry.revision, self.raft_term))
+        return self._requests.begin(Purpose(kind, where, self.lease, self.registry.revision, self.raft_term))
+
+    def _send_convoy(
+        self, kind: Kind, guards: tuple[Guard, ...], then: tuple[Operation, ...], otherwise: tuple[Operation, ...]
+    ) -> int:
+        request = self._begin(kind)
+        self._out(Transact(request, self.endpoint, guards, then, otherwise, self._timeout_s))
+        return request
+
+    def _tell_vips(self, outcome: Outcome, now: Instant) -> None:
+        for wish, each in self._convoys.answered(outcome.request, outcome):
+            self._listener.vip_answered(wish, each, now)
+
+    def _read(self, kind: Kind, endpoint: int, now: Instant) -> int:
+        """Order a linearizable read: of what has changed since the picture that we have, now and then of everything."""
+        request = self._begin(kind, endpoint)
+        after = self.registry.revision
+        if self._wants_everything or now >= self._everything_at:
+            after, self._everything_at = 0, now + EVERYTHING_EVERY_S
+        self._out(ReadKeys(request, endpoint, self.layout.root, self._timeout_s, after))
+        return request
 
     @property
     def _peer_endpoint(self) -> int:
@@ -552,9 +580,11 @@ class Session:
         )
 
     def _own_record(self) -> bytes:
-        assert self.lease is not None
-        fixed = {"node": self._settings.node_name, "version": self._settings.version, "peer": self.advertise}
-        return write_record({**self._record, **fixed})
+        """Asked for at every turn, written anew only when it says something else."""
+        if self._written_record is None or self._written_record[:2] != (self._record, self.advertise):
+            fixed = {"node": self._settings.node_name, "version": self._settings.version, "peer": self.advertise}
+            self._written_record = (self._record, self.advertise, write_record({**self._record, **fixed}))
+        return self._written_record[2]
 
     def _publish_if_changed(self, now: Instant) -> None:
         value = self._own_record()
@@ -586,7 +616,28 @@ class Session:
         self._watch_endpoint = self.endpoint
         self._out(OpenWatch(self._watch, self.endpoint, self.layout.root, self.registry.revision + 1, self._timeout_s))
 
-    def _take_proof(self, purpose: Purpose, event: KeysRead, now: Instant) -> None:
+    def _take_in(self, event: KeysRead) -> tuple[set[str] | None, bool | None]:
+        """Bring the registry to the read's revision, if it is not there yet.
+
+        Answers which keys differ (None: the registry could not follow, or is ahead), and whether the read showed a key
+        on our lease (None: can't tell).
+        """
+        if event.after == 0:
+            self._wants_everything = False
+            return (
+                self.registry.apply_snapshot(event.keys, event.revision),
+                any(key.lease == self.lease for key in event.keys),
+            )
+        changed = None
+        if event.revision >= self.registry.revision:
+            changed = self.registry.apply_difference(event.keys, event.count, event.revision)
+            if changed is None:
+                self._wants_everything = True
+                return None, None
+        # Where the watch was faster: a key that stands now and was created by then stood then.
+        return changed, self.registry.has_key_of(self.lease, event.revision)
+
+    def _take_proof(self, purpose: Purpose, event: KeysRead, now: Instant, *, shows_us: bool | None) -> None:
         """The second half of a renewal counts on the same endpoint, in the same term, with a key on our lease."""
         if purpose.kind is not Kind.PROOF or self._keepalive is None or self._keepalive.read != event.request:
             return  # an earlier try's read: it may have been served before this keepalive
@@ -594,7 +645,10 @@ class Session:
         if event.endpoint != keepalive.endpoint or event.raft_term != keepalive.raft_term:
             self._renew_at = now  # the leader changed in between: nothing is proved, ask again
             return
-        if not any(key.lease == self.lease for key in event.keys):
+        if shows_us is None:
+            self._renew_at = now
+            return
+        if not shows_us:
             if self.is_registered or self._adopting:
                 self.lose_lease("no key of ours is left in etcd", now)
             return
@@ -607,10 +661,12 @@ class Session:
             self._listener.lease_renewed(now)
 
     def _take_snapshot(self, keys: tuple[KeyValue, ...], revision: int, now: Instant) -> None:
-        changed = self.registry.apply_snapshot(keys, revision)
+        self._snapshot_taken(self.registry.apply_snapshot(keys, revision) or set(), now)
+
+    def _snapshot_taken(self, changed: set[str], now: Instant) -> None:
         self._stale_answers = 0
         first = self._adopting or not self.is_registered
-        self._after_change(changed or set(), now, whether_registered=first)
+        self._after_change(changed, now, whether_registered=first)
 
     def _after_change(self, changed: set[str], now: Instant, *, whether_registered: bool = False) -> None:
         name = self.layout.agent(self._settings.node_name)
@@ -680,6 +736,8 @@ class Session:
         self._renewing = False
         self._keepalive = None
         self._read_wanted = False
+        self._wants_everything = False
+        self._everything_at = NEVER
         self._stale_answers = 0
         self._published_at_revision = self._written_until = 0
         self.raft_term = 0
@@ -688,3 +746,4 @@ class Session:
         self.ttl_s = self._settings.lease_ttl_s
         self.registry = Registry(self.layout)
         self._requests.forget_lease()
+        self._convoys.forget()

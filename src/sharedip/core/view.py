@@ -12,6 +12,9 @@ from sharedip.core.candidacy import Candidacy, Phase, name_of
 from sharedip.core.model import Instant
 from sharedip.core.node import Node
 
+CONFLICT_SHOWN_S = 300.0
+"""A stranger that has not been seen for so long is history: the log has it."""
+
 _ROLES = {
     Phase.OUT: "out",
     Phase.CAMPAIGNING: "out",
@@ -68,6 +71,8 @@ def _vip(node: Node, candidacy: Candidacy, now: Instant) -> dict[str, Any]:
     remaining_s = ownership.right.until - now
     owner = candidacy.owner
     conflict = candidacy.conflict
+    if conflict is not None and now - conflict.last_at > CONFLICT_SHOWN_S:
+        conflict = None
     return {
         "address": str(candidacy.vip.address),
         "link": candidacy.vip.link,
@@ -78,11 +83,25 @@ def _vip(node: Node, candidacy: Candidacy, now: Instant) -> dict[str, Any]:
         "queue": [name_of(key) for key in candidacy.queue()],
         "right_remaining_s": max(0.0, remaining_s) if candidacy.phase is Phase.OWNING else None,
         "witnesses": node.designations.witnesses_of(candidacy.vip.address),
+        "silent": _silent(node, candidacy),
         "address_present": ownership.presence.value == "present",
         "conflict": None
         if conflict is None
         else {"mac": conflict.mac.hex(":"), "age_s": now - conflict.last_at, "count": conflict.count},
+        "removals": {
+            "count": ownership.losses.count,
+            "age_s": now - ownership.losses.last_at if ownership.losses.count else None,
+            "by": ownership.losses.by,
+        },
         "reason": candidacy.reason,
         "since_s": now - candidacy.since,
         "changes": [{"age_s": now - change.at, "text": change.text} for change in candidacy.changes],
     }
+
+
+def _silent(node: Node, candidacy: Candidacy) -> list[str]:
+    """The agents behind an owner that do not answer its greetings, so that it can make no witness of them."""
+    if candidacy.phase is not Phase.OWNING or node.settings.window_s is None:
+        return []
+    behind = [key for key in candidacy.others() if node.peers.of(key) is not None]
+    return [name_of(key) for key in behind if not node.peers.is_reachable(key.lease)]

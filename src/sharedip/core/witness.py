@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from sharedip.core.keys import read_record, write_record
 from sharedip.core.messages import Command, Level, Report
-from sharedip.core.model import Delete, Get, Guard, GuardTarget, Instant, IPAddress, Put
+from sharedip.core.model import Delete, Guard, GuardTarget, Instant, IPAddress, Put
 from sharedip.core.peers import Peers
 from sharedip.core.peerwire import Beat
 from sharedip.core.session import Session
@@ -29,6 +29,7 @@ LATE_S = 0.05
 VIPS_PER_TRANSACTION = 40
 """etcd takes 128 operations a transaction by default (--max-txn-ops); a deposition needs three for each VIP."""
 
+SHOWN_MAX = 5
 WINDOW_S_MAX = 600.0
 
 
@@ -137,6 +138,7 @@ class Watchfulness:
         """Depose whoever has been silent for longer than we promised."""
         if self._session.lease is None:
             return
+        silent: list[Duty] = []
         for duty in list(self._duties.values()):
             if duty.promised_until is None or duty.request is not None:
                 continue
@@ -144,9 +146,13 @@ class Watchfulness:
                 if now >= duty.retry_at:
                     self._forget_resigned(duty)
                     if duty.epochs:
-                        self._depose(duty, now)
-            elif now >= duty.promised_until:
-                self._promise_ran_out(duty, now)
+                        silent.append(duty)
+            elif now >= duty.promised_until and self._promise_ran_out(duty, now):
+                silent.append(duty)
+        for duty in silent:
+            duty.is_deposing = True
+            self._mute.add(duty.revision)
+            self._depose(duty, now, is_alone=len(silent) == 1)
 
     def answered(self, request: int, now: Instant) -> None:
         """A deposition has an outcome, or none. If the designation still stands, it is tried again."""
@@ -162,21 +168,20 @@ class Watchfulness:
         self._seen.clear()
         self._mute.clear()
 
-    def _promise_ran_out(self, duty: Duty, now: Instant) -> None:
+    def _promise_ran_out(self, duty: Duty, now: Instant) -> bool:
+        """Whether the owner is to be deposed for it."""
         assert duty.promised_until is not None
         self._forget_resigned(duty)
         if not duty.epochs:
-            return
+            return False
         late_s = now - duty.promised_until
         if late_s > LATE_S:
             duty.promised_until = now + duty.window_s / 2
-            return
+            return False
         if any(self._is_blind(address) for address in duty.epochs):
             duty.promised_until = now + duty.window_s  # our own link is down: the silence says nothing
-            return
-        duty.is_deposing = True
-        self._mute.add(duty.revision)
-        self._depose(duty, now)
+            return False
+        return True
 
     def _forget_resigned(self, duty: Duty) -> None:
         """An owner whose key is gone can't be deposed: it resigned in order, or somebody was faster."""
@@ -189,7 +194,7 @@ class Watchfulness:
         if not duty.epochs:
             del self._duties[duty.revision]
 
-    def _depose(self, duty: Duty, now: Instant) -> None:
+    def _depose(self, duty: Duty, now: Instant, *, is_alone: bool) -> None:
         """Delete the designation and the owner's key, if both are the ones we know, and say why."""
         layout, lease = self._session.layout, self._session.lease
         assert lease is not None
@@ -197,7 +202,7 @@ class Watchfulness:
         name = self._peers.name_of(duty.owner)
         fate = f"{name} silent for {now - heard_at:.1f} s, deposed by its witness {self._peers.name_of(lease)}"
         guards: list[Guard] = []
-        operations: list[Delete | Put | Get] = []
+        operations: list[Delete | Put] = []
         for address, epoch in list(duty.epochs.items())[:VIPS_PER_TRANSACTION]:
             owner_key = layout.candidate(address, duty.owner)
             witness_key = layout.witness(address)
@@ -207,10 +212,12 @@ class Watchfulness:
             operations += [Delete(witness_key), Delete(owner_key), Put(layout.owner(address), record, lease)]
         if not duty.has_told:
             duty.has_told = True
-            shown = ", ".join(str(address) for address in list(duty.epochs)[:5])
+            shown = ", ".join(str(address) for address in list(duty.epochs)[:SHOWN_MAX])
+            if len(duty.epochs) > SHOWN_MAX:
+                shown += f" and {len(duty.epochs) - SHOWN_MAX} more"
             text = f"{name} is silent for {now - heard_at:.1f} s: deposing it from {shown}"
             self._out(Report(Level.WARNING, text, reason="we are its witness"))
-        duty.request = self._session.depose(tuple(guards), (*operations, Get(layout.root, prefix=True)))
+        duty.request = self._session.depose(tuple(guards), tuple(operations), is_alone=is_alone)
 
 
 def read_witnesses(record: dict[str, object]) -> tuple[tuple[int, ...], bytes | None]:

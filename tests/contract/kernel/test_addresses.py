@@ -6,6 +6,7 @@ import json
 import select
 import socket
 import struct
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -139,6 +140,27 @@ def test_our_own_doing_is_answered_and_not_news_besides(netlink: Netlink, record
     netlink.perform(hold(vip))
     netlink.receive()
     assert [type(fact) for fact in recorder.take()] == [*[AddressHeld] * 4, AddressRemoved, AddressHeld]
+
+
+def test_the_program_that_deletes_an_ipv4_address_is_named(pair: Pair, netlink: Netlink, recorder: Recorder) -> None:
+    """By the number of its socket, which is its pid; a program that has ended is not mistaken for another."""
+    namespace = pair.node.name
+    for lives, name in ((True, "ip (pid "), (False, "pid ")):
+        netlink.perform(hold(VIP4))
+        recorder.take()
+        line = ["ip", "netns", "exec", namespace, "ip", "-batch", "-"]
+        with subprocess.Popen(line, stdin=subprocess.PIPE) as program:
+            assert program.stdin is not None
+            program.stdin.write(f"address del {VIP4}/32 dev eth0\n".encode())
+            program.stdin.flush()
+            if lives:
+                receive_until(netlink, recorder, lambda facts: facts)
+            program.stdin.close()
+            program.wait()
+        receive_until(netlink, recorder, lambda facts: facts)
+        (gone,) = recorder.take()
+        assert isinstance(gone, AddressGone)
+        assert gone.by.startswith(name)
 
 
 @BOTH

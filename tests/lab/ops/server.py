@@ -1,4 +1,5 @@
-"""A server that misbehaves as a file tells it to: `python server.py PORT MODE_FILE [CERTIFICATE]`.
+"""A server that misbehaves as a file tells it to: `python server.py PORT MODE_FILE [CERTIFICATE
+[CLIENT_CA]]`. With CLIENT_CA it speaks only to who has a certificate of that CA.
 
 Modes: `ok` answers 200 to everything, `hang` accepts and never answers, `500` and `401` answer so, `flap` answers 200
 and 500 in turn. A process of its own, without anything of ours: what a probe meets here is a real socket and real TLS.
@@ -34,12 +35,15 @@ def serve(plain: socket.socket, context: ssl.SSLContext | None, mode: str) -> No
             sock.sendall(b"HTTP/1.1 %s X\r\nContent-Length: %d\r\n\r\n%s" % (code.encode(), len(body), body))
 
 
-def main(port: str, mode_file: str, certificate: str) -> None:
+def main(port: str, mode_file: str, certificate: str, client_ca: str = "") -> None:
     """Listen until killed."""
     context = None
     if certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
+        if client_ca:
+            context.load_verify_locations(client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
     with socket.create_server(("127.0.0.1", int(port)), backlog=64) as listener:
         print("listening", flush=True)
         while True:
@@ -49,4 +53,4 @@ def main(port: str, mode_file: str, certificate: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    main(*sys.argv[1:5])

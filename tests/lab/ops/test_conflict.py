@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from sharedip.lab.cluster import Plan, Stage
+from sharedip.lab.cluster import VIP4, VIP6, Plan, Stage
 from sharedip.lab.etcd import find_binary
 
 from .tools import (
@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
-    with running(Plan(find_binary(None))) as made:
+    with running(Plan(find_binary(None), vips=(VIP4, VIP6))) as made:
         yield made
 
 
@@ -83,6 +83,25 @@ def test_an_owner_that_defends_announces_again_at_most_once_a_second(
     assert said.code == 1
     assert STRANGER_MAC in said.out
     stranger.give_up(vip)
+
+
+def test_a_stranger_with_the_ipv6_address_is_named_as_well(stage: Stage, owner: str, stranger: Stranger) -> None:
+    """RFC 4862's way: by its neighbour advertisement, and by `check` before anybody owns the address."""
+    at = stage.owner(VIP6)
+    assert at is not None
+    log = Log(stage.agents[at])
+    stranger.take(VIP6)
+    stranger.announce(VIP6)
+    stage.wait(lambda: bool(log.having("conflict", STRANGER_MAC)), "it is named", 5)
+    assert vip_status(stage, at, VIP6)["conflict"]["mac"] == STRANGER_MAC
+    (sample,) = [line for line in metric(stage, at, "sharedip_vip_conflict_age_seconds") if VIP6 in line]
+    assert f'mac="{STRANGER_MAC}"' in sample
+    other = next(name for name in stage.agents if name != at)
+    said = check(stage, other)
+    assert said.code == 1, said
+    assert STRANGER_MAC in said.out, said
+    stays(stage, at, 0.5, VIP6)
+    stranger.give_up(VIP6)
 
 
 def test_check_finds_an_address_that_somebody_has(stage: Stage, owner: str, stranger: Stranger) -> None:

@@ -40,12 +40,14 @@ def _checks(authority: Authority, **more: object) -> dict[str, object]:
 
 
 @contextlib.contextmanager
-def _cluster(plan: Plan, certificate: Path | None, *, healthy: bool = True) -> Iterator[tuple[Stage, Servers]]:
+def _cluster(
+    plan: Plan, certificate: Path | None, *, healthy: bool = True, client_ca: Path | None = None
+) -> Iterator[tuple[Stage, Servers]]:
     servers: Servers = {}
 
     def serve(stage: Stage) -> None:
         for node in stage.agents:
-            servers[node] = Server(stage, node, certificate)
+            servers[node] = Server(stage, node, certificate, client_ca=client_ca)
             if not healthy:
                 servers[node].tell("500")
             servers[node].start()
@@ -94,6 +96,21 @@ def test_an_unhealthy_owner_hands_over_to_a_healthy_node_only(plan: Plan, author
         servers[owner].tell("ok")
         _wait_health(stage, owner)
         stays(stage, wanted, 1.0)
+
+
+def test_an_api_server_that_restarts_moves_nothing(plan: Plan, authority: Authority) -> None:
+    """Killed, and back before the failures in a row are as many as it takes."""
+    with _cluster(replace(plan, settings=_checks(authority, failureThreshold=12)), authority.server_file) as (
+        stage,
+        servers,
+    ):
+        owner = stage.owner()
+        assert owner is not None
+        servers[owner].stop()
+        stage.wait(lambda: "in a row" in status(stage, owner)["health"]["checks"][0]["detail"], "a failure", 5)
+        servers[owner].start()
+        stage.wait(lambda: "answered 200" in status(stage, owner)["health"]["checks"][0]["detail"], "it answers", 5)
+        stays(stage, owner, 1.0)
 
 
 def test_nobody_moves_among_the_sick_and_the_vip_is_up_all_the_same(plan: Plan, authority: Authority) -> None:
@@ -193,7 +210,8 @@ def test_the_short_form_finds_kubeadms_files(plan: Plan, authority: Authority, t
     overlay = f'mount -t overlay overlay -o lowerdir={tmp_path}/etc:/etc /etc && exec "$@"'
     short = {"kubeAPIServer": {}, "interval": "200ms", "timeout": "150ms", "failureThreshold": 2}
     wrapped = replace(plan, agent=("/bin/sh", "-c", overlay, "sh", *plan.agent), settings={"healthChecks": [short]})
-    with _cluster(wrapped, authority.server_file) as (stage, servers):
+    # The server speaks only to who comes with a client certificate, as k3s and RKE2 do.
+    with _cluster(wrapped, authority.server_file, client_ca=authority.ca_file) as (stage, servers):
         owner = stage.owner()
         assert owner is not None
         for trouble in ("hang", "401"):

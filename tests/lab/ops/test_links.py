@@ -14,7 +14,7 @@ from sharedip.lab.faults import FAULTS
 from sharedip.lab.namespaces import LabError, ip, ip_batch
 from sharedip.lab.topology import LINK, SEGMENT4, Place
 
-from .tools import Log, Tap, followers, gap_s, one_owner, passing, running, stays, vip_status, wait_owner
+from .tools import Log, Tap, followers, gap_s, metric, one_owner, passing, running, stays, vip_status, wait_owner
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
 
@@ -135,10 +135,15 @@ def test_the_nodes_own_address_comes_back_and_the_vip_takes_the_second_place(sta
     assert gap_s(stage, begin) < 0.4
 
 
-def _delete_every_second(stage: Stage, owner: str) -> None:
+def _delete_every_second(stage: Stage, owner: str) -> list[float]:
+    """How long the client waited each time, the shortest first."""
+    gaps = []
     for _ in range(5):
+        begin = time.monotonic()
         ip("address", "del", f"{stage.plan.vips[0]}/32", "dev", LINK, namespace=stage.node(owner).namespace)
         stays(stage, owner, 1.0)
+        gaps.append(gap_s(stage, begin))
+    return sorted(gaps)
 
 
 def test_a_manager_that_deletes_the_vip_every_second_costs_next_to_nothing_and_is_named_once(
@@ -147,10 +152,17 @@ def test_a_manager_that_deletes_the_vip_every_second_costs_next_to_nothing_and_i
     """The address is back within milliseconds, each time; the log has one line, not one a second."""
     log = Log(stage.agents[owner])
     begin = time.monotonic()
-    _delete_every_second(stage, owner)
-    assert gap_s(stage, begin) < 0.25  # 50 ms where nothing else runs
+    before = vip_status(stage, owner)["removals"]["count"]
+    gaps = _delete_every_second(stage, owner)
+    assert gaps[2] < 0.05, gaps
+    assert gaps[-1] < 0.25, gaps  # a busy machine may hold one up
     one_owner(stage, begin)
-    assert len(log.having("behind our back")) == 1, log.sentences()
+    (line,) = log.having("behind our back")
+    assert "removed by " in line
+    assert "pid " in line
+    count = vip_status(stage, owner)["removals"]["count"]
+    assert count == before + 5
+    assert metric(stage, owner, "sharedip_vip_removals_total")[0].endswith(f" {count}")
 
 
 def _bridge(place: Place) -> str:

@@ -12,14 +12,22 @@ from sharedip.lab.cluster import VIP4, VIP6, Plan, Stage
 from sharedip.lab.etcd import find_binary
 from sharedip.lab.namespaces import command_in
 
-from .tools import Log, gap_s, one_owner, running, stays
+from .tools import Log, gap_s, one_owner, running, status, stays
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
 
 
+SETTINGS = {
+    "failover": {"window": "4s"},
+    # Its verdict takes a second: until then a restarted agent does not know whether its node is healthy.
+    "healthChecks": [{"name": "true", "exec": {"command": ["/bin/true"]}, "interval": "1s"}],
+}
+
+
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
-    with running(Plan(find_binary(None), vips=(VIP4, VIP6), settings={"failover": {"window": "4s"}})) as made:
+    with running(Plan(find_binary(None), vips=(VIP4, VIP6), settings=SETTINGS)) as made:
+        made.wait(lambda: all(status(made, n)["health"]["healthy"] for n in made.agents), "all are healthy", 20)
         yield made
 
 

@@ -58,7 +58,10 @@ def test_a_change_of_owner_has_one_reason_in_log_status_and_cluster(stage: Stage
         said = sharedip(stage, third, "status", "--cluster", "-o", "json", "-c", configuration)
         assert json.loads(said.out)["cluster"]["vips"][0]["reason"] == reason
     finally:
+        log = Log(stage.agents[owner])
         stage.agents[owner].thaw()
+    stage.wait(lambda: bool(log.having("removing the address")), "it is awake", 10)
+    assert "stood still" in log.sentences()[0], log.sentences()
 
 
 def test_an_etcd_outage_is_told_once_and_its_end_with_how_long_it_was(stage: Stage, owner: str) -> None:

@@ -27,7 +27,7 @@ from sharedip.lab import frames
 from sharedip.lab.agents import Agent, documents
 from sharedip.lab.cluster import Plan, Stage
 from sharedip.lab.namespaces import command_in, drop_namespace, inside, ip, ip_batch, make_namespace
-from sharedip.lab.topology import LINK, SEGMENT4, SEGMENT_BRIDGE
+from sharedip.lab.topology import LINK, SEGMENT4, SEGMENT6, SEGMENT_BRIDGE
 
 STRANGER_MAC = "02:77:00:00:00:99"
 STRANGER_INDEX = 99
@@ -190,12 +190,14 @@ def one_owner(stage: Stage, since: float, vip: str | None = None) -> None:
 class Server:
     """A TLS or plain HTTP server of a node, at 127.0.0.1, that misbehaves as it is told."""
 
-    def __init__(self, stage: Stage, node: str, certificate: Path | None, port: int = 6443) -> None:
+    def __init__(
+        self, stage: Stage, node: str, certificate: Path | None, port: int = 6443, client_ca: Path | None = None
+    ) -> None:
         self.mode = stage.run.directory / f"server-{node}-{port}.mode"
         self.tell("ok")
         self._line = command_in(
             stage.node(node).namespace,
-            [sys.executable, str(SERVER), str(port), str(self.mode), str(certificate or "")],
+            [sys.executable, str(SERVER), str(port), str(self.mode), str(certificate or ""), str(client_ca or "")],
         )
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -238,20 +240,25 @@ class Stranger:
         )
         ip("link", "set", LINK, "address", STRANGER_MAC, "up", namespace=self.namespace)
         ip("address", "add", f"{SEGMENT4 + STRANGER_INDEX}/24", "dev", LINK, namespace=self.namespace)
+        ip("address", "add", f"{SEGMENT6 + STRANGER_INDEX}/64", "dev", LINK, "nodad", namespace=self.namespace)
 
     def take(self, vip: str) -> None:
         """Have the address, as a machine that DHCP gave it to."""
-        ip("address", "add", f"{vip}/32", "dev", LINK, namespace=self.namespace)
+        words = [f"{vip}/128", "dev", LINK, "nodad"] if ":" in vip else [f"{vip}/32", "dev", LINK]
+        ip("address", "add", *words, namespace=self.namespace)
 
     def give_up(self, vip: str) -> None:
         """Have it no more."""
-        ip("address", "del", f"{vip}/32", "dev", LINK, namespace=self.namespace, check=False)
+        length = 128 if ":" in vip else 32
+        ip("address", "del", f"{vip}/{length}", "dev", LINK, namespace=self.namespace, check=False)
 
     def announce(self, vip: str, times: int = 1) -> None:
         """Say so to everybody, as ifupdown and arping do."""
-        address = ip_address(vip)
-        assert isinstance(address, IPv4Address)
-        frame = frames.arp_request(frames.mac_bytes(STRANGER_MAC), address, address)
+        address, mac = ip_address(vip), frames.mac_bytes(STRANGER_MAC)
+        if isinstance(address, IPv4Address):
+            frame = frames.arp_request(mac, address, address)
+        else:
+            frame = frames.neighbour_advertisement(mac, address)
         with inside(self.namespace), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
             sock.bind((LINK, 0))
             for _ in range(times):

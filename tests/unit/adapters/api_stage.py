@@ -23,8 +23,10 @@ VIP: dict[str, Any] = {
     "queue": ["n1", "n2", "n3"],
     "right_remaining_s": 13.2,
     "witnesses": ["n2"],
+    "silent": [],
     "address_present": True,
     "conflict": None,
+    "removals": {"count": 0, "age_s": None, "by": ""},
     "reason": "n2 released it",
     "since_s": 754.2,
     "changes": [

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sharedip.adapters.api import diagnose, render_metrics
-from sharedip.adapters.api.metrics import families, process_families
+from sharedip.adapters.api.metrics import COUNTERS, families, process_families
 from sharedip.adapters.api.routes import page_response
 from tests.unit.adapters.api_stage import status, vip
 
@@ -53,7 +53,7 @@ def test_counters_get_their_names() -> None:
 def test_every_metric_is_in_the_documentation_and_the_other_way_round() -> None:
     written = set(re.findall(r"`((?:sharedip|process)_[a-z_]+)`", Path("docs/metrics.md").read_text()))
     fixed = {family.name for family in (*families(status(counters={})), *process_families())}
-    assert {name for name in written if not name.endswith("_total") or name in fixed} == fixed
+    assert written == fixed | {f"sharedip_{name}_total" for name in COUNTERS}
 
 
 def test_a_sound_node_has_no_problems() -> None:
@@ -69,12 +69,33 @@ def test_a_sound_node_has_no_problems() -> None:
         ({"vips": [vip(address_present=False)]}, "owned by this node but not on enp0s2"),
         ({"vips": [vip(link_state="missing", role="out")]}, "there is no link enp0s2"),
         ({"vips": [vip(link_state="down", role="out")]}, "link enp0s2 is down"),
+        (
+            {"vips": [vip(removals={"count": 37, "age_s": 0.4, "by": "NetworkManager (pid 612)"})]},
+            "taken off enp0s2 by NetworkManager (pid 612), 37 times by now",
+        ),
+        ({"vips": [vip(silent=["n2", "n3"], witnesses=[])]}, "n2, n3 do not answer this node's datagrams"),
         ({"vips": [vip(owner=None, role="candidate")]}, "nobody is known to own 192.168.0.15"),
     ],
 )
 def test_each_problem_is_one_sentence(changes: dict[str, Any], words: str) -> None:
     (problem,) = diagnose(status(**changes))
     assert words in problem
+
+
+def test_what_is_over_or_has_just_begun_is_no_problem() -> None:
+    for calm in (
+        vip(removals={"count": 37, "age_s": 90.0, "by": ""}),
+        vip(removals={"count": 2, "age_s": 0.4, "by": ""}),
+        vip(silent=["n3"]),
+        vip(silent=["n2", "n3"], witnesses=[], since_s=1.0),
+    ):
+        assert diagnose(status(vips=[calm])) == []
+
+
+def test_a_stranger_is_named_in_the_metrics_while_there_is_one() -> None:
+    text = render_metrics(status(vips=[vip(conflict={"mac": "52:54:00:12:34:56", "age_s": 3.5, "count": 2})]))
+    assert 'sharedip_vip_conflict_age_seconds{vip="192.168.0.15",link="enp0s2",mac="52:54:00:12:34:56"} 3.5\n' in text
+    assert "sharedip_vip_conflict_age_seconds" not in render_metrics(status())
 
 
 def test_unknown_health_is_no_problem() -> None:

@@ -7,7 +7,7 @@ import os
 import ssl
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,7 @@ class Pki:
 
     ca: trustme.CA
     directory: Path
+    port: int = 6443
 
     def server_context(self, *names: str, client_ca: bool = False) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -236,7 +237,10 @@ def test_the_api_server_is_known_by_its_name_and_shown_our_certificate(pki: Pki)
     async def scene() -> Outcome:
         context = pki.server_context("kubernetes", "10.96.0.1", client_ca=True)
         async with serving(answering("200 OK"), context) as server:
-            return await ApiServerProbe(server.port, 2.0, lambda: pki).probe()
+            there = replace(pki, port=server.port)
+            asked = await ApiServerProbe(None, 2.0, lambda: there).probe()
+            assert asked == await ApiServerProbe(server.port, 2.0, lambda: pki).probe()
+            return asked
 
     assert run(scene()) == Outcome(healthy=True, detail="answered 200")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import ssl
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 import trustme
 
+from sharedip.adapters.api.metrics import COUNTERS
 from sharedip.adapters.state import StateDirectory, StateRefusedError
 from sharedip.config.certificates import EtcdFiles
 from sharedip.core.messages import (
@@ -215,7 +217,7 @@ def test_a_bug_ends_the_loop_and_is_raised(tmp_path: Path, monkeypatch: pytest.M
             def broken(*_: object) -> None:
                 raise ZeroDivisionError("a bug")
 
-            monkeypatch.setattr(Node, "handle", broken)
+            monkeypatch.setattr(Node, "handle_all", broken)
             stage.agent.emit(HealthChanged(healthy=True, detail=""))
             with pytest.raises(ZeroDivisionError):
                 await asyncio.wait_for(asyncio.shield(task), 5)
@@ -234,19 +236,52 @@ def test_a_datagram_does_not_wait_behind_what_etcd_has_answered(
         async with running(tmp_path, monkeypatch) as (stage, _):
             await stage.until(lambda: stage.orders)
             seen: list[str] = []
-            true_handle = Node.handle
+            true_handle = Node.handle_all
 
-            def noting(node: Node, event: Any, now: float) -> Any:
-                seen.append(type(event).__name__)
-                return true_handle(node, event, now)
+            def noting(node: Node, events: Any, now: float) -> Any:
+                seen.extend(type(event).__name__ for event in events)
+                return true_handle(node, events, now)
 
-            monkeypatch.setattr(Node, "handle", noting)
+            monkeypatch.setattr(Node, "handle_all", noting)
             for _ in range(3):
                 stage.agent.emit(LeaseGranted(999, 0, 1, 15, 2, 0.0))
             for _ in range(2):
                 stage.agent.emit(DatagramReceived("127.0.0.1", 1, b"x", 0.0))
             await stage.until(lambda: seen.count("LeaseGranted") == 3)
             assert seen[:5] == ["DatagramReceived"] * 2 + ["LeaseGranted"] * 3
+
+    run(scene())
+
+
+def test_the_status_document_has_the_fields_that_the_documentation_lists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads the JSON in a script relies on the table in docs/commands.md; counters have a HELP each."""
+
+    table = Path("docs/commands.md").read_text(encoding="utf-8").split("also found as `/status.json`")[1]
+
+    async def scene() -> None:
+        async with running(tmp_path, monkeypatch) as (stage, _):
+            document = stage.agent._status.document()
+            words = set(re.findall(r"`([a-z_]+)(?:\[\])?`", table.split("`--cluster` adds")[0]))
+            parts = [document, document["health"], document["etcd"], document["lease"], document["fence"]]
+            assert {key for part in [*parts, *document["vips"]] for key in part} <= words
+            assert document["counters"].keys() == COUNTERS.keys()
+
+    run(scene())
+
+
+def test_an_agent_that_stood_still_says_so_once_a_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operator reads first that it was stopped, and then what it gave up."""
+
+    async def scene() -> None:
+        async with running(tmp_path, monkeypatch) as (stage, _):
+            agent = stage.agent
+            for late_s in (0.1, 4.0, 5.0):
+                agent._due_at = agent._clock.now() - late_s
+                agent._wake()
+                await stage.until(lambda: agent._turn_handle is None)
+            assert [report.text for report in stage.having("stood still")] == ["this process stood still for 4.0 s"]
 
     run(scene())
 

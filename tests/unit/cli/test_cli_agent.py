@@ -7,10 +7,11 @@ import os
 import socket
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sharedip.cli import client
+from sharedip.cli import client, operate
 from sharedip.cli.main import main
 from tests.unit.cli.agent_stage import FakeAgent, agent_at, status, vip
 
@@ -81,8 +82,6 @@ def test_json_is_the_document_itself_with_its_problems(short_dir: Path, capsys: 
 @pytest.mark.parametrize(
     ("arguments", "operation"),
     [
-        (["move", "192.168.0.15", "--to", "n2"], ("move", {"vip": "192.168.0.15", "to": "n2"})),
-        (["move", "2001:DB8::15"], ("move", {"vip": "2001:db8::15", "to": None})),
         (["drain"], ("drain", {})),
         (["undrain"], ("undrain", {})),
         (["reload"], ("reload", {})),
@@ -100,6 +99,56 @@ def test_an_order_reaches_the_agent_and_its_words_the_operator(
     shown = capsys.readouterr()
     assert shown.out == "n2 takes 192.168.0.15\n"
     assert shown.err == "vip.yaml:3:1: no\nvip.yaml:4:1: no\n"
+
+
+def moved(address: str) -> dict[str, Any]:
+    text = f"n2 took {address}: n1 handed it over (moved by the operator), epoch 4711 → 4720"
+    return vip(
+        address=address, role="candidate", owner="n2", changes=[{"at": "2026-11-21T03:12:05.123Z", "text": text}]
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "operation"),
+    [
+        (["192.168.0.15", "--to", "n2"], {"vip": "192.168.0.15", "to": "n2"}),
+        (["2001:DB8::15"], {"vip": "2001:db8::15", "to": None}),
+    ],
+)
+def test_a_move_says_who_has_the_address_in_the_end(
+    short_dir: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], operation: dict[str, object]
+) -> None:
+    fake = FakeAgent(status(vips=[moved("192.168.0.15"), moved("2001:db8::15")]), verdict=(True, "handing it over"))
+    with agent_at(short_dir, fake):
+        assert ask("move", *arguments, state_dir=short_dir) == 0
+        assert fake.operations == [("move", operation)]
+        fake.verdict = (False, "n2 is drained")
+        assert ask("move", *arguments, state_dir=short_dir) == 1
+    shown = capsys.readouterr()
+    assert shown.out == f"handing it over\nn2 has {operation['vip']}\n"
+    assert shown.err == "n2 is drained\n"
+
+
+@pytest.mark.parametrize(
+    ("shown", "words"),
+    [
+        (vip(), "n1 has it"),
+        (vip(role="out", owner=None, epoch=None, queue=[]), "nobody is known to have it"),
+        (vip(role="candidate", owner="n3"), "nobody is known to have it"),
+    ],
+)
+def test_a_move_that_does_not_end_is_told(
+    short_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    shown: dict[str, Any],
+    words: str,
+) -> None:
+    """The first of the queue that has not said that it took the address does not count."""
+    monkeypatch.setattr(operate, "MOVED_WITHIN_S", 0.1)
+    with agent_at(short_dir, FakeAgent(status(vips=[shown]))):
+        assert ask("move", "192.168.0.15", state_dir=short_dir) == 1
+    assert words in capsys.readouterr().err
 
 
 def test_a_misspelt_address_asks_nobody(short_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,7 +28,7 @@ def config(agent: str = "") -> Config:
     return loaded.config
 
 
-MEMBER = Member("https://127.0.0.1:2379", reachable=True, version="3.5.1", leader=True, has_leader=True, rtt_s=0.0012)
+MEMBER = Member("https://127.0.0.1:2379", reachable=True, version="3.5.21", leader=True, has_leader=True, rtt_s=0.0012)
 ETCD = EtcdFacts((MEMBER,), (), ("ca.crt: valid until 2030-01-01",), 2, {}, "")
 MACHINE = MachineFacts(
     links=(LinkFacts(("eth0",), (ip_interface("192.168.0.2/24"),)),),
@@ -40,6 +40,8 @@ MACHINE = MachineFacts(
     nftables_error=None,
     etcd=ETCD,
     api_server_files=True,
+    probed={},
+    chrony=None,
 )
 
 
@@ -104,7 +106,7 @@ def test_an_answer_on_the_wire_is_judged_by_who_owns_the_vip(
 @pytest.mark.parametrize(
     ("member", "level", "words"),
     [
-        (MEMBER, Level.OK, "etcd 3.5.1, leader, answers in 1.2 ms"),
+        (MEMBER, Level.OK, "etcd 3.5.21, leader, answers in 1.2 ms"),
         (replace(MEMBER, leader=False), Level.OK, "follower"),
         (replace(MEMBER, leader=False, has_leader=False), Level.ERROR, "knows no leader"),
         (replace(MEMBER, learner=True), Level.WARNING, "learner"),
@@ -163,4 +165,38 @@ def test_an_error_on_the_machine_is_exit_code_1(
     assert "until clients are answered again:" in capsys.readouterr().out
     monkeypatch.setattr("sharedip.cli.machine.look", lambda _: machine(sources={"eth0": (VIP.address,)}))
     assert main(["check", "-c", str(tmp_path)]) == 1
-    assert "1 errors, 0 warnings" in capsys.readouterr().out
+    assert "1 error, 0 warnings" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("versions", "named"),
+    [
+        (("3.4.30", "3.5.21", "3.4.30"), "3.4.30"),
+        (("3.5.12", "3.4.23"), "3.4.23, 3.5.12"),
+        (("3.4.31", "3.5.13", "3.6.0", "3.6.0-rc.1", "dev", "3.5"), None),
+    ],
+)
+def test_versions_that_can_end_a_live_lease_are_named_once(versions: tuple[str, ...], named: str | None) -> None:
+    """docs/safety.md, E2: before 3.4.31 and 3.5.13."""
+    members = tuple(replace(MEMBER, version=version) for version in versions)
+    found = [text for level, text in told(checks.check_etcd, machine({"members": members})) if level is Level.WARNING]
+    assert [text.split(" can end")[0] for text in found] == ([f"etcd {named}"] if named else [])
+
+
+def test_what_a_user_may_not_look_at_is_not_known() -> None:
+    facts = machine(missing_capabilities=("NET_ADMIN", "NET_RAW"), nftables_error="Operation not permitted")
+    assert told(checks.check_fence, facts) == [(Level.WARNING, "not known: this user may not ask for nftables")]
+    (lifetime,) = told(checks.check_fence, facts, "failover: {fence: lifetime}")
+    assert lifetime[0] is Level.OK
+
+
+@pytest.mark.parametrize(
+    ("result", "level", "text"),
+    [
+        ((True, "accepts connections"), Level.OK, "port: accepts connections"),
+        ((False, "Connection refused"), Level.WARNING, "port fails: Connection refused"),
+    ],
+)
+def test_every_health_check_is_tried(result: tuple[bool, str], level: Level, text: str) -> None:
+    agent = "healthChecks: [{name: port, tcp: {address: 127.0.0.1:6443}}]\n"
+    assert told(checks.check_health, machine(probed={"port": result}), agent) == [(level, text)]

@@ -17,8 +17,9 @@ def key(name: str, value: Any, revision: int, lease: int = 0) -> KeyValue:
     return KeyValue(f"{PREFIX}:vip:{name}", data, revision, revision, lease)
 
 
+SOUND = {"healthy": True, "drained": False, "secret": "s3cr3t", "version": "0.1.0", "peer": "10.0.0.1:9470"}
 KEYS = (
-    key("agent:n1", {"healthy": True, "drained": False, "member": "8e9e05c52164694d", "secret": "s3cr3t"}, 2, 0xA1),
+    key("agent:n1", {**SOUND, "member": "8e9e05c52164694d"}, 2, 0xA1),
     key("agent:n2", {"healthy": False, "drained": True, "member": None, "secret": "s3cr3t"}, 3, 0xA2),
     key("agent:n3", "not even JSON", 4, 0xA3),
     key("election:192.168.0.15/a2", "n2", 12, 0xA2),
@@ -79,7 +80,8 @@ def test_no_secret_leaves_etcd() -> None:
 def test_the_picture_names_everybody() -> None:
     lines = cluster_lines(view())
     assert "http://127.0.0.1:2379  3.5.1    leader      1.2 ms" in lines
-    assert "n2    unhealthy  drained  -" in lines
+    assert "n1    healthy    -        0.1.0    10.0.0.1:9470  8e9e05c52164694d" in lines
+    assert "n2    unhealthy  drained  -        -              -" in lines
     assert any(line.startswith("192.168.0.15  n1         11  n2") for line in lines)
 
 

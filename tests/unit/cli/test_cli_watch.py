@@ -8,6 +8,7 @@ import pytest
 
 from sharedip.cli import watch
 from sharedip.cli.client import Agent
+from sharedip.cli.render import status_lines
 from sharedip.core.messages import Level, Report
 from tests.unit.cli.agent_stage import FakeAgent, agent_at, status, vip
 
@@ -26,6 +27,30 @@ def test_a_thousand_vips_leave_room_for_problems_and_events() -> None:
     assert any(line.startswith("... and ") for line in lines)
     assert "WRONG: one" in lines
     assert lines[-1] == "event 49"
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_at_80_columns_nothing_is_cut_off(count: int) -> None:
+    why = "n1 silent for 1.0 s, deposed by its witness n3; and this goes on for quite a while"
+    vips = [vip(address=f"10.0.0.{n}", reason=why) for n in range(count)]
+    problem = "etcd is not reachable (connection refused); tried many endpoints, and none of them has answered so far"
+    document = {**status(vips=vips), "problems": [problem]}
+    event = f"2026-11-21T03:12:05.123Z  WARNING  10.0.0.1 epoch 7: taking the address: {why}"
+    lines = watch.picture(document, [event], "", 24, color=False, width=80)
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80, lines
+    told = " ".join(" ".join(lines).split())
+    assert problem in told
+    assert why in told
+    assert f"taking the address: {why}" in told
+    assert max(map(len, "\n".join(status_lines(document, color=False, width=80)).split("\n"))) <= 80
+
+
+def test_on_a_pipe_a_row_is_a_line() -> None:
+    document = {**status(vips=[vip(reason="x" * 200)]), "problems": ["y" * 200]}
+    lines = status_lines(document, color=False)
+    assert any(line.startswith("192.168.0.15") and line.endswith("x" * 200) for line in lines)
+    assert f"WRONG: {'y' * 200}" in lines
 
 
 def test_what_is_old_is_not_called_live() -> None:

@@ -106,7 +106,7 @@ healthChecks:
     )
     assert config.health_checks == (
         KubeApiServerCheck(
-            name="kube-apiserver", interval_s=2.0, timeout_s=1.0, failure_threshold=3, success_threshold=2, port=6443
+            name="kube-apiserver", interval_s=2.0, timeout_s=1.0, failure_threshold=3, success_threshold=2, port=None
         ),
         KubeApiServerCheck(
             name="other", interval_s=10.0, timeout_s=5.0, failure_threshold=1, success_threshold=4, port=8443

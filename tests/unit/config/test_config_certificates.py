@@ -60,3 +60,22 @@ def test_the_api_server_of_each_distribution_is_found(ca: Path) -> None:
     found, _ = find_api_server(lambda path: path.parent == ca.parent)
     assert found is not None
     assert found.ca_file == ca
+    assert found.port == 6443
+
+
+@pytest.mark.parametrize(
+    ("ca", "file", "text", "port"),
+    [
+        (KUBEADM, "/etc/kubernetes/manifests/kube-apiserver.yaml", "    - --secure-port=8443\n", 8443),
+        (KUBEADM, "/etc/kubernetes/manifests/kube-apiserver.yaml", "    - --secure-port=0\n", 6443),
+        (KUBEADM, "/etc/kubernetes/manifests/kube-apiserver.yaml", "    - --secure-port=\n", 6443),
+        (K3S, "/etc/rancher/k3s/config.yaml", "cluster-init: true\nhttps-listen-port: 7443 # ours\n", 7443),
+        (K3S, "/etc/rancher/k3s/config.yaml", 'https-listen-port: "7443"\n', 7443),
+        (K3S, "/etc/rancher/k3s/config.yaml", "# https-listen-port: 7443\n", 6443),
+        (RKE2, "/etc/rancher/k3s/config.yaml", "https-listen-port: 7443\n", 6443),
+    ],
+)
+def test_the_port_is_the_one_that_the_distribution_configures(ca: Path, file: str, text: str, port: int) -> None:
+    found, _ = find_api_server(lambda path: path.parent == ca, lambda path: text if path == Path(file) else "")
+    assert found is not None
+    assert found.port == port

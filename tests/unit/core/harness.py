@@ -287,7 +287,10 @@ class Talk:
                 return KeepaliveConfirmed(order.request, order.endpoint, order.lease, ttl_s, term, sent_at)
             case ReadKeys():
                 keys = store.under(order.prefix)
-                return KeysRead(order.request, order.endpoint, keys, store.revision, term, sent_at)
+                fresh = tuple(key for key in keys if key.mod_revision > order.after)
+                return KeysRead(
+                    order.request, order.endpoint, fresh, len(keys), store.revision, term, sent_at, order.after
+                )
             case Transact():
                 succeeded, keys = store.apply(order.guards, order.then, order.otherwise)
                 return TransactionDone(order.request, order.endpoint, succeeded, keys, store.revision, term, sent_at)

@@ -172,3 +172,63 @@ def test_watch_and_snapshots_in_any_mixture_show_the_store(steps: list[tuple[int
             registry.apply_snapshot(*snapshots[random.randrange(len(snapshots))])  # type: ignore[attr-defined]
         at = next((keys for keys, each in snapshots if each == registry.revision), ())
         assert registry.candidates(V4) == sorted(at, key=lambda k: k.create_revision)
+
+
+# -- a read of differences --------------------------------------------------------------------------------------------
+
+Steps = st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=12)
+
+
+def played(steps: list[tuple[int, bool]], keys: dict[str, KeyValue], revision: int) -> tuple[dict[str, KeyValue], int]:
+    """Writes and deletions, a revision each."""
+    keys = dict(keys)
+    for number, writes in steps:
+        name = f"{LAYOUT.elections}10.0.0.{number}/1"
+        if not writes and name not in keys:
+            continue
+        revision += 1
+        if writes:
+            known = keys.get(name)
+            keys[name] = key(name, revision if known is None else known.create_revision, modified=revision)
+        else:
+            del keys[name]
+    return keys, revision
+
+
+@given(before=Steps, between=Steps, after=Steps)
+def test_a_difference_shows_the_truth_or_nothing(
+    before: list[tuple[int, bool]], between: list[tuple[int, bool]], after: list[tuple[int, bool]]
+) -> None:
+    """Asked for at one revision, answered at a later one, and a watch may have been faster in between."""
+    asked, asked_at = played(before, {}, 10)
+    watched, watched_at = played(between, asked, asked_at)
+    truth, read_at = played(after, watched, watched_at)
+    registry = Registry(LAYOUT)
+    registry.apply_snapshot(tuple(watched.values()), watched_at)
+    fresh = tuple(each for each in truth.values() if each.mod_revision > asked_at)
+    changed = registry.apply_difference(fresh, len(truth), read_at)
+    shown = {each.key: each for each in registry.under("")}
+    if changed is None:
+        assert (shown, registry.revision) == (watched, watched_at), "nothing was taken over"
+        assert watched.keys() - truth.keys(), "it follows whatever has no deletion in it"
+    else:
+        assert (shown, registry.revision) == (truth, read_at)
+        assert changed == {name for name, each in truth.items() if watched.get(name) != each}
+
+
+def test_a_difference_that_hides_a_deletion_behind_a_new_key_is_not_believed() -> None:
+    """As many keys as before, and others."""
+    registry = Registry(LAYOUT)
+    registry.apply_snapshot((candidate(11, 1), candidate(12, 2)), 12)
+    assert registry.apply_difference((candidate(14, 3),), 2, 14) is None
+    assert [each.lease for each in registry.candidates(V4)] == [1, 2]
+    assert registry.apply_difference((candidate(14, 3),), 3, 14) == {LAYOUT.candidate(V4, 3)}
+
+
+def test_a_key_shows_that_its_lease_lived_at_a_revision_only_if_it_was_there_by_then() -> None:
+    """What was created later says nothing about before."""
+    registry = Registry(LAYOUT)
+    registry.apply_snapshot((candidate(11, 1), candidate(15, 2)), 15)
+    assert registry.has_key_of(1, 11)
+    assert not registry.has_key_of(2, 14)
+    assert not registry.has_key_of(3, 20)

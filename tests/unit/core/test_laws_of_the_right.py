@@ -140,7 +140,12 @@ def test_a_read_without_a_key_of_ours_ends_the_lease() -> None:
     _, read = talk.renew()
     talk.store.stand("n2")
     others = tuple(key for key in talk.store.under() if key.lease == THEIRS)
-    talk.answer(read, keys=others)
+    talk.answer(read, keys=others, count=len(others))
+    talk.none(RemoveAddress)  # the count shows that keys are gone, but not which
+    talk.answer(talk.expect(KeepLeaseAlive))
+    everything = talk.expect(ReadKeys)
+    assert everything.after == 0
+    talk.answer(everything, keys=others, count=len(others))
     talk.expect(RemoveAddress)
     assert talk.node.session.lease is None
 

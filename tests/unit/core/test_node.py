@@ -133,6 +133,16 @@ def test_a_move_is_refused_with_the_reason() -> None:
         answer = reply(talk)
         assert not answer.accepted
         assert words in answer.text
+    for record, words in (
+        (b'{"healthy":true,"drained":true}', "n2 is drained"),
+        (b'{"healthy":null,"drained":false}', "n2 is not known to be healthy yet"),
+        (b"?", "n2 is no sharedip agent"),
+    ):
+        talk.store.put(LAYOUT.agent("n2"), record, THEIRS)
+        talk.tell_changes()
+        for to in ("n2", None):
+            talk.hear(MoveRequested(4, VIP.address, to))
+            assert words in reply(talk).text
     assert talk.is_in(Phase.OWNING)
 
 
@@ -182,6 +192,46 @@ def test_an_unhealthy_winner_passes_on_before_it_adds_the_address() -> None:
     talk.store.stand("n3", THEIRS + 1)
     talk.tell_changes()
     talk.hear(HealthChanged(healthy=False, detail="500"))
+    talk.store.end_lease(THEIRS)
+    talk.run(0.05, HoldAddress)
+    talk.none(HoldAddress)
+    assert talk.is_in(Phase.RELEASING) or talk.key not in talk.store.keys
+
+
+def test_an_owner_whose_checks_have_not_spoken_keeps_the_address() -> None:
+    """ "Cannot tell" is never "no": the first verdict decides, not the time until it comes."""
+    talk = Talk(has_health_checks=True).own()
+    talk.store.stand("n2")
+    talk.tell_changes()
+    talk.run(1.0)
+    assert talk.is_in(Phase.OWNING)
+    talk.hear(HealthChanged(healthy=False, detail="500"))
+    talk.expect(RemoveAddress)
+
+
+def test_a_restarted_agent_keeps_its_address_until_its_checks_have_spoken() -> None:
+    """An upgrade or a crash with a quick restart moves nothing, also where there are health checks."""
+    before = Talk(has_health_checks=True).own()
+    before.hear(HealthChanged(healthy=True, detail=""))
+    before.store.stand("n2")
+    before.tell_changes()
+    before.serve()
+    talk = Talk(has_health_checks=True, store=before.store, now=before.now)
+    talk.start(before.saved)
+    talk.hear(AddressSeen(LINK.index, VIP.address, 32, ours=True))
+    talk.run(1.0)
+    assert talk.is_in(Phase.OWNING)
+    assert not talk.removed
+
+
+def test_a_winner_whose_checks_have_not_spoken_passes_on() -> None:
+    """Whoever has just booted is not known to be any good: a sound node behind it gets the address."""
+    talk = Talk(has_health_checks=True)
+    talk.store.stand("n2")
+    talk.start()
+    talk.run(1.0)
+    talk.store.stand("n3", THEIRS + 1)
+    talk.tell_changes()
     talk.store.end_lease(THEIRS)
     talk.run(0.05, HoldAddress)
     talk.none(HoldAddress)

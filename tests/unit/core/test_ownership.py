@@ -33,7 +33,7 @@ def begin(tenure: Tenure = Tenure.NONE) -> tuple[Ownership, list[Any]]:
     ownership = Ownership(VIP, out.append)
     ownership.right.set("lease", UNTIL)
     if tenure is Tenure.PROBING:
-        ownership.probe(NOW)
+        ownership.probe(NOW, NOW)
     if tenure in (Tenure.HOLDING, Tenure.REMOVING):
         ownership.take(7, NOW)
         ownership.address_held(AddressHeld(VIP, NOW, 13), NOW)
@@ -45,7 +45,7 @@ def begin(tenure: Tenure = Tenure.NONE) -> tuple[Ownership, list[Any]]:
 
 
 METHODS: dict[str, Callable[[Ownership, float], object]] = {
-    "probe": lambda o, now: o.probe(now),
+    "probe": lambda o, now: o.probe(now, now),
     "stop probing": lambda o, _: o.stop_probing(),
     "take": lambda o, now: o.take(8, now),
     "give up": lambda o, now: o.give_up(now),
@@ -291,7 +291,7 @@ def test_two_probes_and_the_silence_after_them() -> None:
     """The silence counts when the last probe's answer had time to come."""
     ownership, out = begin()
     now = NOW
-    ownership.probe(now)
+    ownership.probe(now, now)
     while not ownership.probe_is_over:
         now = ownership.next_deadline() or 0.0
         ownership.advance(now)
@@ -318,6 +318,23 @@ def test_an_address_deleted_behind_our_back_is_held_again_at_once_and_announced_
     assert [type(order) for order in out] == [Report, HoldAddress]
     ownership.address_held(AddressHeld(VIP, NOW + 3, 10), NOW + 3)
     assert [type(order) for order in out] == [Report, HoldAddress, Announce]
+
+
+def test_whoever_deletes_it_every_second_is_named_once_in_ten_minutes() -> None:
+    """Named in the log once: with the number of times when it is said again, whatever the pid of each try."""
+    ownership, out = begin(Tenure.HOLDING)
+    ownership.right.set("lease", NOW + 5000)
+    for second in range(1, 1200):
+        now = NOW + second
+        ownership.address_gone(now, f"ip (pid {second})")
+        ownership.address_held(AddressHeld(VIP, now, 10), now)
+    said = [(order.text, order.reason) for order in out if isinstance(order, Report)]
+    text = "the address was removed behind our back; putting it back"
+    assert said == [
+        (text, "removed by ip (pid 1)"),
+        (f"{text} (and 599 times since this was last said)", "removed by ip (pid 601)"),
+    ]
+    assert ownership.losses.count == 1199
 
 
 def test_no_announcement_follows_once_the_address_is_given_up() -> None:

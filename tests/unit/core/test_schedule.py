@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sharedip.core.schedule import BURST_STEP_S, REFRESH_S, Announcements, Backoff
+from sharedip.core.schedule import BURST_STEP_S, PACE_STEP_S, REFRESH_S, Announcements, Backoff, Pace
 
 
 def instants(announcements: Announcements, until: float) -> list[float]:
@@ -69,3 +69,22 @@ def test_a_thousand_failures_don_t_overflow() -> None:
     """The exponent is bounded."""
     backoff = Backoff(0.1, 2.0)
     assert {backoff.fail(0.0) for _ in range(5000)} == {0.05, 0.1, 0.2, 0.4, 0.8, 1.0}
+
+
+def test_a_few_slots_are_free_at_once_and_the_others_come_at_their_pace() -> None:
+    """A thousand at 2000 a second have theirs within half a second, in steps; nobody's lies in the past."""
+    pace = Pace(64, 2000.0)
+    slots = [pace.take(50.0) for _ in range(1000)]
+    assert slots[:64] == [50.0] * 64
+    assert slots == sorted(slots)
+    assert slots[-1] == pytest.approx(50.0 + (1000 - 64) / 2000, abs=PACE_STEP_S)
+    assert len(set(slots)) < 100
+    assert max(slots.count(at) for at in set(slots[64:])) <= 2000 * PACE_STEP_S + 1
+
+
+def test_a_pause_gives_back_no_more_slots_than_may_be_taken_at_once() -> None:
+    """An hour of silence is no right to a flood."""
+    pace = Pace(4, 100.0)
+    for _ in range(10):
+        pace.take(1.0)
+    assert [pace.take(3600.0) for _ in range(5)] == pytest.approx([3600.0] * 4 + [3600.01], abs=1e-4)

@@ -11,6 +11,9 @@ from typing import Any
 
 Status = Mapping[str, Any]
 PROBLEMS_MAX = 20
+SILENT_AFTER_S = 10.0
+"""Greetings go out once a window; whoever has been dead for so long is out of the queue soon."""
+REMOVALS_SHOWN_S = 60.0
 
 
 def diagnose(status: Status) -> list[str]:
@@ -53,6 +56,14 @@ def _vips(vips: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             )
         if vip["role"] == "owner" and not vip["address_present"]:
             yield f"{address} is owned by this node but not on {vip['link']}: {vip['reason']}"
+        removals = vip.get("removals") or {"count": 0}
+        if removals["count"] >= 3 and removals["age_s"] <= REMOVALS_SHOWN_S:
+            who = removals["by"] or "another program"
+            yield (
+                f"{address} was taken off {vip['link']} by {who}, {removals['count']} times by now, and put back each "
+                "time; tell it to keep addresses that are not its own"
+            )
+    yield from _witnesses(vips)
     for vip in vips:
         if vip["link_state"] == "missing":
             yield f"{vip['address']}: there is no link {vip['link']} on this node; it waits until one appears"
@@ -62,3 +73,18 @@ def _vips(vips: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if nobody:
         shown = ", ".join(nobody[:5]) + (f" and {len(nobody) - 5} more" if len(nobody) > 5 else "")
         yield f"nobody is known to own {shown}"
+
+
+def _witnesses(vips: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """No candidate answers the owner: a closed port in the firewall shows in nothing else until a node dies."""
+    silent = {
+        tuple(vip["silent"])
+        for vip in vips
+        if vip.get("silent") and not vip["witnesses"] and vip["role"] == "owner" and vip["since_s"] > SILENT_AFTER_S
+    }
+    for names in sorted(silent):
+        verb = "does" if len(names) == 1 else "do"
+        yield (
+            f"{', '.join(names)} {verb} not answer this node's datagrams, so no witness can stand; is the UDP port "
+            "of peer.listen (9470) open? Until then a dead owner is replaced only when its lease ends"
+        )

@@ -17,6 +17,16 @@ from typing import Any, NamedTuple
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 ROLES = ("owner", "candidate", "taking", "leaving", "out")
+COUNTERS = {
+    "datagrams_sent": "Datagrams sent to other agents.",
+    "datagrams_unsent": "Datagrams to other agents that the kernel did not take.",
+    "datagrams_received": "Datagrams received on the peer port.",
+    "datagrams_strange": "Datagrams received that are not authentic, or not for this agent.",
+    "frames_sent": "Announcements and probes sent, as frames.",
+    "frames_unsent": "Announcements whose link was down or whose right had ended before their turn came.",
+    "log_warnings": "Warnings that were logged, repeated ones included.",
+    "log_errors": "Errors that were logged, repeated ones included.",
+}
 STATES = ("ready", "waiting for etcd", "name taken", "stopping")
 Status = Mapping[str, Any]
 
@@ -83,9 +93,8 @@ def families(status: Status) -> Iterator[Family]:
     yield from _vip_families(status["vips"])
     for name, value in sorted(status["counters"].items()):
         clean = re.sub(r"[^a-z0-9_]", "_", name.lower()).removesuffix("_total")
-        yield Family(
-            f"sharedip_{clean}_total", "counter", f"{name.replace('_', ' ')}, since the start.", (Sample((), value),)
-        )
+        text = COUNTERS.get(name, f"{name.replace('_', ' ').capitalize()}, since the start.")
+        yield Family(f"sharedip_{clean}_total", "counter", text, (Sample((), value),))
 
 
 def _vip_families(vips: list[Mapping[str, Any]]) -> Iterator[Family]:
@@ -124,6 +133,19 @@ def _vip_families(vips: list[Mapping[str, Any]]) -> Iterator[Family]:
         "gauge",
         "1 if a stranger on the segment claims the VIP.",
         tuple(Sample(_about(vip), vip["conflict"] is not None) for vip in vips),
+    )
+    strangers = [(vip, vip["conflict"]) for vip in vips if vip["conflict"] is not None]
+    yield Family(
+        "sharedip_vip_conflict_age_seconds",
+        "gauge",
+        "How long ago the stranger with this MAC was seen last.",
+        tuple(Sample((*_about(vip), ("mac", seen["mac"])), seen["age_s"]) for vip, seen in strangers),
+    )
+    yield Family(
+        "sharedip_vip_removals_total",
+        "counter",
+        "How often something else on this node took the address off the link of its owner.",
+        tuple(Sample(_about(vip), vip["removals"]["count"]) for vip in vips),
     )
     yield each("sharedip_vip_since_seconds", "How long this node has had its role for the VIP.", "since_s")
 

@@ -71,10 +71,16 @@ def lease_revoked(order: RevokeLease, reply: pb.LeaseRevokeResponse) -> LeaseRev
 
 
 def keys_read(order: ReadKeys, reply: pb.RangeResponse, sent_at: Instant) -> KeysRead:
-    """Every key under the prefix: we set no limit, so nothing may be missing."""
+    """Every key under the prefix that was asked for: we set no limit, so nothing may be missing."""
     header = _header(reply)
-    keys = _range(reply, lambda key: key.startswith(order.prefix), header.revision)
-    return KeysRead(order.request, order.endpoint, keys, header.revision, header.raft_term, sent_at)
+    if reply.count < len(reply.kvs) or (order.after == 0 and reply.count > len(reply.kvs)):
+        raise nonsense(f"{len(reply.kvs)} keys of {reply.count}")
+    keys = _keys(reply, lambda key: key.startswith(order.prefix), header.revision)
+    if any(key.mod_revision <= order.after for key in keys):
+        raise nonsense(f"a key that was not modified after revision {order.after}")
+    return KeysRead(
+        order.request, order.endpoint, keys, reply.count, header.revision, header.raft_term, sent_at, order.after
+    )
 
 
 def transaction_done(order: Transact, reply: pb.TxnResponse, sent_at: Instant) -> TransactionDone:
@@ -224,8 +230,14 @@ def _outcome(operation: Operation, response: pb.ResponseOp, revision: int) -> Se
 
 
 def _range(reply: pb.RangeResponse, wanted: Callable[[str], bool], revision: int) -> tuple[KeyValue, ...]:
-    if reply.more or reply.count != len(reply.kvs):
+    if reply.count != len(reply.kvs):
         raise nonsense(f"{len(reply.kvs)} keys of {reply.count}")
+    return _keys(reply, wanted, revision)
+
+
+def _keys(reply: pb.RangeResponse, wanted: Callable[[str], bool], revision: int) -> tuple[KeyValue, ...]:
+    if reply.more:
+        raise nonsense("only a part of the keys, though all were asked for")
     keys = tuple(_key_value(kv, wanted, revision) for kv in reply.kvs)
     if not _is_ascending(key.key.encode() for key in keys):
         raise nonsense("keys out of order, or one twice")

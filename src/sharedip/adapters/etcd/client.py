@@ -141,7 +141,7 @@ class EtcdClient:
                     kept, sent_at = await endpoint.call(KEEP_ALIVE, pb.LeaseKeepAliveRequest(ID=order.lease), deadline)
                     return answers.keepalive_confirmed(order, kept, sent_at)
                 case ReadKeys():
-                    found, sent_at = await endpoint.call(RANGE, requests.read_keys(order.prefix), deadline)
+                    found, sent_at = await endpoint.call(RANGE, requests.read_keys(order), deadline)
                     return answers.keys_read(order, found, sent_at)
                 case Transact():
                     done, sent_at = await endpoint.call(TXN, requests.transact(order), deadline)

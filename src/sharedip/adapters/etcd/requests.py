@@ -6,7 +6,7 @@ Role: pure translation. Must never: add a guard, an operation or a retry of its 
 from __future__ import annotations
 
 from sharedip.adapters.etcd import rpc_pb2 as pb
-from sharedip.core.messages import OpenWatch, Transact
+from sharedip.core.messages import OpenWatch, ReadKeys, Transact
 from sharedip.core.model import Delete, Get, Guard, GuardTarget, Operation, Put
 
 
@@ -20,9 +20,15 @@ def prefix_end(prefix: str) -> bytes:
     return raw[:-1] + bytes([raw[-1] + 1])
 
 
-def read_keys(prefix: str) -> pb.RangeRequest:
-    """A linearizable read: `serializable` stays false, a cut-off member must not answer from memory."""
-    return pb.RangeRequest(key=prefix.encode(), range_end=prefix_end(prefix))
+def read_keys(order: ReadKeys) -> pb.RangeRequest:
+    """A linearizable read: `serializable` stays false, a cut-off member must not answer from memory.
+
+    etcd leaves the unmodified keys out after it has counted all (etcdserver/apply.go, Range and pruneKVs).
+    """
+    prefix, after = order.prefix, order.after
+    return pb.RangeRequest(
+        key=prefix.encode(), range_end=prefix_end(prefix), min_mod_revision=after + 1 if after else 0
+    )
 
 
 def transact(order: Transact) -> pb.TxnRequest:

@@ -77,6 +77,11 @@ class Channel:
         """Give the socket back."""
         self._socket.close()
 
+    @property
+    def port(self) -> int:
+        """Our number as the kernel tells it to others."""
+        return int(self._socket.getsockname()[0])
+
     def prepare(self, requests: Sequence[Request], flags: int = wire.NLM_F_ACK) -> tuple[bytes, range]:
         """The bytes for one `send`, and their sequence numbers; apart from it, so that a deadman's window is short."""
         first = self._sequence + 1

@@ -8,20 +8,25 @@ Counterpart: `netlink.py` decides which of the facts are news.
 from __future__ import annotations
 
 import errno
+import os
 import select
 import socket
 from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from sharedip.adapters.kernel import rtwire, wire
 from sharedip.adapters.kernel.channel import NETLINK_ROUTE, Channel, open_socket
 from sharedip.adapters.kernel.facts import Clock, NodeFact
 from sharedip.adapters.kernel.view import Key, View, key_of
+from sharedip.core.messages import AddressGone
 
 _GROUPS: Final = (rtwire.RTNLGRP_LINK, rtwire.RTNLGRP_IPV4_IFADDR, rtwire.RTNLGRP_IPV6_IFADDR)
 _BUFFER: Final = 8 << 20  # several thousand changes between two wake-ups
 _EVENTS_PER_WAKE_MAX: Final = 4096
 _DATAGRAM_MAX: Final = 65536
+_PID_MAX: Final = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h; further sockets of a process have numbers beyond
 
 
 class Events:
@@ -61,7 +66,10 @@ class Events:
             for message in wire.decode(datagram):
                 if message.kind == rtwire.RTM_DELADDR and (record := rtwire.parse_address(message)) is not None:
                     dropped.add(key_of(record))
-                facts += self._view.apply(message)
+                news = self._view.apply(message)
+                if message.kind == rtwire.RTM_DELADDR and message.port not in (0, self._channel.port):
+                    news = [replace(f, by=_program(message.port)) if isinstance(f, AddressGone) else f for f in news]
+                facts += news
         return facts, dropped
 
     def drain_until_present(
@@ -86,3 +94,16 @@ class Events:
         links = [rtwire.parse_link(message) for message in self._channel.dump(rtwire.every_link())]
         records = [rtwire.parse_address(one) for one in self._channel.dump(rtwire.every_address(socket.AF_UNSPEC))]
         return self._view.replace(filter(None, links), filter(None, records))
+
+
+def _program(port: int) -> str:
+    """The program behind a netlink socket. A process's first one has its pid as number (netlink_autobind); of others
+    nothing is known, and IPv6 does not tell at all (inet6_ifa_notify). In a container the pids are not ours.
+    """
+    if port >= _PID_MAX or port == os.getpid():
+        return ""
+    try:
+        name = Path(f"/proc/{port}/comm").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return f"pid {port}, whose name is not known here"
+    return f"{name} (pid {port})"

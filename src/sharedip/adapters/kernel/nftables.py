@@ -31,6 +31,7 @@ from sharedip.adapters.kernel.nftwire import NFPROTO_ARP, NFPROTO_INET
 from sharedip.adapters.kernel.wire import Refusal, Request
 from sharedip.core.messages import CloseFence, Level, OpenFence, Report
 from sharedip.core.model import Instant, Vip
+from sharedip.core.settings import fence_timeout_s
 
 _CLOCK_MONOTONIC_COARSE: Final = 6  # linux/time.h; its resolution is the kernel's tick
 _NFT_TIMEOUT_S: Final = 10.0
@@ -160,8 +161,10 @@ class Fence:
         return self._open(order) if isinstance(order, OpenFence) else None
 
     def _open(self, order: OpenFence) -> str | None:
-        timeout_ms = int(order.timeout_s * 1000)
-        ends_after_s = order.timeout_s + self.lateness_s
+        # An order that had to wait for others opens for less: what it must not outlive stays where it was.
+        timeout_s = min(order.timeout_s, fence_timeout_s(order.not_after - self._clock()))
+        timeout_ms = int(timeout_s * 1000)
+        ends_after_s = timeout_s + self.lateness_s
         if timeout_ms < 1 or self._clock() + ends_after_s > order.not_after:
             return _TOO_LATE
         keys4, keys6 = _keys(order.vips)

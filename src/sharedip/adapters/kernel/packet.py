@@ -34,8 +34,8 @@ _RECEIVE_BUFFER: Final = 1 << 18
 _REPEAT_S: Final = 0.2
 """The same stranger with the same address is news at most this often."""
 _STRANGERS_MAX: Final = 256
-_BURST: Final = 64
-"""Announcements that may leave at once."""
+_BURST: Final = 128
+"""Announcements that may leave at once: what a loop that was busy for 60 ms has to catch up with."""
 _PACE_PER_S: Final = 2000.0
 """Beyond those: a thousand addresses are announced within half a second, at 2 Mbit/s. Switches and hosts that handle
 ARP in software drop what comes faster, and with it what the announcement is for."""
@@ -79,6 +79,7 @@ class Segment:
         self._heard: dict[tuple[Vip, bytes], Instant] = {}
         self._call_later = call_later
         self._waiting: dict[Vip, Announce] = {}
+        self._will_drain = False
         self._allowance = float(_BURST)
         self._counted_at: Instant = clock()
 
@@ -117,9 +118,8 @@ class Segment:
         if isinstance(order, Probe) or self._call_later is None:
             self._perform(order)
             return
-        idle = not self._waiting
         self._waiting[order.vip] = order
-        if idle:
+        if not self._will_drain or self._clock() - self._counted_at >= _PACE_STEP_S:
             self._drain()
 
     def withhold(self, vip: Vip) -> None:
@@ -134,8 +134,13 @@ class Segment:
         while self._waiting and self._allowance >= 1.0:
             self._allowance -= 1.0
             self._perform(self._waiting.pop(next(iter(self._waiting))))
-        if self._waiting and self._call_later is not None:
-            self._call_later(_PACE_STEP_S, self._drain)
+        if self._waiting and not self._will_drain and self._call_later is not None:
+            self._will_drain = True
+            self._call_later(_PACE_STEP_S, self._drain_in_turn)
+
+    def _drain_in_turn(self) -> None:
+        self._will_drain = False
+        self._drain()
 
     def _perform(self, order: Announce | Probe) -> None:
         address = order.vip.address

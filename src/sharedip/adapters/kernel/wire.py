@@ -45,6 +45,8 @@ class Message(NamedTuple):
     flags: int
     sequence: int
     body: bytes
+    port: int = 0
+    """Who asked for what an event tells: a netlink socket, usually numbered as its process; 0 is the kernel itself."""
 
 
 class Refusal(NamedTuple):
@@ -77,10 +79,10 @@ def decode(datagram: bytes) -> Iterator[Message]:
     """Every whole message of one datagram; what is cut off at its end is left out."""
     at, end = 0, len(datagram)
     while at + HEADER.size <= end:
-        length, kind, flags, sequence, _ = HEADER.unpack_from(datagram, at)
+        length, kind, flags, sequence, port = HEADER.unpack_from(datagram, at)
         if length < HEADER.size or at + length > end:
             return
-        yield Message(kind, flags, sequence, datagram[at + HEADER.size : at + length])
+        yield Message(kind, flags, sequence, datagram[at + HEADER.size : at + length], port)
         at += length + (-length % 4)
 
 

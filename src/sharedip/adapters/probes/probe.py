@@ -51,6 +51,8 @@ class ApiServerFiles(Protocol):
     def cert_file(self) -> Path: ...  # noqa: D102
     @property
     def key_file(self) -> Path: ...  # noqa: D102
+    @property
+    def port(self) -> int: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)

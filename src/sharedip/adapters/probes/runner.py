@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
 from sharedip.adapters.probes.exec import ExecProbe
 from sharedip.adapters.probes.http import HttpProbe
@@ -98,7 +97,7 @@ class ProbeRunner:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _repeat(self, check: CheckSettings) -> None:
-        probe = self._probe_for(check)
+        probe = probe_for(check, self._find_api_server)
         while True:
             started_at = self._clock()
             outcome = await probe.probe()
@@ -111,23 +110,21 @@ class ProbeRunner:
         if change is not None:
             self._emit(change)
 
-    def _probe_for(self, check: CheckSettings) -> Probe:
-        """Tell the kinds apart by what they have: the documents' classes are not known here."""
-        if (url := getattr(check, "url", None)) is not None:
-            terms = None
-            if url.tls:
-                verify = not getattr(check, "insecure_skip_verify", False)
-                files: dict[str, Path | None] = {
-                    name: getattr(check, name) for name in ("ca_file", "cert_file", "key_file")
-                }
-                terms = TlsTerms(url.host, **files, verify=verify)
-            return HttpProbe(url, terms, check.timeout_s)
-        if (command := getattr(check, "command", None)) is not None:
-            return ExecProbe(check.name, command, check.timeout_s)
-        port: int = getattr(check, "port")  # noqa: B009  # no static type has it
-        if (host := getattr(check, "host", None)) is not None:
-            return TcpProbe(host, port, check.timeout_s)
-        return ApiServerProbe(port, check.timeout_s, self._find_api_server)
+
+def probe_for(check: CheckSettings, find_api_server: Callable[[], ApiServerFiles | None]) -> Probe:
+    """Tell the kinds apart by what they have: the documents' classes are not known here."""
+    if (url := getattr(check, "url", None)) is not None:
+        terms = None
+        if url.tls:
+            ca_file, cert_file, key_file = (getattr(check, name) for name in ("ca_file", "cert_file", "key_file"))
+            terms = TlsTerms(url.host, ca_file, cert_file, key_file)
+        return HttpProbe(url, terms, check.timeout_s)
+    if (command := getattr(check, "command", None)) is not None:
+        return ExecProbe(check.name, command, check.timeout_s)
+    port: int | None = getattr(check, "port")  # noqa: B009  # no static type has it
+    if port is not None and (host := getattr(check, "host", None)) is not None:
+        return TcpProbe(host, port, check.timeout_s)
+    return ApiServerProbe(port, check.timeout_s, find_api_server)
 
 
 class _ReadyzUrl:
@@ -142,10 +139,13 @@ class _ReadyzUrl:
 
 
 class ApiServerProbe:
-    """/readyz of this node's own API server, never through the VIP: that would ask whoever owns it."""
+    """/readyz of this node's own API server, never through the VIP: that would ask whoever owns it.
 
-    def __init__(self, port: int, timeout_s: float, find_files: Callable[[], ApiServerFiles | None]) -> None:
-        self._url = _ReadyzUrl(port)
+    Without a port of our own, the one that comes with the files.
+    """
+
+    def __init__(self, port: int | None, timeout_s: float, find_files: Callable[[], ApiServerFiles | None]) -> None:
+        self._port = port
         self._timeout_s = timeout_s
         self._find_files = find_files
         self._probe: HttpProbe | None = None
@@ -157,7 +157,7 @@ class ApiServerProbe:
             if files is None:  # before kubeadm init, or while k3s makes its certificates
                 return Outcome(healthy=False, detail="no certificates of kubeadm, k3s or RKE2 on this node yet")
             terms = TlsTerms(API_SERVER_NAME, files.ca_file, files.cert_file, files.key_file)
-            self._probe = HttpProbe(self._url, terms, self._timeout_s)
+            self._probe = HttpProbe(_ReadyzUrl(self._port or files.port), terms, self._timeout_s)
         outcome = await self._probe.probe()
         if not outcome.healthy:
             self._probe = None  # another distribution may have been installed: look for its files again

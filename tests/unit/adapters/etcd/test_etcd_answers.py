@@ -108,7 +108,7 @@ def test_facts_carry_what_etcd_said() -> None:
     """Field by field, since the core builds epochs and deadlines on them."""
     a = KeyValue("p/a", b"v", 3, 5, 77)
     assert answers.lease_granted(GRANT, granted(), 9.5) == LeaseGranted(1, 0, 77, 15, 3, 9.5)
-    assert answers.keys_read(READ, found(), 9.5) == KeysRead(1, 0, (a, KeyValue("p/b", b"v", 3, 5, 77)), 7, 3, 9.5)
+    assert answers.keys_read(READ, found(), 9.5) == KeysRead(1, 0, (a, KeyValue("p/b", b"v", 3, 5, 77)), 2, 7, 3, 9.5)
     assert answers.transaction_done(TRANSACT, done(), 9.5).keys == (a, a, KeyValue("p/c", b"v", 3, 5, 77))
     assert answers.keys_changed(WATCH, 0, 4, changes()) == KeysChanged(
         4, (KeyChange("p/a", a, a.mod_revision), KeyChange("p/b", None, 6)), 6

@@ -1,0 +1,205 @@
+"""What many VIPs ask of etcd at one instant: together on the way, each with its own outcome."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sharedip.core.convoys import OPERATIONS_MAX, Convoys, Wish
+from sharedip.core.messages import RequestFailed, StopRequested, TransactionDone
+from sharedip.core.model import Failure, Guard, GuardTarget, KeyValue, Operation, Put, Vip
+from sharedip.core.requests import Kind
+from tests.unit.core.harness import LAYOUT, OURS, Store, Talk
+
+VIPS = tuple(Vip(ip_address("10.0.0.0") + number, "eth0") for number in range(300))
+
+
+class Road:
+    """What was sent, and a small etcd at the end of it."""
+
+    def __init__(self, store: Store | None = None) -> None:
+        self.store = Store() if store is None else store
+        self.sent: list[tuple[int, Kind, tuple[Guard, ...], tuple[Operation, ...], tuple[Operation, ...]]] = []
+        self.convoys = Convoys(self.send)
+
+    def send(
+        self, kind: Kind, guards: tuple[Guard, ...], then: tuple[Operation, ...], otherwise: tuple[Operation, ...]
+    ) -> int:
+        """Start a transaction."""
+        self.sent.append((len(self.sent), kind, guards, then, otherwise))
+        return len(self.sent) - 1
+
+    def outcome(self, number: int) -> TransactionDone:
+        """What etcd says to it."""
+        _, _, guards, then, otherwise = self.sent[number]
+        succeeded, found = self.store.apply(guards, then, otherwise)
+        return TransactionDone(number, 0, succeeded, found, self.store.revision, 1, 0.0)
+
+    def arrive(self) -> list[tuple[Wish, bool]]:
+        """Everything under way is answered, and what goes again too; who got what."""
+        told, at = [], 0
+        while at < len(self.sent):
+            told += self.convoys.answered(at, self.outcome(at))
+            self.convoys.depart()
+            at += 1
+        return [(wish, isinstance(each, TransactionDone) and each.succeeded) for wish, each in told]
+
+
+def campaign(vip: Vip, lease: int = OURS) -> Wish:
+    """The recipe's transaction for one VIP."""
+    key = LAYOUT.candidate(vip.address, lease)
+    return Wish(Kind.CAMPAIGN, vip, Guard(key, GuardTarget.CREATE, 0), (Put(key, b"n1", lease),))
+
+
+def record(vip: Vip, epoch: int) -> Wish:
+    """A record that nobody waits for."""
+    guard = Guard(LAYOUT.candidate(vip.address, OURS), GuardTarget.CREATE, epoch)
+    return Wish(Kind.RECORD, vip, guard, (Put(LAYOUT.owner(vip.address), b"{}", OURS),))
+
+
+def test_a_thousand_wishes_are_a_few_transactions_within_what_etcd_takes() -> None:
+    """128 operations by default (--max-txn-ops); every wish gets its outcome."""
+    road = Road()
+    for vip in VIPS:
+        road.convoys.add(campaign(vip))
+    road.convoys.depart()
+    assert len(road.sent) == 3
+    assert all(max(len(then), len(guards), len(other)) <= OPERATIONS_MAX for _, _, guards, then, other in road.sent)
+    assert road.arrive() == [(campaign(vip), True) for vip in VIPS]
+    assert all(LAYOUT.candidate(vip.address, OURS) in road.store.keys for vip in VIPS)
+
+
+@given(st.sets(st.integers(0, 39)), st.integers(1, 40))
+def test_whose_guard_fails_is_told_so_and_the_others_get_what_they_wanted(taken: set[int], number: int) -> None:
+    """A transaction holds only if all its guards do: the innocent ones go again."""
+    road = Road()
+    for at in taken:
+        road.store.put(LAYOUT.candidate(VIPS[at].address, OURS), b"n1", OURS)
+    for vip in VIPS[:number]:
+        road.convoys.add(campaign(vip))
+    road.convoys.depart()
+    told = {wish.vip: succeeded for wish, succeeded in road.arrive()}
+    assert told == {vip: at not in taken for at, vip in enumerate(VIPS[:number])}
+    assert len(road.sent) <= 2
+
+
+def test_a_failed_guard_shows_the_key_that_stands_there() -> None:
+    """An earlier try that was applied is found: the key is ours, and its create revision is the epoch."""
+    road = Road()
+    road.store.put(LAYOUT.candidate(VIPS[0].address, OURS), b"n1", OURS)
+    road.convoys.add(campaign(VIPS[0]))
+    road.convoys.depart()
+    ((_, outcome),) = road.convoys.answered(0, road.outcome(0))
+    assert isinstance(outcome, TransactionDone)
+    assert [key.create_revision for key in outcome.keys] == [road.store.revision]
+
+
+def test_a_transaction_without_an_answer_is_nobodys_success() -> None:
+    """What became of it nobody knows; nothing is sent again behind the candidacy's back."""
+    road = Road()
+    for vip in VIPS[:2]:
+        road.convoys.add(campaign(vip))
+    road.convoys.depart()
+    failed = RequestFailed(0, 0, Failure.TIMEOUT, "")
+    assert road.convoys.answered(0, failed) == [(campaign(vip), failed) for vip in VIPS[:2]]
+    road.convoys.depart()
+    assert len(road.sent) == 1
+    assert road.convoys.answered(0, failed) == [], "an answer counts once"
+
+
+def test_a_refusal_without_a_reason_is_nonsense_and_goes_on_for_ever_for_nobody() -> None:
+    """An etcd that says that a guard failed and shows that all hold."""
+    road = Road()
+    for vip in VIPS[:2]:
+        road.convoys.add(campaign(vip))
+    road.convoys.depart()
+    told = road.convoys.answered(0, TransactionDone(0, 0, False, (), 20, 1, 0.0))
+    assert [outcome.failure for _, outcome in told if isinstance(outcome, RequestFailed)] == [Failure.NONSENSE] * 2
+    road.convoys.depart()
+    assert len(road.sent) == 1
+
+
+def test_records_wait_for_the_one_under_way_and_releases_never_do() -> None:
+    """Nobody waits for a record; while one transaction of them is under way the next ones gather."""
+    road = Road()
+    road.convoys.add(record(VIPS[0], 11))
+    road.convoys.depart()
+    for vip in VIPS[1:4]:
+        road.convoys.add(record(vip, 11))
+        road.convoys.depart()
+    assert len(road.sent) == 1
+    road.convoys.add(campaign(VIPS[5]))
+    road.convoys.depart()
+    assert [kind for _, kind, *_ in road.sent] == [Kind.RECORD, Kind.CAMPAIGN]
+    road.convoys.answered(0, RequestFailed(0, 0, Failure.TIMEOUT, ""))
+    road.convoys.depart()
+    assert len(road.sent[2][2]) == 3, "three records in one transaction"
+
+
+def test_no_transaction_has_a_key_twice() -> None:
+    """etcd refuses one that has ("duplicate key given in txn request")."""
+    road = Road()
+    road.convoys.add(record(VIPS[0], 11))
+    road.convoys.add(record(VIPS[0], 12))
+    road.convoys.depart()
+    road.convoys.answered(0, RequestFailed(0, 0, Failure.TIMEOUT, ""))
+    road.convoys.depart()
+    assert all(len({each.key for each in then}) == len(then) for _, _, _, then, _ in road.sent)
+
+
+def test_with_the_lease_everything_is_forgotten() -> None:
+    """No wish of a lease that is gone is sent on another one, and no late answer is anybody's."""
+    road = Road()
+    road.convoys.add(campaign(VIPS[0]))
+    road.convoys.depart()
+    road.convoys.add(campaign(VIPS[1]))
+    road.convoys.forget()
+    road.convoys.depart()
+    assert len(road.sent) == 1
+    assert road.convoys.answered(0, road.outcome(0)) == []
+
+
+def test_a_single_wish_of_an_innocent_is_told_what_etcd_says() -> None:
+    """Alone there is no other whose guard could have failed."""
+    road = Road()
+    road.convoys.add(campaign(VIPS[0]))
+    road.convoys.depart()
+    ((_, outcome),) = road.convoys.answered(0, TransactionDone(0, 0, False, (), 20, 1, 0.0))
+    assert outcome == TransactionDone(0, 0, False, (), 20, 1, 0.0)
+
+
+# -- in the node ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [1, 90])
+def test_all_vips_of_a_node_campaign_at_once_and_are_owned(number: int) -> None:
+    """One VIP or ninety: the same two round trips."""
+    talk = Talk(vips=VIPS[:number])
+    talk.start()
+    talk.run(3.0)
+    assert all(each.phase.value == "owning" for each in talk.node.candidacies.values())
+
+
+def test_a_key_that_is_deleted_while_ninety_are_released_keeps_none_of_the_others() -> None:
+    """One guard fails; every other key is gone all the same, and the node ends in order."""
+    talk = Talk(vips=VIPS[:90])
+    talk.start()
+    talk.run(3.0)
+    talk.hear(StopRequested())
+    talk.store.delete(LAYOUT.candidate(VIPS[7].address, OURS))
+    talk.run(1.0)
+    assert talk.node.is_over
+    assert not any(LAYOUT.election_of(name) for name in talk.store.keys)
+
+
+def test_only_a_create_revision_guards_a_wish() -> None:
+    """What a failed guard shows is judged by it."""
+    road = Road()
+    for vip in VIPS[:2]:
+        road.convoys.add(Wish(Kind.RECORD, vip, Guard("k", GuardTarget.MOD, 1), (Put(f"k{vip}", b"", 1),)))
+    road.convoys.depart()
+    with pytest.raises(AssertionError):
+        road.convoys.answered(0, TransactionDone(0, 0, False, (KeyValue("k", b"", 1, 1, 1),), 20, 1, 0.0))

@@ -1,0 +1,43 @@
+"""What the operator sees of one node: what is over is not shown as if it were still so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sharedip.core.messages import AddressGone, ForeignClaim
+from sharedip.core.view import CONFLICT_SHOWN_S, view
+from tests.unit.core.harness import LINK, MAC, VIP, Talk, owner
+
+
+def shown(talk: Talk, after_s: float = 0.0) -> dict[str, Any]:
+    (vip,) = view(talk.node, talk.now + after_s)["vips"]
+    return dict(vip)
+
+
+def test_a_stranger_is_shown_until_it_has_not_been_seen_for_a_while() -> None:
+    talk = owner()
+    assert shown(talk)["conflict"] is None
+    talk.hear(ForeignClaim(VIP, MAC, talk.now))
+    assert shown(talk, 7.0)["conflict"] == {"mac": "02:00:00:00:00:99", "age_s": 7.0, "count": 1}
+    assert shown(talk, CONFLICT_SHOWN_S)["conflict"] is not None
+    assert shown(talk, CONFLICT_SHOWN_S + 0.1)["conflict"] is None
+
+
+def test_a_removal_behind_our_back_is_shown_with_its_author() -> None:
+    talk = owner()
+    assert shown(talk)["removals"] == {"count": 0, "age_s": None, "by": ""}
+    talk.hear(AddressGone(LINK.index, VIP.address, 32, "NetworkManager (pid 612)"))
+    assert shown(talk, 2.0)["removals"] == {"count": 1, "age_s": 2.0, "by": "NetworkManager (pid 612)"}
+
+
+def test_agents_that_do_not_answer_are_named_by_the_owner_that_asks_them() -> None:
+    talk = Talk(window_s=1.0).own()
+    talk.store.stand("n2")
+    talk.tell_changes()
+    assert shown(talk)["silent"] == ["n2"]
+    talk.node.peers.answered(0x900, talk.now)
+    assert shown(talk)["silent"] == []
+    alone = owner()
+    alone.store.stand("n2")
+    alone.tell_changes()
+    assert shown(alone)["silent"] == [], "without a window nobody is asked"
