@@ -223,7 +223,19 @@ def test_a_killed_lab_leaves_a_record_and_down_removes_everything(any_etcd: Bina
 def test_a_lab_that_is_interrupted_cleans_up_and_ends_with_130(any_etcd: Binary, number: signal.Signals) -> None:
     """Ctrl-C in the middle of the demo."""
     lab = subprocess.Popen(
-        [sys.executable, "-c", MAIN, "demo", "--etcd", any_etcd.path, "--agent", " ".join(STANDIN)],
+        # A shell that starts tests in the background makes them deaf to SIGINT.
+        [
+            "env",
+            "--default-signal=INT",
+            sys.executable,
+            "-c",
+            MAIN,
+            "demo",
+            "--etcd",
+            any_etcd.path,
+            "--agent",
+            " ".join(STANDIN),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
