@@ -24,6 +24,7 @@ import yaml
 from sharedip.lab import frames
 
 MARGIN_S = 0.3
+SLACK_S = 0.4  # what the program that sets the address may take on a busy machine, or when it is starved
 LATE_S = 1.0  # the kernel removes an expired address up to a second late
 
 
@@ -110,9 +111,9 @@ class Agent:
             words += ["nodad"] if ":" in vip else []
             left = self.until - LATE_S - time.clock_gettime(time.CLOCK_BOOTTIME)
             if not self.careless:
-                if left < 1:
+                if left < 1 + SLACK_S:
                     return
-                lasts_s = int(left)
+                lasts_s = int(left - SLACK_S)
                 words += ["valid_lft", str(lasts_s), "preferred_lft", "0"]
         subprocess.run(words, capture_output=True, check=False)
         # On a busy machine the program may have run late: what it has set would then outlast the lease.

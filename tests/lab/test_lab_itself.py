@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -222,7 +223,19 @@ def test_a_killed_lab_leaves_a_record_and_down_removes_everything(any_etcd: Bina
 def test_a_lab_that_is_interrupted_cleans_up_and_ends_with_130(any_etcd: Binary, number: signal.Signals) -> None:
     """Ctrl-C in the middle of the demo."""
     lab = subprocess.Popen(
-        [sys.executable, "-c", MAIN, "demo", "--etcd", any_etcd.path, "--agent", " ".join(STANDIN)],
+        # A shell that starts tests in the background makes them deaf to SIGINT.
+        [
+            "env",
+            "--default-signal=INT",
+            sys.executable,
+            "-c",
+            MAIN,
+            "demo",
+            "--etcd",
+            any_etcd.path,
+            "--agent",
+            " ".join(STANDIN),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -249,6 +262,10 @@ def test_a_careless_agent_is_caught(any_etcd: Binary) -> None:
     assert not outcome.good
 
 
+STUCK_S = 2.5
+"""Shorter than the stand-ins' lease."""
+
+
 @pytest.fixture(scope="module")
 def standins() -> Iterator[Stage]:
     """A cluster of stand-ins, for faults after which it must stand as before."""
@@ -264,7 +281,9 @@ def test_faults_heal(standins: Stage, name: str) -> None:
     fault = FAULTS[name]
     if fault.own_disks and not standins.plan.own_disks:
         pytest.skip("no loop devices here")
-    outcome = run_step(standins, Step(fault, leader_on_owner=False), Lines(), VIP4)
+    # An etcd leader that is stuck for longer than a lease may end that lease wrongly when it wakes (etcd issue 15247).
+    brief = replace(fault, hold_s=min(fault.hold_s, STUCK_S))
+    outcome = run_step(standins, Step(brief, leader_on_owner=False), Lines(), VIP4)
     assert outcome.wrong == []
 
 

@@ -31,6 +31,7 @@ from sharedip.lab.topology import LINK, SEGMENT4, SEGMENT6, SEGMENT_BRIDGE
 
 STRANGER_MAC = "02:77:00:00:00:99"
 STRANGER_INDEX = 99
+STARTED_S = 5.0
 SERVER = Path(__file__).with_name("server.py")
 
 Document = dict[str, Any]
@@ -69,8 +70,18 @@ def check(stage: Stage, node: str) -> Said:
 
 
 def status(stage: Stage, node: str) -> Document:
-    """The agent's own status document: what `sharedip status -o json` prints, without starting a program for it."""
-    return control.Agent(stage.agents[node].state_directory).status()
+    """The agent's own status document: what `sharedip status -o json` prints, without starting a program for it.
+
+    An agent that was started a moment ago has its moment.
+    """
+    agent, deadline = control.Agent(stage.agents[node].state_directory), time.monotonic() + STARTED_S
+    while True:
+        try:
+            return agent.status()
+        except control.UnreachableError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def vip_status(stage: Stage, node: str, vip: str | None = None) -> Document:
