@@ -8,10 +8,19 @@ from __future__ import annotations
 import heapq
 from dataclasses import replace
 
-from sharedip.core.messages import Announce, CloseFence, Command, HoldAddress, OpenFence, RemoveAddress, ReorderAddress
+from sharedip.core.messages import (
+    Announce,
+    CloseFence,
+    Command,
+    HoldAddress,
+    OpenFence,
+    RemoveAddress,
+    ReorderAddress,
+    SaveState,
+)
 from sharedip.core.model import Instant, IPAddress, Vip
 
-KERNEL = (HoldAddress, ReorderAddress, OpenFence, CloseFence, Announce)
+KERNEL = (HoldAddress, ReorderAddress, OpenFence, Announce)
 """What clients wait for goes before logs and etcd; what is saved still goes before what is sent."""
 
 
@@ -52,10 +61,11 @@ class Agenda:
         return self._heap[0][0] if self._heap else float("inf")
 
 
-def in_order(commands: list[Command]) -> list[Command]:
+def in_order(commands: list[Command], *, saves_first: bool = False) -> list[Command]:
     """Stable: removals to the front, except behind an earlier order in the same list that puts the address up.
 
-    Fence orders that differ in nothing but the address become one.
+    Fence orders that differ in nothing but the address become one. `saves_first`: what is saved goes even before the
+    removals, since clients wait from a removal on, and the right leaves room for a file.
     """
     put_up: set[Vip] = set()
     first: list[Command] = []
@@ -74,8 +84,15 @@ def in_order(commands: list[Command]) -> list[Command]:
     removed = {command.vip for command in first if isinstance(command, RemoveAddress)}
     # A frame behind the removal would draw the neighbours to a node that has just let go.
     rest = [each for each in rest if not (isinstance(each, Announce) and each.vip in removed)]
+    if saves_first:
+        first = [each for each in rest if isinstance(each, SaveState)] + first
+        rest = [each for each in rest if not isinstance(each, SaveState)]
+    # Nobody waits for a gate to close behind an address that has left, but whoever opens one anew.
+    closings = [each for each in rest if isinstance(each, CloseFence)]
+    reopens = any(isinstance(each, OpenFence) for each in rest)
     kernel = [each for each in rest if isinstance(each, KERNEL)]
-    return first + kernel + [each for each in rest if not isinstance(each, KERNEL)]
+    others = [each for each in rest if not isinstance(each, (*KERNEL, CloseFence))]
+    return [*first, *closings, *kernel, *others] if reopens else [*first, *kernel, *others, *closings]
 
 
 def _is_same_fence(order: OpenFence, last: Command) -> bool:

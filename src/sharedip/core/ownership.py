@@ -294,6 +294,7 @@ class Ownership:
         """The kernel showed that it is on no link of this node."""
         self._removal_pending = False
         self.presence = Presence.ABSENT
+        self._close_gate()
         if self._removal_trouble is not None:
             self._out(Report(Level.INFO, "the address is removed at last", self.vip, self.epoch))
             self._removal_trouble = None
@@ -308,6 +309,7 @@ class Ownership:
         if self._removal_trouble != event.reason:
             self._removal_trouble = event.reason
             self._out(Report(Level.ERROR, "the address could not be removed", self.vip, self.epoch, event.reason))
+        self._close_gate()
         self._remove_at = now + REMOVAL_RETRY_S
         if self.tenure is Tenure.NONE:
             self.tenure = Tenure.REMOVING
@@ -376,9 +378,6 @@ class Ownership:
                 self._removal_pending = True
                 self.presence = Presence.UNKNOWN
                 self._out(RemoveAddress(self.vip))
-                if self._fence is FenceKind.NFTABLES:  # behind the removal: the resets must get out
-                    self._gate_until = self._gate_ordered = NEVER
-                    self._out(CloseFence((self.vip,)))
         elif self.tenure is Tenure.PROBING:
             self._advance_probe(now)
         elif self.tenure is Tenure.HOLDING and now < self.lapses_at:
@@ -440,6 +439,12 @@ class Ownership:
         if timeout_s > 0:
             self._gate_pending = True
             self._out(OpenFence((self.vip,), timeout_s, self.right.until))
+
+    def _close_gate(self) -> None:
+        """Once the removal is answered: before it the resets must get out, and after it nobody waits for this."""
+        if self._fence is FenceKind.NFTABLES:
+            self._gate_until = self._gate_ordered = NEVER
+            self._out(CloseFence((self.vip,)))
 
     @property
     def _lifetime_right(self) -> Instant:

@@ -20,10 +20,13 @@ import trustme
 from sharedip.adapters.state import StateDirectory, StateRefusedError
 from sharedip.config.certificates import EtcdFiles
 from sharedip.core.messages import (
+    Command,
     DatagramReceived,
     GrantLease,
     HealthChanged,
     LeaseGranted,
+    Level,
+    Report,
     SaveState,
 )
 from sharedip.core.node import Node
@@ -247,6 +250,51 @@ def test_a_datagram_does_not_wait_behind_what_etcd_has_answered(
                 stage.agent.emit(DatagramReceived("127.0.0.1", 1, b"x", 0.0))
             await stage.until(lambda: seen.count("LeaseGranted") == 3)
             assert seen[:5] == ["DatagramReceived"] * 2 + ["LeaseGranted"] * 3
+
+    run(scene())
+
+
+def test_what_is_said_waits_until_every_fact_of_the_turn_had_its_orders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients wait for the answer to a removal, and nobody for a line in the log; nor is a line lost to a bug."""
+
+    async def scene() -> None:
+        async with running(tmp_path, monkeypatch) as (stage, task):
+            await stage.until(lambda: stage.orders)
+            seen: list[str] = []
+
+            def handling(_: Node, event: Any, __: float) -> list[Command]:
+                seen.append(f"{event.detail}, {len(stage.having('line'))} lines")
+                if event.detail == "bug":
+                    raise RuntimeError(event.detail)
+                return [Report(Level.INFO, f"line of {event.detail}")]
+
+            monkeypatch.setattr(Node, "handle", handling)
+            for detail in ("first", "second"):
+                stage.agent.emit(HealthChanged(healthy=True, detail=detail))
+            await stage.until(lambda: stage.having("line of second"))
+            assert seen == ["first, 0 lines", "second, 0 lines"]
+            for detail in ("third", "bug"):
+                stage.agent.emit(HealthChanged(healthy=True, detail=detail))
+            with pytest.raises(RuntimeError):
+                await task
+            assert stage.having("line of third")
+
+    run(scene())
+
+
+def test_a_datagram_is_acted_on_before_the_loop_turns_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The word of a hand over: whatever else the loop has to do, clients wait for this."""
+
+    async def scene() -> None:
+        async with running(tmp_path, monkeypatch) as (stage, _):
+            await stage.until(lambda: stage.orders)
+            before = stage.agent._node.post.strange_datagrams
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                sender.sendto(b"nonsense", ("127.0.0.1", config_at(tmp_path).peer.listen_port))
+            stage.agent._peers._receive()
+            assert stage.agent._node.post.strange_datagrams == before + 1
 
     run(scene())
 

@@ -11,6 +11,7 @@ from sharedip.core.messages import (
     AddressHeld,
     AddressRefused,
     Announce,
+    CloseFence,
     Command,
     HoldAddress,
     Probe,
@@ -19,6 +20,7 @@ from sharedip.core.messages import (
     ReorderAddress,
     Report,
 )
+from sharedip.core.model import FenceKind
 from sharedip.core.ownership import NEVER, PROBE_STEP_S, Ownership, Presence, Right, Tenure
 from sharedip.core.settings import LIFETIME_LATE_S, REMOVAL_LEAD_S
 from tests.unit.core.harness import VIP
@@ -258,6 +260,21 @@ def test_a_failed_removal_is_tried_again_and_told_once_for_each_reason() -> None
     ownership.address_removed(now)
     assert ownership.is_clear
     assert "at last" in out[-1].text
+
+
+def test_the_gate_closes_when_the_removal_is_answered_whatever_the_answer() -> None:
+    """Before it the resets must get out; after it an address that may still be there is mute."""
+    for answer in ("removed", "removal failed"):
+        out: list[Any] = []
+        ownership = Ownership(VIP, out.append, FenceKind.NFTABLES)
+        ownership.right.set("lease", UNTIL)
+        ownership.take(7, NOW)
+        ownership.address_held(AddressHeld(VIP, NOW, 13), NOW)
+        out.clear()
+        ownership.give_up(NOW)
+        assert [type(order) for order in out] == [RemoveAddress]
+        METHODS[answer](ownership, NOW)
+        assert CloseFence((VIP,)) in out
 
 
 def test_a_hold_that_is_answered_after_giving_up_is_removed_again() -> None:
