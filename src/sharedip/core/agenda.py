@@ -87,12 +87,12 @@ def in_order(commands: list[Command], *, saves_first: bool = False) -> list[Comm
     if saves_first:
         first = [each for each in rest if isinstance(each, SaveState)] + first
         rest = [each for each in rest if not isinstance(each, SaveState)]
+    kernel: list[Command] = [each for each in rest if isinstance(each, KERNEL)]
     # Nobody waits for a gate to close behind an address that has left, but whoever opens one anew.
     closings = [each for each in rest if isinstance(each, CloseFence)]
-    reopens = any(isinstance(each, OpenFence) for each in rest)
-    kernel = [each for each in rest if isinstance(each, KERNEL)]
-    others = [each for each in rest if not isinstance(each, (*KERNEL, CloseFence))]
-    return [*first, *closings, *kernel, *others] if reopens else [*first, *kernel, *others, *closings]
+    if any(isinstance(each, OpenFence) for each in kernel):
+        kernel, closings = closings + kernel, []
+    return first + kernel + [each for each in rest if not isinstance(each, (*KERNEL, CloseFence))] + closings
 
 
 def _is_same_fence(order: OpenFence, last: Command) -> bool:
