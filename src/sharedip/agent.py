@@ -413,6 +413,8 @@ class Agent:
                 self._queue.append(fact)
             case CloseFence():
                 self._fence.perform(order)
+            case Announce(once_held=True) if not self._netlink.stands(order.vip):
+                pass
             case Announce() | Probe():
                 self._segment.perform(order)
             case SaveState():

@@ -81,13 +81,14 @@ def in_order(commands: list[Command], *, saves_first: bool = False) -> list[Comm
             rest[-1] = replace(last, vips=last.vips + command.vips)
         else:
             rest.append(command)
-    removed = {command.vip for command in first if isinstance(command, RemoveAddress)}
-    # A frame behind the removal would draw the neighbours to a node that has just let go.
+    removed = {command.vip for command in commands if isinstance(command, RemoveAddress)}
+    # A frame beside the removal would draw the neighbours to a node that has just let go.
     rest = [each for each in rest if not (isinstance(each, Announce) and each.vip in removed)]
     if saves_first:
         first = [each for each in rest if isinstance(each, SaveState)] + first
         rest = [each for each in rest if not isinstance(each, SaveState)]
     kernel: list[Command] = [each for each in rest if isinstance(each, KERNEL)]
+    kernel.sort(key=lambda each: isinstance(each, Announce))  # what they are about travels together
     # Nobody waits for a gate to close behind an address that has left, but whoever opens one anew.
     closings = [each for each in rest if isinstance(each, CloseFence)]
     if any(isinstance(each, OpenFence) for each in kernel):

@@ -274,6 +274,7 @@ class Ownership:
         if not self._announced:
             self._announced = True
             self.announcements.begin(now)
+            self.announcements.take(now)  # the first one went with the hold
         self.advance(now)
 
     def address_refused(self, event: AddressRefused, now: Instant) -> None:
@@ -411,6 +412,7 @@ class Ownership:
         self._probe_at = now + PROBE_STEP_S if self._probes_left >= 0 else float("inf")
 
     def _advance_hold(self, now: Instant) -> None:
+        announces = False
         if not self._hold_pending and now >= self._hold_at:
             lifetime_s = self._lifetime_s(now)
             if lifetime_s >= 1:
@@ -420,11 +422,14 @@ class Ownership:
                     self.presence = Presence.UNKNOWN
                 self._hold_not_after = self._lifetime_right
                 self._out(HoldAddress(self.vip, lifetime_s, self._hold_not_after))
+                announces = not self._announced
             else:
                 self._hold_at = float("inf")  # only a longer right helps: `right_changed` brings it
         if self._fence is FenceKind.NFTABLES:
             self._advance_gate(now)
-        if self.presence is Presence.PRESENT and self.announcements.take(now):
+        if announces:  # clients wait for it: it does not come back to us before it leaves
+            self._out(Announce(self.vip, self.right.until, once_held=True))
+        elif self.presence is Presence.PRESENT and self.announcements.take(now):
             self._out(Announce(self.vip, self.right.until))
 
     def _advance_gate(self, now: Instant) -> None:

@@ -20,10 +20,12 @@ import trustme
 from sharedip.adapters.state import StateDirectory, StateRefusedError
 from sharedip.config.certificates import EtcdFiles
 from sharedip.core.messages import (
+    Announce,
     Command,
     DatagramReceived,
     GrantLease,
     HealthChanged,
+    HoldAddress,
     LeaseGranted,
     Level,
     Report,
@@ -280,6 +282,25 @@ def test_what_is_said_waits_until_every_fact_of_the_turn_had_its_orders(
             with pytest.raises(RuntimeError):
                 await task
             assert stage.having("line of third")
+
+    run(scene())
+
+
+@pytest.mark.parametrize("stands", [True, False])
+def test_what_is_announced_with_its_hold_needs_the_kernel_to_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stands: bool
+) -> None:
+    """Add, then announce: a hold that the kernel refused draws no neighbour here."""
+
+    async def scene() -> None:
+        async with running(tmp_path, monkeypatch) as (stage, _):
+            await stage.until(lambda: stage.orders)
+            sent: list[object] = []
+            monkeypatch.setattr(stage.agent._segment, "perform", sent.append)
+            vip = stage.agent._settings.vips[0]
+            stage.kernel.standing = {vip} if stands else set()
+            stage.agent._execute([HoldAddress(vip, 5, 1e9), Announce(vip, 1e9, once_held=True)])
+            assert len(sent) == int(stands)
 
     run(scene())
 

@@ -251,9 +251,13 @@ def test_the_announcement_waits_for_the_kernel() -> None:
     talk.start()
     talk.run(1.0, HoldAddress)
     assert talk.is_in(Phase.OWNING)
+    kinds = [type(order) for order in talk.open]
+    assert kinds.index(HoldAddress) < kinds.index(Announce)
+    assert talk.expect(Announce).once_held
     talk.none(Announce)
     talk.answer(talk.expect(HoldAddress))
-    talk.expect(Announce)
+    talk.pass_time(1.2)
+    assert not talk.expect(Announce).once_held
 
 
 def test_whatever_is_ordered_ends_before_the_right_does() -> None:

@@ -22,6 +22,7 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import FenceKind
 from sharedip.core.ownership import NEVER, PROBE_STEP_S, Ownership, Presence, Right, Tenure
+from sharedip.core.schedule import BURST_STEP_S
 from sharedip.core.settings import LIFETIME_LATE_S, REMOVAL_LEAD_S
 from tests.unit.core.harness import VIP
 
@@ -72,7 +73,7 @@ TABLE: dict[Tenure, dict[str, tuple[str, tuple[type, ...]]]] = {
     Tenure.NONE: {
         "probe": ("probing absent", (Probe,)),
         "stop probing": ("none absent", ()),
-        "take": ("holding unknown", (HoldAddress,)),
+        "take": ("holding unknown", (HoldAddress, Announce)),
         "give up": ("removing unknown", (RemoveAddress,)),
         "right changed": ("none absent", ()),
         "held": ("removing unknown", (RemoveAddress,)),
@@ -92,7 +93,7 @@ TABLE: dict[Tenure, dict[str, tuple[str, tuple[type, ...]]]] = {
     Tenure.PROBING: {
         "probe": ("probing absent", (Probe,)),
         "stop probing": ("none absent", ()),
-        "take": ("holding unknown", (HoldAddress,)),
+        "take": ("holding unknown", (HoldAddress, Announce)),
         "give up": ("removing unknown", (RemoveAddress,)),
         "right changed": ("probing absent", ()),
         "held": ("removing unknown", (RemoveAddress,)),
@@ -112,7 +113,7 @@ TABLE: dict[Tenure, dict[str, tuple[str, tuple[type, ...]]]] = {
     Tenure.HOLDING: {
         "probe": ("probing present", (Probe,)),
         "stop probing": ("holding present", ()),
-        "take": ("holding present", (HoldAddress,)),
+        "take": ("holding present", (HoldAddress, Announce)),
         "give up": ("removing unknown", (RemoveAddress,)),
         "right changed": ("holding present", (HoldAddress,)),
         "held": ("holding present", ()),
@@ -123,7 +124,7 @@ TABLE: dict[Tenure, dict[str, tuple[str, tuple[type, ...]]]] = {
         "seen, ours": ("holding present", ()),
         "seen elsewhere": ("holding present", ()),
         "seen, foreign": ("holding present", ()),
-        "gone": ("holding unknown", (Report, HoldAddress)),
+        "gone": ("holding unknown", (Report, HoldAddress, Announce)),
         "reorder": ("holding present", (ReorderAddress,)),
         "announce": ("holding present", (Announce,)),
         "nothing": ("holding present", ()),
@@ -132,7 +133,7 @@ TABLE: dict[Tenure, dict[str, tuple[str, tuple[type, ...]]]] = {
     Tenure.REMOVING: {
         "probe": ("probing unknown", (Probe,)),
         "stop probing": ("removing unknown", ()),
-        "take": ("holding unknown", (HoldAddress,)),
+        "take": ("holding unknown", (HoldAddress, Announce)),
         "give up": ("removing unknown", ()),
         "right changed": ("removing unknown", ()),
         "held": ("removing present", ()),
@@ -205,7 +206,7 @@ def test_a_right_too_short_for_a_lifetime_is_not_asked_for_again_until_it_grows(
     assert not out
     ownership.right.set("lease", NOW + 9.0)
     ownership.right_changed(NOW + 1.0)
-    assert [type(order) for order in out] == [HoldAddress]
+    assert [type(order) for order in out] == [HoldAddress, Announce]
 
 
 def test_only_one_hold_is_under_way() -> None:
@@ -214,7 +215,7 @@ def test_only_one_hold_is_under_way() -> None:
     ownership.take(7, NOW)
     ownership.right.set("lease", UNTIL + 5)
     ownership.right_changed(NOW + 0.1)
-    assert [type(order) for order in out] == [HoldAddress]
+    assert [type(order) for order in out] == [HoldAddress, Announce]
     ownership.address_held(AddressHeld(VIP, NOW, 13), NOW + 0.2)
     assert ownership.next_deadline() == NOW + 0.2 + 1.1  # the burst; the renewal comes later
 
@@ -322,18 +323,28 @@ def test_nothing_is_announced_before_the_kernel_has_the_address() -> None:
     ownership.take(7, NOW)
     ownership.announce_again(NOW)
     ownership.advance(NOW + 1)
-    assert Announce not in map(type, out)
+    assert [type(order) for order in out] == [HoldAddress, Announce]
+    assert out[-1] == Announce(VIP, UNTIL, once_held=True), "it goes with the hold, and only if the kernel does it"
     ownership.address_held(AddressHeld(VIP, NOW + 1, 12), NOW + 1)
-    assert type(out[-1]) is Announce
-    assert out[-1].not_after == UNTIL
+    assert len(out) == 2, "that was the first of the burst"
+    ownership.advance(NOW + 1 + BURST_STEP_S)
+    assert out[2:] == [Announce(VIP, UNTIL)]
+
+
+def test_a_hold_that_was_refused_is_announced_with_the_next_try() -> None:
+    """The frame of the first try was never sent."""
+    ownership, out = begin()
+    ownership.take(7, NOW)
+    ownership.address_refused(AddressRefused(VIP, "no"), NOW)
+    out.clear()
+    ownership.advance(ownership.next_deadline() or 0.0)
+    assert [type(order) for order in out] == [HoldAddress, Announce]
 
 
 def test_an_address_deleted_behind_our_back_is_held_again_at_once_and_announced_anew() -> None:
     """An address removed behind our back is back within milliseconds."""
     ownership, out = begin(Tenure.HOLDING)
     ownership.address_gone(NOW + 3)
-    assert [type(order) for order in out] == [Report, HoldAddress]
-    ownership.address_held(AddressHeld(VIP, NOW + 3, 10), NOW + 3)
     assert [type(order) for order in out] == [Report, HoldAddress, Announce]
 
 
