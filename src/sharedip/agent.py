@@ -163,7 +163,7 @@ class Agent:
             call_later=self._loop.call_later,
         )
         self._peers = PeerSocket(
-            config.peer.listen_host, config.peer.listen_port, self.emit, self._clock.now, self._report
+            config.peer.listen_host, config.peer.listen_port, self.emit, self._clock.now, self._report, self._turn_now
         )
         tls, tls_reports = find_tls_files(config)
         credentials = None
@@ -183,6 +183,8 @@ class Agent:
         self._first_reports = [*reports, *tls_reports]
         self._lacks_certificates = tls is not None and tls.cert_file is None and tls.ca_file is None
         self._status_line = ""
+        self._unsaid: list[Report] = []
+        self._in_turn = False
         self._advertised: str | None = None
         self._is_saved = True
 
@@ -218,6 +220,8 @@ class Agent:
 
     async def _close(self) -> None:
         """Give back what is not the kernel's to end. Cancelling it is safe: every step stands alone."""
+        self._in_turn = False  # a bug may have ended it in the middle
+        self._say_unsaid()
         if self._timer is not None:
             self._timer.cancel()
         for task in list(self._tasks):
@@ -300,8 +304,21 @@ class Agent:
         if self._turn_handle is None and not self._over.done():
             self._turn_handle = self._loop.call_soon(self._turn)
 
+    def _turn_now(self) -> None:
+        """Where a reader of the loop has emitted all it had: the loop's next turn would come later for nothing."""
+        if self._turn_handle is not None:
+            self._turn_handle.cancel()
+            self._turn()
+
     def _turn(self) -> None:
-        """Hand over what has come, then set the timer."""
+        """Hand over what has come, then say what there is to say: clients wait for the one and not for the other."""
+        self._in_turn = True
+        self._take_in_what_has_come()
+        self._in_turn = False
+        self._say_unsaid()
+
+    def _take_in_what_has_come(self) -> None:
+        """Facts until there are no more or time is up, then the timer."""
         self._turn_handle = None
         if self._over.done():
             return
@@ -315,9 +332,6 @@ class Agent:
                 break
         if self._over.done():
             return
-        if self._status_line:  # the last one of a turn: a thousand addresses may have changed hands in it
-            self._notifier.status(self._status_line)
-            self._status_line = ""
         now = self._turned_at = self._clock.now()
         if self._datagrams or self._queue:
             self._wake()
@@ -446,6 +460,8 @@ class Agent:
                 self._queue.append(fact)
             case CloseFence():
                 self._fence.perform(order)
+            case Announce(once_held=True) if not self._netlink.stands(order.vip):
+                pass
             case Announce() | Probe():
                 self._segment.perform(order)
             case SaveState():
@@ -474,11 +490,22 @@ class Agent:
         self._is_saved = reason is None
 
     def _report(self, report: Report) -> None:
-        logs.write_report(report, self._config.node_name)
-        self._status.count(report)
-        self._api.publish(report)
-        if report.vip is not None and report.level is not Level.DEBUG:
-            self._status_line = f"{report.vip}: {report.text}"
+        """Say it, at the end of the turn if there is one: to write a line takes as long as to remove an address."""
+        self._unsaid.append(report)
+        if not self._in_turn:
+            self._say_unsaid()
+
+    def _say_unsaid(self) -> None:
+        reports, self._unsaid = self._unsaid, []
+        for report in reports:
+            logs.write_report(report, self._config.node_name)
+            self._status.count(report)
+            self._api.publish(report)
+            if report.vip is not None and report.level is not Level.DEBUG:
+                self._status_line = f"{report.vip}: {report.text}"
+        if self._status_line:  # the last one of a turn: a thousand addresses may have changed hands in it
+            self._notifier.status(self._status_line)
+            self._status_line = ""
 
     # -- the operator -------------------------------------------------------------------------------------------------
 

@@ -35,12 +35,15 @@ class PeerSocket:
         emit: Callable[[DatagramReceived], None],
         clock: Callable[[], Instant],
         report: Callable[[Report], None],
+        turn: Callable[[], None] = lambda: None,
     ) -> None:
+        """`turn` is called when everything that waited has been emitted."""
         self._host = host
         self._port = port
         self._emit = emit
         self._clock = clock
         self._report = report
+        self._turn = turn
         self._socket: socket.socket | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._trouble: str | None = None
@@ -95,12 +98,15 @@ class PeerSocket:
             self.unsent += 1
 
     def _receive(self) -> None:
-        if self._socket is None:
-            return
+        if self._socket is not None:
+            self._take_in(self._socket)
+            self._turn()
+
+    def _take_in(self, channel: socket.socket) -> None:
         for _ in range(DATAGRAMS_PER_WAKE_MAX):
             try:
                 # One byte more than any of ours: a longer one is cut, and its length gives it away.
-                payload, source = self._socket.recvfrom(DATAGRAM_BYTES_MAX + 1)
+                payload, source = channel.recvfrom(DATAGRAM_BYTES_MAX + 1)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:  # an ICMP error for something we sent earlier

@@ -12,7 +12,16 @@ from collections.abc import Hashable
 from dataclasses import replace
 from typing import Generic, TypeVar
 
-from sharedip.core.messages import Announce, CloseFence, Command, HoldAddress, OpenFence, RemoveAddress, ReorderAddress
+from sharedip.core.messages import (
+    Announce,
+    CloseFence,
+    Command,
+    HoldAddress,
+    OpenFence,
+    RemoveAddress,
+    ReorderAddress,
+    SaveState,
+)
 from sharedip.core.model import Instant, Vip
 
 Who = TypeVar("Who", bound=Hashable)
@@ -55,14 +64,17 @@ class Agenda(Generic[Who]):
         return self._heap[0][0] if self._heap else float("inf")
 
 
-def in_order(commands: list[Command]) -> list[Command]:
+def in_order(commands: list[Command], *, saves_first: bool = False) -> list[Command]:
     """Removals first, except behind an earlier order in the same list that puts the address up; then what brings
-    addresses up, what opens and closes fences, what announces; then the rest. Stable within each of these.
+    addresses up, what opens fences, what announces; then the rest. Stable within each of these.
 
     So neighbours of one kind stand together and travel together. Fence orders that differ in nothing but the address
-    become one.
+    become one. Nobody waits for a gate to close behind an address that has left: that comes last, but where one is
+    opened in the same list, in its place among them. `saves_first`: what is saved goes even before the removals, since
+    clients wait from a removal on, and the right leaves room for a file.
     """
     put_up: set[Vip] = set()
+    saved: list[Command] = []
     removals: list[Command] = []
     holds: list[Command] = []
     fences: list[Command] = []
@@ -79,12 +91,17 @@ def in_order(commands: list[Command]) -> list[Command]:
                 _add_fence(fences, command)
             case Announce():
                 announcements.append(command)
+            case SaveState() if saves_first:
+                saved.append(command)
             case _:
                 rest.append(command)
-    removed = {command.vip for command in removals if isinstance(command, RemoveAddress)}
-    # A frame behind the removal would draw the neighbours to a node that has just let go.
+    # A frame beside the removal would draw the neighbours to a node that has just let go.
+    removed = {command.vip for command in commands if isinstance(command, RemoveAddress)}
     frames = [each for each in announcements if each.vip not in removed]
-    return [*removals, *holds, *fences, *frames, *rest]
+    closings: list[Command] = []
+    if not any(isinstance(each, OpenFence) for each in fences):
+        fences, closings = closings, fences
+    return [*saved, *removals, *holds, *fences, *frames, *rest, *closings]
 
 
 def _add_fence(fences: list[Command], order: OpenFence | CloseFence) -> None:

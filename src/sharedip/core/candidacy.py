@@ -92,6 +92,9 @@ class Circumstances(Protocol):
     def has_resigned(self, vip: Vip, epoch: int) -> bool:
         """Whether this node has given up this epoch for good, in this run or a former one."""
 
+    def resigning(self, vip: Vip, epoch: int) -> None:
+        """This epoch will be given up, whatever comes in between: no later run may stand on it."""
+
     def resigned(self, candidacy: Candidacy, epoch: int) -> None:
         """This epoch is given up for good: remember it, then tell the next candidate."""
 
@@ -297,6 +300,8 @@ class Candidacy:
         self._enter(Phase.LEAVING, now)
         self.ownership.stop_probing()
         if not self.ownership.is_clear:
+            if self.epoch is not None:
+                self._circumstances.resigning(self.vip, self.epoch)
             self.ownership.give_up(now)
         self.advance(now)
 

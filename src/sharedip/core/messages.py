@@ -179,10 +179,14 @@ class CloseFence:
 
 @dataclass(frozen=True, slots=True)
 class Announce:
-    """Send gratuitous ARP (request and reply form) or an unsolicited neighbour advertisement."""
+    """Send gratuitous ARP (request and reply form) or an unsolicited neighbour advertisement.
+
+    `once_held`: only if the kernel has the address now, which was ordered just before.
+    """
 
     vip: Vip
     not_after: Instant
+    once_held: bool = False
 
 
 @dataclass(frozen=True, slots=True)

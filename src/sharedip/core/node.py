@@ -146,6 +146,7 @@ class Node:
         self.is_over = False
         self._stop_until: Instant = float("inf")
         self._saved: FormerRun | None = None
+        self._is_resigning = False
         self._leaving: dict[IPAddress, Candidacy] = {}
         self._touched: set[Candidacy] = set()
         self._host_addresses: set[tuple[int, IPAddress]] = set()
@@ -255,6 +256,11 @@ class Node:
         """The epoch is over, and with it every designation of it."""
         self.designations.forget(vip.address)
 
+    def resigning(self, vip: Vip, epoch: int) -> None:
+        """Remember it, and save it before anything is removed: afterwards clients would wait for the file."""
+        self._resigned[vip.address] = epoch
+        self._is_resigning = True
+
     def resigned(self, candidacy: Candidacy, epoch: int) -> None:
         """Remember it (the state is saved before any datagram leaves), then tell the next candidate."""
         address = candidacy.vip.address
@@ -277,6 +283,7 @@ class Node:
         self.designations.lease_lost()
         self.watchfulness.lease_lost()
         self._resigned.clear()
+        self._is_resigning = False  # others may own the addresses already: nothing goes before the removals
         self.peers.refresh(self.session.registry)
         for candidacy in self._all():
             candidacy.lease_lost(reason, now)
@@ -644,8 +651,9 @@ class Node:
         self.post.depart()
         self.session.depart()
         self._save_state()
-        commands, self._commands = self._commands, []
-        return in_order(commands)
+        commands = in_order(self._commands, saves_first=self._is_resigning)
+        self._commands, self._is_resigning = [], False
+        return commands
 
     def _settle(self, now: Instant) -> None:
         """Let every VIP that was touched take its steps, until none has more to take."""

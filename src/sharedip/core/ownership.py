@@ -279,6 +279,7 @@ class Ownership:
         if not self._announced:
             self._announced = True
             self.announcements.begin(now)
+            self.announcements.take(now)  # the first one went with the hold
         self.advance(now)
 
     def address_refused(self, event: AddressRefused, now: Instant) -> None:
@@ -302,6 +303,7 @@ class Ownership:
         """The kernel showed that it is on no link of this node."""
         self._removal_pending = False
         self.presence = Presence.ABSENT
+        self._close_gate()
         if self._removal_trouble is not None:
             self._out(Report(Level.INFO, "the address is removed at last", self.vip, self.epoch))
             self._removal_trouble = None
@@ -316,6 +318,7 @@ class Ownership:
         if self._removal_trouble != event.reason:
             self._removal_trouble = event.reason
             self._out(Report(Level.ERROR, "the address could not be removed", self.vip, self.epoch, event.reason))
+        self._close_gate()
         self._remove_at = now + REMOVAL_RETRY_S
         if self.tenure is Tenure.NONE:
             self.tenure = Tenure.REMOVING
@@ -383,9 +386,6 @@ class Ownership:
                 self._removal_pending = True
                 self.presence = Presence.UNKNOWN
                 self._out(RemoveAddress(self.vip))
-                if self._fence is FenceKind.NFTABLES:  # behind the removal: the resets must get out
-                    self._gate_until = self._gate_ordered = NEVER
-                    self._out(CloseFence((self.vip,)))
         elif self.tenure is Tenure.PROBING:
             self._advance_probe(now)
         elif self.tenure is Tenure.HOLDING and now < self.lapses_at:
@@ -419,6 +419,7 @@ class Ownership:
         self._probe_at = now + PROBE_STEP_S if self._probes_left >= 0 else float("inf")
 
     def _advance_hold(self, now: Instant) -> None:
+        announces = False
         if not self._hold_pending and now >= self._hold_at:
             lifetime_s = self._lifetime_s(now)
             if lifetime_s >= 1:
@@ -428,11 +429,14 @@ class Ownership:
                     self.presence = Presence.UNKNOWN
                 self._hold_not_after = self._lifetime_right
                 self._out(HoldAddress(self.vip, lifetime_s, self._hold_not_after))
+                announces = not self._announced
             else:
                 self._hold_at = float("inf")  # only a longer right helps: `right_changed` brings it
         if self._fence is FenceKind.NFTABLES:
             self._advance_gate(now)
-        if self.presence is Presence.PRESENT and self.announcements.take(now):
+        if announces:  # clients wait for it: it does not come back to us before it leaves
+            self._out(Announce(self.vip, self.right.until, once_held=True))
+        elif self.presence is Presence.PRESENT and self.announcements.take(now):
             self._out(Announce(self.vip, self.right.until))
 
     def _advance_gate(self, now: Instant) -> None:
@@ -447,6 +451,12 @@ class Ownership:
         if timeout_s > 0:
             self._gate_pending = True
             self._out(OpenFence((self.vip,), timeout_s, self.right.until))
+
+    def _close_gate(self) -> None:
+        """Once the removal is answered: before it the resets must get out, and after it nobody waits for this."""
+        if self._fence is FenceKind.NFTABLES:
+            self._gate_until = self._gate_ordered = NEVER
+            self._out(CloseFence((self.vip,)))
 
     @property
     def _lifetime_right(self) -> Instant:

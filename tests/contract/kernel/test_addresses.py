@@ -226,6 +226,9 @@ def test_one_late_order_does_not_cost_its_neighbours(pair: Pair, netlink: Netlin
     near = HoldAddress(VIP4, 5, boot_clock() + 6.0 + 0.0015)
     netlink.perform_many([near, hold(VIP6)])
     assert [type(fact) for fact in recorder.take()] == [AddressRefused, AddressHeld]
+    assert [netlink.stands(vip) for vip in (VIP4, VIP6)] == [False, True], "known as soon as the order is answered"
+    netlink.perform_many([RemoveAddress(VIP6)])
+    assert not netlink.stands(VIP6)
 
 
 def test_a_missing_or_vanished_link_refuses(pair: Pair, netlink: Netlink, recorder: Recorder) -> None:

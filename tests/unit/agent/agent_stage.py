@@ -18,7 +18,7 @@ from sharedip.agent import Agent
 from sharedip.config.load import parse
 from sharedip.config.model import Config
 from sharedip.core.messages import Command, Report
-from sharedip.core.model import LinkState
+from sharedip.core.model import LinkState, Vip
 
 LINK = LinkState(2, ("eth0",), b"\x02\0\0\0\0\1", running=True)
 DOCUMENTS = """\
@@ -54,6 +54,7 @@ class FakeNetlink:
         self.emit = emit
         self.orders: list[object] = []
         self.removed: list[object] = []
+        self.standing: set[Vip] = set()
         self.view = SimpleNamespace(addresses={})
         self.kept: tuple[object, ...] = ()
         self.also: tuple[object, ...] = ()
@@ -74,6 +75,9 @@ class FakeNetlink:
 
     def addresses_on(self, _: int) -> tuple[()]:
         return ()
+
+    def stands(self, vip: Vip) -> bool:
+        return vip in self.standing
 
     def is_own_mac(self, _: bytes) -> bool:
         return False

@@ -22,10 +22,15 @@ from sharedip.adapters.api.metrics import COUNTERS
 from sharedip.adapters.state import StateDirectory, StateRefusedError
 from sharedip.config.certificates import EtcdFiles
 from sharedip.core.messages import (
+    Announce,
+    Command,
     DatagramReceived,
     GrantLease,
     HealthChanged,
+    HoldAddress,
     LeaseGranted,
+    Level,
+    Report,
     SaveState,
 )
 from sharedip.core.node import Node
@@ -271,6 +276,37 @@ def test_the_status_document_has_the_fields_that_the_documentation_lists(
     run(scene())
 
 
+def test_what_is_said_waits_until_every_fact_of_the_turn_had_its_orders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients wait for the answer to a removal, and nobody for a line in the log; nor is a line lost to a bug."""
+
+    async def scene() -> None:
+        async with running(tmp_path, monkeypatch) as (stage, task):
+            await stage.until(lambda: stage.orders)
+            seen: list[str] = []
+
+            def handling(_: Node, events: Any, __: float) -> list[Command]:
+                (event,) = events
+                seen.append(f"{event.detail}, {len(stage.having('line'))} lines")
+                if event.detail == "bug":
+                    raise RuntimeError(event.detail)
+                return [Report(Level.INFO, f"line of {event.detail}")]
+
+            monkeypatch.setattr(Node, "handle_all", handling)
+            for detail in ("first", "second"):
+                stage.agent.emit(HealthChanged(healthy=True, detail=detail))
+            await stage.until(lambda: stage.having("line of second"))
+            assert seen == ["first, 0 lines", "second, 0 lines"]
+            for detail in ("third", "bug"):
+                stage.agent.emit(HealthChanged(healthy=True, detail=detail))
+            with pytest.raises(RuntimeError):
+                await task
+            assert stage.having("line of third")
+
+    run(scene())
+
+
 def test_an_agent_that_stood_still_says_so_once_a_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The operator reads first that it was stopped, and then what it gave up."""
 
@@ -282,6 +318,40 @@ def test_an_agent_that_stood_still_says_so_once_a_minute(tmp_path: Path, monkeyp
                 agent._wake()
                 await stage.until(lambda: agent._turn_handle is None)
             assert [report.text for report in stage.having("stood still")] == ["this process stood still for 4.0 s"]
+
+    run(scene())
+
+
+@pytest.mark.parametrize("stands", [True, False])
+def test_what_is_announced_with_its_hold_needs_the_kernel_to_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stands: bool
+) -> None:
+    """Add, then announce: a hold that the kernel refused draws no neighbour here."""
+
+    async def scene() -> None:
+        async with running(tmp_path, monkeypatch) as (stage, _):
+            await stage.until(lambda: stage.orders)
+            sent: list[object] = []
+            monkeypatch.setattr(stage.agent._segment, "perform", sent.append)
+            vip = stage.agent._settings.vips[0]
+            stage.kernel.standing = {vip} if stands else set()
+            stage.agent._execute([HoldAddress(vip, 5, 1e9), Announce(vip, 1e9, once_held=True)])
+            assert len(sent) == int(stands)
+
+    run(scene())
+
+
+def test_a_datagram_is_acted_on_before_the_loop_turns_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The word of a hand over: whatever else the loop has to do, clients wait for this."""
+
+    async def scene() -> None:
+        async with running(tmp_path, monkeypatch) as (stage, _):
+            await stage.until(lambda: stage.orders)
+            before = stage.agent._node.post.strange_datagrams
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                sender.sendto(b"nonsense", ("127.0.0.1", config_at(tmp_path).peer.listen_port))
+            stage.agent._peers._receive()
+            assert stage.agent._node.post.strange_datagrams == before + 1
 
     run(scene())
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from sharedip.core.candidacy import Phase
 from sharedip.core.messages import (
     AddressHeld,
+    AddressSeen,
     Announce,
     Exit,
     GrantLease,
@@ -20,6 +21,7 @@ from sharedip.core.messages import (
     RemoveAddress,
     RequestFailed,
     RevokeLease,
+    SaveState,
     StopRequested,
     Transact,
 )
@@ -80,6 +82,46 @@ def test_an_address_that_is_held_after_giving_up_is_removed_again() -> None:
     talk.none(Transact)
     talk.answer(talk.expect(RemoveAddress))
     talk.expect(Transact)
+
+
+def test_the_resignation_is_saved_before_the_removal_and_told_after_it() -> None:
+    """Clients wait from the removal on, so the file is written before; what it says only binds ourselves."""
+    talk = owner()
+    talk.store.stand("n2")
+    talk.tell_changes()
+    epoch = talk.candidacy.epoch
+    orders = talk.hear(MoveRequested(1, VIP.address, None))
+    assert [type(order) for order in orders[:2]] == [SaveState, RemoveAddress]
+    assert talk.saved is not None
+    assert talk.saved.resigned == ((VIP.address, epoch),)
+    orders = talk.answer(talk.expect(RemoveAddress))
+    assert SaveState not in map(type, orders)
+    talk.expect(Transact)
+
+
+def test_a_run_that_was_killed_between_saving_and_removing_leaves_in_order() -> None:
+    """The next run finds the address on the link and the epoch resigned: it removes, and only then releases."""
+    before = _leaving()
+    again = Talk(store=before.store, now=before.now + 0.1)
+    again.start(before.saved)
+    again.hear(AddressSeen(2, VIP.address, 32, ours=True))
+    again.serve(RemoveAddress, HoldAddress)
+    again.none(HoldAddress)
+    assert before.key in again.store.keys
+    again.answer(again.expect(RemoveAddress))
+    again.serve(HoldAddress)
+    assert before.key not in again.store.keys
+    again.none(HoldAddress)
+
+
+def test_a_lapse_or_a_lost_lease_saves_nothing_before_it_removes() -> None:
+    """Others may own the address at that instant: it goes first."""
+    talk = owner()
+    _, read = talk.renew()
+    talk.open.clear()
+    orders = talk.fail(read, Failure.LEASE_NOT_FOUND)
+    kinds = [type(order) for order in orders]
+    assert kinds.index(RemoveAddress) < kinds.index(SaveState)
 
 
 def test_no_release_is_answered_by_another_try_not_by_owning_again() -> None:
@@ -209,9 +251,13 @@ def test_the_announcement_waits_for_the_kernel() -> None:
     talk.start()
     talk.run(1.0, HoldAddress)
     assert talk.is_in(Phase.OWNING)
+    kinds = [type(order) for order in talk.open]
+    assert kinds.index(HoldAddress) < kinds.index(Announce)
+    assert talk.expect(Announce).once_held
     talk.none(Announce)
     talk.answer(talk.expect(HoldAddress))
-    talk.expect(Announce)
+    talk.pass_time(1.2)
+    assert not talk.expect(Announce).once_held
 
 
 def test_whatever_is_ordered_ends_before_the_right_does() -> None:

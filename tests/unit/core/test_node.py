@@ -12,6 +12,7 @@ from sharedip.core.messages import (
     AddressSeen,
     Announce,
     AnswerOperator,
+    CloseFence,
     Command,
     DrainRequested,
     Exit,
@@ -21,11 +22,13 @@ from sharedip.core.messages import (
     LinkChanged,
     LinkVanished,
     MoveRequested,
+    OpenFence,
     RemoveAddress,
     ReorderAddress,
     Report,
     RevokeLease,
     SaveState,
+    SendDatagram,
     StopRequested,
     TimePassed,
     Transact,
@@ -39,6 +42,8 @@ OTHER = replace(VIP, address=VIP.address + 1)
 HOLD, HOLD_OTHER = HoldAddress(VIP, 5, 10.0), HoldAddress(OTHER, 5, 10.0)
 REMOVE, REMOVE_OTHER = RemoveAddress(VIP), RemoveAddress(OTHER)
 SAY, SAVE, BYE = Report(Level.INFO, "x"), SaveState(b""), Exit()
+SHOW = Announce(VIP, 10.0, once_held=True)
+OPEN, CLOSE, TELL = OpenFence((VIP,), 0.9, 10.0), CloseFence((VIP,)), SendDatagram("192.168.0.2", 9470, b"x")
 
 
 # -- the order of orders ----------------------------------------------------------------------------------------------
@@ -61,6 +66,48 @@ def test_removals_come_first_unless_the_same_address_is_put_up_before(
     given: list[Command], expected: list[Command]
 ) -> None:
     """Removals come first, unless an earlier order in the same list puts the same address up."""
+    assert in_order(given) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([SAY, REMOVE, SAVE], [SAVE, REMOVE, SAY]),
+        ([SAVE, HOLD, REMOVE], [SAVE, HOLD, REMOVE]),
+        ([SAVE, REMOVE_OTHER, REMOVE], [SAVE, REMOVE_OTHER, REMOVE]),
+    ],
+)
+def test_what_is_saved_may_go_before_the_removals(given: list[Command], expected: list[Command]) -> None:
+    """Clients wait from a removal on: who leaves in order writes its resignation down before it."""
+    assert in_order(given, saves_first=True) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([CLOSE, SAVE, TELL, SAY], [SAVE, TELL, SAY, CLOSE]),
+        ([CLOSE, HOLD, OPEN, SAY], [HOLD, CLOSE, OPEN, SAY]),
+        ([SAY, CLOSE, OPEN], [CLOSE, OPEN, SAY]),
+    ],
+)
+def test_a_gate_closes_behind_all_else_but_an_opening(given: list[Command], expected: list[Command]) -> None:
+    """The address has left: the next candidate waits for our word; but what is opened anew must stay open."""
+    assert in_order(given) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([HOLD, SHOW, HOLD_OTHER], [HOLD, HOLD_OTHER, SHOW]),
+        ([HOLD, OPEN, SHOW, SAY], [HOLD, OPEN, SHOW, SAY]),
+        ([HOLD, SHOW, REMOVE], [HOLD, REMOVE]),
+        ([REMOVE, SHOW], [REMOVE]),
+    ],
+)
+def test_frames_follow_what_they_speak_of_and_never_stand_beside_a_removal(
+    given: list[Command], expected: list[Command]
+) -> None:
+    """Holds travel together; a frame of an address that goes would draw the neighbours to the wrong node."""
     assert in_order(given) == expected
 
 

@@ -11,6 +11,7 @@ from sharedip.core.messages import (
     AddressHeld,
     AddressRefused,
     Announce,
+    CloseFence,
     Command,
     HoldAddress,
     Probe,
@@ -19,7 +20,9 @@ from sharedip.core.messages import (
     ReorderAddress,
     Report,
 )
+from sharedip.core.model import FenceKind
 from sharedip.core.ownership import NEVER, PROBE_STEP_S, Ownership, Presence, Right, Tenure
+from sharedip.core.schedule import BURST_STEP_S
 from sharedip.core.settings import LIFETIME_LATE_S, REMOVAL_LEAD_S
 from tests.unit.core.harness import VIP
 
@@ -70,7 +73,7 @@ TABLE: dict[Tenure, dict[str, tuple[str, tuple[type, ...]]]] = {
     Tenure.NONE: {
         "probe": ("probing absent", (Probe,)),
         "stop probing": ("none absent", ()),
-        "take": ("holding unknown", (HoldAddress,)),
+        "take": ("holding unknown", (HoldAddress, Announce)),
         "give up": ("removing unknown", (RemoveAddress,)),
         "right changed": ("none absent", ()),
         "held": ("removing unknown", (RemoveAddress,)),
@@ -90,7 +93,7 @@ TABLE: dict[Tenure, dict[str, tuple[str, tuple[type, ...]]]] = {
     Tenure.PROBING: {
         "probe": ("probing absent", (Probe,)),
         "stop probing": ("none absent", ()),
-        "take": ("holding unknown", (HoldAddress,)),
+        "take": ("holding unknown", (HoldAddress, Announce)),
         "give up": ("removing unknown", (RemoveAddress,)),
         "right changed": ("probing absent", ()),
         "held": ("removing unknown", (RemoveAddress,)),
@@ -110,7 +113,7 @@ TABLE: dict[Tenure, dict[str, tuple[str, tuple[type, ...]]]] = {
     Tenure.HOLDING: {
         "probe": ("probing present", (Probe,)),
         "stop probing": ("holding present", ()),
-        "take": ("holding present", (HoldAddress,)),
+        "take": ("holding present", (HoldAddress, Announce)),
         "give up": ("removing unknown", (RemoveAddress,)),
         "right changed": ("holding present", (HoldAddress,)),
         "held": ("holding present", ()),
@@ -121,7 +124,7 @@ TABLE: dict[Tenure, dict[str, tuple[str, tuple[type, ...]]]] = {
         "seen, ours": ("holding present", ()),
         "seen elsewhere": ("holding present", ()),
         "seen, foreign": ("holding present", ()),
-        "gone": ("holding unknown", (Report, HoldAddress)),
+        "gone": ("holding unknown", (Report, HoldAddress, Announce)),
         "reorder": ("holding present", (ReorderAddress,)),
         "announce": ("holding present", (Announce,)),
         "nothing": ("holding present", ()),
@@ -130,7 +133,7 @@ TABLE: dict[Tenure, dict[str, tuple[str, tuple[type, ...]]]] = {
     Tenure.REMOVING: {
         "probe": ("probing unknown", (Probe,)),
         "stop probing": ("removing unknown", ()),
-        "take": ("holding unknown", (HoldAddress,)),
+        "take": ("holding unknown", (HoldAddress, Announce)),
         "give up": ("removing unknown", ()),
         "right changed": ("removing unknown", ()),
         "held": ("removing present", ()),
@@ -203,7 +206,7 @@ def test_a_right_too_short_for_a_lifetime_is_not_asked_for_again_until_it_grows(
     assert not out
     ownership.right.set("lease", NOW + 9.0)
     ownership.right_changed(NOW + 1.0)
-    assert [type(order) for order in out] == [HoldAddress]
+    assert [type(order) for order in out] == [HoldAddress, Announce]
 
 
 def test_only_one_hold_is_under_way() -> None:
@@ -212,7 +215,7 @@ def test_only_one_hold_is_under_way() -> None:
     ownership.take(7, NOW)
     ownership.right.set("lease", UNTIL + 5)
     ownership.right_changed(NOW + 0.1)
-    assert [type(order) for order in out] == [HoldAddress]
+    assert [type(order) for order in out] == [HoldAddress, Announce]
     ownership.address_held(AddressHeld(VIP, NOW, 13), NOW + 0.2)
     assert ownership.next_deadline() == NOW + 0.2 + 1.1  # the burst; the renewal comes later
 
@@ -260,6 +263,21 @@ def test_a_failed_removal_is_tried_again_and_told_once_for_each_reason() -> None
     assert "at last" in out[-1].text
 
 
+def test_the_gate_closes_when_the_removal_is_answered_whatever_the_answer() -> None:
+    """Before it the resets must get out; after it an address that may still be there is mute."""
+    for answer in ("removed", "removal failed"):
+        out: list[Any] = []
+        ownership = Ownership(VIP, out.append, FenceKind.NFTABLES)
+        ownership.right.set("lease", UNTIL)
+        ownership.take(7, NOW)
+        ownership.address_held(AddressHeld(VIP, NOW, 13), NOW)
+        out.clear()
+        ownership.give_up(NOW)
+        assert [type(order) for order in out] == [RemoveAddress]
+        METHODS[answer](ownership, NOW)
+        assert CloseFence((VIP,)) in out
+
+
 def test_a_hold_that_is_answered_after_giving_up_is_removed_again() -> None:
     """AddressHeld after give_up: the address is back on the link, so it goes again, and until then nothing is clear."""
     ownership, out = begin()
@@ -305,18 +323,28 @@ def test_nothing_is_announced_before_the_kernel_has_the_address() -> None:
     ownership.take(7, NOW)
     ownership.announce_again(NOW)
     ownership.advance(NOW + 1)
-    assert Announce not in map(type, out)
+    assert [type(order) for order in out] == [HoldAddress, Announce]
+    assert out[-1] == Announce(VIP, UNTIL, once_held=True), "it goes with the hold, and only if the kernel does it"
     ownership.address_held(AddressHeld(VIP, NOW + 1, 12), NOW + 1)
-    assert type(out[-1]) is Announce
-    assert out[-1].not_after == UNTIL
+    assert len(out) == 2, "that was the first of the burst"
+    ownership.advance(NOW + 1 + BURST_STEP_S)
+    assert out[2:] == [Announce(VIP, UNTIL)]
+
+
+def test_a_hold_that_was_refused_is_announced_with_the_next_try() -> None:
+    """The frame of the first try was never sent."""
+    ownership, out = begin()
+    ownership.take(7, NOW)
+    ownership.address_refused(AddressRefused(VIP, "no"), NOW)
+    out.clear()
+    ownership.advance(ownership.next_deadline() or 0.0)
+    assert [type(order) for order in out] == [HoldAddress, Announce]
 
 
 def test_an_address_deleted_behind_our_back_is_held_again_at_once_and_announced_anew() -> None:
     """An address removed behind our back is back within milliseconds."""
     ownership, out = begin(Tenure.HOLDING)
     ownership.address_gone(NOW + 3)
-    assert [type(order) for order in out] == [Report, HoldAddress]
-    ownership.address_held(AddressHeld(VIP, NOW + 3, 10), NOW + 3)
     assert [type(order) for order in out] == [Report, HoldAddress, Announce]
 
 

@@ -112,12 +112,15 @@ class Channel:
         return results
 
     def prepare_transaction(self, requests: Sequence[Request]) -> Batch:
-        """The bytes of an nfnetlink batch, the first and last of which are its begin and end."""
+        """The bytes of an nfnetlink batch, the first and last of which are its begin and end.
+
+        Only the last part asks for an acknowledgement: refusals come unasked, and before it.
+        """
         first = self._sequence + 1
         self._sequence += len(requests)
         last = self._sequence
         data = b"".join(
-            wire.encode(request, at, wire.NLM_F_ACK if first < at < last else 0)
+            wire.encode(request, at, wire.NLM_F_ACK if at == last - 1 else 0)
             for at, request in enumerate(requests, first)
         )
         return Batch(data, range(first, last + 1))
@@ -125,16 +128,13 @@ class Channel:
     def outcome(self, batch: Batch) -> Refusal | None:
         """None when all of the batch was committed, else the first refusal.
 
-        nfnetlink_rcv_batch: each part is acknowledged or refused; a refusal of the whole comes to its begin.
+        nfnetlink_rcv_batch: refusals are told in the order of the parts, then the last part's acknowledgement; a
+        refusal of the whole comes to its begin.
         """
-        refused: Refusal | None = None
-        acknowledged = set()
-        while batch.sequences[-2] not in acknowledged and refused is None:
+        while True:
             for message in self._receive():
                 if message.kind == wire.NLMSG_ERROR and message.sequence in batch.sequences:
-                    acknowledged.add(message.sequence)
-                    refused = refused or wire.refusal(message)
-        return refused
+                    return wire.refusal(message)
 
     def ask(self, request: Request) -> Message | Refusal:
         """One question with one answer."""

@@ -118,6 +118,11 @@ class Netlink:
         """All addresses of one link, in no order."""
         return tuple(record for record in self.view.addresses.values() if record.link == index)
 
+    def stands(self, vip: Vip) -> bool:
+        """Whether the address is on its own link, after the last order and the last event."""
+        link = self.view.find_link(vip.link)
+        return link is not None and any(one.link == link.index for one in self.view.standing([vip.address]))
+
     def is_own_mac(self, mac: bytes) -> bool:
         """Whether a link of this node has it: such a claim comes from ourselves."""
         return any(link.mac == mac for link in self.view.links.values())

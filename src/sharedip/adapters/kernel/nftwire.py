@@ -94,6 +94,7 @@ def _element_key(key: bytes) -> bytes:
     return nested(_ELEM_KEY, attribute(_DATA_VALUE, key))
 
 
+@lru_cache(maxsize=64)
 def _of_set(table: str, name: str) -> bytes:
     return attribute(_LIST_TABLE, _string(table)) + attribute(_LIST_SET, _string(name))
 

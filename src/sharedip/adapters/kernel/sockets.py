@@ -8,9 +8,10 @@ Counterparts: `netlink.py` calls it before the removal (afterwards no RST could 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 from sharedip.adapters.kernel import diagwire
@@ -54,32 +55,41 @@ class ConnectionResetter:
             return 0
         until = self._clock() + budget_s
         before = self.reset
+        doomed: list[SocketRecord] = []
+        # All are looked for before the first is reset: a look takes longer than a reset (the kernel walks its whole
+        # table), and a client that was reset may be back before the address has left.
+        for protocol in self._protocols:
+            for family in (socket.AF_INET, socket.AF_INET6):
+                with self._failures_noted():
+                    doomed += self._find(self._channel, family, protocol, addresses)
+        with self._failures_noted():
+            for at in range(0, len(doomed), BATCH_MAX):
+                if self._clock() >= until:
+                    self.left += len(doomed) - at
+                    break
+                self._destroy(self._channel, doomed[at : at + BATCH_MAX])
+        return self.reset - before
+
+    @contextlib.contextmanager
+    def _failures_noted(self) -> Iterator[None]:
         try:
-            for protocol in self._protocols:
-                for family in (socket.AF_INET, socket.AF_INET6):
-                    self._reset_family(self._channel, family, protocol, addresses, until)
+            yield
         except SilenceError as error:
             self._note_failure(str(error))
         except OSError as error:
             self._note_failure(error.strerror or str(error))
-        return self.reset - before
 
-    def _reset_family(
-        self, channel: Channel, family: int, protocol: int, addresses: Collection[IPAddress], until: float
-    ) -> None:
+    def _find(
+        self, channel: Channel, family: int, protocol: int, addresses: Collection[IPAddress]
+    ) -> list[SocketRecord]:
         # IPv6 sockets can hold IPv4 connections, never the other way round.
         relevant = [one for one in addresses if family == socket.AF_INET6 or one.version == 4]
         if not relevant:
-            return
+            return []
         wanted = frozenset(diagwire.local_key(one, family) for one in relevant)
         shown = channel.dump(diagwire.connected_sockets(family, protocol, relevant))
         records = (diagwire.parse_socket(message, protocol) for message in shown)
-        doomed = [record for record in records if record is not None and record.local in wanted]
-        for at in range(0, len(doomed), BATCH_MAX):
-            if self._clock() >= until:
-                self.left += len(doomed) - at
-                return
-            self._destroy(channel, doomed[at : at + BATCH_MAX])
+        return [record for record in records if record is not None and record.local in wanted]
 
     def _destroy(self, channel: Channel, doomed: Sequence[SocketRecord]) -> None:
         for verdict in channel.transact([diagwire.destroy(record) for record in doomed]):
