@@ -390,7 +390,7 @@ class AddressHeld:
 
 @dataclass(frozen=True, slots=True)
 class AddressRefused:
-    """The kernel refused the add or the renewal, or the instant `not_after` had passed."""
+    """The kernel refused the add or the renewal, or did not answer, or the instant `not_after` had passed."""
 
     vip: Vip
     reason: str
@@ -421,7 +421,7 @@ class FenceOpened:
 
 @dataclass(frozen=True, slots=True)
 class FenceRefused:
-    """The fence is as it was before the order."""
+    """The fence is as it was before the order, or, when the kernel did not answer, as the order would have it."""
 
     vips: tuple[Vip, ...]
     reason: str

@@ -241,9 +241,10 @@ class Ownership:
         return False
 
     def fence_refused(self, event: FenceRefused, now: Instant) -> None:
-        """The gate stays as it was, and closes by itself."""
+        """The gate stays as it was, or nobody knows: it closes by itself, at the latest when the order said."""
         self._gate_pending = False
         self._gate_dirty = False
+        self._gate_until = max(self._gate_until, self._gate_ordered)
         self._gate_ordered = NEVER
         if self.tenure is Tenure.HOLDING and now < self.lapses_at:
             self._gate_at = now + GATE_RETRY_S
@@ -277,8 +278,11 @@ class Ownership:
         self.advance(now)
 
     def address_refused(self, event: AddressRefused, now: Instant) -> None:
-        """The kernel did not do it (link gone, too late, not permitted): the next try is a new decision."""
+        """The kernel did not do it (link gone, too late, not permitted), or nobody knows: the next try is a new
+        decision, and what stands may stand as long as the order would have it.
+        """
         self._hold_pending = False
+        self._address_until = max(self._address_until, self._hold_not_after)
         if self.tenure is not Tenure.HOLDING:
             if self.tenure is not Tenure.NONE or self.presence is not Presence.ABSENT:
                 self.give_up(now)
