@@ -130,6 +130,7 @@ class Session:
         self._member_elsewhere = False
         self.advertise: str | None = None
         self._record: dict[str, object] = {}
+        self._own_record_of: tuple[dict[str, object], str | None, bytes] | None = None
         self._published_at_revision = 0
         self._written_until = 0
         self.abandoned: int | None = None
@@ -552,9 +553,15 @@ class Session:
         )
 
     def _own_record(self) -> bytes:
+        """Asked for after every fact: its bytes are kept until something in it changes."""
         assert self.lease is not None
+        known = self._own_record_of
+        if known is not None and known[0] is self._record and known[1] == self.advertise:
+            return known[2]
         fixed = {"node": self._settings.node_name, "version": self._settings.version, "peer": self.advertise}
-        return write_record({**self._record, **fixed})
+        value = write_record({**self._record, **fixed})
+        self._own_record_of = (self._record, self.advertise, value)
+        return value
 
     def _publish_if_changed(self, now: Instant) -> None:
         value = self._own_record()
