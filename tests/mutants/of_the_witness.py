@@ -149,7 +149,6 @@ MUTANTS = (
         "        if answer.succeeded:",
         CANNOT_TELL,
         "A withdrawal without an answer is taken for done: the witness keeps its power.",
-        in_histories=True,
     ),
     Mutant(
         "undesignated-on-a-failed-guard",
@@ -167,7 +166,6 @@ MUTANTS = (
         "                self._join(designation, candidacy, self._session.lease_until)\n",
         WITNESSED,
         "The window counts from the first acknowledgement, and the witness from the first beat.",
-        in_histories=True,
     ),
     Mutant(
         "designation-unguarded-by-the-epoch",

@@ -48,7 +48,7 @@ def play(seed: int, *, verbose: bool = False) -> Outcome:
 
 def _world(seed: int, *, verbose: bool) -> World:
     sizes = World(seed).random
-    nodes = sizes.choice((2, 3, 3, 3, 5))
+    nodes = sizes.choice((2, 3, 3, 3, 3, 5))
     ttl_s = sizes.choice((3, 3, 3, 4, 6, 15))
     members = 5 if nodes == 5 else 3
     vips = sizes.choice((1, 1, 1, 1, 2, 3))
