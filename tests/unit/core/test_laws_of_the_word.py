@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
+from sharedip.core.agenda import in_order
 from sharedip.core.candidacy import Phase
 from sharedip.core.keys import read_record, write_record
-from sharedip.core.messages import AddressRefused, RemoveAddress, RevokeLease, TimePassed
+from sharedip.core.messages import AddressRefused, Announce, RemoveAddress, RevokeLease, TimePassed
+from sharedip.core.model import Vip
 from sharedip.core.peerwire import Beat, Released
 from tests.unit.core.harness import LAYOUT, THEIRS, VIP, owner, waiting_behind
 from tests.unit.core.test_laws_of_the_witness import SECRET, WITNESS, Owner
@@ -71,3 +75,10 @@ def test_the_node_of_etcds_leader_is_no_witness() -> None:
             owning.step()
         designated = read_record(owning.talk.store.keys.get(WITNESS)) or {"witnesses": []}
         assert designated["witnesses"] == wanted
+
+
+def test_no_frame_is_sent_behind_the_removal() -> None:
+    """It would draw the neighbours to a node that has just let go."""
+    other = Vip(ip_address("192.168.0.16"), "eth0")
+    orders = in_order([Announce(VIP, 1.0), Announce(other, 1.0), RemoveAddress(VIP)])
+    assert orders == [RemoveAddress(VIP), Announce(other, 1.0)]
