@@ -166,6 +166,17 @@ def test_hostile_text_from_etcd_breaks_no_page(text: str) -> None:
     play(abuse, FakeAgent(document))
 
 
+def test_a_refusal_does_not_say_back_all_that_was_said() -> None:
+    """h11 quotes what it can't read, four characters for each byte of it: an answer of 64 KiB to 16 KiB."""
+
+    async def abuse(api: Api, _directory: Path) -> None:
+        answer = await tcp(api, b"GET " + b"\1" * 8000 + b" HTTP/1.1\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert len(answer) < 1000
+
+    play(abuse)
+
+
 def test_slow_drips_and_silent_crowds_cost_neither_the_loop_nor_the_operator() -> None:
     """Every place on TCP is taken by somebody who drips; the operator is served all the while, and promptly."""
 

@@ -2,7 +2,7 @@
 
 What it can do to an agent is what etcd was measured to do: expire leases up to 0.5 s late; extend every lease when a
 new leader comes; go on confirming keepalives for two seconds on a leader that was cut off; apply a write long after
-the client stopped waiting; deliver watch events late; compact; answer nothing at all.
+the client stopped waiting, or died; deliver watch events late; compact; answer nothing at all.
 
 Must never: know what the agent believes. Counterpart: `tests/contract` runs the same expectations against real etcd.
 """
@@ -49,12 +49,14 @@ Answer = LeaseGranted | KeepaliveConfirmed | KeysRead | TransactionDone | LeaseR
 
 @dataclass(slots=True)
 class Member:
-    """One member: up or down, and on which side of a partition."""
+    """One member: up or down, frozen with what it was sent in its buffer, and on which side of a partition."""
 
     up: bool = True
+    frozen: bool = False
     cut_off: bool = False
     stale_leader_until: float = float("-inf")
     stale_term: int = 0
+    held: list[tuple[Host, int, Request, float]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -90,6 +92,7 @@ class ModelEtcd:
         self.revision = 1
         self.keys: dict[str, KeyValue] = {}
         self.leases: dict[int, Lease] = {}
+        self.holders: dict[int, Host] = {}
         self.history: list[tuple[int, KeyChange]] = []
         self.compacted = 0
         self.watchers: list[Watcher] = []
@@ -132,7 +135,13 @@ class ModelEtcd:
         world.later(there_s, self._arrive, host, run, command, sent_at)
 
     def _arrive(self, host: Host, run: int, command: Request, sent_at: float) -> None:
+        member = self.members[command.endpoint]
+        if member.frozen:
+            member.held.append((host, run, command, sent_at))
+            return
         answer = self._serve(command, sent_at)
+        if isinstance(answer, LeaseGranted):
+            self.holders[answer.lease] = host
         if answer is None or self.world.lost(host, command.endpoint):
             return
         self.world.later(self.world.delay(), host.answer, run, command.request, answer)
@@ -223,8 +232,24 @@ class ModelEtcd:
 
     def delete_by_hand(self, key: str) -> None:
         """An operator's `etcdctl del`."""
-        if self._remove(key):
+        if self._remove(key, by_hand=True):
             self._publish([KeyChange(key, None, self.revision + 1)])
+
+    def revoke_by_hand(self, lease: int) -> None:
+        """An operator's `etcdctl lease revoke`."""
+        self._end_lease(lease, by_hand=True)
+
+    def hears(self, host: Host) -> bool:
+        """Whether the host's watch shows it now whatever happens here."""
+        return any(
+            watcher.host is host
+            and watcher.run == host.run
+            and not watcher.closed
+            and watcher.next_revision > self.revision
+            and watcher.ready_at <= self.world.t
+            and self._reaches(watcher)
+            for watcher in self.watchers
+        )
 
     def _holds(self, guard: Guard) -> bool:
         key = self.keys.get(guard.key)
@@ -236,24 +261,26 @@ class ModelEtcd:
     def _under(self, prefix: str) -> tuple[KeyValue, ...]:
         return tuple(key for name, key in sorted(self.keys.items()) if name.startswith(prefix))
 
-    def _remove(self, name: str) -> bool:
+    def _remove(self, name: str, *, by_hand: bool = False) -> bool:
         key = self.keys.pop(name, None)
         if key is None:
             return False
         if key.lease in self.leases:
             self.leases[key.lease].keys.discard(name)
+        if not by_hand:
+            self.world.check_gone(self.holders.get(key.lease), name)
         return True
 
     def _expiry(self, ttl_s: int) -> float:
         return self.world.t + ttl_s / self.clock_rate
 
-    def _end_lease(self, number: int) -> None:
+    def _end_lease(self, number: int, *, by_hand: bool = False) -> None:
         lease = self.leases.pop(number, None)
         if lease is None:
             return
         revision = self.revision + 1
-        changes = [KeyChange(name, None, revision) for name in sorted(lease.keys) if self.keys.pop(name, None)]
-        self._publish(changes)
+        gone = [name for name in sorted(lease.keys) if self._remove(name, by_hand=by_hand)]
+        self._publish([KeyChange(name, None, revision) for name in gone])
 
     def _scan(self) -> None:
         self.world.later(EXPIRY_SCAN_S, self._scan)
@@ -290,8 +317,7 @@ class ModelEtcd:
     def _feed(self, watcher: Watcher) -> None:
         """Send what the watcher has not seen, in order, unless its member or its link is cut."""
         world = self.world
-        member = self.members[watcher.member]
-        if watcher.closed or not member.up or member.cut_off or world.cut(watcher.host, watcher.member):
+        if watcher.closed or not self._reaches(watcher):
             return
         if not self.history or self.history[-1][0] < watcher.next_revision:
             return
@@ -308,6 +334,11 @@ class ModelEtcd:
         watcher.ready_at = max(watcher.ready_at, world.t + world.delay())
         event = KeysChanged(watcher.watch, tuple(fresh), fresh[-1].revision)
         world.at(watcher.ready_at, self._deliver, watcher, event)
+
+    def _reaches(self, watcher: Watcher) -> bool:
+        member = self.members[watcher.member]
+        awake = member.up and not member.frozen and not member.cut_off
+        return awake and not self.world.cut(watcher.host, watcher.member)
 
     def _deliver(self, watcher: Watcher, event: KeysChanged | WatchOpened) -> None:
         if not watcher.closed:
@@ -340,8 +371,10 @@ class ModelEtcd:
             self._lose_leader()
 
     def stop_member(self, index: int) -> None:
-        """Kill one member."""
+        """Kill one member, and with it what it had not read yet."""
         self.members[index].up = False
+        self.members[index].frozen = False
+        self.members[index].held.clear()
         for watcher in list(self.watchers):
             if watcher.member == index:
                 self._lose(watcher, Failure.UNAVAILABLE)
@@ -350,13 +383,31 @@ class ModelEtcd:
         elif not self._quorum():
             self.leader = None
 
+    def freeze_member(self, index: int) -> None:
+        """SIGSTOP: what is sent to it waits in its buffer, whoever sent it and however long ago."""
+        member = self.members[index]
+        if not member.up or member.frozen:
+            return
+        member.frozen = True
+        if self.leader == index:
+            self._lose_leader()
+        elif not self._quorum():
+            self.leader = None
+
     def heal_member(self, index: int) -> None:
-        """Bring one member back."""
+        """Bring one member back. One that was frozen serves what it finds in its buffer, in order."""
         member = self.members[index]
         member.up, member.cut_off, member.stale_leader_until = True, False, float("-inf")
+        member.frozen = False
         if self.leader is None:
             self._lose_leader()
         self.feed_all()
+        held, member.held = member.held, []
+        wait_s = 0.0
+        for request in held:
+            if self.world.random.random() < 0.9:  # else the client's reset overtook it
+                wait_s += self.world.random.random() * 0.002
+                self.world.later(wait_s, self._arrive, *request)
 
     def move_leader(self) -> None:
         """A planned change of leader: short, and it extends every lease."""
@@ -372,7 +423,7 @@ class ModelEtcd:
             self._lose(watcher, Failure.NO_LEADER)
 
     def _quorum(self) -> list[int]:
-        alive = [i for i, member in enumerate(self.members) if member.up and not member.cut_off]
+        alive = [i for i, each in enumerate(self.members) if each.up and not each.frozen and not each.cut_off]
         return alive if len(alive) * 2 > len(self.members) else []
 
     def _lose_leader(self) -> None:

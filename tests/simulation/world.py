@@ -1,18 +1,23 @@
 """Many nodes, one model etcd, one virtual clock: whole cores under seeded faults, judged by what a kernel would hold.
 
 Invariants are checked at every step, against the kernels' addresses and never against an agent's belief:
-at most one usable address; a key is never released while the address stands; in the end every world converges.
+at most one usable address; no election key goes, in whatever way, while its owner's kernel lets the address be used
+(but by hand: H1 of docs/safety.md), and none is given up while the address stands at all; no right grows from a late
+answer: on a lease it ends before the lease does, under a witness a window after the newest acknowledged beat *left*; in
+the end every world converges.
 """
 
 from __future__ import annotations
 
 import heapq
 import random
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Any
 
+from sharedip.core.keys import Layout
 from sharedip.core.messages import (
     AddressGone,
     AddressHeld,
@@ -50,6 +55,13 @@ from sharedip.core.state import read_state
 from tests.simulation.etcd import ModelEtcd
 
 LINK_INDEX = 2
+KEY_PREFIX = "sharedip:v1"
+LAYOUT = Layout(KEY_PREFIX)
+BEAT, ACKNOWLEDGEMENT = 1, 2
+HEADER_BYTES, ENTRY_BYTES, NUMBERS_BYTES = 22, 32, 16
+SENDER = slice(6, 14)
+"""docs/protocol.md: a beat's entry is a designation's revision, a sequence, and a tag."""
+
 WAKES_MAX = 200
 """So many wakings within a millisecond each mean a core that spins."""
 
@@ -92,6 +104,11 @@ class Host:
         self.running_link = True
         self.wakes = 0
         self.woken_at = 0.0
+        self.proved_until = float("-inf")
+        """The right on the lease, as it was last looked at."""
+        self.beats_sent_at: dict[bytes, float] = {}
+        self.promised_from: dict[tuple[int, bytes], float] = {}
+        """By designation and witness: when the newest beat left that was acknowledged."""
 
     def now(self) -> float:
         """CLOCK_BOOTTIME of this host."""
@@ -110,7 +127,7 @@ class Host:
         former = read_state(self.state) if self.state is not None else None
         if former is None:
             for address in list(self.kernel.addresses):  # the agent removes what carries its tag
-                self._take_off(address)
+                self.take_off(address)
         orders = self.core.start(former, self.now())
         self._execute(orders)
         self.process(PeerAddressChanged(f"{self.name}:9470"))
@@ -186,9 +203,43 @@ class Host:
         if isinstance(event, DatagramReceived):  # the adapter reads the clock when it reads the socket
             event = replace(event, received_at=self.now())
         orders = core.handle(event, self.now())
+        if core.session.lease_until != self.proved_until:
+            self._check_proof(core)
+        if isinstance(event, DatagramReceived) and event.payload[4] == ACKNOWLEDGEMENT:
+            self._check_promises(core, event.payload)
         self._execute(orders)
         if not self.frozen:
             self._arm()
+
+    def _check_proof(self, core: Node) -> None:
+        """Law 5: whatever came, and however late, the right on the lease ends before the lease does."""
+        self.proved_until, lease = core.session.lease_until, core.session.lease
+        standing = None if lease is None else self.world.etcd.leases.get(lease)
+        if standing is not None and (self.proved_until - self.offset) / self.rate > standing.expires_at:
+            raise InvariantBrokenError(f"t={self.world.t:.3f} {self.name}'s right outlives its lease")
+
+    def _check_promises(self, core: Node, payload: bytes) -> None:
+        """Law 5 for witnesses: each acknowledgement is worth a window from its beat's sending, however late."""
+        for at in range(HEADER_BYTES, len(payload), ENTRY_BYTES):
+            sent_at = self.beats_sent_at.get(payload[at : at + NUMBERS_BYTES])
+            revision = int.from_bytes(payload[at : at + 8], "big")
+            designation = core.designations.active.get(revision)
+            if sent_at is None or designation is None:
+                continue
+            witness = payload[SENDER]
+            known = self.promised_from.get((revision, witness), sent_at)
+            newest = self.promised_from[revision, witness] = max(known, sent_at)
+            for candidacy in designation.vips.values():
+                if candidacy.ownership.right.until > newest + designation.window_s + 1e-6:
+                    raise InvariantBrokenError(
+                        f"t={self.world.t:.3f} {self.name}'s right on {candidacy.vip} grows from a late acknowledgement"
+                    )
+
+    def note_beats(self, payload: bytes) -> None:
+        """When each beat left, by this host's clock."""
+        now = self.now()
+        for at in range(HEADER_BYTES, len(payload), ENTRY_BYTES):
+            self.beats_sent_at.setdefault(payload[at : at + NUMBERS_BYTES], now)
 
     def _arm(self) -> None:
         if self.core is None:
@@ -232,10 +283,12 @@ class Host:
             case HoldAddress() | ReorderAddress():
                 self._hold(order)
             case RemoveAddress():
-                if world.removals_fail and world.random.random() < 0.5:
+                refused = self._refuses("removals")
+                if not refused or world.random.random() < 0.2:  # it may be gone though nobody could see it
+                    self.take_off(order.vip.address)
+                if refused:
                     self._soon(RemovalFailed(order.vip, "EBUSY"))
                     return
-                self._take_off(order.vip.address)
                 self._soon(AddressRemoved(order.vip))
             case Report():
                 world.note(f"{self.name}: {order.text}" + (f" ({order.reason})" if order.reason else ""))
@@ -243,11 +296,14 @@ class Host:
                 self.state = order.content
             case Exit():
                 self.kill()
+                if world.is_healed:  # a supervisor starts it again
+                    world.later(0.2, self.start)
             case OpenFence():
                 self._open_gate(order)
             case CloseFence():
-                for vip in order.vips:
-                    self.kernel.gates.pop(vip.address, None)
+                if not self._refuses("fences"):
+                    for vip in order.vips:
+                        self.kernel.gates.pop(vip.address, None)
             case SendDatagram():
                 world.carry(self, order)
             case Announce() | Probe() | AnswerOperator():
@@ -256,6 +312,11 @@ class Host:
                 self._check_release(order)
                 world.etcd.receive(self, order)
 
+    def _refuses(self, what: str) -> bool:
+        """Whether the kernel says no this time."""
+        chance = self.world.refusals.get((self.name, what), 0.0)
+        return chance > 0 and self.world.random.random() < chance
+
     def _soon(self, event: Event) -> None:
         self.world.later(0.0, self.hear, self.run, event)
 
@@ -263,6 +324,10 @@ class Host:
         now = self.now()
         if now + order.valid_lft_s + 1.0 > order.not_after or not self.running_link:
             self._soon(AddressRefused(order.vip, "too late, or no link"))
+            return
+        refused = self._refuses("holds")
+        if refused and self.world.random.random() < 0.8:  # else it was carried out, and nobody could see it
+            self._soon(AddressRefused(order.vip, "ENOMEM"))
             return
         if self.usable_gate(order.vip.address):
             self.world.check_use(self, order.vip.address)
@@ -273,18 +338,28 @@ class Host:
         ends_at = self.world.t + (order.valid_lft_s + late_s) / self.rate
         self.kernel.addresses[order.vip.address] = (ends_at, serial)
         self.world.at(ends_at, self._expire, order.vip.address, serial)
-        self._soon(AddressHeld(order.vip, now, order.valid_lft_s))
+        if refused:
+            self._soon(AddressRefused(order.vip, "the kernel did not answer"))
+        else:
+            self._soon(AddressHeld(order.vip, now, order.valid_lft_s))
 
     def _open_gate(self, order: OpenFence) -> None:
         if self.now() + order.timeout_s > order.not_after:
             self._soon(FenceRefused(order.vips, "too late"))
+            return
+        refused = self._refuses("fences")
+        if refused and self.world.random.random() < 0.8:
+            self._soon(FenceRefused(order.vips, "EBUSY"))
             return
         late_s = self.world.random.random() * 0.003
         for vip in order.vips:
             if vip.address in self.kernel.addresses:
                 self.world.check_use(self, vip.address)
             self.kernel.gates[vip.address] = self.world.t + order.timeout_s / self.rate + late_s
-        self._soon(FenceOpened(order.vips, order.not_after))
+        if refused:
+            self._soon(FenceRefused(order.vips, "the kernel did not answer"))
+        else:
+            self._soon(FenceOpened(order.vips, order.not_after))
 
     def usable_gate(self, address: IPAddress) -> bool:
         """Whether the nftables fence, where there is one, lets traffic for the address pass."""
@@ -296,9 +371,10 @@ class Host:
 
     def _expire(self, address: IPAddress, serial: int) -> None:
         if self.kernel.addresses.get(address, (0.0, 0))[1] == serial:
-            self._take_off(address)
+            self.take_off(address)
 
-    def _take_off(self, address: IPAddress) -> None:
+    def take_off(self, address: IPAddress) -> None:
+        """The address leaves the link: by our order, by its lifetime, or behind the agent's back."""
         if self.kernel.addresses.pop(address, None) is not None:
             self._soon(AddressGone(LINK_INDEX, address, address.max_prefixlen))
 
@@ -351,7 +427,12 @@ class World:
         self.members = members
         self.loss = 0.0
         self.slow = 0.0
-        self.removals_fail = False
+        self.disorder = 0.0
+        self.undisturbed_until = self.t
+        self.is_healed = False
+        self.overheard: deque[tuple[str, str, bytes]] = deque(maxlen=50)
+        self.refusals: dict[tuple[str, str], float] = {}
+        """For a host and "holds", "removals" or "fences": how often its kernel refuses."""
         self.cuts: set[tuple[str, int]] = set()
         self.etcd = ModelEtcd(self, members)
         self.etcd.clock_rate = 1.0 + self.random.uniform(-drift, drift)
@@ -364,7 +445,7 @@ class World:
         """Each node prefers its own member."""
         return Settings(
             node_name=name,
-            key_prefix="sharedip:v1",
+            key_prefix=KEY_PREFIX,
             endpoints=tuple(f"http://m{i}:2379" for i in range(self.members)),
             vips=self.vips,
             lease_ttl_s=self.ttl_s,
@@ -428,6 +509,8 @@ class World:
 
     def carry(self, sender: Host, order: SendDatagram) -> None:
         """UDP between agents: lost, late, twice, out of order."""
+        if order.payload[4] == BEAT:
+            sender.note_beats(order.payload)
         for host in self.hosts:
             if host.name == order.host:
                 copies = 2 if self.random.random() < 0.02 else 1
@@ -436,6 +519,18 @@ class World:
                         continue
                     event = DatagramReceived(sender.name, 9470, order.payload, 0.0)
                     self.later(self.delay(), self._arrive, host, event)
+        if self.disorder:
+            self._disturb(sender, order)
+
+    def _disturb(self, sender: Host, order: SendDatagram) -> None:
+        """Somebody on the segment records what agents say, and says it again, however late."""
+        self.overheard.append((sender.name, order.host, order.payload))
+        if self.random.random() < self.disorder:
+            said_by, to, payload = self.random.choice(self.overheard)
+            event = DatagramReceived(said_by, 9470, payload, 0.0)
+            for host in self.hosts:
+                if host.name == to:
+                    self.later(self.random.uniform(0.0, 2.0), self._arrive, host, event)
 
     @staticmethod
     def _arrive(host: Host, event: DatagramReceived) -> None:
@@ -454,3 +549,11 @@ class World:
             raise InvariantBrokenError(f"t={self.t - 100.0:.3f} {host.name} brings {address} up while {others} have it")
         if not host.uses(address):
             self.note(f"{host.name}: has {address}")
+
+    def check_gone(self, holder: Host | None, key: str) -> None:
+        """Laws 1 and 3, checked whenever a key goes: whoever stood on it has no use of the address any more."""
+        if holder is None or ":election:" not in key:
+            return
+        address = LAYOUT.election_of(key)
+        if address is not None and holder.uses(address):
+            raise InvariantBrokenError(f"t={self.t - 100.0:.3f} {holder.name}'s key goes while it has {address}")

@@ -24,6 +24,8 @@ WRITE_S = 10.0
 """A peer has to take each piece of an answer within this time."""
 REQUESTS_MAX = 1000
 """On one connection; then it is closed, so that none lives for ever."""
+REASON_CHARS_MAX = 200
+"""Of a refusal: h11 quotes what it could not read, all of it."""
 _READ_BYTES = 4096
 _PIECE_BYTES = 32 * 1024
 
@@ -153,7 +155,7 @@ class Connection:
         if self._h11.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
             return
         try:
-            await self._send(text_response(status, why), head_only=False, last=True)
+            await self._send(text_response(status, why[:REASON_CHARS_MAX]), head_only=False, last=True)
         except (TimeoutError, OSError, h11.LocalProtocolError):
             return  # the peer is gone, which is what is about to be said anyway
 

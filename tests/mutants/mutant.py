@@ -1,0 +1,42 @@
+"""What a mutant is, and the words that the lists share: files of the core, and laws.
+
+Counterparts: `of_the_right.py`, `of_the_way.py`, `of_the_witness.py`, which have them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One break. `immortal` says why no test can be asked to die of it: another rule covers it.
+
+    `in_histories`: the simulation must find it, alone and by chance; it is tried on the random histories only.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    law: str
+    sentence: str
+    immortal: str | None = None
+    in_histories: bool = False
+
+
+SESSION, CANDIDACY, OWNERSHIP = "core/session.py", "core/candidacy.py", "core/ownership.py"
+NODE, KEYS, SETTINGS, AGENDA = "core/node.py", "core/keys.py", "core/settings.py", "core/agenda.py"
+DESIGNATION, WITNESS, ENDPOINTS = "core/designation.py", "core/witness.py", "core/endpoints.py"
+
+FROM_SENDING = "5: deadlines count from the moment a request was sent"
+PROOF = "election: a keepalive counts only with a linearizable read after it"
+TIME_FIRST = "2: time passes first"
+WAY_OUT = "3: remove, confirm, release"
+WAY_IN = "3: own the key, hold a right, then add, then announce"
+CANNOT_TELL = "4: cannot tell is never no and never yes"
+NOTHING_BEHIND = "6: an agent that dies leaves no address behind"
+ONE_OWNER = "1: one owner"
+ITSELF = "election: a node knows itself by its own key and revision"
+WITNESSED = "right: the witnessed lease"
+FENCE = "fence: renewed_at + valid_lft + 1 s <= right_until"

@@ -1,0 +1,41 @@
+"""What frees an owner from a witness's promise, and what does not."""
+
+from __future__ import annotations
+
+from sharedip.core.candidacy import Phase
+from sharedip.core.messages import PeerAddressChanged, SendDatagram, Transact
+from tests.unit.core.harness import Talk
+from tests.unit.core.test_laws_of_the_witness import WINDOW_S, WITNESS, Owner
+
+
+def test_a_withdrawal_whose_guard_failed_frees_from_nothing() -> None:
+    """Somebody else wrote the witness key: whoever could depose us may still be able to."""
+    owner = Owner().witnessed()
+    owner.acknowledge()
+    until = owner.talk.right_until
+    undo = owner.designation()
+    standing = owner.talk.store.keys[WITNESS]
+    owner.talk.store.put(WITNESS, standing.value, standing.lease)
+    owner.talk.answer(undo)
+    assert owner.talk.right_until == until
+    owner.talk.answer(owner.designation())  # with the revision that the answer showed
+    assert owner.talk.right_until > until
+
+
+def test_a_restarted_owner_has_no_right_until_its_former_runs_witness_has_promised_anew() -> None:
+    """When the former run beat last nobody knows."""
+    owner = Owner().witnessed()
+    owner.acknowledge()
+    former = owner.talk
+    owner.talk = Talk(window_s=WINDOW_S, store=former.store, now=former.now + 0.2)
+    owner.talk.start(former.saved)
+    owner.talk.hear(PeerAddressChanged("n1:9470"))
+    owner.talk.run(0.3, Transact)
+    assert owner.talk.node.session.lease_until > owner.talk.now, "the lease itself is proved"
+    assert owner.talk.right_until <= owner.talk.now
+    assert not owner.talk.is_in(Phase.OWNING)
+    assert [beat for beat in owner.beats() if beat.revision], "it asks its witness"
+    owner.acknowledge()
+    owner.talk.drop(SendDatagram)
+    owner.talk.run(0.1, Transact)
+    assert owner.talk.is_in(Phase.OWNING)

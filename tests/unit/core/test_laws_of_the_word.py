@@ -1,0 +1,84 @@
+"""Whose word counts, for how much, and what waits for the kernel's."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from sharedip.core.agenda import in_order
+from sharedip.core.candidacy import Phase
+from sharedip.core.keys import read_record, write_record
+from sharedip.core.messages import AddressRefused, Announce, RemoveAddress, RevokeLease, TimePassed
+from sharedip.core.model import Vip
+from sharedip.core.peerwire import Beat, Released
+from tests.unit.core.harness import LAYOUT, THEIRS, VIP, owner, waiting_behind
+from tests.unit.core.test_laws_of_the_witness import SECRET, WITNESS, Owner
+
+
+def test_a_release_of_another_epoch_says_nothing_of_this_one() -> None:
+    """A former tenure's word, late or recorded."""
+    talk = waiting_behind()
+    first = talk.candidacy.queue()[0]
+    talk.node._released(THEIRS, Released(first.create_revision - 1, VIP.address), talk.now)
+    talk.run(0.0)
+    assert talk.is_in(Phase.WAITING)
+    talk.node._released(THEIRS, Released(first.create_revision, VIP.address), talk.now)
+    talk.run(0.0)
+    assert talk.is_in(Phase.OWNING)
+
+
+def test_a_word_counts_only_with_a_picture_that_is_as_new_as_the_own_campaign() -> None:
+    """An older one may lack a candidate that stands before us."""
+    talk = waiting_behind()
+    assert talk.candidacy._is_entitled_by_word([])
+    talk.candidacy.epoch = talk.node.session.registry.revision + 1
+    assert not talk.candidacy._is_entitled_by_word([])
+
+
+def test_an_old_greetings_answer_makes_no_dead_peer_reachable() -> None:
+    """Only the newest greeting has an answer."""
+    talk = Owner().talk
+    talk.node.peers.silent(THEIRS)
+    talk.node.designations.acknowledged(THEIRS, Beat(0, 1), talk.now)
+    assert not talk.node.peers.is_reachable(THEIRS)
+
+
+def test_what_is_left_of_a_lost_lease_is_revoked_only_when_no_address_is_left() -> None:
+    """Its keys may still stand, and with them whoever is next would begin too early."""
+    talk = owner()
+    talk.node.session.lose_lease("a test", talk.now)
+    talk.hear(TimePassed())
+    removal = talk.expect(RemoveAddress)
+    talk.none(RevokeLease)
+    talk.answer(removal)
+    talk.expect(RevokeLease)
+
+
+def test_a_kernel_that_goes_on_refusing_lets_another_node_try() -> None:
+    """Two seconds of refusals."""
+    talk = owner()
+    for _ in range(25):
+        talk.hear(AddressRefused(VIP, "ENOMEM"), after_s=0.05)
+    assert talk.is_in(Phase.LEAVING)
+
+
+def test_the_node_of_etcds_leader_is_no_witness() -> None:
+    """Its death would silence the witness and stall etcd at once."""
+    owning = Owner()
+    leader = owning.talk.node.session.leader_id
+    assert leader is not None
+    for member, wanted in ((leader, []), (leader + 1, [f"{THEIRS:x}"])):
+        record = {"node": "n2", "healthy": True, "drained": False, "peer": "n2:9470", "member": f"{member:x}"}
+        owning.talk.store.put(LAYOUT.agent("n2"), write_record({**record, "secret": SECRET.hex()}), THEIRS)
+        owning.talk.tell_changes()
+        for _ in range(20):
+            owning.acknowledge()
+            owning.step()
+        designated = read_record(owning.talk.store.keys.get(WITNESS)) or {"witnesses": []}
+        assert designated["witnesses"] == wanted
+
+
+def test_no_frame_is_sent_behind_the_removal() -> None:
+    """It would draw the neighbours to a node that has just let go."""
+    other = Vip(ip_address("192.168.0.16"), "eth0")
+    orders = in_order([Announce(VIP, 1.0), Announce(other, 1.0), RemoveAddress(VIP)])
+    assert orders == [RemoveAddress(VIP), Announce(other, 1.0)]
