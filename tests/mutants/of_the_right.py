@@ -8,6 +8,7 @@ from tests.mutants.mutant import (
     DESIGNATION,
     FENCE,
     FROM_SENDING,
+    KEYS,
     NODE,
     NOTHING_BEHIND,
     ONE_OWNER,
@@ -100,10 +101,10 @@ MUTANTS = (
     Mutant(
         "renewal-without-the-read",
         SESSION,
-        "        request = self._begin(Kind.PROOF, endpoint=event.endpoint)\n",
-        "        self.lease_until = event.sent_at + event.ttl_s - lease_margin_s(event.ttl_s)\n"
+        "        request = self._read(Kind.PROOF, event.endpoint, now)\n",
+        "        self.lease_deadline.until = event.sent_at + event.ttl_s - lease_margin_s(event.ttl_s)\n"
         "        self._listener.lease_renewed(now)\n"
-        "        request = self._begin(Kind.PROOF, endpoint=event.endpoint)\n",
+        "        request = self._read(Kind.PROOF, event.endpoint, now)\n",
         PROOF,
         "An etcd leader that was cut off confirms keepalives for two seconds.",
     ),
@@ -118,8 +119,8 @@ MUTANTS = (
     Mutant(
         "proof-asked-elsewhere",
         SESSION,
-        "        self._out(ReadKeys(request, event.endpoint, self.layout.root, self._timeout_s))",
-        "        self._out(ReadKeys(request, self.endpoint, self.layout.root, self._timeout_s))",
+        "        request = self._read(Kind.PROOF, event.endpoint, now)\n",
+        "        request = self._read(Kind.PROOF, self.endpoint, now)\n",
         PROOF,
         "The read goes to whatever endpoint is the current one.",
     ),
@@ -134,10 +135,34 @@ MUTANTS = (
     Mutant(
         "read-without-own-key",
         SESSION,
-        "if not any(key.lease == self.lease for key in event.keys):",
-        "if not event.keys:",
+        "shows_us = any(key.lease == self.lease for key in event.keys)",
+        "shows_us = bool(event.keys)",
         PROOF,
         "Somebody else's keys prove our lease.",
+    ),
+    Mutant(
+        "difference-without-the-count",
+        KEYS,
+        "        if len(self._keys) + sum(key.key not in self._keys for key in fresh) != count:\n",
+        "        if count < 0:\n",
+        PROOF,
+        "A key that is gone is believed to stand because no read of what has changed brings it.",
+    ),
+    Mutant(
+        "old-picture-proves",
+        KEYS,
+        "key.lease == lease and key.create_revision <= revision and key.key not in newer",
+        "key.lease == lease",
+        PROOF,
+        "A key that was made after the read, or hangs on another lease by now, proves ours.",
+    ),
+    Mutant(
+        "claim-on-a-read-that-shows-nothing",
+        SESSION,
+        "        if fresh is None:\n            self._wants_everything = True\n            return None, None\n",
+        "        if fresh is None:\n            return set(), True\n",
+        CANNOT_TELL,
+        "A read that cannot be told from one with a deletion in it counts as a picture.",
     ),
     Mutant(
         "stale-term-of-a-read",
@@ -177,8 +202,8 @@ MUTANTS = (
     Mutant(
         "late-answer-revives",
         NODE,
-        "        self._expire(now)\n        self._apply(event, now)\n",
-        "        self._apply(event, now)\n        self._expire(now)\n",
+        "        self._expire(now)\n        for event in events:\n            self._apply(event, now)\n",
+        "        for event in events:\n            self._apply(event, now)\n        self._expire(now)\n",
         TIME_FIRST,
         "The event is applied before the end of the right.",
     ),

@@ -6,6 +6,7 @@ from tests.mutants.mutant import (
     AGENDA,
     CANDIDACY,
     CANNOT_TELL,
+    CONVOYS,
     ENDPOINTS,
     ITSELF,
     KEYS,
@@ -81,7 +82,8 @@ MUTANTS = (
     Mutant(
         "first-claim-without-a-probe",
         CANDIDACY,
-        "            self._enter(Phase.PROBING, now)\n            self.ownership.probe(now)\n",
+        "            self._enter(Phase.PROBING, now)\n"
+        "            self.ownership.probe(self._circumstances.probe_slot(now), now)\n",
         '            self._take("nobody was asked", now)\n',
         "address: before the first claim, probe",
         "A stranger with the address is found out by the clients.",
@@ -195,8 +197,8 @@ MUTANTS = (
     Mutant(
         "release-unguarded",
         CANDIDACY,
-        "Kind.RELEASE, self.vip, (Guard(key, GuardTarget.CREATE, self.epoch),), operations",
-        "Kind.RELEASE, self.vip, (), operations",
+        "self._ask(Kind.RELEASE, Guard(key, GuardTarget.CREATE, self.epoch), *operations)",
+        "self._ask(Kind.RELEASE, Guard(key + '?', GuardTarget.CREATE, 0), *operations)",
         ITSELF,
         "A release that is applied late deletes the key of a later campaign.",
     ),
@@ -219,8 +221,8 @@ MUTANTS = (
     Mutant(
         "removals-last",
         AGENDA,
-        "    return first + kernel + [",
-        "    return kernel + first + [",
+        "    return [*saved, *removals, *holds, *fences, *frames, *rest, *closings]\n",
+        "    return [*saved, *holds, *fences, *frames, *rest, *removals, *closings]\n",
         WAY_OUT,
         "Whatever else is ordered goes before the removal.",
     ),
@@ -294,8 +296,8 @@ MUTANTS = (
     Mutant(
         "own-writes-forgotten",
         SESSION,
-        "if event.revision < max(self.registry.revision, self._written_until):",
-        "if event.revision < self.registry.revision:",
+        "is_picture = event.revision >= max(self.registry.revision, self._written_until)",
+        "is_picture = event.revision >= self.registry.revision",
         WAY_OUT,
         "A read from before the own release is a picture to claim on.",
     ),
@@ -344,8 +346,8 @@ MUTANTS = (
         "word-of-another-epoch",
         NODE,
         "            if key.lease == sender and key.create_revision == entry.epoch:\n"
-        "                candidacy.released(entry.epoch, now)\n",
-        "            if key.lease == sender:\n                candidacy.released(key.create_revision, now)\n",
+        "                candidacy.released(entry.epoch, entry.reason, now)\n",
+        "            if key.lease == sender:\n                candidacy.released(key.create_revision, '', now)\n",
         ITSELF,
         "The release of a former tenure is taken for one of this tenure.",
     ),
@@ -376,9 +378,26 @@ MUTANTS = (
     Mutant(
         "announces-behind-the-removal",
         AGENDA,
-        "    rest = [each for each in rest if not (isinstance(each, Announce) and each.vip in removed)]\n",
-        "",
+        "    frames = [each for each in announcements if each.vip not in removed]\n",
+        "    frames = announcements\n",
         WAY_OUT,
         "A last frame draws the neighbours to a node that has just let go.",
+    ),
+    Mutant(
+        "refused-with-its-neighbour",
+        CONVOYS,
+        "        for wish in innocent:  # another one's guard failed: nothing of this was applied\n"
+        "            self.add(wish)\n",
+        "        wishes, innocent = wishes, []\n",
+        CANNOT_TELL,
+        "One VIP's failed guard is told to all that travelled with it.",
+    ),
+    Mutant(
+        "sent-again-after-silence",
+        CONVOYS,
+        "if isinstance(outcome, RequestFailed) and outcome.failure is Failure.REFUSED and len(wishes) > 1:",
+        "if isinstance(outcome, RequestFailed) and len(wishes) > 1:",
+        CANNOT_TELL,
+        "What may have been applied is asked for again as if it had not.",
     ),
 )

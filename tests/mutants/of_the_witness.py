@@ -78,8 +78,8 @@ MUTANTS = (
     Mutant(
         "deposed-without-any-guard",
         WITNESS,
-        "duty.request = self._session.depose(tuple(guards), (*operations, Get(layout.root, prefix=True)))",
-        "duty.request = self._session.depose((), (*operations, Get(layout.root, prefix=True)))",
+        "duty.request = self._session.depose(tuple(guards), tuple(operations), is_alone=is_alone)",
+        "duty.request = self._session.depose((), tuple(operations), is_alone=is_alone)",
         WITNESSED,
         "Whatever stands under the keys by then is deleted.",
         in_histories=True,

@@ -122,26 +122,34 @@ class Registry:
             self._set(name, seen.get(name))
         return changed
 
-    def apply_difference(self, keys: tuple[KeyValue, ...], count: int, revision: int) -> set[str] | None:
-        """Take over a linearizable read of what was modified after a revision that we had reached when it was sent.
+    def difference(self, keys: tuple[KeyValue, ...], count: int) -> list[KeyValue] | None:
+        """What a linearizable read brings that is new, if it was asked for at a revision that we had reached by then
+        and is not older than we are now. None when something is missing in it or in us: then it shows nothing.
 
-        Not for one that is older than we are. Returns the keys that differ, or None when we can't follow: then nothing
-        was taken over. Why a count is enough: a key that stands at `revision` was either modified after ours, and is
-        in `keys`, or stands unmodified in our picture. So picture and `keys` together hold all of them, and if they
-        are as many as there are, they hold no other.
+        Why a count is enough: a key that stands at the read's revision was either modified after ours, and is in
+        `keys`, or stands unmodified in our picture. So picture and `keys` together hold all of them, and if they are
+        as many as there are, they hold no other.
         """
-        assert revision >= self.revision
         fresh = [key for key in keys if key.mod_revision > self.revision]
         if len(self._keys) + sum(key.key not in self._keys for key in fresh) != count:
             return None
+        return fresh
+
+    def apply_difference(self, fresh: list[KeyValue], revision: int) -> set[str]:
+        """Take over what `difference` gave. Returns the keys that differ."""
+        assert revision >= self.revision
         self.revision = revision
         for key in fresh:
             self._set(key.key, key)
         return {key.key for key in fresh}
 
-    def has_key_of(self, lease: int | None, revision: int) -> bool:
-        """Whether a key on this lease stands that was created by then."""
-        return any(key.lease == lease and key.create_revision <= revision for key in self._keys.values())
+    def has_key_of(self, lease: int | None, revision: int, fresh: list[KeyValue] | None = None) -> bool:
+        """Whether a key on this lease stands that was created by then, with what is fresh put in place."""
+        newer = {key.key for key in fresh or ()}
+        return any(key.lease == lease for key in fresh or ()) or any(
+            key.lease == lease and key.create_revision <= revision and key.key not in newer
+            for key in self._keys.values()
+        )
 
     def apply_changes(self, changes: tuple[KeyChange, ...], revision: int) -> set[str]:
         """Take over changes from a watch. Returns the keys that differ."""

@@ -287,16 +287,13 @@ class Session:
         self._take_proof(purpose, event, now, shows_us=shows_us)
         if purpose.lease != self.lease:
             return  # the read showed that the lease is gone
-        is_picture = changed is not None and event.revision >= self._written_until
-        if changed is not None:
-            self._snapshot_taken(changed, now)
-        if purpose.lease != self.lease:
-            return
-        if is_picture:
-            self._listener.keys_proved(now)
-        else:
-            # The watch, or a write of ours, was faster than this read: good as a proof, not as a picture.
+        if changed is None:
             self._read_wanted = self._read_wanted or purpose.kind is Kind.READ
+        else:
+            self._snapshot_taken(changed, now)
+            if purpose.lease != self.lease:
+                return
+            self._listener.keys_proved(now)
         self.advance(now)
 
     def transaction_done(self, event: TransactionDone, now: Instant) -> None:
@@ -619,23 +616,24 @@ class Session:
     def _take_in(self, event: KeysRead) -> tuple[set[str] | None, bool | None]:
         """Bring the registry to the read's revision, if it is not there yet.
 
-        Answers which keys differ (None: the registry could not follow, or is ahead), and whether the read showed a key
-        on our lease (None: can't tell).
+        Answers which keys differ (None: it is no picture to go by), and whether the read showed a key on our lease
+        (None: can't tell).
         """
+        # The watch, or a write of ours, may have been faster than this read: good as a proof, not as a picture.
+        is_picture = event.revision >= max(self.registry.revision, self._written_until)
         if event.after == 0:
             self._wants_everything = False
-            return (
-                self.registry.apply_snapshot(event.keys, event.revision),
-                any(key.lease == self.lease for key in event.keys),
-            )
-        changed = None
-        if event.revision >= self.registry.revision:
-            changed = self.registry.apply_difference(event.keys, event.count, event.revision)
-            if changed is None:
-                self._wants_everything = True
-                return None, None
-        # Where the watch was faster: a key that stands now and was created by then stood then.
-        return changed, self.registry.has_key_of(self.lease, event.revision)
+            shows_us = any(key.lease == self.lease for key in event.keys)
+            return self.registry.apply_snapshot(event.keys, event.revision) if is_picture else None, shows_us
+        if event.revision < self.registry.revision:
+            # A key that stands now and was created by then stood then.
+            return None, self.registry.has_key_of(self.lease, event.revision)
+        fresh = self.registry.difference(event.keys, event.count)
+        if fresh is None:
+            self._wants_everything = True
+            return None, None
+        shows_us = self.registry.has_key_of(self.lease, event.revision, fresh)
+        return self.registry.apply_difference(fresh, event.revision) if is_picture else None, shows_us
 
     def _take_proof(self, purpose: Purpose, event: KeysRead, now: Instant, *, shows_us: bool | None) -> None:
         """The second half of a renewal counts on the same endpoint, in the same term, with a key on our lease."""

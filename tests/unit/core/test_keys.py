@@ -206,13 +206,12 @@ def test_a_difference_shows_the_truth_or_nothing(
     registry = Registry(LAYOUT)
     registry.apply_snapshot(tuple(watched.values()), watched_at)
     fresh = tuple(each for each in truth.values() if each.mod_revision > asked_at)
-    changed = registry.apply_difference(fresh, len(truth), read_at)
-    shown = {each.key: each for each in registry.under("")}
-    if changed is None:
-        assert (shown, registry.revision) == (watched, watched_at), "nothing was taken over"
+    news = registry.difference(fresh, len(truth))
+    if news is None:
         assert watched.keys() - truth.keys(), "it follows whatever has no deletion in it"
     else:
-        assert (shown, registry.revision) == (truth, read_at)
+        changed = registry.apply_difference(news, read_at)
+        assert ({each.key: each for each in registry.under("")}, registry.revision) == (truth, read_at)
         assert changed == {name for name, each in truth.items() if watched.get(name) != each}
 
 
@@ -220,9 +219,10 @@ def test_a_difference_that_hides_a_deletion_behind_a_new_key_is_not_believed() -
     """As many keys as before, and others."""
     registry = Registry(LAYOUT)
     registry.apply_snapshot((candidate(11, 1), candidate(12, 2)), 12)
-    assert registry.apply_difference((candidate(14, 3),), 2, 14) is None
-    assert [each.lease for each in registry.candidates(V4)] == [1, 2]
-    assert registry.apply_difference((candidate(14, 3),), 3, 14) == {LAYOUT.candidate(V4, 3)}
+    assert registry.difference((candidate(14, 3),), 2) is None
+    assert registry.difference((candidate(14, 3),), 3) == [candidate(14, 3)]
+    assert [each.lease for each in registry.candidates(V4)] == [1, 2], "nothing is taken over yet"
+    assert registry.apply_difference([candidate(14, 3)], 14) == {LAYOUT.candidate(V4, 3)}
 
 
 def test_a_key_shows_that_its_lease_lived_at_a_revision_only_if_it_was_there_by_then() -> None:
@@ -232,3 +232,6 @@ def test_a_key_shows_that_its_lease_lived_at_a_revision_only_if_it_was_there_by_
     assert registry.has_key_of(1, 11)
     assert not registry.has_key_of(2, 14)
     assert not registry.has_key_of(3, 20)
+    over = key(LAYOUT.candidate(V4, 1), 11, modified=16, lease=3)
+    assert registry.has_key_of(3, 16, [over])
+    assert not registry.has_key_of(1, 16, [over]), "the key hangs on another lease by now"

@@ -15,10 +15,12 @@ from tests.unit.core.harness import owner, waiting_behind
 def test_a_key_of_another_epoch_is_not_ours_to_claim_on() -> None:
     """A node knows itself by its own key and revision: a key that was deleted and made again is another candidacy."""
     talk = waiting_behind()
-    own = talk.store.keys[talk.key]
-    talk.candidacy.keys_proved([replace(own, create_revision=own.create_revision + 1)], talk.now)
+    own, registry = talk.store.keys[talk.key], talk.node.session.registry
+    registry.apply_snapshot((replace(own, create_revision=own.create_revision + 1),), registry.revision)
+    talk.candidacy.keys_proved(talk.now)
     assert talk.is_in(Phase.WAITING)
-    talk.candidacy.keys_proved([own], talk.now)  # the same read with the key as it is lets it go on
+    registry.apply_snapshot((own,), registry.revision)
+    talk.candidacy.keys_proved(talk.now)  # the same read with the key as it is lets it go on
     assert talk.is_in(Phase.PROBING)
 
 
