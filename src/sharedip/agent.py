@@ -377,7 +377,8 @@ class Agent:
             return
         for event in events:
             self._follow(event)
-        self._execute(self._node.handle_all(events, self._clock.now()))
+        for orders in self._node.handle_in_steps(events, self._clock.now()):
+            self._execute(orders)
 
     def _follow(self, event: Event) -> None:
         """What the adapters must know of a fact: on which links to listen, and where peers reach us."""

@@ -14,7 +14,7 @@ Must never: read a clock, do I/O, log. Counterpart: `agent.py`.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -31,6 +31,7 @@ from sharedip.core.messages import (
     AddressRefused,
     AddressRemoved,
     AddressSeen,
+    Announce,
     AnswerOperator,
     Command,
     DatagramReceived,
@@ -168,7 +169,10 @@ class Node:
         self.session.prepare(self._record())
         self.session.start(former.lease if former is not None else None, now)
         self._touch_all()
-        return self._finish(now)
+        self._settle_links(now)
+        self._settle(now)
+        self._finish(now)
+        return self._give_out()
 
     def handle(self, event: Event, now: Instant) -> list[Command]:
         """Apply the time, then the fact; return the orders."""
@@ -178,10 +182,25 @@ class Node:
         """The same for several facts that are there at once: they are applied in their order, and what follows from
         all of them is ordered together. At most one of them about each VIP.
         """
+        return [order for orders in self.handle_in_steps(events, now) for order in orders]
+
+    def handle_in_steps(self, events: Iterable[Event], now: Instant) -> Iterator[list[Command]]:
+        """The same, so that what a hand over waits for can be carried out before the rest is thought of: first the
+        word to the next candidate or the new address with its first frame, where there is one; then all else.
+
+        To be taken to its end before anything else is handed in.
+        """
         self._expire(now)
         for event in events:
             self._apply(event, now)
-        return self._finish(now)
+        self._settle_links(now)
+        self.watchfulness.advance(now)
+        self._settle(now)
+        if self.post.has_word or any(isinstance(each, Announce) and each.once_held for each in self._commands):
+            self.post.depart()
+            yield self._give_out()
+        self._finish(now)
+        yield self._give_out()
 
     def next_deadline(self) -> Instant:
         """When time itself will be an event; infinity if only facts can change anything."""
@@ -633,11 +652,8 @@ class Node:
                 candidacy.ownership.give_up(now)
         self._touch_all()
 
-    def _finish(self, now: Instant) -> list[Command]:
-        """Let everything that was touched or is due take its steps; then order the orders."""
-        self._settle_links(now)
-        self.watchfulness.advance(now)
-        self._settle(now)
+    def _finish(self, now: Instant) -> None:
+        """What the candidacies' steps have for others: witnesses, the session, the way out."""
         self.designations.advance(self._all, now)
         self._settle(now)
         if self._leaving and self.session.is_registered:
@@ -650,6 +666,9 @@ class Node:
             self._advance_stop(now)
         self.post.depart()
         self.session.depart()
+
+    def _give_out(self) -> list[Command]:
+        """What was ordered, in order; the state is saved before any datagram."""
         self._save_state()
         commands = in_order(self._commands, saves_first=self._is_resigning)
         self._commands, self._is_resigning = [], False

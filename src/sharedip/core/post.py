@@ -68,6 +68,11 @@ class Post:
             entry = (Released(epoch, address, reason), self._designations.own_secret)
             self._releases.setdefault(follower.lease, []).append(entry)
 
+    @property
+    def has_word(self) -> bool:
+        """Whether a release waits to be told."""
+        return bool(self._releases)
+
     def depart(self) -> None:
         """The turn is over: what was released in it leaves, together for each peer."""
         releases, self._releases = self._releases, {}

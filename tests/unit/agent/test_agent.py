@@ -222,7 +222,7 @@ def test_a_bug_ends_the_loop_and_is_raised(tmp_path: Path, monkeypatch: pytest.M
             def broken(*_: object) -> None:
                 raise ZeroDivisionError("a bug")
 
-            monkeypatch.setattr(Node, "handle_all", broken)
+            monkeypatch.setattr(Node, "handle_in_steps", broken)
             stage.agent.emit(HealthChanged(healthy=True, detail=""))
             with pytest.raises(ZeroDivisionError):
                 await asyncio.wait_for(asyncio.shield(task), 5)
@@ -241,13 +241,13 @@ def test_a_datagram_does_not_wait_behind_what_etcd_has_answered(
         async with running(tmp_path, monkeypatch) as (stage, _):
             await stage.until(lambda: stage.orders)
             seen: list[str] = []
-            true_handle = Node.handle_all
+            true_handle = Node.handle_in_steps
 
             def noting(node: Node, events: Any, now: float) -> Any:
                 seen.extend(type(event).__name__ for event in events)
                 return true_handle(node, events, now)
 
-            monkeypatch.setattr(Node, "handle_all", noting)
+            monkeypatch.setattr(Node, "handle_in_steps", noting)
             for _ in range(3):
                 stage.agent.emit(LeaseGranted(999, 0, 1, 15, 2, 0.0))
             for _ in range(2):
@@ -286,14 +286,14 @@ def test_what_is_said_waits_until_every_fact_of_the_turn_had_its_orders(
             await stage.until(lambda: stage.orders)
             seen: list[str] = []
 
-            def handling(_: Node, events: Any, __: float) -> list[Command]:
+            def handling(_: Node, events: Any, __: float) -> list[list[Command]]:
                 (event,) = events
                 seen.append(f"{event.detail}, {len(stage.having('line'))} lines")
                 if event.detail == "bug":
                     raise RuntimeError(event.detail)
-                return [Report(Level.INFO, f"line of {event.detail}")]
+                return [[Report(Level.INFO, f"line of {event.detail}")]]
 
-            monkeypatch.setattr(Node, "handle_all", handling)
+            monkeypatch.setattr(Node, "handle_in_steps", handling)
             for detail in ("first", "second"):
                 stage.agent.emit(HealthChanged(healthy=True, detail=detail))
             await stage.until(lambda: stage.having("line of second"))
