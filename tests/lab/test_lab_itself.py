@@ -164,7 +164,11 @@ def test_every_cut_takes_what_it_names_and_nothing_else() -> None:
         topology.part(n1.port, [n2.port])
         assert not _reaches(topology, 0, 1)
         assert _reaches(topology, 0, 2)
+        topology.part(n2.port, [n1.port, n3.port])
         topology.unpart(n1.port, [n2.port])
+        assert not _reaches(topology, 0, 1), "another fault still cuts there"
+        topology.unpart(n2.port, [n1.port, n3.port])
+        assert _reaches(topology, 0, 1)
         topology.unplug(n3.port)
         assert "NO-CARRIER" in ip("link", "show", LINK, namespace=n3.namespace)
         topology.plug(n3.port)

@@ -21,6 +21,7 @@ from sharedip.core.messages import (
     RemoveAddress,
     ReorderAddress,
     SaveState,
+    SendDatagram,
 )
 from sharedip.core.model import Instant, Vip
 
@@ -70,8 +71,8 @@ def in_order(commands: list[Command], *, saves_first: bool = False) -> list[Comm
 
     So neighbours of one kind stand together and travel together. Fence orders that differ in nothing but the address
     become one. Nobody waits for a gate to close behind an address that has left: that comes last, but where one is
-    opened in the same list, in its place among them. `saves_first`: what is saved goes even before the removals, since
-    clients wait from a removal on, and the right leaves room for a file.
+    opened in the same list, in its place among them. `saves_first`: what is saved goes even before the removals, and
+    datagrams behind it, since clients wait from a removal on, and the right leaves room for both.
     """
     put_up: set[Vip] = set()
     saved: list[Command] = []
@@ -91,7 +92,7 @@ def in_order(commands: list[Command], *, saves_first: bool = False) -> list[Comm
                 _add_fence(fences, command)
             case Announce():
                 announcements.append(command)
-            case SaveState() if saves_first:
+            case SaveState() | SendDatagram() if saves_first:
                 saved.append(command)
             case _:
                 rest.append(command)

@@ -92,7 +92,7 @@ class Circumstances(Protocol):
     def has_resigned(self, vip: Vip, epoch: int) -> bool:
         """Whether this node has given up this epoch for good, in this run or a former one."""
 
-    def resigning(self, vip: Vip, epoch: int) -> None:
+    def resigning(self, candidacy: Candidacy, epoch: int, now: Instant) -> None:
         """This epoch will be given up, whatever comes in between: no later run may stand on it."""
 
     def resigned(self, candidacy: Candidacy, epoch: int) -> None:
@@ -301,7 +301,7 @@ class Candidacy:
         self.ownership.stop_probing()
         if not self.ownership.is_clear:
             if self.epoch is not None:
-                self._circumstances.resigning(self.vip, self.epoch)
+                self._circumstances.resigning(self, self.epoch, now)
             self.ownership.give_up(now)
         self.advance(now)
 

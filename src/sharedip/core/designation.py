@@ -450,6 +450,12 @@ class Designations:
             self._greeted[lease] = self._sequence
             self._send(lease, [(Beat(0, self._sequence), self.own_secret)])
 
+    def wake(self, lease: int, now: Instant) -> None:
+        """Greet one candidate out of turn."""
+        self._sequence = max(self._sequence + 1, int(now * 1e6))
+        self._greeted[lease] = self._sequence
+        self._send(lease, [(Beat(0, self._sequence), self.own_secret)])
+
     def _send(self, receiver: int, entries: list[tuple[Beat | Released, bytes]]) -> None:
         peer = self._peers.by_lease(receiver)
         if peer is None or peer.host is None or self._session.lease is None:

@@ -148,6 +148,7 @@ class Node:
         self._stop_until: Instant = float("inf")
         self._saved: FormerRun | None = None
         self._is_resigning = False
+        self._woken: set[int] = set()
         self._leaving: dict[IPAddress, Candidacy] = {}
         self._touched: set[Candidacy] = set()
         self._host_addresses: set[tuple[int, IPAddress]] = set()
@@ -275,19 +276,34 @@ class Node:
         """The epoch is over, and with it every designation of it."""
         self.designations.forget(vip.address)
 
-    def resigning(self, vip: Vip, epoch: int) -> None:
-        """Remember it, and save it before anything is removed: afterwards clients would wait for the file."""
-        self._resigned[vip.address] = epoch
+    def resigning(self, candidacy: Candidacy, epoch: int, now: Instant) -> None:
+        """Remember it, and save it before anything is removed: afterwards clients would wait for the file.
+
+        The next candidate is woken at the same time: our word will find it awake, with all that it needs in its caches.
+        """
+        self._resigned[candidacy.vip.address] = epoch
         self._is_resigning = True
+        follower = self._follower(candidacy, epoch)
+        if follower is not None and follower.lease not in self._woken:
+            self._woken.add(follower.lease)
+            self.designations.wake(follower.lease, now)
 
     def resigned(self, candidacy: Candidacy, epoch: int) -> None:
         """Remember it (the state is saved before any datagram leaves), then tell the next candidate."""
         address = candidacy.vip.address
         self._resigned[address] = epoch
+        follower = self._follower(candidacy, epoch)
+        if follower is not None:
+            self.post.tell_release(address, epoch, candidacy.told_reason, follower)
+
+    @staticmethod
+    def _follower(candidacy: Candidacy, epoch: int) -> KeyValue | None:
+        """The next candidate, if it may take the address on our word alone."""
         followers = [key for key in candidacy.queue() if key.create_revision > epoch]
         follower = followers[0] if followers else None
-        if follower is not None and candidacy.may_be_taken_unasked and candidacy.meant_for in (None, name_of(follower)):
-            self.post.tell_release(address, epoch, candidacy.told_reason, follower)
+        if follower is None or not candidacy.may_be_taken_unasked:
+            return None
+        return follower if candidacy.meant_for in (None, name_of(follower)) else None
 
     # -- SessionListener ----------------------------------------------------------------------------------------------
 
@@ -672,6 +688,7 @@ class Node:
         self._save_state()
         commands = in_order(self._commands, saves_first=self._is_resigning)
         self._commands, self._is_resigning = [], False
+        self._woken.clear()
         return commands
 
     def _settle(self, now: Instant) -> None:

@@ -8,6 +8,7 @@ Must never: touch the host's network. Counterpart: `faults.py`, which says what 
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
@@ -90,6 +91,7 @@ class Topology:
         self.bridge_namespace = f"{run.name}-seg"
         self.nodes = tuple(Place(f"n{i}", i, f"{run.name}-n{i}") for i in range(1, node_count + 1))
         self.client = Place("client", CLIENT_INDEX, f"{run.name}-client")
+        self._cuts: Counter[tuple[str, str]] = Counter()
 
     def up(self) -> None:
         """Make everything."""
@@ -125,27 +127,27 @@ class Topology:
 
     def mute(self, *ports: str) -> None:
         """Frames from these ports get lost."""
-        self._element("add", "mute", *ports)
+        self._cut("mute", *ports)
 
     def unmute(self, *ports: str) -> None:
         """Undo `mute`."""
-        self._element("delete", "mute", *ports)
+        self._heal("mute", *ports)
 
     def deafen(self, *ports: str) -> None:
         """Frames to these ports get lost."""
-        self._element("add", "deaf", *ports)
+        self._cut("deaf", *ports)
 
     def undeafen(self, *ports: str) -> None:
         """Undo `deafen`."""
-        self._element("delete", "deaf", *ports)
+        self._heal("deaf", *ports)
 
     def part(self, one: str, others: list[str]) -> None:
         """Frames between `one` and each of the others get lost, in both directions."""
-        self._element("add", "apart", *self._pairs(one, others))
+        self._cut("apart", *self._pairs(one, others))
 
     def unpart(self, one: str, others: list[str]) -> None:
         """Undo `part`."""
-        self._element("delete", "apart", *self._pairs(one, others))
+        self._heal("apart", *self._pairs(one, others))
 
     def unplug(self, port: str) -> None:
         """Pull the cable: the node sees its carrier go."""
@@ -193,8 +195,19 @@ class Topology:
                 [f"link set {ETCD_LINK} up", f"address add {place.etcd_address}/24 dev {ETCD_LINK}"],
             )
 
-    def _element(self, verb: str, name: str, *elements: str) -> None:
-        nft(self.bridge_namespace, f"{verb} element bridge lab {name} {{ {', '.join(map(_quoted, elements))} }}\n")
+    def _cut(self, name: str, *elements: str) -> None:
+        """Two faults may cut the same way at once: it is open again when both are healed."""
+        fresh = [element for element in elements if not self._cuts[name, element]]
+        self._cuts.update((name, element) for element in elements)
+        self._element("add", name, fresh)
+
+    def _heal(self, name: str, *elements: str) -> None:
+        self._cuts.subtract((name, element) for element in elements)
+        self._element("delete", name, [element for element in elements if not self._cuts[name, element]])
+
+    def _element(self, verb: str, name: str, elements: list[str]) -> None:
+        if elements:
+            nft(self.bridge_namespace, f"{verb} element bridge lab {name} {{ {', '.join(map(_quoted, elements))} }}\n")
 
     @staticmethod
     def _pairs(one: str, others: list[str]) -> list[str]:
