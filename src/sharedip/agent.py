@@ -336,16 +336,18 @@ class Agent:
         if self._datagrams or self._queue:
             self._wake()
             return
-        if now >= self._node.next_deadline():
+        deadline = self._node.next_deadline()
+        if now >= deadline:
             self._execute(self._node.handle(TimePassed(), now))
             if self._over.done():
                 return
             if self._queue:
                 self._wake()
                 return
+            deadline = self._node.next_deadline()
         if self._timer is not None:
             self._timer.cancel()
-        sleep_s = min(SLEEP_S_MAX, max(0.0, self._node.next_deadline() - self._clock.now()))
+        sleep_s = min(SLEEP_S_MAX, max(0.0, deadline - self._clock.now()))
         self._due_at = self._clock.now() + sleep_s
         self._timer = self._loop.call_later(sleep_s, self._turn)
 

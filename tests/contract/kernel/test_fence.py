@@ -21,7 +21,7 @@ from sharedip.core import frames
 from sharedip.core.messages import CloseFence, OpenFence, Report
 from sharedip.core.model import Vip
 from tests.contract.kernel.conftest import Pair
-from tests.contract.kernel.kernel_netns import Namespace, boot_clock
+from tests.contract.kernel.kernel_netns import Namespace, boot_clock, wait_until
 
 VIP4 = Vip(IPv4Address("10.0.0.50"), "eth0")
 VIP6 = Vip(IPv6Address("2001:db8::50"), "eth0")
@@ -217,8 +217,17 @@ def test_renewing_while_packets_come_from_elsewhere_loses_none(pair: Pair, fence
     assert got == 2000
 
 
+def test_an_opening_that_had_to_wait_opens_for_less(pair: Pair, fence: Fence) -> None:
+    """What it must not outlive stays where it was."""
+    not_after = boot_clock() + 1.0
+    assert fence.perform(OpenFence((VIP4,), 60.0, not_after)) is None
+    assert answers_resolution(pair, VIP4) or boot_clock() > not_after - 0.2, "it opens"
+    wait_until(lambda: boot_clock() >= not_after)
+    assert not answers_resolution(pair, VIP4)
+
+
 def test_an_opening_that_would_outlast_its_right_is_refused(pair: Pair, fence: Fence) -> None:
-    reason = fence.perform(OpenFence((VIP4,), 0.5, boot_clock() + 0.5))
+    reason = fence.perform(OpenFence((VIP4,), 0.5, boot_clock() + 0.01))
     assert reason is not None
     assert "late" in reason
     assert not answers_resolution(pair, VIP4)

@@ -83,8 +83,11 @@ def _delete(family: int, table: str, name: str, keys: Sequence[bytes]) -> list[R
 def _each_part(head: tuple[int, int, int], of_set: bytes, keys: Sequence[bytes], extra: bytes) -> list[Request]:
     requests = []
     for at in range(0, len(keys), _ELEMENTS_MAX):
-        elements = [nested(_LIST_ELEM, _element_key(key), extra) for key in keys[at : at + _ELEMENTS_MAX]]
-        requests.append(_message(*head, of_set + nested(_LIST_ELEMENTS, *elements)))
+        parts = [_element_key(key) for key in keys[at : at + _ELEMENTS_MAX]]
+        # The keys of one set are of one size, so all elements begin alike: built in one go, several times a second.
+        begin = nested(_LIST_ELEM, parts[0], extra)[: -len(parts[0]) - len(extra)]
+        elements = b"".join([begin + part + extra for part in parts])
+        requests.append(_message(*head, of_set + nested(_LIST_ELEMENTS, elements)))
     return requests
 
 
