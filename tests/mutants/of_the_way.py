@@ -400,4 +400,12 @@ MUTANTS = (
         CANNOT_TELL,
         "What may have been applied is asked for again as if it had not.",
     ),
+    Mutant(
+        "vouches-for-others",
+        CANDIDACY,
+        "return not self._stranger_stays and (self._held_key is not None or self._former_released)",
+        "return not self._stranger_stays",
+        WAY_IN,
+        "Who never had the address tells the next one that it need not ask.",
+    ),
 )

@@ -307,8 +307,20 @@ class Candidacy:
 
     @property
     def may_be_taken_unasked(self) -> bool:
-        """Whether our word that the address is off our link is all that the next candidate needs."""
-        return not self._stranger_stays
+        """Whether our word is all that the next candidate needs: we had the address, and it is off our link; or we
+        never had it, and whoever did released it in order. What we do not know ourselves we can't vouch for.
+        """
+        return not self._stranger_stays and (self._held_key is not None or self._former_released)
+
+    @property
+    def _former_released(self) -> bool:
+        """Whether the owner before us gave the address up in order, by its word or by its record."""
+        former = self._former
+        if former is None:
+            return False
+        release = self._session.registry.releases.get(self.vip.address)
+        by_record = release is not None and release.epoch >= former.create_revision
+        return by_record or former.create_revision in self._released
 
     @property
     def told_reason(self) -> str:
@@ -609,7 +621,7 @@ class Candidacy:
         record = {
             "node": self._settings.node_name,
             "epoch": self.epoch,
-            "released": not self._stranger_stays,
+            "released": self.may_be_taken_unasked,
             "reason": self.told_reason,
             "to": self._leave_to,
         }
@@ -674,7 +686,7 @@ class Candidacy:
         record = read_record(self._session.registry.get(self._owner_key))
         if first.create_revision == self._told_epoch or record is None or record.get("epoch") != first.create_revision:
             return
-        if record.get("released") is True or "fate" in record:
+        if "released" in record or "fate" in record:
             return
         self._told_epoch = first.create_revision
         former = record.get("former")

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
+import pytest
+
 from sharedip.core.agenda import in_order
 from sharedip.core.candidacy import Phase
 from sharedip.core.keys import read_record, write_record
-from sharedip.core.messages import AddressRefused, Announce, RemoveAddress, RevokeLease, TimePassed
-from sharedip.core.model import Vip
+from sharedip.core.messages import (
+    AddressRefused,
+    Announce,
+    DrainRequested,
+    RemoveAddress,
+    RevokeLease,
+    SendDatagram,
+    TimePassed,
+    Transact,
+)
+from sharedip.core.model import KeyValue, Put, Vip
 from sharedip.core.peerwire import Beat, Released
 from tests.unit.core.harness import LAYOUT, THEIRS, VIP, owner, waiting_behind
 from tests.unit.core.test_laws_of_the_witness import SECRET, WITNESS, Owner
@@ -82,3 +93,30 @@ def test_no_frame_is_sent_behind_the_removal() -> None:
     other = Vip(ip_address("192.168.0.16"), "eth0")
     orders = in_order([Announce(VIP, 1.0), Announce(other, 1.0), RemoveAddress(VIP)])
     assert orders == [RemoveAddress(VIP), Announce(other, 1.0)]
+
+
+@pytest.mark.parametrize("released", [True, False])
+def test_who_never_had_the_address_vouches_for_nobody(released: bool) -> None:
+    """An owner whose key is deleted by hand hears of it a moment later: the next one to take the address has to ask.
+
+    A drained node that becomes the first in between passes on; if it knows of no orderly release, nor does its word.
+    """
+    talk = waiting_behind()
+    talk.store.put(LAYOUT.agent("n3"), b'{"healthy":true,"drained":false,"peer":"10.0.0.3:9470"}', 0x333)
+    talk.store.put(LAYOUT.candidate(VIP.address, 0x333), b"n3", 0x333)
+    talk.tell_changes()
+    talk.hear(DrainRequested(1, drained=True))
+    talk.drop(SendDatagram)
+    (first,) = [key for key in talk.candidacy.queue() if key.lease == THEIRS]
+    if released:
+        said = {"node": "n2", "epoch": first.create_revision, "released": True, "reason": "drained", "to": None}
+        talk.store.put(LAYOUT.owner(VIP.address), write_record(said), THEIRS)
+    talk.store.delete(first.key)
+    talk.tell_changes()
+    talk.run(0.0, Transact)
+    assert any(isinstance(order, SendDatagram) for order in talk.open) is released
+    puts = [each for order in talk.open if isinstance(order, Transact) for each in order.then if isinstance(each, Put)]
+    (put,) = [each for each in puts if each.key == LAYOUT.owner(VIP.address)]
+    record = read_record(KeyValue(put.key, put.value, 1, 1, put.lease))
+    assert record is not None
+    assert record["released"] is released
