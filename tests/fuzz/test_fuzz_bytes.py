@@ -27,9 +27,8 @@ releases = st.builds(Released, numbers, addresses)
 
 
 def sealed(data: st.DataObject, kind: Kind) -> tuple[bytes, list[Beat | Released]]:
-    entries: list[Beat | Released] = list(
-        data.draw(st.lists(releases if kind is Kind.RELEASE else beats, min_size=1, max_size=peerwire.ENTRIES_MAX))
-    )
+    some, most = (releases, peerwire.RELEASES_MAX) if kind is Kind.RELEASE else (beats, peerwire.ENTRIES_MAX)
+    entries: list[Beat | Released] = list(data.draw(st.lists(some, min_size=1, max_size=most)))
     sender, receiver = data.draw(numbers), data.draw(numbers)
     return peerwire.seal(kind, sender, receiver, [(entry, SECRET) for entry in entries]), entries
 

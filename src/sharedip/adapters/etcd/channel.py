@@ -217,10 +217,12 @@ class EtcdChannel(Channel):
                 ssl_shutdown_timeout=TLS_SHUTDOWN_S if context else None,
             )
         except ConnectionResetError as error:
-            if context is None or error.errno is not None:
+            if context is None:
                 raise
-            # asyncio's word for a peer that hangs up in the handshake, as a plaintext etcd does.
-            text = "closed by the other side in the TLS handshake; is it http:// instead of https://?"
+            # A peer that hangs up in the handshake, as a plaintext etcd does: asyncio's word for it has no errno, and
+            # the kernel's comes first where the peer had not read what we said.
+            how = "closed by the other side" if error.errno is None else explain_os(error)
+            text = f"{how} in the TLS handshake; is it http:// instead of https://?"
             raise ConnectionLostError(Failure.UNAVAILABLE, text) from None
         # With TLS 1.3 a server judges the client's certificate after the client's handshake is over. A request written
         # before the server has spoken could meet a closed socket, and the alert that says why would never be read.
