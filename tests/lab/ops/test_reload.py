@@ -155,6 +155,7 @@ def test_a_vip_moves_to_another_link_in_order(stage: Stage, owner: str) -> None:
     if holder != owner:
         assert sharedip(stage, holder, "move", EXTRA, "--to", owner).code == 0
         stage.wait(lambda: stage.owner(EXTRA) == owner, "it is here", 5)
+        stage.wait_settled()  # who let it go queues again half a second later: before, nobody could take it over
     before, _, after = agent.configuration.read_text().partition(f"name: {EXTRA}\nlink: {LINK}\n")
     agent.configuration.write_text(f"{before}name: {EXTRA}\nlink: dum0\n{after}")
     begin = time.monotonic()
