@@ -24,6 +24,8 @@ LONG_LIFE_S = 480.0
 RSS_DRIFT_KB, FDS_DRIFT = 1_500, 2
 """Between the medians of the second and of the last quarter of a long life, and between young agents of the first and
 of the last half of a run."""
+FDS_STARTED = 10
+"""With fewer it is still being loaded, which a machine with other things to do may draw out."""
 BORN_S = 5.0
 """Before that an agent still starts."""
 YOUNG_S = (15.0, 120.0)
@@ -53,7 +55,8 @@ def resources(stage: Stage) -> list[Sample]:
 def _lives(samples: Sequence[Sample]) -> dict[tuple[str, int], list[Sample]]:
     lives: dict[tuple[str, int], list[Sample]] = {}
     for sample in samples:
-        lives.setdefault((sample["node"], sample["pid"]), []).append(sample)
+        if sample["fds"] >= FDS_STARTED:
+            lives.setdefault((sample["node"], sample["pid"]), []).append(sample)
     return lives
 
 

@@ -22,6 +22,8 @@ UNDER_WAY_S = 0.05
 SAME_TENURE_S = 0.05
 """Two points of one node no further apart than this (or five steps) belong to one stretch; no owner change goes
 there and back in that time."""
+MUTE_BEFORE_S = 10.0
+"""Longer than a muted address stands."""
 ANSWER_S = 0.01
 """A node that has heard a question answers it within this; measured: under 1 ms, on a busy machine 4 ms."""
 
@@ -255,7 +257,8 @@ class Recording:
         """All the ways of looking at one window. Without a fence that mutes, every address on an interface counts."""
         held = self.presence.stretches(since, until)
         usable = {node: subtract(own, self.cut_off.get(node, ())) for node, own in held.items()}
-        muted = self.muted(since, until) if fence_mutes else {}
+        # An address that was mute before the window is mute in its first moments, too: ask from before on.
+        muted = self.muted(since - MUTE_BEFORE_S, until) if fence_mutes else {}
         unmuted = {node: subtract(own, muted.get(node, ())) for node, own in held.items()}
         return TwoOwners(
             interfaces_s=seconds_with_two(held.values(), since, until),
