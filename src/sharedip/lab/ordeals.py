@@ -14,11 +14,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from sharedip.lab.cluster import Stage
-from sharedip.lab.election import Election
 from sharedip.lab.faults import FAULTS, Fault, Sequel
 from sharedip.lab.growth import resources
 from sharedip.lab.namespaces import command_in
-from sharedip.lab.repeats import Runs, moved
+from sharedip.lab.repeats import Runs, beside_election, moved
 from sharedip.lab.runner import Outcome
 from sharedip.lab.weigh import pass_time
 
@@ -69,13 +68,10 @@ def five(runs: Runs) -> None:
     """Two of five nodes die at once: the owner's and a witness's, the owner's and that of etcd's leader."""
     witness, _ = runs.repeat("crash-with-witness", leader_on_owner=False)
     runs.found.add("owner and a witness crash: new owner", "s", moved(witness), FIVE_NODES_S)
-    leader, elections = runs.repeat("crash-with-leader", leader_on_owner=False, beside=lambda: Election(runs.stage))
-    runs.found.add("owner and etcd's leader crash: new owner", "s", moved(leader))
-    elected = [election.elected_after_s() for election in elections]
-    runs.found.add("  etcd's own election", "s", elected)
-    added = [new_s - etcd_s for new_s, etcd_s in zip(moved(leader), elected, strict=True)]
     # No target: if the dead leader's node is next in the queue, its key stands before the living while its lease lasts.
-    runs.found.add("  new owner after etcd's election", "s", added)
+    leader = beside_election(
+        runs, "crash-with-leader", "owner and etcd's leader crash: new owner", leader_on_owner=False, most_s=None
+    )
     both, _ = runs.repeat("witness-and-leader-crash", leader_on_owner=False)
     # While etcd has no leader the owner can't free itself of the dead witness's promise: it lets go until it can.
     runs.found.add("a witness and etcd's leader crash: longest gap", "s", [one.client_gap_s for one in both])

@@ -80,3 +80,14 @@ class Runs:
 def moved(outcomes: Sequence[Outcome]) -> list[float]:
     """A takeover that never came counts as for ever."""
     return [float("inf") if one.new_owner_s is None else one.new_owner_s for one in outcomes]
+
+
+def beside_election(runs: Runs, fault: str, text: str, *, leader_on_owner: bool, most_s: float | None) -> list[Outcome]:
+    """Repeat a fault that takes etcd's leader along: the new owner, etcd's own election, and what is on top of it."""
+    outcomes, elections = runs.repeat(fault, leader_on_owner=leader_on_owner, beside=lambda: Election(runs.stage))
+    runs.found.add(text, "s", moved(outcomes))
+    elected = [election.elected_after_s() for election in elections]
+    runs.found.add("  etcd's own election", "s", elected)
+    added = [new_s - etcd_s for new_s, etcd_s in zip(moved(outcomes), elected, strict=True)]
+    runs.found.add("  new owner after etcd's election", "s", added, most_s)
+    return outcomes

@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sharedip.lab import thousand
-from sharedip.lab.election import Election
 from sharedip.lab.faults import FAULTS, Fault, Sequel
-from sharedip.lab.repeats import Runs, moved
+from sharedip.lab.repeats import Runs, beside_election, moved
 from sharedip.lab.weigh import time_starts, weigh_idle
 
 ADDED_BY_US_S = 0.3
@@ -27,13 +26,8 @@ def takeovers(runs: Runs, crash_s: float) -> None:
     """A crash with etcd's leader elsewhere and on the owner's node; then SIGKILL, freeze and cut."""
     away, _ = runs.repeat("crash", leader_on_owner=False)
     runs.found.add("crash, etcd's leader elsewhere: new owner", "s", moved(away), crash_s)
-    same, elections = runs.repeat("crash", leader_on_owner=True, beside=lambda: Election(runs.stage))
-    runs.found.add("crash with etcd's leader: new owner", "s", moved(same))
-    elected = [election.elected_after_s() for election in elections]
-    runs.found.add("  etcd's own election", "s", elected)
-    added = [moved - etcd_s for moved, etcd_s in zip(moved(same), elected, strict=True)]
     most = ADDED_BY_US_S if runs.stage.witness_wanted else None
-    runs.found.add("  new owner after etcd's election", "s", added, most)
+    same = beside_election(runs, "crash", "crash with etcd's leader: new owner", leader_on_owner=True, most_s=most)
     runs.two("crash", [*away, *same])
     for name in ("sigkill", "freeze-5s", "cut"):
         outcomes, _ = runs.repeat(name, leader_on_owner=False)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import ip_address
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharedip.core.convoys import OPERATIONS_MAX, Convoys, Wish
+from sharedip.core.convoys import OPERATIONS_MAX, Convoys, Outcome, Wish
 from sharedip.core.messages import RequestFailed, StopRequested, TransactionDone
 from sharedip.core.model import Failure, Guard, GuardTarget, KeyValue, Operation, Put, Vip
 from sharedip.core.requests import Kind
@@ -38,14 +39,20 @@ class Road:
         succeeded, found = self.store.apply(guards, then, otherwise)
         return TransactionDone(number, 0, succeeded, found, self.store.revision, 1, 0.0)
 
-    def arrive(self) -> list[tuple[Wish, bool]]:
+    def arrive(self, refuses: Callable[[tuple[Guard, ...]], bool] = lambda _: False) -> list[tuple[Wish, Outcome]]:
         """Everything under way is answered, and what goes again too; who got what."""
         told, at = [], 0
         while at < len(self.sent):
-            told += self.convoys.answered(at, self.outcome(at))
+            refused = RequestFailed(at, 0, Failure.REFUSED, "etcd's words")
+            told += self.convoys.answered(at, refused if refuses(self.sent[at][2]) else self.outcome(at))
             self.convoys.depart()
             at += 1
-        return [(wish, isinstance(each, TransactionDone) and each.succeeded) for wish, each in told]
+        return told
+
+
+def succeeded(told: list[tuple[Wish, Outcome]]) -> list[tuple[Wish, bool]]:
+    """Who got what it wanted."""
+    return [(wish, isinstance(each, TransactionDone) and each.succeeded) for wish, each in told]
 
 
 def campaign(vip: Vip, lease: int = OURS) -> Wish:
@@ -68,7 +75,7 @@ def test_a_thousand_wishes_are_a_few_transactions_within_what_etcd_takes() -> No
     road.convoys.depart()
     assert len(road.sent) == 3
     assert all(max(len(then), len(guards), len(other)) <= OPERATIONS_MAX for _, _, guards, then, other in road.sent)
-    assert road.arrive() == [(campaign(vip), True) for vip in VIPS]
+    assert succeeded(road.arrive()) == [(campaign(vip), True) for vip in VIPS]
     assert all(LAYOUT.candidate(vip.address, OURS) in road.store.keys for vip in VIPS)
 
 
@@ -81,7 +88,7 @@ def test_whose_guard_fails_is_told_so_and_the_others_get_what_they_wanted(taken:
     for vip in VIPS[:number]:
         road.convoys.add(campaign(vip))
     road.convoys.depart()
-    told = {wish.vip: succeeded for wish, succeeded in road.arrive()}
+    told = {wish.vip: got_it for wish, got_it in succeeded(road.arrive())}
     assert told == {vip: at not in taken for at, vip in enumerate(VIPS[:number])}
     assert len(road.sent) <= 2
 
@@ -128,13 +135,7 @@ def test_an_etcd_that_takes_fewer_operations_is_asked_for_fewer() -> None:
     for vip in VIPS[:10]:
         road.convoys.add(campaign(vip))
     road.convoys.depart()
-    told, at = [], 0
-    while at < len(road.sent):
-        too_many = len(road.sent[at][3]) > 3
-        refused = RequestFailed(at, 0, Failure.REFUSED, "etcdserver: too many operations in txn request")
-        told += road.convoys.answered(at, refused if too_many else road.outcome(at))
-        road.convoys.depart()
-        at += 1
+    told = road.arrive(refuses=lambda guards: len(guards) > 3)
     assert [wish.vip for wish, outcome in told if isinstance(outcome, TransactionDone)] == list(VIPS[:10])
 
 
@@ -144,13 +145,7 @@ def test_only_those_that_etcd_refuses_are_told_so() -> None:
     for vip in VIPS[:5]:
         road.convoys.add(campaign(vip))
     road.convoys.depart()
-    told, at = [], 0
-    while at < len(road.sent):
-        forbidden = any(guard.key == campaign(VIPS[3]).guard.key for guard in road.sent[at][2])
-        refused = RequestFailed(at, 0, Failure.REFUSED, "etcdserver: permission denied")
-        told += road.convoys.answered(at, refused if forbidden else road.outcome(at))
-        road.convoys.depart()
-        at += 1
+    told = road.arrive(refuses=lambda guards: campaign(VIPS[3]).guard in guards)
     assert len(told) == 5
     assert [wish.vip for wish, outcome in told if isinstance(outcome, RequestFailed)] == [VIPS[3]]
 

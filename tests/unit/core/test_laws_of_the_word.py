@@ -11,17 +11,19 @@ from sharedip.core.candidacy import Phase
 from sharedip.core.keys import read_record, write_record
 from sharedip.core.messages import (
     AddressRefused,
+    AddressRemoved,
     Announce,
     DrainRequested,
     RemoveAddress,
     RevokeLease,
+    SaveState,
     SendDatagram,
     TimePassed,
     Transact,
 )
 from sharedip.core.model import KeyValue, Put, Vip
 from sharedip.core.peerwire import Beat, Released
-from tests.unit.core.harness import LAYOUT, THEIRS, VIP, owner, waiting_behind
+from tests.unit.core.harness import LAYOUT, THEIRS, VIP, Talk, owner, waiting_behind
 from tests.unit.core.test_laws_of_the_witness import SECRET, WITNESS, Owner
 
 
@@ -120,3 +122,30 @@ def test_who_never_had_the_address_vouches_for_nobody(released: bool) -> None:
     record = read_record(KeyValue(put.key, put.value, 1, 1, put.lease))
     assert record is not None
     assert record["released"] is released
+
+
+def leaving_owner() -> Talk:
+    """An owner with a sound candidate behind it."""
+    talk = owner()
+    talk.store.put(LAYOUT.agent("n2"), b'{"healthy":true,"drained":false,"peer":"10.0.0.2:9470"}', THEIRS)
+    talk.store.put(LAYOUT.candidate(VIP.address, THEIRS), b"n2", THEIRS)
+    talk.tell_changes()
+    talk.open.clear()
+    return talk
+
+
+def test_the_next_candidate_is_woken_before_the_address_leaves() -> None:
+    """The word will find its process awake; a greeting that comes behind the removal would cost what it saves."""
+    orders = leaving_owner().hear(DrainRequested(1, drained=True))
+    kinds = [type(order) for order in orders if isinstance(order, SaveState | SendDatagram | RemoveAddress)]
+    assert kinds == [SaveState, SendDatagram, RemoveAddress]
+
+
+def test_what_clients_wait_for_is_ordered_before_the_rest_is_thought_of() -> None:
+    """The word leaves in a step of its own; etcd is asked in the next one."""
+    talk = leaving_owner()
+    talk.hear(DrainRequested(1, drained=True))
+    first, rest = list(talk.node.handle_in_steps([AddressRemoved(VIP)], talk.now))
+    assert any(isinstance(order, SendDatagram) for order in first)
+    assert not any(isinstance(order, Transact) for order in first)
+    assert any(isinstance(order, Transact) for order in rest)
