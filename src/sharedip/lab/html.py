@@ -77,7 +77,8 @@ answers of two nodes must not interleave.</p></details>"""
 
 
 def write_html(result: Result, path: Path) -> None:
-    """The whole page."""
+    """The whole page; its folder is made, as a fresh checkout has none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page(result), encoding="utf-8")
 
 

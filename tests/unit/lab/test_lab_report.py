@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from sharedip.lab.feeds import Note
-from sharedip.lab.html import page
+from sharedip.lab.html import page, write_html
 from sharedip.lab.recording import TwoOwners
 from sharedip.lab.report import columns, milliseconds, summary, table, write_json
 from sharedip.lab.results import Act, Result, Seen
@@ -86,3 +86,10 @@ def test_a_moment_with_two_owners_is_never_rounded_to_nothing() -> None:
 
 def test_a_column_that_is_empty_everywhere_is_left_out() -> None:
     assert columns(("a", "b"), [("1", ""), ("2", "")]).splitlines()[0] == "a"
+
+
+def test_the_page_is_written_where_no_folder_is_yet(tmp_path: Path) -> None:
+    """`make demo` on a fresh checkout: there is no `out/`."""
+    where = tmp_path / "out" / "demo.html"
+    write_html(_result(TwoOwners(), []), where)
+    assert where.read_text(encoding="utf-8").startswith("<!")
