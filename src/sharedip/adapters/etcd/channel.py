@@ -22,7 +22,7 @@ from grpclib.metadata import Deadline
 from grpclib.protocol import H2Protocol
 from h2.config import H2Configuration
 from h2.events import ConnectionTerminated
-from h2.exceptions import H2Error
+from h2.exceptions import H2Error, ProtocolError
 from multidict import MultiDict
 
 from sharedip.adapters.etcd.failures import (
@@ -57,6 +57,10 @@ TLS_SHUTDOWN_S = 0.2
 _FRAME_HEADER_BYTES = 9
 _FRAME_TYPE, _SETTINGS = 3, 4
 _TLS_ALERT = b"\x15\x03"
+_AFTER_GOAWAY = "in state ConnectionState.CLOSED"
+"""How h2 refuses a frame that came in one read with the GOAWAY before it; the event of that GOAWAY is lost then. An
+etcd that shuts down sends GOAWAY and PING together (grpc-go, http2_server.go, outgoingGoAwayHandler). We close a
+connection at the first error of any other kind, so nothing else meets this state."""
 
 _Sent = TypeVar("_Sent")
 _Received = TypeVar("_Received")
@@ -140,6 +144,9 @@ class _Connection(H2Protocol):
                 if self.transport.get_write_buffer_size() > UNREAD_BYTES_MAX:
                     self.end(Failure.NONSENSE, "the peer reads nothing and goes on asking for answers")
         except (H2Error, ValueError, KeyError, NotImplementedError) as error:
+            if isinstance(error, ProtocolError) and _AFTER_GOAWAY in str(error):
+                self.end(Failure.UNAVAILABLE, "etcd closed the connection (GOAWAY)")
+                return
             # ValueError: headers that are not ASCII. Out of this method an error would end in asyncio's log.
             self.end(Failure.NONSENSE, f"no HTTP/2 is spoken there ({type(error).__name__}: {str(error)[:100]})")
 

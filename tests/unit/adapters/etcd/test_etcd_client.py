@@ -299,6 +299,13 @@ async def goes_away(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
     await reader.read(-1)
 
 
+async def goes_away_and_pings(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """As etcd does on SIGTERM (grpc-go's GracefulStop): both frames may arrive in one read."""
+    await greet_and_wait_for_the_request(reader, writer)
+    writer.write(h2_frame(7, 0, 0, struct.pack(">II", 2**31 - 1, 0)) + h2_frame(6, 0, 0, b"\1\6\1\x08\0\3\3\x09"))
+    await reader.read(-1)
+
+
 async def closes_under_a_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await greet_and_wait_for_the_request(reader, writer)
 
@@ -339,6 +346,7 @@ async def sends_frames_that_nobody_knows(reader: asyncio.StreamReader, writer: a
         (resets, Failure.UNAVAILABLE, "connection lost: connection reset by peer"),
         (silent, Failure.TIMEOUT, "timed out after 0.3 s while connecting"),
         (goes_away, Failure.UNAVAILABLE, "GOAWAY"),
+        (goes_away_and_pings, Failure.UNAVAILABLE, "etcd closed the connection (GOAWAY)"),
         (closes_under_a_request, Failure.UNAVAILABLE, "connection lost: closed by the other side"),
         (sends_binary_header_names, Failure.NONSENSE, "no HTTP/2 is spoken there"),
         (sends_no_status, Failure.NONSENSE, "breaks the protocol"),
