@@ -84,8 +84,8 @@ MUTANTS = (
     Mutant(
         "latest-deadline-counts",
         OWNERSHIP,
-        "return min((deadline.until for deadline in self._deadlines.values()), default=NEVER)",
-        "return max((deadline.until for deadline in self._deadlines.values()), default=NEVER)",
+        "deadline.until < earliest:",
+        "deadline.until > earliest:",
         "right: a set of deadlines, the earliest counts",
         "A second deadline makes the right longer.",
     ),

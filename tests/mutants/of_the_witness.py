@@ -36,7 +36,7 @@ MUTANTS = (
     Mutant(
         "witness-does-not-bind",
         OWNERSHIP,
-        "return min((deadline.until for deadline in self._deadlines.values()), default=NEVER)",
+        "return NEVER if earliest is None else earliest",
         'return self.get("lease")',
         WITNESSED,
         "The lease alone decides, though a witness may depose.",

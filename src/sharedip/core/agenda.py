@@ -74,6 +74,8 @@ def in_order(commands: list[Command], *, saves_first: bool = False) -> list[Comm
     opened in the same list, in its place among them. `saves_first`: what is saved goes even before the removals, and
     datagrams behind it, since clients wait from a removal on, and the right leaves room for both.
     """
+    if len(commands) < 2:
+        return commands
     put_up: set[Vip] = set()
     saved: list[Command] = []
     removals: list[Command] = []

@@ -203,7 +203,7 @@ class Candidacy:
 
     def lease_renewed(self, now: Instant) -> bool:
         """Our right on the lease reaches further. False: that changes nothing here."""
-        return self.ownership.right_changed(now)
+        return self.ownership.lease_extended(now)
 
     def keys_changed(self, now: Instant) -> None:
         """The queue of this VIP, or what is said about it, has changed."""

@@ -261,13 +261,16 @@ class Designations:
             everyone = candidacies()
             self._owned = [each for each in everyone if each.phase is Phase.OWNING]
             self._appoint_where_needed(everyone, now)
+        early_s, half_beat_s = 0.0, beat_every_s(self._settings.window_s or 0.0, self._settings.fence) / 2
         if self.active and now >= self._beat_at:
             self._beat_at = now + min(
                 beat_every_s(each.window_s, self._settings.fence) for each in self.active.values()
             )
             self._beat(now)
-        if self._owned and self._settings.window_s is not None and now >= self._greet_at:
-            self._greet_at = now + self._settings.window_s
+            early_s = half_beat_s
+        if self._owned and self._settings.window_s is not None and now + early_s >= self._greet_at:
+            # Half a beat later than a window, and half a beat early where a beat leaves: both in one turn.
+            self._greet_at = now + self._settings.window_s + half_beat_s
             self._owned = [each for each in self._owned if each.phase is Phase.OWNING]
             self._greet(now)
             if now >= self._looked_at + LOOK_AT_LEAST_EVERY_S:

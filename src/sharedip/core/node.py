@@ -420,6 +420,10 @@ class Node:
     def _expire(self, now: Instant) -> None:
         """Law 2: time passes first."""
         for candidacy in self._agenda.take(now):
+            later = candidacy.next_deadline()
+            if later is None or later > now:  # a right that witnesses prolong, with all that goes with it
+                self._agenda.set(candidacy, later)
+                continue
             self._touched.add(candidacy)
             candidacy.expire(now)
 

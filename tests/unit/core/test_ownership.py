@@ -13,7 +13,9 @@ from sharedip.core.messages import (
     Announce,
     CloseFence,
     Command,
+    FenceOpened,
     HoldAddress,
+    OpenFence,
     Probe,
     RemovalFailed,
     RemoveAddress,
@@ -242,6 +244,35 @@ def test_a_refusal_is_tried_again_and_counted_but_told_once() -> None:
     assert [type(order) for order in out].count(HoldAddress) == 4
     ownership.address_held(AddressHeld(VIP, NOW + 4, 10), NOW + 4)
     assert ownership.refusals == 0
+
+
+@pytest.mark.parametrize(
+    ("promise_until", "later_s", "opened_until"),
+    [
+        (NOW + 1.2, 0.4, None),  # the witness's next answer renews the gate, which has 0.6 s left
+        (NOW + 1.2, 0.9, NOW + 1.2),  # 0.1 s left: that answer may come too late
+        (NOW + 0.9, 0.4, NOW + 0.9),  # less far than the gate: never later
+        (NOW + 60.0, 0.4, UNTIL + 2.0),  # the lease is what binds
+    ],
+)
+def test_a_longer_lease_renews_the_gate_where_no_witness_does(
+    promise_until: float, later_s: float, opened_until: float | None
+) -> None:
+    """A hundred addresses with one witness need no hundred orders at every renewal of the lease."""
+    out: list[Any] = []
+    ownership = Ownership(VIP, out.append, FenceKind.NFTABLES)
+    ownership.right.set("lease", UNTIL)
+    ownership.right.set("witness", NOW + 1.0)
+    ownership.take(7, NOW)
+    ownership.address_held(AddressHeld(VIP, NOW, 4), NOW)
+    ownership.fence_opened(FenceOpened((VIP,), NOW + 1.0), NOW)
+    out.clear()
+    ownership.right.set("witness", promise_until)
+    ownership.right.set("lease", UNTIL + 2.0)
+    assert ownership.lease_extended(NOW + later_s) is (opened_until is not None)
+    assert [order.not_after for order in out if isinstance(order, OpenFence)] == (
+        [] if opened_until is None else [opened_until]
+    )
 
 
 # -- the way out ------------------------------------------------------------------------------------------------------
