@@ -35,7 +35,8 @@ UNIT = ["tests/unit/core", "--ignore=tests/unit/core/test_holes.py", "-k", "not 
 """Without the known holes: a mutant that happens to mend one would count as killed."""
 
 HISTORIES = ["tests/simulation/test_histories.py"]
-SIMULATION = ["tests/simulation/test_staged_witness.py", "tests/simulation/test_late_writes.py", *HISTORIES]
+STAGED = [f"tests/simulation/test_{name}.py" for name in ("staged_witness", "standing", "late_writes")]
+SIMULATION = [*STAGED, *HISTORIES]
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,9 @@ class Circumstances(Protocol):
     def is_sound(self, candidate: KeyValue) -> bool:
         """Whether this other candidate is an agent that is healthy and not drained."""
 
+    def reason_to_step_back(self, queue: list[KeyValue]) -> str | None:
+        """Why this candidate, who waits, had better not be the next in line; None if it isn't, or if it may be."""
+
     def may_claim_key(self, candidacy: Candidacy) -> bool:
         """Whether a key of ours is this candidacy's: not while an older one still leaves with the same address."""
 
@@ -468,6 +471,10 @@ class Candidacy:
             self._session.want_read(now)
         elif self._is_entitled_by_word(queue) and self.ownership.can_hold(now) and not self._passes_on(queue, now):
             self._take(_handed_over(queue[0], self._released.get(queue[0].create_revision, "")), now)
+        elif self.ownership.is_clear and not self._released:
+            reason = self._circumstances.reason_to_step_back(queue)
+            if reason is not None:
+                self.leave(reason, now)
 
     def _is_entitled_by_word(self, queue: list[KeyValue]) -> bool:
         """Every key before ours was released to us by its owner.

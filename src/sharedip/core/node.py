@@ -72,6 +72,7 @@ from sharedip.core.requests import Kind as RequestKind
 from sharedip.core.schedule import PROBED_PER_S, PROBES_AT_ONCE, Pace
 from sharedip.core.session import Session
 from sharedip.core.settings import Settings
+from sharedip.core.standing import Standing
 from sharedip.core.state import FormerRun, write_state
 from sharedip.core.witness import Watchfulness
 
@@ -139,6 +140,7 @@ class Node:
         }
         self.designations = Designations(settings, self.session, self.peers, self._out, self._touch, secret)
         self.watchfulness = Watchfulness(self.session, self.peers, self._out, self._is_blind)
+        self.standing = Standing(self.session, self.peers, self._out)
         self._configured = {vip.address: vip for vip in settings.vips}
         self.post = Post(self.session, self.peers, self.designations, self.watchfulness, self._out, self._released)
         self.drained = False
@@ -195,6 +197,8 @@ class Node:
         for event in events:
             self._apply(event, now)
         self._settle_links(now)
+        if self.standing.settle(now):
+            self._touch_all()
         self.watchfulness.advance(now)
         self._settle(now)
         if self.post.has_word or any(isinstance(each, Announce) and each.once_held for each in self._commands):
@@ -209,6 +213,7 @@ class Node:
         of_links = self.links.next_deadline()
         return min(
             self._agenda.next_deadline(),
+            self.standing.next_deadline(),
             float("inf") if of_session is None else of_session,
             float("inf") if of_links is None else of_links,
             *(at for at in (self.designations.next_deadline(), self.watchfulness.next_deadline()) if at is not None),
@@ -263,6 +268,10 @@ class Node:
     def has_resigned(self, vip: Vip, epoch: int) -> bool:
         """Whether this node has given up this epoch for good."""
         return self._resigned.get(vip.address) == epoch
+
+    def reason_to_step_back(self, queue: list[KeyValue]) -> str | None:
+        """Whether another node should rather be the next in line."""
+        return self.standing.reason_to_step_back(queue, self.is_sound)
 
     def may_claim_key(self, candidacy: Candidacy) -> bool:
         """Not while an older candidacy still leaves with the same address."""
@@ -388,6 +397,7 @@ class Node:
     def leader_changed(self, now: Instant) -> None:
         """Our member is published; a witness on the new leader's node must be replaced."""
         self.session.publish(self._record(), now)
+        self.standing.leader_changed(now)
         self.designations.look_again(now)
 
     # -- inside -------------------------------------------------------------------------------------------------------

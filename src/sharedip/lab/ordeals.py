@@ -17,7 +17,7 @@ from sharedip.lab.cluster import Stage
 from sharedip.lab.faults import FAULTS, Fault, Sequel
 from sharedip.lab.growth import resources
 from sharedip.lab.namespaces import command_in
-from sharedip.lab.repeats import Runs, beside_election, moved
+from sharedip.lab.repeats import ADDED_BY_US_S, Runs, beside_election, moved
 from sharedip.lab.runner import Outcome
 from sharedip.lab.weigh import pass_time
 
@@ -68,9 +68,12 @@ def five(runs: Runs) -> None:
     """Two of five nodes die at once: the owner's and a witness's, the owner's and that of etcd's leader."""
     witness, _ = runs.repeat("crash-with-witness", leader_on_owner=False)
     runs.found.add("owner and a witness crash: new owner", "s", moved(witness), FIVE_NODES_S)
-    # No target: if the dead leader's node is next in the queue, its key stands before the living while its lease lasts.
     leader = beside_election(
-        runs, "crash-with-leader", "owner and etcd's leader crash: new owner", leader_on_owner=False, most_s=None
+        runs,
+        "crash-with-leader",
+        "owner and etcd's leader crash: new owner",
+        leader_on_owner=False,
+        most_s=ADDED_BY_US_S,
     )
     both, _ = runs.repeat("witness-and-leader-crash", leader_on_owner=False)
     # While etcd has no leader the owner can't free itself of the dead witness's promise: it lets go until it can.

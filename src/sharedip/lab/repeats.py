@@ -19,6 +19,9 @@ from sharedip.lab.live import Lines
 from sharedip.lab.protocol import protocol
 from sharedip.lab.runner import Outcome, Step, run_step
 
+ADDED_BY_US_S = 0.3
+"""What may be added to etcd's own election when its leader dies together with the owner."""
+
 
 @dataclass
 class Runs:

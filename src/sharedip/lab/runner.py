@@ -97,14 +97,13 @@ def run_step(stage: Stage, step: Step, progress: Progress, vip: str, *, settle_s
     owner = stage.owner(vip)
     assert owner is not None
     case = _place_leader(stage, step.leader_on_owner, owner)
-    unwitnessed = stage.wait_witnessed(owner, vip)
+    missing = [stage.wait_heir(owner, vip), stage.wait_witnessed(owner, vip)]
     struck = _target(stage, step.fault.target, owner)
     logged = {name: len(agent.log_text()) for name, agent in stage.agents.items()}
     outcome = Outcome(
         step.fault.name, step.fault.title, vip, case, struck, owner, by_hand=step.fault.two_owners_by_hand
     )
-    if unwitnessed:
-        outcome.remarks.append(unwitnessed)
+    outcome.remarks += [text for text in missing if text]
     outcome.struck_at = stage.note("strike", f"{struck}: {step.fault.title}")
     undo = step.fault.strike(stage, struck)
     cut_from = time.monotonic()

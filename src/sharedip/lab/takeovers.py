@@ -10,11 +10,9 @@ from dataclasses import replace
 
 from sharedip.lab import thousand
 from sharedip.lab.faults import FAULTS, Fault, Sequel
-from sharedip.lab.repeats import Runs, beside_election, moved
+from sharedip.lab.repeats import ADDED_BY_US_S, Runs, beside_election, moved
 from sharedip.lab.weigh import time_starts, weigh_idle
 
-ADDED_BY_US_S = 0.3
-"""What may be added to etcd's own election when its leader dies together with the owner."""
 SHOWN_S = 5.0
 """For how long a keepalived that was killed or frozen is left so: without healing it would stay so for ever."""
 

@@ -1,0 +1,96 @@
+"""Five nodes: the next in line is not on the node of etcd's leader, so owner and leader may die in one moment."""
+
+from __future__ import annotations
+
+import pytest
+
+from sharedip.core.candidacy import Phase
+from sharedip.core.messages import DrainRequested
+from sharedip.core.model import FenceKind
+from sharedip.core.standing import SETTLED_S
+from tests.simulation.world import World
+
+WINDOW_S = 1.0
+ELECTION_S = 3.0
+"""The model elects within that."""
+
+
+class Five(World):
+    """n1 owns, the others stand in the queue by their numbers; etcd's leader is on n1's node, too."""
+
+    def __init__(self, seed: int, nodes: int = 5) -> None:
+        super().__init__(seed, nodes=nodes, members=nodes, ttl_s=15, window_s=WINDOW_S, fence=FenceKind.NFTABLES)
+        for number, host in enumerate(self.hosts):
+            self.later(0.3 * number, host.start)
+        self.run_until(self.t + 6.0)
+
+    def queue(self) -> list[str]:
+        """The candidates' names, the owner first, as n1 sees them."""
+        core = self.hosts[0].core
+        assert core is not None
+        return [key.value.decode() for key in core.session.registry.candidates(self.vips[0].address)]
+
+    def owner(self) -> list[str]:
+        """Who answers."""
+        return self.owners(self.vips[0].address)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_heir_on_the_leaders_node_steps_back_once(seed: int) -> None:
+    """And no sooner than the leader has been the same for a while; nobody else moves."""
+    world = Five(seed)
+    assert world.queue() == ["n1", "n2", "n3", "n4", "n5"]
+    world.etcd.move_leader()
+    world.run_until(world.t + SETTLED_S - 1.0)
+    assert world.queue() == ["n1", "n2", "n3", "n4", "n5"]
+    world.run_until(world.t + 3.0)
+    assert world.queue() == ["n1", "n3", "n4", "n5", "n2"]
+    revision = world.etcd.revision
+    world.run_until(world.t + 30.0)
+    assert world.queue() == ["n1", "n3", "n4", "n5", "n2"]
+    assert world.etcd.revision == revision, "nothing is written at rest"
+    assert world.owner() == ["n1"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_owner_and_leader_that_die_in_one_moment_are_replaced_by_a_living_node(seed: int) -> None:
+    """Without the step back the address would wait for the dead heir's lease, 15 s."""
+    world = Five(seed)
+    world.etcd.move_leader()
+    world.run_until(world.t + SETTLED_S + 5.0)
+    for number in (0, 1):
+        world.hosts[number].crash()
+        world.etcd.stop_member(number)
+    assert world.run_while(lambda: world.owner() in ([], ["n1"], ["n2"]), WINDOW_S + ELECTION_S)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_where_nobody_sound_stands_behind_the_heir_stays(seed: int) -> None:
+    """A sick node is a worse heir than one that may die with another."""
+    world = Five(seed)
+    for host in world.hosts[2:]:
+        host.hear(host.run, DrainRequested(1, drained=True))
+    world.etcd.move_leader()
+    world.run_until(world.t + SETTLED_S + 5.0)
+    assert world.queue() == ["n1", "n2", "n3", "n4", "n5"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_three_nodes_stay_as_they_are(seed: int) -> None:
+    """Without two of three members etcd could not say who is next, whoever it is."""
+    world = Five(seed, nodes=3)
+    world.etcd.move_leader()
+    world.run_until(world.t + SETTLED_S + 5.0)
+    assert world.queue() == ["n1", "n2", "n3"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_owner_never_steps_back(seed: int) -> None:
+    """Its own node may have the leader as long as it likes."""
+    world = Five(seed)
+    world.run_until(world.t + 30.0)
+    assert world.etcd.leader == 0
+    assert world.owner() == ["n1"]
+    core = world.hosts[0].core
+    assert core is not None
+    assert core.candidacies[world.vips[0].address].phase is Phase.OWNING
