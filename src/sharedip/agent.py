@@ -38,6 +38,7 @@ from sharedip.adapters.notify import Notifier, feed_watchdog
 from sharedip.adapters.peer import PeerSocket
 from sharedip.adapters.probes.runner import ProbeRunner
 from sharedip.adapters.state import StateDirectory, StateRefusedError
+from sharedip.agent_orders import Executor
 from sharedip.agent_settings import (
     choose_fence,
     choose_settings,
@@ -54,43 +55,22 @@ from sharedip.core.messages import (
     AddressHeld,
     AddressRemoved,
     AddressSeen,
-    Announce,
     AnswerOperator,
-    CloseFence,
-    CloseWatch,
-    Command,
     DatagramReceived,
     DrainRequested,
-    DropEndpoint,
-    Exit,
-    FenceOpened,
-    FenceRefused,
-    GrantLease,
-    HoldAddress,
-    KeepLeaseAlive,
+    Event,
     Level,
     LinkChanged,
     LinkVanished,
     MoveRequested,
-    OpenFence,
-    OpenWatch,
     PeerAddressChanged,
-    Probe,
-    ReadKeys,
-    ReadMember,
-    RemoveAddress,
-    ReorderAddress,
     Report,
-    RevokeLease,
-    SaveState,
-    SendDatagram,
     SettingsChanged,
     StopRequested,
     TimePassed,
-    Transact,
 )
 from sharedip.core.model import FenceKind, IPAddress, Vip
-from sharedip.core.node import Event, Node
+from sharedip.core.node import Node
 from sharedip.core.settings import Settings
 from sharedip.core.state import FormerRun, read_state
 
@@ -180,13 +160,24 @@ class Agent:
         self._node = Node(self._settings, secrets.randbits(64), lambda: secrets.token_bytes(16))
         self._status = StatusPage(self._node, self._clock, self._probes, self._peers, self._segment, self._fence)
         self._api = Api(self._status.document, self._operate, self._status.metrics, self._report)
+        self._orders = Executor(
+            netlink=self._netlink,
+            segment=self._segment,
+            fence=self._fence,
+            etcd=self._etcd,
+            peers=self._peers,
+            state=state,
+            emit=self._queue.append,
+            report=self._report,
+            answer=self._answer,
+            end=self._end,
+        )
         self._first_reports = [*reports, *tls_reports]
         self._lacks_certificates = tls is not None and tls.cert_file is None and tls.ca_file is None
         self._status_line = ""
         self._unsaid: list[Report] = []
         self._in_turn = False
         self._advertised: str | None = None
-        self._is_saved = True
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -271,8 +262,9 @@ class Agent:
         if former is not None and former.lease is not None:
             text = "the former run did not end in order"
             self._report(Report(Level.WARNING, text, reason="killed, crashed, or ended by its own deadman"))
-        facts, self._queue = list(self._queue), deque()
-        self._execute(self._node.start(former, self._clock.now()))
+        facts = list(self._queue)
+        self._queue.clear()
+        self._orders.execute(self._node.start(former, self._clock.now()))
         self._queue.extend(facts)
         # The first snapshot told of every link and address; leftovers that are gone were told of as well.
         self._wake()
@@ -338,7 +330,7 @@ class Agent:
             return
         deadline = self._node.next_deadline()
         if now >= deadline:
-            self._execute(self._node.handle(TimePassed(), now))
+            self._orders.execute(self._node.handle(TimePassed(), now))
             if self._over.done():
                 return
             if self._queue:
@@ -380,7 +372,7 @@ class Agent:
         for event in events:
             self._follow(event)
         for orders in self._node.handle_in_steps(events, self._clock.now()):
-            self._execute(orders)
+            self._orders.execute(orders)
 
     def _follow(self, event: Event) -> None:
         """What the adapters must know of a fact: on which links to listen, and where peers reach us."""
@@ -425,72 +417,14 @@ class Agent:
 
     # -- orders -------------------------------------------------------------------------------------------------------
 
-    def _execute(self, orders: list[Command]) -> None:
-        """Carry the orders out in their order; neighbours that go to rtnetlink travel together."""
-        batch: list[HoldAddress | RemoveAddress | ReorderAddress] = []
-        for order in orders:
-            if isinstance(order, HoldAddress | RemoveAddress | ReorderAddress):
-                if isinstance(order, RemoveAddress):
-                    self._segment.withhold(order.vip)
-                batch.append(order)
-                continue
-            if batch:
-                self._netlink.perform_many(batch)
-                batch = []
-            self._carry_out(order)
-        if batch:
-            self._netlink.perform_many(batch)
+    def _answer(self, answer: AnswerOperator) -> None:
+        waiting = self._waiting.pop(answer.ticket, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result((answer.accepted, answer.text))
 
-    def _carry_out(self, order: Command) -> None:
-        match order:
-            case (
-                GrantLease()
-                | KeepLeaseAlive()
-                | ReadKeys()
-                | Transact()
-                | RevokeLease()
-                | ReadMember()
-                | OpenWatch()
-                | CloseWatch()
-                | DropEndpoint()
-            ):
-                self._etcd.perform(order)
-            case SendDatagram():
-                self._peers.perform(order)
-            case OpenFence():
-                reason = self._fence.perform(order)
-                fact = FenceOpened(order.vips, order.not_after) if reason is None else FenceRefused(order.vips, reason)
-                self._queue.append(fact)
-            case CloseFence():
-                self._fence.perform(order)
-            case Announce(once_held=True) if not self._netlink.stands(order.vip):
-                pass
-            case Announce() | Probe():
-                self._segment.perform(order)
-            case SaveState():
-                self._save(order)
-            case Report():
-                self._report(order)
-            case AnswerOperator():
-                waiting = self._waiting.pop(order.ticket, None)
-                if waiting is not None and not waiting.done():
-                    waiting.set_result((order.accepted, order.text))
-            case Exit():
-                if not self._over.done():
-                    self._over.set_result(None)
-            case HoldAddress() | RemoveAddress() | ReorderAddress():
-                raise AssertionError("addresses travel in batches")
-
-    def _save(self, order: SaveState) -> None:
-        """Without a state file a restarted agent starts afresh, which is slower and safe; an old one would not be."""
-        reason = self._state.save(order.content)
-        if reason is not None:
-            self._state.discard()
-            if self._is_saved:
-                self._report(Report(Level.WARNING, "a restarted agent will start afresh", reason=reason))
-        elif not self._is_saved:
-            self._report(Report(Level.INFO, "the state is saved again"))
-        self._is_saved = reason is None
+    def _end(self) -> None:
+        if not self._over.done():
+            self._over.set_result(None)
 
     def _report(self, report: Report) -> None:
         """Say it, at the end of the turn if there is one: to write a line takes as long as to remove an address."""

@@ -27,6 +27,7 @@ from sharedip.core.messages import (
     DatagramReceived,
     DrainRequested,
     DropEndpoint,
+    Event,
     Exit,
     FenceOpened,
     FenceRefused,
@@ -57,7 +58,7 @@ from sharedip.core.messages import (
     WatchOpened,
 )
 from sharedip.core.model import Delete, Failure, FenceKind, IPAddress, KeyChange, KeyValue, LinkState, Vip
-from sharedip.core.node import Event, Node
+from sharedip.core.node import Node
 from sharedip.core.settings import Settings
 from sharedip.core.state import FormerRun
 from sharedip.core.view import view

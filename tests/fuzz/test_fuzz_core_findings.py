@@ -192,7 +192,7 @@ def test_what_a_record_says_of_the_former_owner_is_cut_before_it_is_shown() -> N
     record = {"node": "n2", "epoch": epoch, "former": "x" * 60_000}
     stage.etcd.put(LAYOUT.owner(VIPS[0].address), json.dumps(record).encode(), 2)
     settle(stage, chance)
-    texts = [change.text for change in stage.node.candidacies[VIPS[0].address].changes]
+    texts = [change.text for change in stage.node.candidacies[VIPS[0].address].chronicle.changes]
     assert texts
     assert max(len(text) for text in texts) < 1000
 

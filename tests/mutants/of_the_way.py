@@ -118,7 +118,7 @@ MUTANTS = (
         "lost-lease-keeps-the-address",
         CANDIDACY,
         "        was = self.phase\n        self._go_out(now)\n        if was is Phase.OWNING:\n"
-        '            self._tell(Level.WARNING, "gave the address up", reason, now)\n',
+        '            self.chronicle.tell(Level.WARNING, "gave the address up", reason, self.epoch, now)\n',
         "        self._enter(Phase.OUT, now)\n",
         ONE_OWNER,
         "Every key is gone, and the address stays until its lifetime ends.",
@@ -312,7 +312,7 @@ MUTANTS = (
     Mutant(
         "resignation-not-saved",
         NODE,
-        "            resigned=tuple(self._resigned.items()),\n",
+        "            resigned=tuple(self.resignations.epochs.items()),\n",
         "            resigned=(),\n",
         WAY_OUT,
         "The next run takes an address that the former one had released to somebody.",
@@ -354,7 +354,7 @@ MUTANTS = (
     Mutant(
         "resigned-epoch-stands-again",
         CANDIDACY,
-        "        if self._circumstances.has_resigned(self.vip, own.create_revision):\n",
+        "        if self._circumstances.resignations.has(self.vip, own.create_revision):\n",
         "        if False:\n",
         WAY_OUT,
         "A restarted agent stands on an epoch that its former run had given up for good.",

@@ -227,7 +227,7 @@ MUTANTS = (
     Mutant(
         "witness-on-the-leaders-node",
         DESIGNATION,
-        "            if peer.member is None or peer.member != self._session.leader_id:\n",
+        "            if peer.member is None or peer.member != self._session.leadership.leader_id:\n",
         "            if True:\n",
         "right: never the node of the etcd leader",
         "One node's death silences the witness and stalls etcd.",

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sharedip.core.candidacy import Phase
-from sharedip.core.messages import KeysRead, MoveRequested
-from sharedip.core.node import Event
+from sharedip.core.messages import Event, KeysRead, MoveRequested
 from tests.simulation.world import Host, World
 
 

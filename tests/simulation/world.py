@@ -29,6 +29,7 @@ from sharedip.core.messages import (
     CloseFence,
     Command,
     DatagramReceived,
+    Event,
     Exit,
     FenceOpened,
     FenceRefused,
@@ -49,7 +50,7 @@ from sharedip.core.messages import (
     Transact,
 )
 from sharedip.core.model import Delete, Failure, FenceKind, IPAddress, LinkState, Vip
-from sharedip.core.node import Event, Node
+from sharedip.core.node import Node
 from sharedip.core.settings import Settings
 from sharedip.core.state import read_state
 from tests.simulation.etcd import ModelEtcd

@@ -8,15 +8,14 @@ Must never: order anything of the kernel itself; that is `ownership.py`. Counter
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from sharedip.core.chronicle import REASON_MAX, Chronicle, handed_over, name_of
 from sharedip.core.convoys import Outcome, Wish
 from sharedip.core.keys import read_record, write_record
-from sharedip.core.messages import Command, ForeignClaim, Level, Report, RequestFailed
+from sharedip.core.messages import Command, ForeignClaim, Level, RequestFailed
 from sharedip.core.model import ConflictPolicy, Delete, Guard, GuardTarget, Instant, KeyValue, Put, Vip
 from sharedip.core.ownership import (
     GATED_LIFETIME_MANY_S,
@@ -29,10 +28,9 @@ from sharedip.core.ownership import (
 from sharedip.core.requests import Kind
 from sharedip.core.session import Session
 from sharedip.core.settings import Settings
+from sharedip.core.soundness import Soundness
 
-CHANGES_KEPT = 20
 SOUND_ELSEWHERE = ", and another node is sound"
-REASON_MAX = 200
 RELEASE_RETRY_S = 0.2
 RECORD_RETRY_S = 2.0
 MOVE_HOLDOFF_S = 0.5
@@ -40,7 +38,6 @@ MOVE_HOLDOFF_S = 0.5
 REFUSED_HOLDOFF_S = 5.0
 CONFLICT_HOLDOFF_S = 30.0
 """After yielding to a stranger, or after a kernel that refused the address, others come first."""
-CONFLICT_REPORT_EVERY_S = 60.0
 DEFEND_EVERY_S = 1.0
 """RFC 5227 2.4 (c) allows one defence in 10 s; a router that believes a stranger costs more than a frame a second."""
 YIELD_SETTLE_S = 2.0
@@ -65,20 +62,32 @@ KEYED = frozenset({Phase.WAITING, Phase.VERIFYING, Phase.PROBING, Phase.OWNING, 
 """Phases in which we count on our key being there."""
 
 
+class Resigning(Protocol):
+    """Who remembers and tells which epochs this node has given up (`resignations.py`)."""
+
+    def has(self, vip: Vip, epoch: int) -> bool:
+        """Whether this node has given up this epoch for good, in this run or a former one."""
+
+    def begins(self, candidacy: Candidacy, epoch: int, now: Instant) -> None:
+        """This epoch will be given up, whatever comes in between: no later run may stand on it."""
+
+    def is_due(self, candidacy: Candidacy, epoch: int) -> None:
+        """This epoch is given up for good: remember it, then tell the next candidate."""
+
+
 class Circumstances(Protocol):
     """What a candidacy asks the node about itself and about the others."""
 
+    @property
+    def soundness(self) -> Soundness:
+        """Whether this node, or another, should rather have the addresses."""
+
+    @property
+    def resignations(self) -> Resigning:
+        """The epochs that are over."""
+
     def obstacle(self, vip: Vip) -> str | None:
         """Why this node may not be a candidate now; None if it may."""
-
-    def blemish(self) -> str | None:
-        """Why another node should rather get the address (drained, not known to be healthy); None for a sound node."""
-
-    def known_blemish(self) -> str | None:
-        """The same for an address that this node has: "cannot tell" is no reason to give it away."""
-
-    def is_sound(self, candidate: KeyValue) -> bool:
-        """Whether this other candidate is an agent that is healthy and not drained."""
 
     def reason_to_step_back(self, queue: list[KeyValue]) -> str | None:
         """Why this candidate, who waits, had better not be the next in line; None if it isn't, or if it may be."""
@@ -91,34 +100,6 @@ class Circumstances(Protocol):
 
     def tenure_over(self, vip: Vip) -> None:
         """This node's epoch is over: whoever could depose it has no power over the next one."""
-
-    def has_resigned(self, vip: Vip, epoch: int) -> bool:
-        """Whether this node has given up this epoch for good, in this run or a former one."""
-
-    def resigning(self, candidacy: Candidacy, epoch: int, now: Instant) -> None:
-        """This epoch will be given up, whatever comes in between: no later run may stand on it."""
-
-    def resigned(self, candidacy: Candidacy, epoch: int) -> None:
-        """This epoch is given up for good: remember it, then tell the next candidate."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One change of owner, in the words that every node uses for it."""
-
-    at: Instant
-    text: str
-
-
-@dataclass(slots=True)
-class Conflict:
-    """A stranger that was seen with the address."""
-
-    mac: bytes
-    first_at: Instant
-    last_at: Instant
-    count: int
-    reported_at: Instant
 
 
 class Candidacy:
@@ -145,15 +126,11 @@ class Candidacy:
             self.ownership.gated_lifetime_s = GATED_LIFETIME_MANY_S
         self.phase = Phase.OUT
         self.epoch: int | None = None
-        self.reason = "no owner has been seen yet"
-        self.since: Instant = 0.0
-        self.changes: deque[Change] = deque(maxlen=CHANGES_KEPT)
-        self.conflict: Conflict | None = None
+        self.chronicle = Chronicle(vip, settings.node_name, out)
         self.owner: KeyValue | None = None
         self._key_of_lease = (0, "")
         self._owner_key = session.layout.owner(vip.address)
         self._former: KeyValue | None = None
-        self._told_epoch = 0
         self._leave_reason = ""
         self._leave_to: str | None = None
         self._stranger_stays = False
@@ -202,7 +179,7 @@ class Candidacy:
         was = self.phase
         self._go_out(now)
         if was is Phase.OWNING:
-            self._tell(Level.WARNING, "gave the address up", reason, now)
+            self.chronicle.tell(Level.WARNING, "gave the address up", reason, self.epoch, now)
 
     def lease_renewed(self, now: Instant) -> bool:
         """Our right on the lease reaches further. False: that changes nothing here."""
@@ -262,9 +239,10 @@ class Candidacy:
             return False
         if self.phase is Phase.PROBING:
             self.ownership.probe_answer = event.mac
-        if self.conflict is None or now - self.conflict.last_at >= DEFEND_EVERY_S:
+        known = self.chronicle.conflict
+        if known is None or now - known.last_at >= DEFEND_EVERY_S:
             self._session.want_read(now)  # a machine that was paused may have missed that it owns nothing any more
-        self._note_conflict(event, now)
+        self.chronicle.claimed_by(event, self._settings.conflict_policy, self.epoch, now)
         if self.phase is not Phase.OWNING:
             return True
         if self._settings.conflict_policy is ConflictPolicy.YIELD:
@@ -295,7 +273,7 @@ class Candidacy:
             return
         self._leave_reason, self._leave_to, self._stranger_stays = reason, to, stranger_stays
         if self.phase is Phase.OWNING:
-            self._tell(Level.INFO, "giving the address up", reason, now)
+            self.chronicle.tell(Level.INFO, "giving the address up", reason, self.epoch, now)
         if self.phase is Phase.CAMPAIGNING:
             self._go_out(now)  # what may still be applied shows up as a key of ours, and is released
             return
@@ -304,7 +282,7 @@ class Candidacy:
         self.ownership.stop_probing()
         if not self.ownership.is_clear:
             if self.epoch is not None:
-                self._circumstances.resigning(self, self.epoch, now)
+                self._circumstances.resignations.begins(self, self.epoch, now)
             self.ownership.give_up(now)
         self.advance(now)
 
@@ -352,8 +330,7 @@ class Candidacy:
         if self.ownership.has_lapsed(now):
             by_lease = self._session.lease_until <= self.ownership.right.until
             reason = "no fresh proof from etcd in time" if by_lease else "neither its witness nor etcd answered in time"
-            self._note(f"{self._settings.node_name} removed {self.vip}: {reason}, epoch {self.epoch}", now)
-            self._tell(Level.WARNING, "removing the address", reason, now)
+            self.chronicle.lapsed(reason, self.epoch, now)
             self._has_lapsed_only = True
             self._enter(Phase.LAPSED, now)
             self.ownership.give_up(now)
@@ -454,7 +431,7 @@ class Candidacy:
         self._is_adopted = self._session.is_adopting
         self._enter(Phase.WAITING, now)
         obstacle = self._obstacle()
-        if self._circumstances.has_resigned(self.vip, own.create_revision):
+        if self._circumstances.resignations.has(self.vip, own.create_revision):
             obstacle = "its former run had released it"
         if obstacle is not None:
             self.leave(obstacle, now)
@@ -470,7 +447,7 @@ class Candidacy:
             self._enter(Phase.VERIFYING, now)
             self._session.want_read(now)
         elif self._is_entitled_by_word(queue) and self.ownership.can_hold(now) and not self._passes_on(queue, now):
-            self._take(_handed_over(queue[0], self._released.get(queue[0].create_revision, "")), now)
+            self._take(handed_over(queue[0], self._released.get(queue[0].create_revision, "")), now)
         elif self.ownership.is_clear and not self._released:
             reason = self._circumstances.reason_to_step_back(queue)
             if reason is not None:
@@ -491,7 +468,9 @@ class Candidacy:
         release = self._session.registry.releases.get(self.vip.address)
         # A restarted agent's checks have not spoken yet: that is no verdict on the address that it comes back to.
         comes_back = self._is_adopted or self._has_lapsed_only
-        blemish = self._circumstances.known_blemish() if comes_back else self._circumstances.blemish()
+        blemish = (
+            self._circumstances.soundness.known_blemish() if comes_back else self._circumstances.soundness.blemish()
+        )
         others = [key for key in queue if self.epoch is not None and key.create_revision > self.epoch]
         if release is not None and release.to is not None and self._former is not None:
             names = {name_of(key) for key in others}
@@ -502,7 +481,7 @@ class Candidacy:
             ):
                 self.leave(release.reason or f"the address is meant for {release.to}", now, to=release.to)
                 return True
-        if blemish is not None and any(self._circumstances.is_sound(key) for key in others):
+        if blemish is not None and any(self._circumstances.soundness.of(key) for key in others):
             self.leave(blemish + SOUND_ELSEWHERE, now)
             return True
         return False
@@ -519,7 +498,7 @@ class Candidacy:
         elif self._is_adopted:
             self._take("this node owned it before its agent was restarted", now)
         elif former is not None and release is not None and release.epoch >= former.create_revision:
-            self._take(_handed_over(former, release.reason), now)
+            self._take(handed_over(former, release.reason), now)
         else:
             self._enter(Phase.PROBING, now)
             self.ownership.probe(self._circumstances.probe_slot(now), now)
@@ -552,9 +531,6 @@ class Candidacy:
 
     def _take(self, reason: str, now: Instant) -> None:
         assert self.epoch is not None
-        former = self._former
-        change = f"epoch {former.create_revision} → {self.epoch}" if former is not None else f"epoch {self.epoch}"
-        self.reason = reason
         self._has_lapsed_only = False
         self._is_adopted = False
         self._taken_at = now
@@ -563,9 +539,7 @@ class Candidacy:
         )
         self._record_wanted = True
         self._enter(Phase.OWNING, now)
-        self._told_epoch = self.epoch
-        self._note(f"{self._settings.node_name} took {self.vip}: {reason}, {change}", now)
-        self._tell(Level.INFO, "taking the address", reason, now)
+        self.chronicle.took(reason, self.epoch, self._former, now)
         self.ownership.take(self.epoch, now)
         self._advance_owning(now)
 
@@ -576,8 +550,8 @@ class Candidacy:
             self._campaign_at = now + REFUSED_HOLDOFF_S
             self.leave("the kernel refuses the address", now)
             return
-        blemish = self._circumstances.known_blemish()
-        if blemish is not None and any(self._circumstances.is_sound(key) for key in self.others()):
+        blemish = self._circumstances.soundness.known_blemish()
+        if blemish is not None and any(self._circumstances.soundness.of(key) for key in self.others()):
             self.leave(blemish + SOUND_ELSEWHERE, now)
 
     def others(self) -> list[KeyValue]:
@@ -608,7 +582,7 @@ class Candidacy:
             "node": self._settings.node_name,
             "epoch": self.epoch,
             "former": None if self._former is None else self._former.create_revision,
-            "reason": self.reason,
+            "reason": self.chronicle.reason,
         }
         put = Put(self._owner_key, write_record(record), lease)
         self._session.transact(Wish(Kind.RECORD, self.vip, Guard(key, GuardTarget.CREATE, self.epoch), (put,)))
@@ -623,7 +597,7 @@ class Candidacy:
             self._go_out(now)
             return
         if self.phase is not Phase.RELEASING:
-            self._circumstances.resigned(self, self.epoch)
+            self._circumstances.resignations.is_due(self, self.epoch)
         self._enter(Phase.RELEASING, now)
         record = {
             "node": self._settings.node_name,
@@ -658,7 +632,7 @@ class Candidacy:
         self.epoch = None
         self._has_lapsed_only = False
         if was is Phase.OWNING:
-            self._tell(Level.WARNING, "gave the address up", "its election key was deleted", now)
+            self.chronicle.tell(Level.WARNING, "gave the address up", "its election key was deleted", self.epoch, now)
         self._campaign_at = now
         self._go_out(now)
 
@@ -691,55 +665,13 @@ class Candidacy:
         if first is None or first is own:
             return
         record = read_record(self._session.registry.get(self._owner_key))
-        if first.create_revision == self._told_epoch or record is None or record.get("epoch") != first.create_revision:
-            return
-        if "released" in record or "fate" in record:
-            return
-        self._told_epoch = first.create_revision
-        former = record.get("former")
-        change = (
-            f"epoch {former} → {first.create_revision}" if isinstance(former, int) else f"epoch {first.create_revision}"
-        )
-        reason = str(record.get("reason", "no reason given"))[:REASON_MAX]
-        if self.phase is not Phase.OWNING:
-            self.reason, self.since = reason, now
-        self._note(f"{name_of(first)} took {self.vip}: {reason}, {change}", now)
-        self._out(Report(Level.INFO, f"{name_of(first)} has the address", self.vip, first.create_revision, reason))
-
-    def _note_conflict(self, event: ForeignClaim, now: Instant) -> None:
-        known = self.conflict
-        if known is None or known.mac != event.mac:
-            known = self.conflict = Conflict(event.mac, event.seen_at, event.seen_at, 0, NEVER)
-        known.last_at, known.count = event.seen_at, known.count + 1
-        if now - known.reported_at >= CONFLICT_REPORT_EVERY_S:
-            known.reported_at = now
-            text = f"conflict: MAC {event.mac.hex(':')} claims the address on the segment"
-            self._out(
-                Report(Level.ERROR, text, self.vip, self.epoch, f"policy: {self._settings.conflict_policy.value}")
-            )
-
-    def _note(self, text: str, now: Instant) -> None:
-        self.changes.append(Change(now, text))
-
-    def _tell(self, level: Level, text: str, reason: str, now: Instant) -> None:
-        self.reason, self.since = reason, now
-        self._out(Report(level, text, self.vip, self.epoch, reason))
+        self.chronicle.another_took(first, record, now, is_ours=self.phase is Phase.OWNING)
 
     def _enter(self, phase: Phase, now: Instant) -> None:
         if phase is not self.phase:
             self.phase = phase
-            self.since = now
+            self.chronicle.since = now
 
     def _own_key(self, queue: list[KeyValue]) -> KeyValue | None:
         key = self.key
         return next((candidate for candidate in queue if candidate.key == key), None)
-
-
-def name_of(candidate: KeyValue) -> str:
-    """What the candidate calls itself; for show only."""
-    return candidate.value[:64].decode("utf-8", "replace") or "(no name)"
-
-
-def _handed_over(former: KeyValue, reason: str) -> str:
-    """The same words whether the owner's datagram or etcd brought the news."""
-    return f"{name_of(former)} handed it over" + (f" ({reason[:REASON_MAX]})" if reason else "")

@@ -328,7 +328,7 @@ class Designations:
         """
         if self._settings.window_s is None:
             return ()
-        if self._session.leader_id is None:
+        if self._session.leadership.leader_id is None:
             # Who leads etcd is not known: appoint nobody new, and keep who is there and answers.
             return () if designation is None else tuple(sorted(designation.promises.keys() - silent))
         queue = candidacy.queue()
@@ -346,7 +346,7 @@ class Designations:
             agents += peer is not None
             if peer is None or peer.lease == self._session.lease or not self._peers.is_reachable(peer.lease):
                 continue
-            if peer.member is None or peer.member != self._session.leader_id:
+            if peer.member is None or peer.member != self._session.leadership.leader_id:
                 chosen.append(peer)
         # As many as the node failures that etcd survives, so that with quorum there is always one left.
         allowed = max(1, (agents - 1) // 2)

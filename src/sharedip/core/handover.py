@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sharedip.core.candidacy import Candidacy, Phase, name_of
+from sharedip.core.candidacy import Candidacy, Phase
+from sharedip.core.chronicle import name_of
 from sharedip.core.messages import MoveRequested
 from sharedip.core.model import KeyValue
 

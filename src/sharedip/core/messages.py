@@ -528,3 +528,39 @@ class StopRequested:
 @dataclass(frozen=True, slots=True)
 class TimePassed:
     """A deadline of the core has come."""
+
+
+EtcdFact = (
+    LeaseGranted
+    | KeepaliveConfirmed
+    | KeysRead
+    | TransactionDone
+    | LeaseRevoked
+    | MemberRead
+    | RequestFailed
+    | KeysChanged
+    | WatchLost
+)
+Event = (
+    EtcdFact
+    | WatchOpened
+    | LinkChanged
+    | LinkVanished
+    | AddressHeld
+    | AddressRefused
+    | AddressRemoved
+    | RemovalFailed
+    | AddressSeen
+    | AddressGone
+    | ForeignClaim
+    | FenceOpened
+    | FenceRefused
+    | DatagramReceived
+    | HealthChanged
+    | MoveRequested
+    | DrainRequested
+    | PeerAddressChanged
+    | SettingsChanged
+    | StopRequested
+    | TimePassed
+)

@@ -15,15 +15,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import assert_never
 
 from sharedip.core.agenda import Agenda, in_order
-from sharedip.core.candidacy import Candidacy, Phase, name_of
+from sharedip.core.candidacy import Candidacy, Phase
 from sharedip.core.convoys import Outcome, Wish
 from sharedip.core.designation import Designations
 from sharedip.core.handover import why_not_move
-from sharedip.core.keys import read_record
 from sharedip.core.links import Links
 from sharedip.core.messages import (
     AddressGone,
@@ -36,6 +34,8 @@ from sharedip.core.messages import (
     Command,
     DatagramReceived,
     DrainRequested,
+    EtcdFact,
+    Event,
     Exit,
     FenceOpened,
     FenceRefused,
@@ -69,58 +69,17 @@ from sharedip.core.peers import Peers
 from sharedip.core.peerwire import Released
 from sharedip.core.post import Post
 from sharedip.core.requests import Kind as RequestKind
+from sharedip.core.resignations import Resignations
 from sharedip.core.schedule import PROBED_PER_S, PROBES_AT_ONCE, Pace
 from sharedip.core.session import Session
 from sharedip.core.settings import Settings
+from sharedip.core.soundness import Health, Soundness
 from sharedip.core.standing import Standing
 from sharedip.core.state import FormerRun, write_state
 from sharedip.core.witness import Watchfulness
 
-EtcdFact = (
-    LeaseGranted
-    | KeepaliveConfirmed
-    | KeysRead
-    | TransactionDone
-    | LeaseRevoked
-    | MemberRead
-    | RequestFailed
-    | KeysChanged
-    | WatchLost
-)
-Event = (
-    EtcdFact
-    | WatchOpened
-    | LinkChanged
-    | LinkVanished
-    | AddressHeld
-    | AddressRefused
-    | AddressRemoved
-    | RemovalFailed
-    | AddressSeen
-    | AddressGone
-    | ForeignClaim
-    | FenceOpened
-    | FenceRefused
-    | DatagramReceived
-    | HealthChanged
-    | MoveRequested
-    | DrainRequested
-    | PeerAddressChanged
-    | SettingsChanged
-    | StopRequested
-    | TimePassed
-)
-
 STOP_PATIENCE_S = 10.0
 """systemd gives a unit 90 s, a kubelet 30 s: an etcd that does not answer may cost this much of it, not more."""
-
-
-@dataclass(slots=True)
-class Health:
-    """The sum of this node's checks; None while no check has spoken yet."""
-
-    healthy: bool | None
-    detail: str
 
 
 class Node:
@@ -131,9 +90,9 @@ class Node:
         self.settings = settings
         random_source = random.Random(seed)  # noqa: S311 - jitter, not a secret
         self.peers = Peers()
-        self._resigned: dict[IPAddress, int] = {}
         self._commands: list[Command] = []
         self.session = Session(settings, self._out, self, random_source.random)
+        self.soundness = Soundness(self.session, has_checks=settings.has_health_checks)
         self.links = Links(vip.link for vip in settings.vips)
         self.candidacies: dict[IPAddress, Candidacy] = {
             vip.address: Candidacy(vip, settings, self.session, self, self._out) for vip in settings.vips
@@ -143,14 +102,11 @@ class Node:
         self.standing = Standing(self.session, self.peers, self._out)
         self._configured = {vip.address: vip for vip in settings.vips}
         self.post = Post(self.session, self.peers, self.designations, self.watchfulness, self._out, self._released)
-        self.drained = False
-        self.health = Health(healthy=None if settings.has_health_checks else True, detail="")
+        self.resignations = Resignations(self.designations, self.post)
         self.stopping = False
         self.is_over = False
         self._stop_until: Instant = float("inf")
         self._saved: FormerRun | None = None
-        self._is_resigning = False
-        self._woken: set[int] = set()
         self._leaving: dict[IPAddress, Candidacy] = {}
         self._touched: set[Candidacy] = set()
         self._host_addresses: set[tuple[int, IPAddress]] = set()
@@ -164,12 +120,12 @@ class Node:
     def start(self, former: FormerRun | None, now: Instant) -> list[Command]:
         """Begin; the facts about links and addresses that stand now come right after."""
         if former is not None:
-            self.drained = former.drained
-            self._resigned = dict(former.resigned)
+            self.soundness.drained = former.drained
+            self.resignations.epochs = dict(former.resigned)
             for address in former.addresses:
                 if address not in self.candidacies:  # its key may stand on the lease, its address on a link
                     self._leaving[address] = Candidacy(Vip(address, ""), self.settings, self.session, self, self._out)
-        self.session.prepare(self._record())
+        self.session.own_record.content = self._record()
         self.session.start(former.lease if former is not None else None, now)
         self._touch_all()
         self._settle_links(now)
@@ -233,45 +189,9 @@ class Node:
                 return "the address is still leaving in its former configuration"
         return self.links.obstacle(vip.link)
 
-    def blemish(self) -> str | None:
-        """Why another node should rather get the addresses."""
-        if self.health.healthy is None and not self.drained:
-            return "not known to be healthy yet"
-        return self.known_blemish()
-
-    def known_blemish(self) -> str | None:
-        """Why another node should rather have the addresses that this one has."""
-        if self.drained:
-            return "drained"
-        if self.health.healthy is False:
-            return f"unhealthy ({self.health.detail or 'no check passes'})"
-        return None
-
-    def is_sound(self, candidate: KeyValue) -> bool:
-        """Whether the other candidate's agent says that it is healthy and not drained."""
-        return self.flaw(candidate) is None
-
-    def flaw(self, candidate: KeyValue) -> str | None:
-        """What keeps the other candidate from being sound; None if nothing does."""
-        name = candidate.value.decode("utf-8", "replace")
-        key = self.session.registry.get(self.session.layout.agent(name))
-        record = read_record(key)
-        if key is None or record is None or key.lease != candidate.lease:
-            return "no sharedip agent"
-        if record.get("drained") is not False:
-            return "drained"
-        healthy = record.get("healthy")
-        if healthy is not True:
-            return "unhealthy" if healthy is False else "not known to be healthy yet"
-        return None
-
-    def has_resigned(self, vip: Vip, epoch: int) -> bool:
-        """Whether this node has given up this epoch for good."""
-        return self._resigned.get(vip.address) == epoch
-
     def reason_to_step_back(self, queue: list[KeyValue]) -> str | None:
         """Whether another node should rather be the next in line."""
-        return self.standing.reason_to_step_back(queue, self.is_sound)
+        return self.standing.reason_to_step_back(queue, self.soundness.of)
 
     def may_claim_key(self, candidacy: Candidacy) -> bool:
         """Not while an older candidacy still leaves with the same address."""
@@ -285,35 +205,6 @@ class Node:
         """The epoch is over, and with it every designation of it."""
         self.designations.forget(vip.address)
 
-    def resigning(self, candidacy: Candidacy, epoch: int, now: Instant) -> None:
-        """Remember it, and save it before anything is removed: afterwards clients would wait for the file.
-
-        The next candidate is woken at the same time: our word will find it awake, with all that it needs in its caches.
-        """
-        self._resigned[candidacy.vip.address] = epoch
-        self._is_resigning = True
-        follower = self._follower(candidacy, epoch)
-        if follower is not None and follower.lease not in self._woken:
-            self._woken.add(follower.lease)
-            self.designations.wake(follower.lease, now)
-
-    def resigned(self, candidacy: Candidacy, epoch: int) -> None:
-        """Remember it (the state is saved before any datagram leaves), then tell the next candidate."""
-        address = candidacy.vip.address
-        self._resigned[address] = epoch
-        follower = self._follower(candidacy, epoch)
-        if follower is not None:
-            self.post.tell_release(address, epoch, candidacy.told_reason, follower)
-
-    @staticmethod
-    def _follower(candidacy: Candidacy, epoch: int) -> KeyValue | None:
-        """The next candidate, if it may take the address on our word alone."""
-        followers = [key for key in candidacy.queue() if key.create_revision > epoch]
-        follower = followers[0] if followers else None
-        if follower is None or not candidacy.may_be_taken_unasked:
-            return None
-        return follower if candidacy.meant_for in (None, name_of(follower)) else None
-
     # -- SessionListener ----------------------------------------------------------------------------------------------
 
     def lease_renewed(self, now: Instant) -> None:
@@ -326,8 +217,7 @@ class Node:
         """Every key is gone."""
         self.designations.lease_lost()
         self.watchfulness.lease_lost()
-        self._resigned.clear()
-        self._is_resigning = False  # others may own the addresses already: nothing goes before the removals
+        self.resignations.lease_lost()
         self.peers.refresh(self.session.registry)
         for candidacy in self._all():
             candidacy.lease_lost(reason, now)
@@ -452,10 +342,10 @@ class Node:
             case MoveRequested() | DrainRequested() | SettingsChanged() | StopRequested():
                 self._apply_of_operator(event, now)
             case HealthChanged():
-                self.health = Health(event.healthy, event.detail)
+                self.soundness.health = Health(event.healthy, event.detail)
                 self._record_changed(now)
             case PeerAddressChanged():
-                self.session.advertise = event.address
+                self.session.own_record.advertise = event.address
                 self.session.publish(self._record(), now)
             case _:
                 self._apply_of_etcd(event, now)
@@ -590,7 +480,7 @@ class Node:
 
     def _move(self, event: MoveRequested, now: Instant) -> None:
         candidacy = self.candidacies.get(event.address)
-        refusal = why_not_move(candidacy, event, self.settings.node_name, self.flaw)
+        refusal = why_not_move(candidacy, event, self.settings.node_name, self.soundness.flaw)
         if refusal is None and candidacy is not None:
             target = f" to {event.to}" if event.to else ""
             candidacy.leave(f"moved{target} by the operator", now, to=event.to)
@@ -599,7 +489,7 @@ class Node:
         self._out(AnswerOperator(event.ticket, refusal is None, text))
 
     def _drain(self, event: DrainRequested, now: Instant) -> None:
-        was, self.drained = self.drained, event.drained
+        was, self.soundness.drained = self.soundness.drained, event.drained
         self._record_changed(now)
         verb = "drained" if event.drained else "undrained"
         text = f"{self.settings.node_name} is {verb}" + (" already" if was == event.drained else "")
@@ -611,13 +501,13 @@ class Node:
         self._out(AnswerOperator(event.ticket, accepted=True, text=text))
 
     def _has_sound_follower(self, candidacy: Candidacy) -> bool:
-        return any(self.is_sound(key) for key in candidacy.queue()[1:])
+        return any(self.soundness.of(key) for key in candidacy.queue()[1:])
 
     def _record(self) -> dict[str, object]:
-        member = self.session.member_id
+        member = self.session.leadership.member_id
         return {
-            "healthy": self.health.healthy,
-            "drained": self.drained,
+            "healthy": self.soundness.health.healthy,
+            "drained": self.soundness.drained,
             "member": None if member is None else f"{member:x}",
             "secret": self.designations.own_secret.hex(),
         }
@@ -640,7 +530,7 @@ class Node:
             if address not in self.candidacies:
                 self.candidacies[address] = Candidacy(vip, settings, self.session, self, self._out)
         if not settings.has_health_checks:
-            self.health = Health(healthy=True, detail="")
+            self.soundness.health = Health(healthy=True, detail="")
         self.settings = settings
         self.links.watch({vip.link for vip in settings.vips}, now)
         self._number()
@@ -700,9 +590,9 @@ class Node:
     def _give_out(self) -> list[Command]:
         """What was ordered, in order; the state is saved before any datagram."""
         self._save_state()
-        commands = in_order(self._commands, saves_first=self._is_resigning)
-        self._commands, self._is_resigning = [], False
-        self._woken.clear()
+        commands = in_order(self._commands, saves_first=self.resignations.goes_before_removals)
+        self._commands = []
+        self.resignations.turn_is_over()
         return commands
 
     def _settle(self, now: Instant) -> None:
@@ -751,8 +641,8 @@ class Node:
             key_prefix=self.settings.key_prefix,
             node_name=self.settings.node_name,
             addresses=self._addresses,
-            drained=self.drained,
-            resigned=tuple(self._resigned.items()),
+            drained=self.soundness.drained,
+            resigned=tuple(self.resignations.epochs.items()),
         )
         if run != self._saved:
             self._saved = run

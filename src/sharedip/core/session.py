@@ -16,7 +16,8 @@ from typing import Protocol
 
 from sharedip.core.convoys import Convoys, Outcome, Wish
 from sharedip.core.endpoints import NEVER, RETRY_LONGEST_S, Endpoints
-from sharedip.core.keys import Layout, Registry, read_record, write_record
+from sharedip.core.keys import Layout, Registry, read_record
+from sharedip.core.leadership import Leadership
 from sharedip.core.messages import (
     CloseWatch,
     Command,
@@ -39,7 +40,8 @@ from sharedip.core.messages import (
     TransactionDone,
     WatchLost,
 )
-from sharedip.core.model import Failure, Get, Guard, GuardTarget, Instant, KeyValue, Operation, Put
+from sharedip.core.model import Failure, Get, Guard, Instant, KeyValue, Operation, Put
+from sharedip.core.own_record import OwnRecord
 from sharedip.core.ownership import Deadline
 from sharedip.core.requests import Kind, Purpose, Requests
 from sharedip.core.settings import (
@@ -51,8 +53,6 @@ from sharedip.core.settings import (
 )
 
 NAME_TAKEN_RETRY_S = 2.0
-MEMBER_RETRY_S = 0.5
-PUBLISH_RETRY_S = 1.0
 OTHER_NAME_MAX = 100
 EVERYTHING_EVERY_S = 30.0
 """Reads bring what has changed since the picture that we have, and prove by a count that nothing is missing. Whatever
@@ -128,15 +128,8 @@ class Session:
         self._convoys = Convoys(self._send_convoy)
         self._peer_step = 0
         self.raft_term = 0
-        self.leader_id: int | None = None
-        self.member_id: int | None = None
-        self._leader_term = -1
-        self._member_at: Instant = NEVER
-        self._member_elsewhere = False
-        self.advertise: str | None = None
-        self._record: dict[str, object] = {}
-        self._written_record: tuple[dict[str, object], str | None, bytes] | None = None
-        self._published_at_revision = 0
+        self.leadership = Leadership(settings.local_endpoint)
+        self.own_record = OwnRecord(self.layout, settings.node_name, settings.version)
         self._written_until = 0
         self.abandoned: int | None = None
         self._adopting = False
@@ -153,7 +146,6 @@ class Session:
         self._everything_at: Instant = NEVER
         self._stale_answers = 0
         self._renew_at: Instant = NEVER
-        self._publish_at: Instant = NEVER
         self._register_at: Instant = NEVER
 
     # -- what the node asks for ---------------------------------------------------------------------------------------
@@ -191,13 +183,9 @@ class Session:
         self._read_wanted = True
         self.advance(now)
 
-    def prepare(self, record: dict[str, object]) -> None:
-        """What the agent's key will say from its first write on."""
-        self._record = record
-
     def publish(self, record: dict[str, object], now: Instant) -> None:
         """Put this under the agent's key; written only when it differs from what stands there."""
-        self._record = record
+        self.own_record.content = record
         self.advance(now)
 
     def transact(self, wish: Wish) -> None:
@@ -307,7 +295,7 @@ class Session:
         if purpose.kind is Kind.REGISTER:
             self._take_snapshot(event.keys, event.revision, now)
         elif purpose.kind is Kind.PUBLISH:
-            self._published_at_revision = event.revision
+            self.own_record.published(event.revision)
             self._read_wanted = self._read_wanted or not event.succeeded  # somebody deleted our record: look
         elif purpose.kind is Kind.DESIGNATE:
             self._peer_step = 0
@@ -328,18 +316,12 @@ class Session:
         """Who leads, and which member is on our node. An answer from an older term tells nothing."""
         purpose = self._requests.end(event.request)
         if purpose is None or event.raft_term < self.raft_term:
-            self._member_at = now + MEMBER_RETRY_S
+            self.leadership.failed(now, elsewhere=False)
             return
-        self._member_elsewhere = False
-        if event.endpoint == self._settings.local_endpoint:
-            self.member_id = event.member_id
-        if event.leader_id == 0:
-            self._member_at = now + MEMBER_RETRY_S
-            return
-        self.raft_term = self._leader_term = event.raft_term
-        self.leader_id = event.leader_id
-        self._listener.leader_changed(now)
-        self.advance(now)
+        if self.leadership.learn(event, now):
+            self.raft_term = event.raft_term
+            self._listener.leader_changed(now)
+            self.advance(now)
 
     def lease_revoked(self, event: LeaseRevoked, now: Instant) -> None:
         """The way out is free."""
@@ -371,8 +353,7 @@ class Session:
             self._refused_write(event, now)
             return
         if purpose.kind is Kind.MEMBER:
-            self._member_at = now + MEMBER_RETRY_S
-            self._member_elsewhere = not self._member_elsewhere
+            self.leadership.failed(now, elsewhere=True)
             return
         if purpose.kind in (Kind.DESIGNATE, Kind.DEPOSE):
             if (
@@ -389,7 +370,7 @@ class Session:
         elif purpose.kind is Kind.READ:
             self._read_wanted = True
         elif purpose.kind is Kind.PUBLISH:
-            self._publish_at = now + PUBLISH_RETRY_S
+            self.own_record.failed(now)
         elif purpose.kind is Kind.REVOKE and self._revoke_tries >= REVOKE_TRIES_MAX:
             self._out(Report(Level.WARNING, "left the lease to expire", reason=event.detail))
             self.is_over = True
@@ -445,23 +426,22 @@ class Session:
             self._read(Kind.READ, self.endpoint, now)
         if self._watch is None and not self._requests.is_pending(Kind.READ):
             self._open_watch()
-        if self._leader_term != self.raft_term:
+        if not self.leadership.is_known_for(self.raft_term):
             self._read_member(now)
         self._publish_if_changed(now)
 
     def _read_member(self, now: Instant) -> None:
         """A new term may have a new leader. Our own member knows, and tells its id; if it is away, another one does."""
-        self.leader_id = None
-        if now < self._member_at or self._requests.is_pending(Kind.MEMBER):
+        self.leadership.doubt()
+        if now < self.leadership.retry_at or self._requests.is_pending(Kind.MEMBER):
             return
-        local = self._settings.local_endpoint
-        endpoint = self.endpoint if local is None or self._member_elsewhere else local
+        endpoint = self.leadership.endpoint(self.endpoint)
         request = self._begin(Kind.MEMBER, endpoint=endpoint)
         self._out(ReadMember(request, endpoint, self._timeout_s))
 
     def _refused_write(self, event: RequestFailed, now: Instant) -> None:
         """A record that may not be written is no verdict on the endpoint, and no reason to lose anything else."""
-        self._publish_at = now + PUBLISH_RETRY_S
+        self.own_record.failed(now)
         if event.detail != self._refusal:
             self._refusal = event.detail
             self._out(Report(Level.ERROR, "etcd refuses to write our record", reason=event.detail))
@@ -517,10 +497,10 @@ class Session:
                 waiting.append(self.endpoints.quiet_until)
             if (
                 self.is_registered
-                and self._leader_term != self.raft_term
+                and not self.leadership.is_known_for(self.raft_term)
                 and not self._requests.is_pending(Kind.MEMBER)
             ):
-                waiting.append(max(self._member_at, self.endpoints.quiet_until))
+                waiting.append(max(self.leadership.retry_at, self.endpoints.quiet_until))
         return waiting
 
     def _begin(self, kind: Kind, endpoint: int | None = None) -> int:
@@ -560,45 +540,20 @@ class Session:
     def _register(self, now: Instant) -> None:
         """Claim the node's name and read everything, in one transaction."""
         assert self.lease is not None
-        key = self.layout.agent(self._settings.node_name)
         everything = (Get(self.layout.root, prefix=True),)
-        value = self._own_record()
+        guard, put = self.own_record.registration(self.lease)
         request = self._begin(Kind.REGISTER)
         self._register_at = now + NAME_TAKEN_RETRY_S
-        self._out(
-            Transact(
-                request,
-                self.endpoint,
-                (Guard(key, GuardTarget.CREATE, 0),),
-                (Put(key, value, self.lease), *everything),
-                everything,
-                self._timeout_s,
-            )
-        )
-
-    def _own_record(self) -> bytes:
-        """Asked for at every turn, written anew only when it says something else."""
-        if self._written_record is None or self._written_record[:2] != (self._record, self.advertise):
-            fixed = {"node": self._settings.node_name, "version": self._settings.version, "peer": self.advertise}
-            self._written_record = (self._record, self.advertise, write_record({**self._record, **fixed}))
-        return self._written_record[2]
+        self._out(Transact(request, self.endpoint, (guard,), (put, *everything), everything, self._timeout_s))
 
     def _publish_if_changed(self, now: Instant) -> None:
-        value = self._own_record()
-        key = self.layout.agent(self._settings.node_name)
-        own = self.registry.get(key)
-        if own is None or own.lease != self.lease or own.value == value:
-            return
-        if (
-            now < self._publish_at
-            or self._requests.is_pending(Kind.PUBLISH)
-            or self.registry.revision < self._published_at_revision
-        ):
-            return  # what the registry shows may be older than what we wrote
-        request = self._begin(Kind.PUBLISH)
         assert self.lease is not None
-        guards = (Guard(key, GuardTarget.CREATE, own.create_revision),)
-        self._out(Transact(request, self.endpoint, guards, (Put(key, value, self.lease),), (), self._timeout_s))
+        change = self.own_record.publication(self.registry, self.lease, now)
+        if change is None or self._requests.is_pending(Kind.PUBLISH):
+            return
+        guard, put = change
+        request = self._begin(Kind.PUBLISH)
+        self._out(Transact(request, self.endpoint, (guard,), (put,), (), self._timeout_s))
 
     def _revoke(self) -> None:
         if self._requests.is_pending(Kind.REVOKE):
@@ -667,11 +622,10 @@ class Session:
         self._after_change(changed, now, whether_registered=first)
 
     def _after_change(self, changed: set[str], now: Instant, *, whether_registered: bool = False) -> None:
-        name = self.layout.agent(self._settings.node_name)
         if changed:
             self._listener.keys_changed(changed, now)
-        if self.lease is not None and (whether_registered or name in changed):
-            self._look_at_name(self.registry.get(name), now)
+        if self.lease is not None and (whether_registered or self.own_record.key in changed):
+            self._look_at_name(self.registry.get(self.own_record.key), now)
 
     def _look_at_name(self, key: KeyValue | None, now: Instant) -> None:
         """Is the node's name ours? The lease tells, never the name."""
@@ -697,7 +651,7 @@ class Session:
         if self.name_taken_by != other:
             self.name_taken_by = other
             text = f"another agent is registered as {self._settings.node_name!r}: {other} (we are " + (
-                f"{self.advertise or f'lease {self.lease or 0:x}'}); waiting until it is gone"
+                f"{self.own_record.advertise or f'lease {self.lease or 0:x}'}); waiting until it is gone"
             )
             self._out(Report(Level.ERROR, text, reason="set a nodeName of its own on each node"))
 
@@ -737,10 +691,10 @@ class Session:
         self._wants_everything = False
         self._everything_at = NEVER
         self._stale_answers = 0
-        self._published_at_revision = self._written_until = 0
+        self._written_until = 0
+        self.own_record.forget()
         self.raft_term = 0
-        self.leader_id = None
-        self._leader_term = -1
+        self.leadership.forget()
         self.ttl_s = self._settings.lease_ttl_s
         self.registry = Registry(self.layout)
         self._requests.forget_lease()

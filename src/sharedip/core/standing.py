@@ -36,8 +36,8 @@ class Standing:
 
     def leader_changed(self, now: Instant) -> None:
         """Who leads etcd, or which member is ours, is known anew."""
-        if self._session.leader_id != self._leader:
-            self._leader, self._is_settled, self._told = self._session.leader_id, False, False
+        if self._session.leadership.leader_id != self._leader:
+            self._leader, self._is_settled, self._told = self._session.leadership.leader_id, False, False
             self._settles_at = now + SETTLED_S
 
     def next_deadline(self) -> Instant:
@@ -67,4 +67,7 @@ class Standing:
 
     @property
     def _leads(self) -> bool:
-        return self._leader is not None and self._leader == self._session.leader_id == self._session.member_id
+        return (
+            self._leader is not None
+            and self._leader == self._session.leadership.leader_id == self._session.leadership.member_id
+        )

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sharedip.core.candidacy import Candidacy, Phase, name_of
+from sharedip.core.candidacy import Candidacy, Phase
+from sharedip.core.chronicle import name_of
 from sharedip.core.model import Instant
 from sharedip.core.node import Node
 
@@ -37,8 +38,8 @@ def view(node: Node, now: Instant) -> dict[str, Any]:
         "node": node.settings.node_name,
         "state": state,
         "detail": detail,
-        "drained": node.drained,
-        "health": {"healthy": node.health.healthy, "detail": node.health.detail, "checks": []},
+        "drained": node.soundness.drained,
+        "health": {"healthy": node.soundness.health.healthy, "detail": node.soundness.health.detail, "checks": []},
         "etcd": {
             "connected": session.endpoints.connected,
             "endpoint": node.settings.endpoints[session.endpoint],
@@ -70,7 +71,7 @@ def _vip(node: Node, candidacy: Candidacy, now: Instant) -> dict[str, Any]:
     ownership = candidacy.ownership
     remaining_s = ownership.right.until - now
     owner = candidacy.owner
-    conflict = candidacy.conflict
+    conflict = candidacy.chronicle.conflict
     if conflict is not None and now - conflict.last_at > CONFLICT_SHOWN_S:
         conflict = None
     return {
@@ -93,9 +94,9 @@ def _vip(node: Node, candidacy: Candidacy, now: Instant) -> dict[str, Any]:
             "age_s": now - ownership.losses.last_at if ownership.losses.count else None,
             "by": ownership.losses.by,
         },
-        "reason": candidacy.reason,
-        "since_s": now - candidacy.since,
-        "changes": [{"age_s": now - change.at, "text": change.text} for change in candidacy.changes],
+        "reason": candidacy.chronicle.reason,
+        "since_s": now - candidacy.chronicle.since,
+        "changes": [{"age_s": now - change.at, "text": change.text} for change in candidacy.chronicle.changes],
     }
 
 

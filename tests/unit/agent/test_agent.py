@@ -131,11 +131,11 @@ def test_a_full_disk_leaves_no_old_state_behind(tmp_path: Path, monkeypatch: pyt
             await stage.until(file.exists)
             monkeypatch.setattr(StateDirectory, "save", lambda *_: "cannot save: No space left on device")
             for _ in range(2):
-                stage.agent._execute([SaveState(b"{}")])
+                stage.agent._orders.execute([SaveState(b"{}")])
             assert not file.exists()
             assert len(stage.having("a restarted agent will start afresh", "No space left")) == 1
             monkeypatch.undo()
-            stage.agent._execute([SaveState(b"{}")])
+            stage.agent._orders.execute([SaveState(b"{}")])
             assert file.exists()
 
     run(scene())
@@ -335,7 +335,7 @@ def test_what_is_announced_with_its_hold_needs_the_kernel_to_have_it(
             monkeypatch.setattr(stage.agent._segment, "perform", sent.append)
             vip = stage.agent._settings.vips[0]
             stage.kernel.standing = {vip} if stands else set()
-            stage.agent._execute([HoldAddress(vip, 5, 1e9), Announce(vip, 1e9, once_held=True)])
+            stage.agent._orders.execute([HoldAddress(vip, 5, 1e9), Announce(vip, 1e9, once_held=True)])
             assert len(sent) == int(stands)
 
     run(scene())

@@ -20,6 +20,7 @@ from sharedip.core.messages import (
     CloseWatch,
     Command,
     DropEndpoint,
+    Event,
     GrantLease,
     HoldAddress,
     KeepaliveConfirmed,
@@ -56,7 +57,7 @@ from sharedip.core.model import (
     Put,
     Vip,
 )
-from sharedip.core.node import Event, Node
+from sharedip.core.node import Node
 from sharedip.core.ownership import NEVER
 from sharedip.core.settings import Settings
 from sharedip.core.state import FormerRun, read_state

@@ -77,7 +77,7 @@ def test_a_kernel_that_goes_on_refusing_lets_another_node_try() -> None:
 def test_the_node_of_etcds_leader_is_no_witness() -> None:
     """Its death would silence the witness and stall etcd at once."""
     owning = Owner()
-    leader = owning.talk.node.session.leader_id
+    leader = owning.talk.node.session.leadership.leader_id
     assert leader is not None
     for member, wanted in ((leader, []), (leader + 1, [f"{THEIRS:x}"])):
         record = {"node": "n2", "healthy": True, "drained": False, "peer": "n2:9470", "member": f"{member:x}"}

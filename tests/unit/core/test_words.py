@@ -60,7 +60,7 @@ def test_the_next_owner_says_so_too_whether_by_word_or_by_etcd() -> None:
             talk.tell_changes()
             talk.run(0.1)
         assert talk.is_in(Phase.OWNING)
-        said.append(talk.candidacy.reason)
+        said.append(talk.candidacy.chronicle.reason)
     assert said == ["n2 handed it over (drained)"] * 2
 
 

@@ -1,0 +1,58 @@
+"""Who leads etcd, and which of its members runs on this node: what witnesses are chosen by.
+
+Invariant: `leader_id` is of the newest term that was seen, or None: not known.
+Must never: ask anything itself; `session.py` does.
+"""
+
+from __future__ import annotations
+
+from sharedip.core.endpoints import NEVER
+from sharedip.core.messages import MemberRead
+from sharedip.core.model import Instant
+
+RETRY_S = 0.5
+
+
+class Leadership:
+    """Asked anew in every term: of our own member, which tells its id as well; while that is away, of another one."""
+
+    def __init__(self, local_endpoint: int | None) -> None:
+        self._local = local_endpoint
+        self.leader_id: int | None = None
+        self.member_id: int | None = None
+        self.retry_at: Instant = NEVER
+        self._term = -1
+        self._ask_elsewhere = False
+
+    def is_known_for(self, raft_term: int) -> bool:
+        """Whether the leader of this term has been told."""
+        return self._term == raft_term
+
+    def endpoint(self, current: int) -> int:
+        """Whom to ask."""
+        return current if self._local is None or self._ask_elsewhere else self._local
+
+    def doubt(self) -> None:
+        """There is a new term, and it may have a new leader."""
+        self.leader_id = None
+
+    def learn(self, event: MemberRead, now: Instant) -> bool:
+        """Take an answer in. False: the member knows no leader, so ask again at `retry_at`."""
+        self._ask_elsewhere = False
+        if event.endpoint == self._local:
+            self.member_id = event.member_id
+        if event.leader_id == 0:
+            self.retry_at = now + RETRY_S
+            return False
+        self._term, self.leader_id = event.raft_term, event.leader_id
+        return True
+
+    def failed(self, now: Instant, *, elsewhere: bool) -> None:
+        """No answer that counts. `elsewhere`: the next one is asked of another member."""
+        self.retry_at = now + RETRY_S
+        if elsewhere:
+            self._ask_elsewhere = not self._ask_elsewhere
+
+    def forget(self) -> None:
+        """The lease is gone: another etcd may be there. Our member stays ours."""
+        self.leader_id, self._term = None, -1

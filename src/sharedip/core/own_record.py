@@ -1,0 +1,63 @@
+"""The agent's own key in etcd: its name, how peers reach it, how it fares. Written on change alone.
+
+Must never: send anything itself; `session.py` does. Counterpart: `peers.py`, which reads the others' records.
+"""
+
+from __future__ import annotations
+
+from sharedip.core.endpoints import NEVER
+from sharedip.core.keys import Layout, Registry, write_record
+from sharedip.core.model import Guard, GuardTarget, Instant, KeyValue, Put
+
+RETRY_S = 1.0
+
+
+class OwnRecord:
+    """Invariant: what stands in etcd under our key and lease is `value`, or a write of it is wanted."""
+
+    def __init__(self, layout: Layout, node_name: str, version: str) -> None:
+        self.key = layout.agent(node_name)
+        self.advertise: str | None = None
+        """Where peers reach us."""
+        self.content: dict[str, object] = {}
+        self._fixed = {"node": node_name, "version": version}
+        self._written: tuple[dict[str, object], str | None, bytes] | None = None
+        self._published_at_revision = 0
+        self._publish_at: Instant = NEVER
+
+    def value(self) -> bytes:
+        """Asked for at every turn, written anew only when it says something else."""
+        if self._written is None or self._written[:2] != (self.content, self.advertise):
+            text = write_record({**self.content, **self._fixed, "peer": self.advertise})
+            self._written = (self.content, self.advertise, text)
+        return self._written[2]
+
+    def registration(self, lease: int) -> tuple[Guard, Put]:
+        """Claim the name, unless somebody has it."""
+        return Guard(self.key, GuardTarget.CREATE, 0), Put(self.key, self.value(), lease)
+
+    def publication(self, registry: Registry, lease: int, now: Instant) -> tuple[Guard, Put] | None:
+        """What is to be written over our record; None if it says all that there is to say, or may say it already."""
+        value, own = self.value(), self.stands_in(registry, lease)
+        if own is None or own.value == value:
+            return None
+        if now < self._publish_at or registry.revision < self._published_at_revision:
+            return None  # what the registry shows may be older than what we wrote
+        return Guard(self.key, GuardTarget.CREATE, own.create_revision), Put(self.key, value, lease)
+
+    def stands_in(self, registry: Registry, lease: int) -> KeyValue | None:
+        """Our record, if the key has one and it is ours: the lease tells, never the name."""
+        key = registry.get(self.key)
+        return key if key is not None and key.lease == lease else None
+
+    def published(self, revision: int) -> None:
+        """The write was applied, or refused by its guard, at this revision."""
+        self._published_at_revision = revision
+
+    def failed(self, now: Instant) -> None:
+        """Nobody knows whether it was written: again, a little later."""
+        self._publish_at = now + RETRY_S
+
+    def forget(self) -> None:
+        """The lease is gone, and the key with it."""
+        self._published_at_revision = 0
