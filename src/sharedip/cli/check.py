@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sharedip.cli.documents import add_config_argument, config_paths, load_documents
 from sharedip.cli.facts import Finding, Level
 from sharedip.cli.render import clean, paint, table
-from sharedip.cli.status import use_color
+from sharedip.cli.terminal import use_color
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,7 +16,7 @@ from typing import Any
 from sharedip.cli.documents import config_paths, sound_config
 from sharedip.cli.machine import cluster_view
 from sharedip.cli.render import clean, fitting, status_lines, table, wrapped
-from sharedip.cli.status import terminal_width, use_color
+from sharedip.cli.terminal import terminal_width, use_color
 
 View = Mapping[str, Any]
 

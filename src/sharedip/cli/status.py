@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
 import sys
 
 from sharedip.cli.client import Agent, UnreachableError, add_state_dir_argument
 from sharedip.cli.render import status_lines
+from sharedip.cli.terminal import terminal_width, use_color
 
 DESCRIPTIONS = {
     "status": "Ask this node's agent what it owns, what it waits for and what is wrong.\n"
@@ -57,13 +56,3 @@ def run(args: argparse.Namespace) -> int:
     else:
         sys.stdout.write("\n".join(status_lines(status, color=use_color(), width=terminal_width())) + "\n")
     return 1 if status.get("problems") else 0
-
-
-def terminal_width() -> int | None:
-    """How wide the terminal is; None on a pipe, where nothing is folded."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-
-
-def use_color() -> bool:
-    """Whether standard output is a terminal that wants colours (no-color.org)."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

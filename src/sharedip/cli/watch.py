@@ -17,7 +17,7 @@ from typing import Any
 
 from sharedip.cli.client import Agent, UnreachableError, add_state_dir_argument
 from sharedip.cli.render import event_line, head_lines, problem_lines, vip_table, wrapped
-from sharedip.cli.status import use_color
+from sharedip.cli.terminal import use_color
 
 DESCRIPTIONS = {
     "watch": "Show owners, candidates, margins and events as they happen, until Ctrl-C.\n"
