@@ -89,6 +89,14 @@ MUTANTS = (
         "A stranger with the address is found out by the clients.",
     ),
     Mutant(
+        "an-owner-never-asks",
+        OWNERSHIP,
+        "self._out(Announce(self.vip, self.right.until, asks=True))",
+        "self._out(Announce(self.vip, self.right.until))",
+        "address: before the first claim, probe",
+        "A stranger that announces nothing is never found.",
+    ),
+    Mutant(
         "announced-before-it-is-held",
         OWNERSHIP,
         "        self._hold_at = self._gate_at = now\n        self._announced = False\n",

@@ -48,6 +48,8 @@ class Chronicle:
         self.since: Instant = 0.0
         self.changes: deque[Change] = deque(maxlen=CHANGES_KEPT)
         self.conflict: Conflict | None = None
+        self.strays: set[int] = set()
+        """Indices of this node's links on which somebody else has put the address."""
         self._told_epoch = 0
 
     def tell(self, level: Level, text: str, reason: str, epoch: int | None, now: Instant) -> None:

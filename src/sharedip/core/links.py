@@ -56,6 +56,11 @@ class Links:
         """The link with this name or altname."""
         return next((link for link in self._links.values() if name in link.names), None)
 
+    def name_of(self, index: int) -> str:
+        """What the link is called."""
+        link = self._links.get(index)
+        return f"link {index}" if link is None else link.names[0]
+
     def state(self, name: str) -> str:
         """`up`, `down` or `missing`."""
         link = self.get(name)

@@ -181,12 +181,14 @@ class CloseFence:
 class Announce:
     """Send gratuitous ARP (request and reply form) or an unsolicited neighbour advertisement.
 
-    `once_held`: only if the kernel has the address now, which was ordered just before.
+    `once_held`: only if the kernel has the address now, which was ordered just before. `asks`: send a probe as well:
+    a stranger who was given the address and has never announced it answers that.
     """
 
     vip: Vip
     not_after: Instant
     once_held: bool = False
+    asks: bool = False
 
 
 @dataclass(frozen=True, slots=True)

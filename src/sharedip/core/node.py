@@ -451,6 +451,8 @@ class Node:
     def _address_moved(self, event: AddressSeen | AddressGone, now: Instant) -> None:
         for candidacy in self._both(event.address):
             on_own_link = self.links.index_of(candidacy.vip.link) == event.index
+            strays = candidacy.chronicle.strays
+            strays.discard(event.index)
             if isinstance(event, AddressGone):
                 if on_own_link:
                     candidacy.ownership.address_gone(now, event.by)
@@ -459,8 +461,9 @@ class Node:
             else:
                 candidacy.ownership.address_seen(ours=event.ours, on_own_link=on_own_link, now=now)
                 if not event.ours and candidacy.phase is not Phase.OWNING:
-                    text = f"somebody else put the address on a link of this node (index {event.index})"
+                    text = f"somebody else put the address on {self.links.name_of(event.index)} of this node"
                     self._out(Report(Level.ERROR, text, candidacy.vip, reason="not tagged by sharedip, left alone"))
+                    strays.add(event.index)
             self._touched.add(candidacy)
         if event.address in self.candidacies or event.address.version != 4:
             return

@@ -457,7 +457,7 @@ class Ownership:
         if announces:  # clients wait for it: it does not come back to us before it leaves
             self._out(Announce(self.vip, self.right.until, once_held=True))
         elif self.presence is Presence.PRESENT and self.announcements.take(now):
-            self._out(Announce(self.vip, self.right.until))
+            self._out(Announce(self.vip, self.right.until, asks=True))
 
     def _advance_gate(self, now: Instant) -> None:
         if now < self._gate_at:

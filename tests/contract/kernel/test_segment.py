@@ -162,6 +162,23 @@ def test_a_probe_is_answered_by_whoever_holds_the_address(
 
 
 @BOTH
+def test_an_owner_that_asks_finds_a_stranger_that_never_said_a_word(
+    pair: Pair, loop: Loop, segment: Segment, recorder: Recorder, vip: Vip
+) -> None:
+    """`ip address add` on another machine announces nothing, and Linux does not answer a gratuitous request."""
+    length = vip.host_prefix_length
+    pair.peer.run(f"ip addr add {vip}/{length} dev eth0" + (" nodad" if vip.address.version == 6 else ""))
+    segment.perform(Announce(vip, boot_clock() + 1))
+    assert not loop.turn(0.2)
+    assert recorder.take() == []
+    segment.perform(Announce(vip, boot_clock() + 1, asks=True))
+    loop.until(lambda: recorder.facts)
+    (claim,) = recorder.take()
+    assert isinstance(claim, ForeignClaim)
+    assert claim.vip == vip
+
+
+@BOTH
 def test_a_probe_that_nobody_answers_stays_without_an_answer(
     loop: Loop, segment: Segment, recorder: Recorder, vip: Vip
 ) -> None:

@@ -26,6 +26,7 @@ VIP: dict[str, Any] = {
     "silent": [],
     "address_present": True,
     "conflict": None,
+    "strays": [],
     "removals": {"count": 0, "age_s": None, "by": ""},
     "reason": "n2 released it",
     "since_s": 754.2,

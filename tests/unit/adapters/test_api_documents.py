@@ -66,6 +66,7 @@ def test_a_sound_node_has_no_problems() -> None:
         ({"state": "name taken", "detail": "192.168.0.7 holds it"}, "another agent runs under the name n1"),
         ({"drained": True}, "sharedip undrain"),
         ({"vips": [vip(conflict={"mac": "52:54:00:12:34:56", "age_s": 3.0})]}, "claimed by 52:54:00:12:34:56"),
+        ({"vips": [vip(role="candidate", strays=["eth1"])]}, "192.168.0.15 stands on eth1 of this node, and sharedip"),
         ({"vips": [vip(address_present=False)]}, "owned by this node but not on enp0s2"),
         ({"vips": [vip(link_state="missing", role="out")]}, "there is no link enp0s2"),
         ({"vips": [vip(link_state="down", role="out")]}, "link enp0s2 is down"),

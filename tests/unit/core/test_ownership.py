@@ -359,7 +359,7 @@ def test_nothing_is_announced_before_the_kernel_has_the_address() -> None:
     ownership.address_held(AddressHeld(VIP, NOW + 1, 12), NOW + 1)
     assert len(out) == 2, "that was the first of the burst"
     ownership.advance(NOW + 1 + BURST_STEP_S)
-    assert out[2:] == [Announce(VIP, UNTIL)]
+    assert out[2:] == [Announce(VIP, UNTIL, asks=True)], "a stranger may have come without a word"
 
 
 def test_a_hold_that_was_refused_is_announced_with_the_next_try() -> None:

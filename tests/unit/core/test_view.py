@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sharedip.core.messages import AddressGone, ForeignClaim
+from sharedip.core.messages import AddressGone, AddressSeen, ForeignClaim
 from sharedip.core.view import CONFLICT_SHOWN_S, view
-from tests.unit.core.harness import LINK, MAC, VIP, Talk, owner
+from tests.unit.core.harness import LINK, MAC, VIP, Talk, owner, waiting_behind
 
 
 def shown(talk: Talk, after_s: float = 0.0) -> dict[str, Any]:
@@ -28,6 +28,17 @@ def test_a_removal_behind_our_back_is_shown_with_its_author() -> None:
     assert shown(talk)["removals"] == {"count": 0, "age_s": None, "by": ""}
     talk.hear(AddressGone(LINK.index, VIP.address, 32, "NetworkManager (pid 612)"))
     assert shown(talk, 2.0)["removals"] == {"count": 1, "age_s": 2.0, "by": "NetworkManager (pid 612)"}
+
+
+def test_an_address_that_somebody_else_put_on_a_candidates_link_is_shown_until_it_is_gone() -> None:
+    """The owner may be far, and this node's kernel answers for the address."""
+    talk = waiting_behind()
+    assert shown(talk)["strays"] == []
+    for link, name in ((LINK.index, "eth0"), (9, "link 9")):
+        talk.hear(AddressSeen(link, VIP.address, 32, ours=False))
+        assert shown(talk)["strays"] == [name]
+        talk.hear(AddressGone(link, VIP.address, 32, "ip"))
+        assert shown(talk)["strays"] == []
 
 
 def test_agents_that_do_not_answer_are_named_by_the_owner_that_asks_them() -> None:

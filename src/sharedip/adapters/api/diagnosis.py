@@ -54,6 +54,11 @@ def _vips(vips: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                 f"{address} is also claimed by {conflict['mac']}, seen {conflict['age_s']:.0f} s ago; "
                 "find that machine and take the address from it"
             )
+        for link in vip.get("strays") or ():
+            yield (
+                f"{address} stands on {link} of this node, and sharedip did not put it there; "
+                "take it off (`ip address del`), or clients may meet two owners"
+            )
         if vip["role"] == "owner" and not vip["address_present"]:
             yield f"{address} is owned by this node but not on {vip['link']}: {vip['reason']}"
         removals = vip.get("removals") or {"count": 0}

@@ -162,6 +162,9 @@ class Segment:
                 self._send(channel, prepared)
         except TooLateError:
             self.unsent += 1
+            return
+        if order.asks:
+            self._send(channel, [frames.probe(watched.link.mac, address)])
 
     def _send(self, channel: socket.socket, prepared: Iterable[bytes]) -> None:
         for frame in prepared:
