@@ -264,10 +264,19 @@ class Candidacy:
         """Whether the key is a former run's, and nothing was taken on it yet."""
         return self._is_adopted
 
-    def leave(self, reason: str, now: Instant, to: str | None = None, *, stranger_stays: bool = False) -> None:
+    def leave(
+        self,
+        reason: str,
+        now: Instant,
+        to: str | None = None,
+        *,
+        stranger_stays: bool = False,
+        holdoff_s: float = MOVE_HOLDOFF_S,
+    ) -> None:
         """Hand over: remove, confirm, release, in this order, whatever comes in between.
 
         `stranger_stays`: the address is still on the segment, and whoever is next must ask before it takes it.
+        `holdoff_s`: for how long the others come first.
         """
         if self.phase in (Phase.OUT, Phase.LEAVING, Phase.RELEASING):
             return
@@ -277,7 +286,7 @@ class Candidacy:
         if self.phase is Phase.CAMPAIGNING:
             self._go_out(now)  # what may still be applied shows up as a key of ours, and is released
             return
-        self._campaign_at = max(self._campaign_at, now + MOVE_HOLDOFF_S)
+        self._campaign_at = max(self._campaign_at, now + holdoff_s)
         self._enter(Phase.LEAVING, now)
         self.ownership.stop_probing()
         if not self.ownership.is_clear:
@@ -451,7 +460,7 @@ class Candidacy:
         elif self.ownership.is_clear and not self._released:
             reason = self._circumstances.reason_to_step_back(queue)
             if reason is not None:
-                self.leave(reason, now)
+                self.leave(reason, now, holdoff_s=0.0)  # they stand in the queue already
 
     def _is_entitled_by_word(self, queue: list[KeyValue]) -> bool:
         """Every key before ours was released to us by its owner.
