@@ -210,8 +210,8 @@ MUTANTS = (
     Mutant(
         "agent-does-not-remove-at-the-end",
         CANDIDACY,
-        "if self.ownership.has_lapsed(now):",
-        "if self.ownership.has_lapsed(now - 3600):",
+        "lapses, runs_out = self.ownership.has_lapsed(now),",
+        "lapses, runs_out = self.ownership.has_lapsed(now - 3600),",
         TIME_FIRST,
         "The end of the right removes nothing; only the fence does, so the simulation alone can't tell.",
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.mutants.mutant import (
+    CANDIDACY,
     CANNOT_TELL,
     DESIGNATION,
     FROM_SENDING,
@@ -33,6 +34,22 @@ MUTANTS = (
         "                if False:\n",
         WITNESSED,
         "A witness gets its power while the kernel still holds the address for the whole lease.",
+    ),
+    Mutant(
+        "cut-off-from-etcd-and-silent",
+        CANDIDACY,
+        "if reason is NO_PROOF and self._circumstances.resignations.has_heir(self, now):",
+        "if False:",
+        WITNESSED,
+        "An owner that only etcd can't reach lets the next one wait until etcd ends the lease.",
+    ),
+    Mutant(
+        "the-one-that-leaves-is-witness",
+        DESIGNATION,
+        "if peer is None or not is_behind_us or not self._peers.is_reachable(peer.lease):",
+        "if peer is None or not self._peers.is_reachable(peer.lease):",
+        WITNESSED,
+        "The former owner becomes the new one's witness while its key still stands.",
     ),
     Mutant(
         "steps-back-before-the-sick",

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from sharedip.core.candidacy import Phase
 from sharedip.core.messages import Command, FenceRefused, OpenFence, SendDatagram
 from sharedip.core.model import FenceKind
 from tests.simulation.world import Host, World
@@ -90,3 +91,42 @@ def test_a_kernel_that_refuses_to_shorten_the_fence_gives_no_witness_its_power(s
     n1.freeze(30.0)
     stage.run_until(stage.t + 20.0)
     assert stage.answers() != [n1.name]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_owner_that_is_cut_off_from_etcd_alone_hands_over_when_its_lease_ends(seed: int) -> None:
+    """Its word reaches the next candidate; waiting until etcd ends the lease would cost seconds more."""
+    stage = Stage(seed)
+    stage.etcd.move_leader()  # to n2, the heir: n1 could be its witness by that
+    stage.run_until(stage.t + 3.0)
+    stage.cut_from_etcd(stage.n1)
+    assert stage.run_while(lambda: stage.answers() == ["n1"], 16.0)
+    gone_at = stage.t
+    assert stage.run_while(lambda: not stage.answers(), 1.0)
+    assert stage.t - gone_at < 0.1
+    (heir,) = stage.answers()
+    address = stage.vips[0].address
+    core = next(host.core for host in stage.hosts if host.name == heir)
+    assert core is not None
+    assert stage.run_while(lambda: not core.designations.witnesses_of(address), 1.0)
+    assert "n1" not in core.designations.witnesses_of(address), "it leaves, and hears nothing of etcd"
+    stage.run_until(stage.t + 10.0)
+    stage.cuts.clear()
+    stage.run_until(stage.t + 10.0)
+    assert stage.answers() == [heir]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_owner_whose_etcd_and_peers_are_away_keeps_its_place(seed: int) -> None:
+    """Nobody would hear its word: it takes the address again as soon as its right is proved."""
+    stage = Stage(seed)
+    for host in stage.hosts[1:]:
+        host.freeze(40.0)
+    stage.run_until(stage.t + 8.0)  # without a witness, and nobody has answered for long
+    stage.cut_from_etcd(stage.n1)
+    assert stage.run_while(lambda: stage.answers() == ["n1"], 16.0)
+    core = stage.n1.core
+    assert core is not None
+    candidacy = core.candidacies[stage.vips[0].address]
+    assert stage.run_while(lambda: candidacy.phase is Phase.OWNING, 2.0)
+    assert candidacy.phase in (Phase.LAPSED, Phase.WAITING)

@@ -31,6 +31,7 @@ from sharedip.core.settings import Settings
 from sharedip.core.soundness import Soundness
 
 SOUND_ELSEWHERE = ", and another node is sound"
+NO_PROOF = "no fresh proof from etcd in time"
 RELEASE_RETRY_S = 0.2
 RECORD_RETRY_S = 2.0
 MOVE_HOLDOFF_S = 0.5
@@ -70,6 +71,9 @@ class Resigning(Protocol):
 
     def begins(self, candidacy: Candidacy, epoch: int, now: Instant) -> None:
         """This epoch will be given up, whatever comes in between: no later run may stand on it."""
+
+    def has_heir(self, candidacy: Candidacy, now: Instant) -> bool:
+        """Whether the next candidate may take the address on our word, and has been heard a moment ago."""
 
     def is_due(self, candidacy: Candidacy, epoch: int) -> None:
         """This epoch is given up for good: remember it, then tell the next candidate."""
@@ -272,11 +276,12 @@ class Candidacy:
         *,
         stranger_stays: bool = False,
         holdoff_s: float = MOVE_HOLDOFF_S,
+        in_haste: bool = False,
     ) -> None:
         """Hand over: remove, confirm, release, in this order, whatever comes in between.
 
         `stranger_stays`: the address is still on the segment, and whoever is next must ask before it takes it.
-        `holdoff_s`: for how long the others come first.
+        `holdoff_s`: for how long the others come first. `in_haste`: the right ends; nothing goes before the removal.
         """
         if self.phase in (Phase.OUT, Phase.LEAVING, Phase.RELEASING):
             return
@@ -290,7 +295,7 @@ class Candidacy:
         self._enter(Phase.LEAVING, now)
         self.ownership.stop_probing()
         if not self.ownership.is_clear:
-            if self.epoch is not None:
+            if self.epoch is not None and not in_haste:
                 self._circumstances.resignations.begins(self, self.epoch, now)
             self.ownership.give_up(now)
         self.advance(now)
@@ -336,9 +341,16 @@ class Candidacy:
 
     def expire(self, now: Instant) -> None:
         """Apply the end of the right, before anything else is looked at."""
-        if self.ownership.has_lapsed(now):
-            by_lease = self._session.lease_until <= self.ownership.right.until
-            reason = "no fresh proof from etcd in time" if by_lease else "neither its witness nor etcd answered in time"
+        lapses, runs_out = self.ownership.has_lapsed(now), now >= self.ownership.runs_out_at
+        if not lapses and not runs_out:
+            return
+        by_lease = self._session.lease_until <= self.ownership.right.until
+        reason = NO_PROOF if by_lease or runs_out else "neither its witness nor etcd answered in time"
+        if reason is NO_PROOF and self._circumstances.resignations.has_heir(self, now):
+            self.leave(reason, now, in_haste=True)  # cut off from etcd alone: our word reaches the next one
+        elif not lapses:
+            self.ownership.let_run_out()
+        else:
             self.chronicle.lapsed(reason, self.epoch, now)
             self._has_lapsed_only = True
             self._enter(Phase.LAPSED, now)

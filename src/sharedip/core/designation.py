@@ -37,6 +37,9 @@ LOOK_EVERY_S_PER_VIP = 0.0002
 REOPEN_FRACTION = 0.3
 """The gate is opened anew when the right has grown by this part of the window: at every second beat."""
 
+HEARD_WINDOWS = 2.5
+"""Each candidate is greeted once in a window or so; one greeting may be lost."""
+
 LOOK_AT_LEAST_EVERY_S = 5.0
 """Whatever was missed: an owner does not go without a witness for longer than this."""
 
@@ -117,6 +120,11 @@ class Designations:
         """The names of the witnesses that can depose us now."""
         designation = self._of_vip.get(address)
         return [] if designation is None else [self._peers.name_of(lease) for lease in designation.promises]
+
+    def hears(self, lease: int, now: Instant) -> bool:
+        """Whether that agent has answered a beat or a greeting lately."""
+        window_s = self._settings.window_s
+        return window_s is not None and now - self._peers.answered_at(lease) <= HEARD_WINDOWS * window_s
 
     def reconfigure(self, settings: Settings, now: Instant) -> None:
         """Another window holds for the designations from now on: all are appointed anew."""
@@ -340,11 +348,15 @@ class Designations:
 
     def _choose_from(self, queue: list[KeyValue]) -> tuple[int, ...]:
         chosen: list[Peer] = []
-        agents = 0
+        agents, is_behind_us = 0, False
         for key in queue:
             peer = self._peers.of(key)
             agents += peer is not None
-            if peer is None or peer.lease == self._session.lease or not self._peers.is_reachable(peer.lease):
+            if key.lease == self._session.lease:
+                is_behind_us = True
+                continue
+            # Who stands before us has given us its word and leaves; as like as not it is cut off from etcd.
+            if peer is None or not is_behind_us or not self._peers.is_reachable(peer.lease):
                 continue
             if peer.member is None or peer.member != self._session.leadership.leader_id:
                 chosen.append(peer)

@@ -144,6 +144,7 @@ class Ownership:
         self._announced = False
         self._hold_not_after: Instant = NEVER
         self._ends_at: Instant = NEVER
+        self._runs_out_at: Instant = float("inf")
         self._address_until: Instant = NEVER
         self._gone_meanwhile = False
         self._gate_pending = False
@@ -281,6 +282,7 @@ class Ownership:
         self.presence = Presence.PRESENT
         self._address_until = self._hold_not_after
         self._ends_at = event.held_at + event.valid_lft_s - KERNEL_EARLY_S
+        self._runs_out_at = self._ends_at - REMOVAL_LEAD_S
         if self._gone_meanwhile:  # told while the order was under way: before or after it, nobody knows
             self._gone_meanwhile = False
             self._announced = False
@@ -399,6 +401,16 @@ class Ownership:
         """The right has ended while the address is held."""
         return self.tenure is Tenure.HOLDING and now >= self.lapses_at
 
+    @property
+    def runs_out_at(self) -> Instant:
+        """When the address's last lifetime is about to end, and the right leaves no room for another; else never."""
+        waits = self.tenure is Tenure.HOLDING and self.presence is Presence.PRESENT and self._hold_at == float("inf")
+        return self._runs_out_at if waits and not self._hold_pending else float("inf")
+
+    def let_run_out(self) -> None:
+        """Nobody is there to have it: it may stay until the kernel ends it."""
+        self._runs_out_at = float("inf")
+
     def advance(self, now: Instant) -> None:
         """Order whatever is due; doing it twice changes nothing."""
         if self.tenure is Tenure.REMOVING:
@@ -419,7 +431,7 @@ class Ownership:
             case Tenure.PROBING:
                 return self._probe_at
             case Tenure.HOLDING:
-                waiting = [self.lapses_at]
+                waiting = [self.lapses_at, self.runs_out_at]
                 if not self._hold_pending:
                     waiting.append(self._hold_at)
                 if self._fence is FenceKind.NFTABLES and not self._gate_pending:
@@ -452,6 +464,8 @@ class Ownership:
                 announces = not self._announced
             else:
                 self._hold_at = float("inf")  # only a longer right helps: `right_changed` brings it
+                if now >= self._runs_out_at:
+                    self.let_run_out()  # we were away, and are too late to hand over in order
         if self._fence is FenceKind.NFTABLES:
             self._advance_gate(now)
         if announces:  # clients wait for it: it does not come back to us before it leaves

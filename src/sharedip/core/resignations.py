@@ -41,6 +41,11 @@ class Resignations:
             self._woken.add(follower.lease)
             self._designations.wake(follower.lease, now)
 
+    def has_heir(self, candidacy: Candidacy, now: Instant) -> bool:
+        """Whether the next candidate may take the address on our word, and has answered us a moment ago."""
+        follower = None if candidacy.epoch is None else self._follower(candidacy, candidacy.epoch)
+        return follower is not None and self._designations.hears(follower.lease, now)
+
     def is_due(self, candidacy: Candidacy, epoch: int) -> None:
         """The address is off the link: remember it (the state is saved before any datagram leaves), then tell the next
         candidate.
