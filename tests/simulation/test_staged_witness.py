@@ -20,9 +20,9 @@ WINDOW_S = 1.0
 class Stage(World):
     """Three nodes; n1 owns, and `witness` may depose it."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, window_s: float = WINDOW_S, fence: FenceKind = FenceKind.NFTABLES) -> None:
         self.on_datagram: Callable[[Host, SendDatagram], float | None] | None = None
-        super().__init__(seed, nodes=3, ttl_s=15, window_s=WINDOW_S, fence=FenceKind.NFTABLES)
+        super().__init__(seed, nodes=3, ttl_s=15, window_s=window_s, fence=fence)
         for number, host in enumerate(self.hosts):
             self.later(0.2 * number, host.start)
         self.run_until(self.t + 5.0)
@@ -130,3 +130,15 @@ def test_an_owner_whose_etcd_and_peers_are_away_keeps_its_place(seed: int) -> No
     candidacy = core.candidacies[stage.vips[0].address]
     assert stage.run_while(lambda: candidacy.phase is Phase.OWNING, 2.0)
     assert candidacy.phase in (Phase.LAPSED, Phase.WAITING)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_witness_that_dies_while_etcd_stalls_is_no_reason_to_give_the_epoch_up(seed: int) -> None:
+    """Under the lifetime fence an address may run out long before its lease: its owner has it back with etcd."""
+    stage = Stage(seed, 2.5, FenceKind.LIFETIME)
+    stage.witness.freeze(60.0)
+    stage.cut_from_etcd(stage.n1)
+    stage.run_until(stage.t + 4.0)
+    assert not stage.answers()
+    stage.cuts.clear()
+    assert stage.run_while(lambda: stage.answers() != ["n1"], 4.0)

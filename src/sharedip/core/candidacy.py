@@ -16,7 +16,7 @@ from sharedip.core.chronicle import REASON_MAX, Chronicle, handed_over, name_of
 from sharedip.core.convoys import Outcome, Wish
 from sharedip.core.keys import read_record, write_record
 from sharedip.core.messages import Command, ForeignClaim, Level, RequestFailed
-from sharedip.core.model import ConflictPolicy, Delete, Guard, GuardTarget, Instant, KeyValue, Put, Vip
+from sharedip.core.model import ConflictPolicy, Delete, FenceKind, Guard, GuardTarget, Instant, KeyValue, Put, Vip
 from sharedip.core.ownership import (
     GATED_LIFETIME_MANY_S,
     MANY_VIPS,
@@ -344,8 +344,10 @@ class Candidacy:
         lapses, runs_out = self.ownership.has_lapsed(now), now >= self.ownership.runs_out_at
         if not lapses and not runs_out:
             return
+        # Under the nftables fence the lifetime is bound by the lease alone.
         by_lease = self._session.lease_until <= self.ownership.right.until
-        reason = NO_PROOF if by_lease or runs_out else "neither its witness nor etcd answered in time"
+        by_lease = by_lease or (runs_out and self._settings.fence is FenceKind.NFTABLES)
+        reason = NO_PROOF if by_lease else "neither its witness nor etcd answered in time"
         if reason is NO_PROOF and self._circumstances.resignations.has_heir(self, now):
             self.leave(reason, now, in_haste=True)  # cut off from etcd alone: our word reaches the next one
         elif not lapses:
