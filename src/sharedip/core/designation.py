@@ -38,7 +38,8 @@ REOPEN_FRACTION = 0.3
 """The gate is opened anew when the right has grown by this part of the window: at every second beat."""
 
 HEARD_WINDOWS = 2.5
-"""Each candidate is greeted once in a window or so; one greeting may be lost."""
+HEARD_S_MAX = 5.0
+"""Each candidate is greeted once in a window or so; one greeting may be lost. What is older tells nothing."""
 
 LOOK_AT_LEAST_EVERY_S = 5.0
 """Whatever was missed: an owner does not go without a witness for longer than this."""
@@ -124,7 +125,9 @@ class Designations:
     def hears(self, lease: int, now: Instant) -> bool:
         """Whether that agent has answered a beat or a greeting lately."""
         window_s = self._settings.window_s
-        return window_s is not None and now - self._peers.answered_at(lease) <= HEARD_WINDOWS * window_s
+        return window_s is not None and now - self._peers.answered_at(lease) <= min(
+            HEARD_WINDOWS * window_s, HEARD_S_MAX
+        )
 
     def reconfigure(self, settings: Settings, now: Instant) -> None:
         """Another window holds for the designations from now on: all are appointed anew."""
