@@ -44,6 +44,14 @@ MUTANTS = (
         "An owner that only etcd can't reach lets the next one wait until etcd ends the lease.",
     ),
     Mutant(
+        "an-heir-without-etcd",
+        "core/post.py",
+        "return self._session.is_in_touch(now)",
+        "return True",
+        WITNESSED,
+        "While etcd is away for all, the owner gives its place to one that can't take it.",
+    ),
+    Mutant(
         "the-one-that-leaves-is-witness",
         DESIGNATION,
         "if peer is None or not is_behind_us or not self._peers.is_reachable(peer.lease):",
@@ -145,8 +153,8 @@ MUTANTS = (
     Mutant(
         "promise-from-its-handling",
         "core/post.py",
-        "self._watchfulness.heard(entry, event.received_at)",
-        "self._watchfulness.heard(entry, float('-inf'))",
+        "self._watchfulness.heard(beat, received_at)",
+        "self._watchfulness.heard(beat, float('-inf'))",
         WITNESSED,
         "The promise of an acknowledged beat is over at once.",
     ),
@@ -260,8 +268,8 @@ MUTANTS = (
     Mutant(
         "a-dead-peer-by-an-old-greeting",
         DESIGNATION,
-        "self._greeted.pop(sender, None) == beat.sequence and self._peers.answered(sender, now)",
-        "self._peers.answered(sender, now)",
+        "self._greeted.pop(sender, None) == beat.sequence and self._peers.greeted(sender, now)",
+        "self._peers.greeted(sender, now)",
         "protocol: only the answer to the newest greeting counts",
         "A recorded answer makes a dead peer a witness.",
     ),

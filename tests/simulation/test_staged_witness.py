@@ -142,3 +142,18 @@ def test_a_witness_that_dies_while_etcd_stalls_is_no_reason_to_give_the_epoch_up
     assert not stage.answers()
     stage.cuts.clear()
     assert stage.run_while(lambda: stage.answers() != ["n1"], 4.0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_while_etcd_is_away_for_everybody_the_owner_keeps_its_place(seed: int) -> None:
+    """Whoever took its word could do no more with it, and it is here that etcd's answer is waited for."""
+    stage = Stage(seed)
+    for member in range(stage.members):
+        stage.etcd.stop_member(member)
+    assert stage.run_while(lambda: stage.answers() == ["n1"], 16.0)
+    stage.run_until(stage.t + 3.0)
+    assert not stage.answers()
+    for member in range(stage.members):
+        stage.etcd.heal_member(member)
+    assert stage.run_while(lambda: not stage.answers(), 6.0)
+    assert stage.answers() == ["n1"]

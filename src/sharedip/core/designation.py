@@ -123,9 +123,9 @@ class Designations:
         return [] if designation is None else [self._peers.name_of(lease) for lease in designation.promises]
 
     def hears(self, lease: int, now: Instant) -> bool:
-        """Whether that agent has answered a beat or a greeting lately."""
+        """Whether that agent has answered a greeting lately: it is there, and in touch with etcd."""
         window_s = self._settings.window_s
-        return window_s is not None and now - self._peers.answered_at(lease) <= min(
+        return window_s is not None and now - self._peers.in_touch_at(lease) <= min(
             HEARD_WINDOWS * window_s, HEARD_S_MAX
         )
 
@@ -178,7 +178,7 @@ class Designations:
         """A witness has promised anew: the right reaches as far as the beat's send time + window."""
         if beat.revision == 0:
             # Only the newest greeting has an answer: an old one, replayed, would make a dead peer a witness.
-            if self._greeted.pop(sender, None) == beat.sequence and self._peers.answered(sender, now):
+            if self._greeted.pop(sender, None) == beat.sequence and self._peers.greeted(sender, now):
                 self.look_again(now)
             return
         designation = self.active.get(beat.revision)
@@ -459,12 +459,11 @@ class Designations:
             self._send(receiver, entries)
 
     def _greet(self, now: Instant) -> None:
-        """Learn which other candidates could be witnesses."""
-        bound = {lease for each in self.active.values() for lease in each.promises}
+        """Learn which candidates could be witnesses, and who could have the addresses after us."""
         leases = {key.lease for candidacy in self._owned for key in candidacy.queue()}
         self._greeted.clear()
         self._sequence = max(self._sequence + 1, int(now * 1e6))
-        for lease in sorted(leases - bound - {self._session.lease}):
+        for lease in sorted(leases - {self._session.lease}):
             self._greeted[lease] = self._sequence
             self._send(lease, [(Beat(0, self._sequence), self.own_secret)])
 

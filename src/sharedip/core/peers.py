@@ -33,6 +33,7 @@ class Peers:
     def __init__(self) -> None:
         self._by_lease: dict[int, Peer] = {}
         self._answered_at: dict[int, Instant] = {}
+        self._in_touch_at: dict[int, Instant] = {}
 
     def refresh(self, registry: Registry) -> None:
         """Read the agents' records anew."""
@@ -44,6 +45,7 @@ class Peers:
                 found[peer.lease] = peer
         self._by_lease = found
         self._answered_at = {lease: at for lease, at in self._answered_at.items() if lease in found}
+        self._in_touch_at = {lease: at for lease, at in self._in_touch_at.items() if lease in found}
 
     def by_lease(self, lease: int) -> Peer | None:
         """The agent with this lease."""
@@ -64,17 +66,23 @@ class Peers:
         self._answered_at[lease] = now
         return was is None
 
+    def greeted(self, lease: int, now: Instant) -> bool:
+        """The peer answered a greeting just now, so it has etcd's word for its lease. True when it had been silent."""
+        self._in_touch_at[lease] = now
+        return self.answered(lease, now)
+
     def silent(self, lease: int) -> None:
         """The peer did not answer: it counts as out of reach until it answers a greeting."""
         self._answered_at.pop(lease, None)
+        self._in_touch_at.pop(lease, None)
+
+    def in_touch_at(self, lease: int) -> Instant:
+        """When it answered a greeting last."""
+        return self._in_touch_at.get(lease, NEVER)
 
     def is_reachable(self, lease: int) -> bool:
         """Whether it answered, and has not been found silent since."""
         return lease in self._answered_at
-
-    def answered_at(self, lease: int) -> Instant:
-        """When it answered last."""
-        return self._answered_at.get(lease, NEVER)
 
 
 def _read_peer(key: KeyValue, name: str) -> Peer | None:

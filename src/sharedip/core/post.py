@@ -54,13 +54,19 @@ class Post:
                 self._released(envelope.sender, entry, now)
             elif envelope.kind is Kind.ACKNOWLEDGEMENT:
                 self._designations.acknowledged(envelope.sender, entry, now)
-            elif entry.revision == 0 or self._watchfulness.heard(entry, event.received_at):
+            elif self._is_to_be_answered(entry, event.received_at, now):
                 secret = self._secret_for(envelope, entry.revision)
                 assert secret is not None
                 answers.append((entry, secret))
         if answers:
             answer = seal(Kind.ACKNOWLEDGEMENT, lease, envelope.sender, answers)
             self._out(SendDatagram(event.host, event.port, answer))
+
+    def _is_to_be_answered(self, beat: Beat, received_at: Instant, now: Instant) -> bool:
+        """A greeting asks who could depose its sender, or follow it: without etcd we can do neither."""
+        if beat.revision == 0:
+            return self._session.is_in_touch(now)
+        return self._watchfulness.heard(beat, received_at)
 
     def tell_release(self, address: IPAddress, epoch: int, reason: str, follower: KeyValue | None) -> None:
         """Tell the next candidate that the address is off our link for good; a lost word costs a round trip of etcd."""

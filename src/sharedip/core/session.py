@@ -201,6 +201,10 @@ class Session:
         """Until when the lease is proved to live."""
         return self.lease_deadline.until
 
+    def is_in_touch(self, now: Instant) -> bool:
+        """Whether etcd has proved our lease lately: half of it is left. Who can't tell is nobody's heir."""
+        return self.lease is not None and self.lease_until - now >= self.ttl_s / 2
+
     @property
     def is_adopting(self) -> bool:
         """Whether a former run's lease waits for its proof."""
