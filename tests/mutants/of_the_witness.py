@@ -44,6 +44,22 @@ MUTANTS = (
         "An owner that only etcd can't reach lets the next one wait until etcd ends the lease.",
     ),
     Mutant(
+        "any-change-of-the-witness-key-frees",
+        DESIGNATION,
+        "if attempt.written.get(address) == key.value:",
+        "if address in attempt.written:",
+        CANNOT_TELL,
+        "What somebody else wrote is taken for our own withdrawal.",
+    ),
+    Mutant(
+        "deaf-to-its-own-writes",
+        DESIGNATION,
+        "        if address not in self._attempted:\n            return\n",
+        "        return\n",
+        WITNESSED,
+        "An owner that etcd does not answer is bound by a witness that was withdrawn.",
+    ),
+    Mutant(
         "an-heir-without-etcd",
         "core/post.py",
         "return self._session.is_in_touch(now)",

@@ -76,6 +76,7 @@ class _Attempt:
     witnesses: tuple[int, ...]
     secret: bytes
     window_s: float
+    written: dict[IPAddress, bytes]
 
 
 class Designations:
@@ -217,11 +218,28 @@ class Designations:
         if isinstance(answer, RequestFailed):
             return
         if answer.succeeded:
-            self._appointed(attempt, answer, now)
+            self._appointed(attempt, answer.revision, now)
             return
         found = {self._session.layout.witness_of(key.key): key.mod_revision for key in answer.keys}
         for address in attempt.vips:  # what stands there in truth
             self._known[address] = (found.get(address, 0), answer.revision)
+
+    def seen(self, address: IPAddress, now: Instant) -> None:
+        """What stands under the witness key has changed. If it is what we try to write, no answer is to be waited for:
+        etcd may stall in between, while the former witness has seen it, too, and acknowledges no more.
+        """
+        if address not in self._attempted:
+            return
+        key = self._session.registry.get(self._session.layout.witness(address))
+        if key is None or key.lease != self._session.lease:
+            return
+        for request, attempt in self._attempts.items():
+            if attempt.written.get(address) == key.value:  # it has a secret of its own
+                del self._attempts[request]
+                self._attempted -= attempt.vips.keys()
+                self._look_at = now + APPOINT_RETRY_S
+                self._appointed(attempt, key.mod_revision, now)
+                return
 
     def lease_lost(self) -> None:
         """Every key of ours is gone, and with it every power to depose us."""
@@ -378,7 +396,7 @@ class Designations:
         assert lease is not None
         secret = self._secret()
         window_s = round((self._settings.window_s or 0.0) * 1000) / 1000  # as it is written
-        guards, puts = [], []
+        guards, puts, written = [], [], {}
         for address, candidacy in vips.items():
             assert candidacy.epoch is not None
             key = layout.witness(address)
@@ -390,9 +408,10 @@ class Designations:
                 "secret": secret.hex(),
                 "windowMs": round(window_s * 1000),
             }
-            puts.append(Put(key, write_record(record), lease))
+            written[address] = write_record(record)
+            puts.append(Put(key, written[address], lease))
         request = self._session.appoint(tuple(guards), tuple(puts), tuple(layout.witness(address) for address in vips))
-        self._attempts[request] = _Attempt(vips, witnesses, secret, window_s)
+        self._attempts[request] = _Attempt(vips, witnesses, secret, window_s, written)
         self._attempted |= vips.keys()
 
     def _mod_revision(self, address: IPAddress) -> int:
@@ -404,14 +423,14 @@ class Designations:
         key = registry.get(self._session.layout.witness(address))
         return 0 if key is None else key.mod_revision
 
-    def _appointed(self, attempt: _Attempt, answer: TransactionDone, now: Instant) -> None:
+    def _appointed(self, attempt: _Attempt, revision: int, now: Instant) -> None:
         """It is in force: whoever was designated before has no power any more."""
         promises = {lease: _Promise(lease, now) for lease in attempt.witnesses}
         # The window that was written, which a reload may have changed meanwhile: it is what the witness counts.
         window_s = attempt.window_s
-        designation = Designation(answer.revision, attempt.secret, window_s, promises)
+        designation = Designation(revision, attempt.secret, window_s, promises)
         for address, candidacy in attempt.vips.items():
-            self._known[address] = (answer.revision, answer.revision)
+            self._known[address] = (revision, revision)
             if abs(window_s - (self._settings.window_s or 0.0)) < 0.001:
                 self._renewal_wanted.discard(address)
             self.forget(address)
@@ -425,7 +444,7 @@ class Designations:
                 self._session.want_read(now)
             self._touch(address)
         if designation.vips:
-            self.active[answer.revision] = designation
+            self.active[revision] = designation
             self._beat_at = now
 
     def _join(self, designation: Designation, candidacy: Candidacy, until: Instant) -> None:

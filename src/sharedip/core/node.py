@@ -242,6 +242,7 @@ class Node:
             designated = layout.witness_of(key)
             if designated is not None:
                 self.watchfulness.designation_changed(designated)
+                self.designations.seen(designated, now)
             address = designated or layout.election_of(key) or layout.owner_of(key)
             if address is not None:
                 concerned.add(address)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sharedip.core.candidacy import Phase
 from sharedip.core.messages import PeerAddressChanged, SendDatagram, Transact
+from sharedip.core.model import Put
 from tests.unit.core.harness import Talk
 from tests.unit.core.test_laws_of_the_witness import WINDOW_S, WITNESS, Owner
 
@@ -16,10 +17,29 @@ def test_a_withdrawal_whose_guard_failed_frees_from_nothing() -> None:
     undo = owner.designation()
     standing = owner.talk.store.keys[WITNESS]
     owner.talk.store.put(WITNESS, standing.value, standing.lease)
+    owner.talk.tell_changes()
+    assert owner.talk.right_until == until
     owner.talk.answer(undo)
     assert owner.talk.right_until == until
     owner.talk.answer(owner.designation())  # with the revision that the answer showed
     assert owner.talk.right_until > until
+
+
+def test_a_withdrawal_that_the_watch_shows_frees_as_its_answer_does() -> None:
+    """The witness has seen it as well, and acknowledges no more; etcd may stall before it answers."""
+    owner = Owner().witnessed()
+    owner.acknowledge()
+    until = owner.talk.right_until
+    undo = owner.designation()
+    (put,) = undo.then
+    assert isinstance(put, Put)
+    assert put.lease is not None
+    owner.talk.store.put(WITNESS, put.value, put.lease)
+    owner.talk.tell_changes()
+    freed_until = owner.talk.right_until
+    assert freed_until > until
+    owner.talk.answer(undo)  # late, and its guard fails by now in this store: nothing comes of it
+    assert owner.talk.right_until == freed_until
 
 
 def test_a_restarted_owner_has_no_right_until_its_former_runs_witness_has_promised_anew() -> None:
