@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from sharedip.core.candidacy import Phase
-from sharedip.core.messages import Command, FenceRefused, OpenFence, SendDatagram
+from sharedip.core.messages import Command, FenceRefused, MoveRequested, OpenFence, SendDatagram
 from sharedip.core.model import FenceKind
 from tests.simulation.world import Host, World
 
@@ -130,6 +130,25 @@ def test_an_owner_whose_etcd_and_peers_are_away_keeps_its_place(seed: int) -> No
     candidacy = core.candidacies[stage.vips[0].address]
     assert stage.run_while(lambda: candidacy.phase is Phase.OWNING, 2.0)
     assert candidacy.phase in (Phase.LAPSED, Phase.WAITING)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_whom_a_former_tenure_was_meant_for_is_forgotten(seed: int) -> None:
+    """Moved to n3 and back by the operator, then cut off from etcd: the next in line is n2."""
+    stage = Stage(seed)
+    address = stage.vips[0].address
+    stage.n1.hear(stage.n1.run, MoveRequested(1, address, "n3"))
+    assert stage.run_while(lambda: stage.answers() != ["n3"], 2.0)
+    stage.run_until(stage.t + 3.0)
+    n3 = next(host for host in stage.hosts if host.name == "n3")
+    n3.hear(n3.run, MoveRequested(2, address, "n1"))
+    assert stage.run_while(lambda: stage.answers() != ["n1"], 2.0)
+    stage.run_until(stage.t + 5.0)
+    stage.cut_from_etcd(stage.n1)
+    assert stage.run_while(lambda: stage.answers() == ["n1"], 16.0)
+    gone_at = stage.t
+    assert stage.run_while(lambda: not stage.answers(), 1.0)
+    assert stage.t - gone_at < 0.1
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -554,8 +554,8 @@ class Candidacy:
 
     def _take(self, reason: str, now: Instant) -> None:
         assert self.epoch is not None
-        self._has_lapsed_only = False
-        self._is_adopted = False
+        self._has_lapsed_only = self._is_adopted = self._stranger_stays = False
+        self._leave_to = None  # whom a former tenure was meant for says nothing of this one
         self._taken_at = now
         self._held_key = KeyValue(
             self.key or "", self._settings.node_name.encode(), self.epoch, self.epoch, self._session.lease or 0
