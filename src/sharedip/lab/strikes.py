@@ -6,6 +6,7 @@ Counterpart: `faults.py`, which gives each a name and says what may follow.
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 from collections.abc import Callable
@@ -29,11 +30,12 @@ ROLL_S = 20.0
 def terminate(stage: Stage, node: str) -> Undo:
     """SIGTERM; the agent hands over and ends by itself."""
     agent = stage.agents[node]
+    is_loading = agent.ready_at is None  # it has nothing to hand over, and no handler yet
     agent.terminate()
 
     def undo() -> None:
         status = agent.wait_gone()
-        if status != 0:
+        if status != 0 and not (is_loading and status == -signal.SIGTERM):
             stage.note("wrong", f"{node}: the agent ended with {status} after SIGTERM")
         agent.start()
 
