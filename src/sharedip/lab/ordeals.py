@@ -17,7 +17,7 @@ from sharedip.lab.cluster import Stage
 from sharedip.lab.faults import FAULTS, Fault, Sequel
 from sharedip.lab.growth import resources
 from sharedip.lab.namespaces import command_in
-from sharedip.lab.repeats import ADDED_BY_US_S, Runs, beside_election, moved
+from sharedip.lab.repeats import Runs, beside_election, moved
 from sharedip.lab.runner import Outcome
 from sharedip.lab.weigh import pass_time
 
@@ -29,6 +29,8 @@ BUSY_PROCESSES = 4
 SPOKEN_S = 30.0
 """How often progress is told while nothing should happen."""
 FIVE_NODES_S = 1.15
+DEPOSED_AFTER_S = 0.6
+"""After etcd's election: the witness's next try, on a member that lives, and the wait of one that was late itself."""
 
 
 def two_owners(runs: Runs) -> None:
@@ -73,7 +75,7 @@ def five(runs: Runs) -> None:
         "crash-with-leader",
         "owner and etcd's leader crash: new owner",
         leader_on_owner=False,
-        most_s=ADDED_BY_US_S,
+        most_s=DEPOSED_AFTER_S,
     )
     both, _ = runs.repeat("witness-and-leader-crash", leader_on_owner=False)
     # While etcd has no leader the owner can't free itself of the dead witness's promise: it lets go until it can.
