@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from sharedip.core.candidacy import Phase
-from sharedip.core.messages import Command, FenceRefused, MoveRequested, OpenFence, SendDatagram
+from sharedip.core.messages import Command, FenceRefused, MoveRequested, OpenFence, SendDatagram, StopRequested
 from sharedip.core.model import FenceKind
 from tests.simulation.world import Host, World
 
@@ -130,6 +130,23 @@ def test_an_owner_whose_etcd_and_peers_are_away_keeps_its_place(seed: int) -> No
     candidacy = core.candidacies[stage.vips[0].address]
     assert stage.run_while(lambda: candidacy.phase is Phase.OWNING, 2.0)
     assert candidacy.phase in (Phase.LAPSED, Phase.WAITING)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_who_hands_over_is_not_the_new_owners_witness(seed: int) -> None:
+    """Its key stands in front until etcd hears of its release, and it answers greetings until it ends."""
+    stage = Stage(seed)
+    stage.etcd.move_leader()  # to n2, the heir: n1 could be its witness by that
+    stage.run_until(stage.t + 3.0)
+    stage.cut_from_etcd(stage.n1)
+    stage.n1.hear(stage.n1.run, StopRequested())
+    assert stage.run_while(lambda: stage.answers() != ["n2"], 1.0)
+    n2 = next(host for host in stage.hosts if host.name == "n2")
+    assert n2.core is not None
+    for _ in range(30):
+        stage.run_until(stage.t + 0.05)
+        assert "n1" not in n2.core.designations.witnesses_of(stage.vips[0].address)
+    assert stage.answers() == ["n2"]
 
 
 @pytest.mark.parametrize("seed", range(5))
