@@ -38,7 +38,7 @@ MUTANTS = (
     Mutant(
         "cut-off-from-etcd-and-silent",
         CANDIDACY,
-        "if reason is NO_PROOF and self._circumstances.resignations.has_heir(self, now):",
+        "if by_lease and self._circumstances.resignations.has_heir(self, now):",
         "if False:",
         WITNESSED,
         "An owner that only etcd can't reach lets the next one wait until etcd ends the lease.",

@@ -31,7 +31,6 @@ from sharedip.core.settings import Settings
 from sharedip.core.soundness import Soundness
 
 SOUND_ELSEWHERE = ", and another node is sound"
-NO_PROOF = "no fresh proof from etcd in time"
 RELEASE_RETRY_S = 0.2
 RECORD_RETRY_S = 2.0
 MOVE_HOLDOFF_S = 0.5
@@ -347,8 +346,8 @@ class Candidacy:
         # Under the nftables fence the lifetime is bound by the lease alone.
         by_lease = self._session.lease_until <= self.ownership.right.until
         by_lease = by_lease or (runs_out and self._settings.fence is FenceKind.NFTABLES)
-        reason = NO_PROOF if by_lease else "neither its witness nor etcd answered in time"
-        if reason is NO_PROOF and self._circumstances.resignations.has_heir(self, now):
+        reason = "no fresh proof from etcd in time" if by_lease else "neither its witness nor etcd answered in time"
+        if by_lease and self._circumstances.resignations.has_heir(self, now):
             self.leave(reason, now, in_haste=True)  # cut off from etcd alone: our word reaches the next one
         elif not lapses:
             self.ownership.let_run_out()

@@ -38,14 +38,14 @@ class OwnRecord:
 
     def publication(self, registry: Registry, lease: int, now: Instant) -> tuple[Guard, Put] | None:
         """What is to be written over our record; None if it says all that there is to say, or may say it already."""
-        value, own = self.value(), self.stands_in(registry, lease)
+        value, own = self.value(), self._stands_in(registry, lease)
         if own is None or own.value == value:
             return None
         if now < self._publish_at or registry.revision < self._published_at_revision:
             return None  # what the registry shows may be older than what we wrote
         return Guard(self.key, GuardTarget.CREATE, own.create_revision), Put(self.key, value, lease)
 
-    def stands_in(self, registry: Registry, lease: int) -> KeyValue | None:
+    def _stands_in(self, registry: Registry, lease: int) -> KeyValue | None:
         """Our record, if the key has one and it is ours: the lease tells, never the name."""
         key = registry.get(self.key)
         return key if key is not None and key.lease == lease else None

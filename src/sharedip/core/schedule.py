@@ -5,6 +5,7 @@ Must never: read a clock or draw a random number; both come in as arguments.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
@@ -13,8 +14,10 @@ from sharedip.core.model import Instant
 BURST_STEP_S = 1.1
 """Linux ignores some ARP updates for 1 s after the last one (locktime, net/ipv4/arp.c): repeat just after."""
 
-BURST_REPEATS = 4
-"""Announcements after the first one, against loss on the segment."""
+STEPS_S = (BURST_STEP_S,) * 4 + (5.0, 10.0, 20.0, 40.0)
+"""From the first announcement to the last before the refreshes: four against loss on the segment, then ever fewer for
+neighbours that heard none of them. A cut that shows no lost carrier may swallow the whole burst, and Linux believes an
+entry that it has confirmed for up to 45 s (1.5 times base_reachable_time) without asking."""
 
 REFRESH_S = 60.0
 """Switch tables forget after 300 s, routers' ARP caches after 1200 s or more."""
@@ -50,11 +53,11 @@ class Pace:
 
 
 class Announcements:
-    """When the address is announced: at once, four times at 1.1 s steps, then every 60 s."""
+    """When the address is announced: at once, at `STEPS_S` after each other, then every 60 s."""
 
     def __init__(self) -> None:
         self._next_at: Instant | None = None
-        self._left = 0
+        self._steps: Iterator[float] = iter(())
 
     @property
     def next_at(self) -> Instant | None:
@@ -64,7 +67,7 @@ class Announcements:
     def begin(self, now: Instant) -> None:
         """Start a burst now: the address came up, the carrier or the MAC changed, or a stranger claimed it."""
         self._next_at = now
-        self._left = BURST_REPEATS
+        self._steps = iter(STEPS_S)
 
     def end(self) -> None:
         """The address is gone."""
@@ -74,11 +77,7 @@ class Announcements:
         """Whether one is due; if so, the next is scheduled."""
         if self._next_at is None or now < self._next_at:
             return False
-        if self._left:
-            self._left -= 1
-            self._next_at = now + BURST_STEP_S
-        else:
-            self._next_at = now + REFRESH_S
+        self._next_at = now + next(self._steps, REFRESH_S)
         return True
 
 

@@ -146,12 +146,17 @@ def test_an_announcement_after_its_deadline_is_not_sent(pair: Pair, segment: Seg
     assert (segment.sent, segment.unsent) == (0, 1)
 
 
+def hold_silently(pair: Pair, vip: Vip) -> None:
+    """Give the peer the address, without a word on the segment."""
+    nodad = " nodad" if vip.address.version == 6 else ""
+    pair.peer.run(f"ip addr add {vip}/{vip.host_prefix_length} dev eth0{nodad}")
+
+
 @BOTH
 def test_a_probe_is_answered_by_whoever_holds_the_address(
     pair: Pair, loop: Loop, segment: Segment, recorder: Recorder, vip: Vip
 ) -> None:
-    length = vip.host_prefix_length
-    pair.peer.run(f"ip addr add {vip}/{length} dev eth0" + (" nodad" if vip.address.version == 6 else ""))
+    hold_silently(pair, vip)
     segment.perform(Probe(vip))
     loop.until(lambda: recorder.facts)
     (claim,) = recorder.take()
@@ -166,8 +171,7 @@ def test_an_owner_that_asks_finds_a_stranger_that_never_said_a_word(
     pair: Pair, loop: Loop, segment: Segment, recorder: Recorder, vip: Vip
 ) -> None:
     """`ip address add` on another machine announces nothing, and Linux does not answer a gratuitous request."""
-    length = vip.host_prefix_length
-    pair.peer.run(f"ip addr add {vip}/{length} dev eth0" + (" nodad" if vip.address.version == 6 else ""))
+    hold_silently(pair, vip)
     segment.perform(Announce(vip, boot_clock() + 1))
     assert not loop.turn(0.2)
     assert recorder.take() == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sharedip.core.schedule import BURST_STEP_S, PACE_STEP_S, REFRESH_S, Announcements, Backoff, Pace
+from sharedip.core.schedule import BURST_STEP_S, PACE_STEP_S, Announcements, Backoff, Pace
 
 
 def instants(announcements: Announcements, until: float) -> list[float]:
@@ -17,12 +17,21 @@ def instants(announcements: Announcements, until: float) -> list[float]:
     return taken
 
 
-def test_an_announcement_goes_out_at_once_four_times_more_and_then_every_minute() -> None:
-    """Announce at once when the address is up; repeat at 1.1 s steps, four times, then refresh every 60 s."""
+def test_an_announcement_goes_out_at_once_ever_more_seldom_and_then_every_minute() -> None:
+    """Announce at once when the address is up; four times at 1.1 s steps, in growing ones, then refresh every 60 s."""
     announcements = Announcements()
     announcements.begin(100.0)
-    steps = [100.0 + i * BURST_STEP_S for i in range(5)]
-    assert instants(announcements, 230.0) == pytest.approx([*steps, steps[-1] + REFRESH_S, steps[-1] + 2 * REFRESH_S])
+    burst = [100.0, 101.1, 102.2, 103.3, 104.4]
+    assert instants(announcements, 300.0) == pytest.approx([*burst, 109.4, 119.4, 139.4, 179.4, 239.4, 299.4])
+
+
+def test_a_neighbour_that_heard_nothing_of_the_burst_hears_of_the_address_soon() -> None:
+    """Whenever a cut ends in the first half minute, the next announcement comes before as much time again is over."""
+    announcements = Announcements()
+    announcements.begin(0.0)
+    told = instants(announcements, 60.0)
+    for heard_from in range(5, 30):
+        assert min(at for at in told if at >= heard_from) <= 2 * heard_from + 1
 
 
 def test_nothing_is_due_before_the_beginning_between_the_steps_and_after_the_end() -> None:
