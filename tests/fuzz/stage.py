@@ -430,7 +430,9 @@ class Stage:
             if isinstance(fact, AddressHeld) and chance.random() < 0.05:
                 fact = AddressRefused(fact.vip, "refused")
             elif isinstance(fact, AddressRemoved) and chance.random() < 0.1:
-                self.present[fact.vip.address] = self.now + 3.0  # it is still there, whatever we ordered
+                # It is still there, whatever we ordered; unless a later removal was carried out, whose answer decides.
+                if AddressRemoved(fact.vip) not in self.facts:
+                    self.present[fact.vip.address] = self.now + 3.0
                 fact = RemovalFailed(fact.vip, "EBUSY")
             elif isinstance(fact, FenceOpened) and chance.random() < 0.05:
                 fact = FenceRefused(fact.vips, "refused")
