@@ -34,6 +34,7 @@ from sharedip.adapters.kernel.deadman import Deadman
 from sharedip.adapters.kernel.netlink import Netlink
 from sharedip.adapters.kernel.nftables import Fence
 from sharedip.adapters.kernel.packet import Segment
+from sharedip.adapters.machine import read_identity
 from sharedip.adapters.notify import Notifier, feed_watchdog
 from sharedip.adapters.peer import PeerSocket
 from sharedip.adapters.probes.runner import ProbeRunner
@@ -157,7 +158,7 @@ class Agent:
             emit=self.emit,
         )
         self._probes = ProbeRunner(config.health_checks, self.emit, self._clock.now, locate_api_server)
-        self._node = Node(self._settings, secrets.randbits(64), lambda: secrets.token_bytes(16))
+        self._node = Node(self._settings, secrets.randbits(64), lambda: secrets.token_bytes(16), read_identity())
         self._status = StatusPage(self._node, self._clock, self._probes, self._peers, self._segment, self._fence)
         self._api = Api(self._status.document, self._operate, self._status.metrics, self._report)
         self._orders = Executor(

@@ -23,6 +23,7 @@ from sharedip.core.messages import (
     DropEndpoint,
     Event,
     Exit,
+    FenceClosed,
     FenceOpened,
     FenceRefused,
     GrantLease,
@@ -40,6 +41,8 @@ from sharedip.core.messages import (
     RevokeLease,
     SaveState,
     SendDatagram,
+    StateNotSaved,
+    StateSaved,
     Transact,
 )
 
@@ -110,7 +113,8 @@ class Executor:
                 fact = FenceOpened(order.vips, order.not_after) if reason is None else FenceRefused(order.vips, reason)
                 self._emit(fact)
             case CloseFence():
-                self._fence.perform(order)
+                reason = self._fence.perform(order)
+                self._emit(FenceClosed(order.vips) if reason is None else FenceRefused(order.vips, reason))
             case Announce(once_held=True) if not self._netlink.stands(order.vip):
                 pass
             case Announce() | Probe():
@@ -129,8 +133,9 @@ class Executor:
     def _save(self, order: SaveState) -> None:
         """Without a state file a restarted agent starts afresh, which is slower and safe; an old one would not be."""
         reason = self._state.save(order.content)
+        stays = None if reason is None else self._state.discard()
+        self._emit(StateSaved(order.number) if stays is None else StateNotSaved(order.number, stays))
         if reason is not None:
-            self._state.discard()
             if self._is_saved:
                 self._report(Report(Level.WARNING, "a restarted agent will start afresh", reason=reason))
         elif not self._is_saved:

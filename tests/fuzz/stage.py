@@ -15,6 +15,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
+from sharedip.core.identity import Identity
 from sharedip.core.messages import (
     AddressGone,
     AddressHeld,
@@ -22,6 +23,7 @@ from sharedip.core.messages import (
     AddressRemoved,
     AddressSeen,
     Announce,
+    CloseFence,
     CloseWatch,
     Command,
     DatagramReceived,
@@ -29,6 +31,7 @@ from sharedip.core.messages import (
     DropEndpoint,
     Event,
     Exit,
+    FenceClosed,
     FenceOpened,
     FenceRefused,
     ForeignClaim,
@@ -49,8 +52,10 @@ from sharedip.core.messages import (
     ReorderAddress,
     RequestFailed,
     RevokeLease,
+    SaveState,
     SendDatagram,
     SettingsChanged,
+    StateSaved,
     TimePassed,
     Transact,
     TransactionDone,
@@ -105,7 +110,12 @@ class Stage:
             has_health_checks=False,
         )
         self.etcd = Liar(VIPS, absurd=absurd)
-        self.node = Node(self.settings, chance.getrandbits(32), lambda: chance.getrandbits(128).to_bytes(16, "big"))
+        self.node = Node(
+            self.settings,
+            chance.getrandbits(32),
+            lambda: chance.getrandbits(128).to_bytes(16, "big"),
+            Identity("machine", "kernel"),
+        )
         self.pending: dict[int, tuple[Asked, float]] = {}
         self.told: deque[Told] = deque(maxlen=50)
         self.facts: deque[Event] = deque()
@@ -394,6 +404,10 @@ class Stage:
                 self.present.pop(order.vip.address, None)
             case OpenFence():
                 self.facts.append(FenceOpened(order.vips, order.not_after))
+            case CloseFence():
+                self.facts.append(FenceClosed(order.vips))
+            case SaveState():
+                self.facts.append(StateSaved(order.number))
             case OpenWatch():
                 assert self.watch is None, "two watches at once"
                 self.watch, self.watched_until = order, order.from_revision - 1

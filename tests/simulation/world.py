@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Any
 
+from sharedip.core.identity import Identity
 from sharedip.core.keys import Layout
 from sharedip.core.messages import (
     AddressGone,
@@ -31,6 +32,7 @@ from sharedip.core.messages import (
     DatagramReceived,
     Event,
     Exit,
+    FenceClosed,
     FenceOpened,
     FenceRefused,
     HoldAddress,
@@ -46,6 +48,7 @@ from sharedip.core.messages import (
     RevokeLease,
     SaveState,
     SendDatagram,
+    StateSaved,
     TimePassed,
     Transact,
 )
@@ -94,6 +97,7 @@ class Host:
         self.kernel = Kernel()
         self.core: Node | None = None
         self.run = 0
+        self.boot = 0
         self.frozen = False
         self.inbox: list[Event] = []
         self.pending: dict[int, int] = {}
@@ -124,7 +128,8 @@ class Host:
         self.run += 1
         self.inbox, self.pending, self.rest, self.frozen = [], {}, [], False
         random = self.world.random
-        self.core = Node(self.world.settings(self.name), random.getrandbits(32), lambda: random.randbytes(16))
+        settings, identity = self.world.settings(self.name), Identity(f"machine of {self.name}", f"boot {self.boot}")
+        self.core = Node(settings, random.getrandbits(32), lambda: random.randbytes(16), identity)
         former = read_state(self.state) if self.state is not None else None
         if former is None:
             for address in list(self.kernel.addresses):  # the agent removes what carries its tag
@@ -146,6 +151,7 @@ class Host:
     def crash(self) -> None:
         """The machine is gone, and with it its addresses and its /run."""
         self.kill()
+        self.boot += 1
         self.kernel.addresses.clear()
         self.kernel.gates.clear()
         self.state = None
@@ -295,6 +301,7 @@ class Host:
                 world.note(f"{self.name}: {order.text}" + (f" ({order.reason})" if order.reason else ""))
             case SaveState():
                 self.state = order.content
+                self._soon(StateSaved(order.number))
             case Exit():
                 self.kill()
                 if world.is_healed:  # a supervisor starts it again
@@ -302,9 +309,12 @@ class Host:
             case OpenFence():
                 self._open_gate(order)
             case CloseFence():
-                if not self._refuses("fences"):
-                    for vip in order.vips:
-                        self.kernel.gates.pop(vip.address, None)
+                if self._refuses("fences"):
+                    self._soon(FenceRefused(order.vips, "EBUSY"))
+                    return
+                for vip in order.vips:
+                    self.kernel.gates.pop(vip.address, None)
+                self._soon(FenceClosed(order.vips))
             case SendDatagram():
                 world.carry(self, order)
             case Announce() | Probe() | AnswerOperator():

@@ -10,7 +10,6 @@ disk a power cut may leave an empty file, which reads as damaged, and the agent 
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import json
@@ -92,10 +91,16 @@ class StateDirectory:
             return f"cannot save {self.path / 'state.json'}: {error.strerror}"
         return None
 
-    def discard(self) -> None:
-        """Drop what is saved, since something newer could not be: an old state would be believed by the next run."""
-        with contextlib.suppress(OSError):
-            (self.path / "state.json").unlink()
+    def discard(self) -> str | None:
+        """Drop what is saved, since something newer could not be: an old state would be believed by the next run.
+
+        None when nothing is there any more, else why it may still be there.
+        """
+        try:
+            (self.path / "state.json").unlink(missing_ok=True)
+        except OSError as error:
+            return f"cannot delete {self.path / 'state.json'}: {error.strerror}"
+        return None
 
     def load(self) -> LoadedState:
         """Read what the former agent left."""

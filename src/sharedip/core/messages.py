@@ -57,6 +57,10 @@ class KeepLeaseAlive:
 class ReadKeys:
     """A linearizable read of the keys under `prefix` that were modified after revision `after` (0: of all), and of how
     many keys there are in all. Answered by `KeysRead`.
+
+    `by_entry`: read by an entry of etcd's log, which changes no key, instead of by asking the leader for its index. The
+    member has applied that very entry when it answers, so `raft_term` is no older than the term of the leader that
+    appended it (docs/safety.md, "Why an entry after each keepalive").
     """
 
     request: int
@@ -64,6 +68,7 @@ class ReadKeys:
     prefix: str
     timeout_s: float
     after: int = 0
+    by_entry: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +177,7 @@ class OpenFence:
 
 @dataclass(frozen=True, slots=True)
 class CloseFence:
-    """Stop traffic for the address at once (nftables fence only)."""
+    """Stop traffic for the address at once (nftables fence only). Answered by `FenceClosed` or `FenceRefused`."""
 
     vips: tuple[Vip, ...]
 
@@ -213,9 +218,13 @@ class SendDatagram:
 
 @dataclass(frozen=True, slots=True)
 class SaveState:
-    """Write what a restarted agent needs (JSON) to the state directory before the orders that follow."""
+    """Write what a restarted agent needs (JSON) to the state directory before the orders that follow.
+
+    Answered by `StateSaved` or `StateNotSaved` with the same `number`.
+    """
 
     content: bytes
+    number: int = 0
 
 
 class Level(Enum):
@@ -433,6 +442,13 @@ class FenceOpened:
 
 
 @dataclass(frozen=True, slots=True)
+class FenceClosed:
+    """The kernel lets no traffic for the addresses pass any more."""
+
+    vips: tuple[Vip, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class FenceRefused:
     """The fence is as it was before the order, or, when the kernel did not answer, as the order would have it."""
 
@@ -480,7 +496,22 @@ class DatagramReceived:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Facts from the operator, the health checks and the clock.
+# Facts from the operator, the health checks, the state directory and the clock.
+
+
+@dataclass(frozen=True, slots=True)
+class StateSaved:
+    """No later run will find anything older than what was saved: it stands there, or nothing does."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateNotSaved:
+    """Neither could it be written nor the older content be deleted: a later run may believe that."""
+
+    number: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -556,7 +587,10 @@ Event = (
     | AddressGone
     | ForeignClaim
     | FenceOpened
+    | FenceClosed
     | FenceRefused
+    | StateSaved
+    | StateNotSaved
     | DatagramReceived
     | HealthChanged
     | MoveRequested

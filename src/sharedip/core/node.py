@@ -22,6 +22,7 @@ from sharedip.core.candidacy import Candidacy, Phase
 from sharedip.core.convoys import Outcome, Wish
 from sharedip.core.designation import Designations
 from sharedip.core.handover import why_not_move
+from sharedip.core.identity import Identity
 from sharedip.core.links import Links
 from sharedip.core.messages import (
     AddressGone,
@@ -37,6 +38,7 @@ from sharedip.core.messages import (
     EtcdFact,
     Event,
     Exit,
+    FenceClosed,
     FenceOpened,
     FenceRefused,
     ForeignClaim,
@@ -57,6 +59,8 @@ from sharedip.core.messages import (
     RequestFailed,
     SaveState,
     SettingsChanged,
+    StateNotSaved,
+    StateSaved,
     StopRequested,
     TimePassed,
     TransactionDone,
@@ -85,9 +89,10 @@ STOP_PATIENCE_S = 10.0
 class Node:
     """Invariant: for every VIP the invariants of `Candidacy` and `Ownership`; one session for all of them."""
 
-    def __init__(self, settings: Settings, seed: int, secret: Callable[[], bytes]) -> None:
+    def __init__(self, settings: Settings, seed: int, secret: Callable[[], bytes], identity: Identity) -> None:
         """`secret` gives fresh random bytes (16 to 64) at each call; `seed` is for jitter alone."""
         self.settings = settings
+        self.identity = identity
         random_source = random.Random(seed)  # noqa: S311 - jitter, not a secret
         self.peers = Peers()
         self._commands: list[Command] = []
@@ -330,7 +335,7 @@ class Node:
 
     def _apply(self, event: Event, now: Instant) -> None:
         match event:
-            case TimePassed() | WatchOpened():
+            case TimePassed() | WatchOpened() | FenceClosed() | StateSaved() | StateNotSaved():
                 pass
             case LinkChanged() | LinkVanished() | AddressSeen() | AddressGone():
                 self._apply_of_links(event, now)
@@ -647,6 +652,7 @@ class Node:
             addresses=self._addresses,
             drained=self.soundness.drained,
             resigned=tuple(self.resignations.epochs.items()),
+            fence=self.settings.fence,
         )
         if run != self._saved:
             self._saved = run

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from sharedip.core.model import IPAddress
+from sharedip.core.model import FenceKind, IPAddress
 
 STATE_VERSION = 1
 
@@ -25,6 +25,10 @@ class FormerRun:
     drained: bool
     resigned: tuple[tuple[IPAddress, int], ...] = ()
     """Epochs given up for good: the next candidate may have been told, whatever etcd still shows."""
+    held: tuple[tuple[IPAddress, int], ...] = ()
+    """What this program put up, or may have: each address with the index of its link. The mask is /32 or /128."""
+    fence: FenceKind | None = None
+    """By which the addresses were fenced; None: nobody knows."""
 
 
 def write_state(run: FormerRun) -> bytes:
@@ -37,6 +41,8 @@ def write_state(run: FormerRun) -> bytes:
         "addresses": [str(address) for address in run.addresses],
         "drained": run.drained,
         "resigned": {str(address): epoch for address, epoch in run.resigned},
+        "held": {str(address): index for address, index in run.held},
+        "fence": None if run.fence is None else run.fence.value,
     }
     return json.dumps(fields, sort_keys=True).encode() + b"\n"
 
@@ -55,6 +61,8 @@ def read_state(content: bytes) -> FormerRun | None:
             addresses=tuple(ip_address(text) for text in fields["addresses"]),
             drained=fields["drained"] is True,
             resigned=tuple((ip_address(text), int(epoch)) for text, epoch in fields["resigned"].items()),
+            held=tuple((ip_address(text), int(index)) for text, index in fields.get("held", {}).items()),
+            fence=None if fields.get("fence") is None else FenceKind(fields["fence"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

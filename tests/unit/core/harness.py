@@ -13,14 +13,17 @@ from ipaddress import ip_address
 from typing import Any, TypeVar
 
 from sharedip.core.candidacy import Candidacy, Phase
+from sharedip.core.identity import Identity
 from sharedip.core.keys import Layout, write_record
 from sharedip.core.messages import (
     AddressHeld,
     AddressRemoved,
+    CloseFence,
     CloseWatch,
     Command,
     DropEndpoint,
     Event,
+    FenceClosed,
     GrantLease,
     HoldAddress,
     KeepaliveConfirmed,
@@ -40,6 +43,7 @@ from sharedip.core.messages import (
     RequestFailed,
     RevokeLease,
     SaveState,
+    StateSaved,
     TimePassed,
     Transact,
     TransactionDone,
@@ -81,6 +85,7 @@ ANSWERED = (
     HoldAddress,
     ReorderAddress,
     RemoveAddress,
+    CloseFence,
 )
 """The orders that a healthy world answers."""
 
@@ -172,7 +177,7 @@ class Talk:
             lease_ttl_s=ttl_s,
             **settings,
         )
-        self.node = Node(self.settings, 0, lambda: bytes(16))
+        self.node = Node(self.settings, 0, lambda: bytes(16), Identity(f"machine of {name}", f"kernel of {name}"))
         self.store = Store() if store is None else store
         self.now = now
         self.term = 5
@@ -183,6 +188,8 @@ class Talk:
         self.watch: int | None = None
         self.watched = 0
         self.sent: dict[int, float] = {}
+        self.saves: list[SaveState] = []
+        """Not answered yet."""
 
     # -- shorthands ---------------------------------------------------------------------------------------------------
 
@@ -239,6 +246,7 @@ class Talk:
                     self.reports.append(order)
                 case SaveState():
                     self.saved = read_state(order.content)
+                    self.saves.append(order)
                 case OpenWatch():
                     self.watch, self.watched = order.watch, order.from_revision - 1
                 case CloseWatch():
@@ -304,6 +312,10 @@ class Talk:
                 return AddressHeld(order.vip, self.now, order.valid_lft_s)
             case RemoveAddress():
                 return AddressRemoved(order.vip)
+            case CloseFence():
+                return FenceClosed(order.vips)
+            case SaveState():
+                return StateSaved(order.number)
         raise AssertionError(f"nobody answers {order}")
 
     def fail(self, order: Any, failure: Failure = Failure.TIMEOUT) -> list[Command]:
@@ -322,7 +334,9 @@ class Talk:
         """A healthy world answers everything that is open, the watch included, except orders of the kinds `but`."""
         for _ in range(1000):
             order = next((o for o in self.open if isinstance(o, ANSWERED) and not isinstance(o, but)), None)
-            if order is not None:
+            if self.saves and SaveState not in but:
+                self.answer(self.saves.pop(0))
+            elif order is not None:
                 self.open.remove(order)
                 self.answer(order)
             elif not self.tell_changes():
