@@ -148,7 +148,7 @@ def authority(stage: Stage) -> object:
                 candidacy.epoch,
                 dict(candidacy.ownership.right._deadlines),
                 candidacy.queue(),
-                set(candidacy._released),
+                set(candidacy.words._heard),
             )
             for candidacy in node._all()
         ],

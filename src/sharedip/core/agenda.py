@@ -66,22 +66,26 @@ class Agenda(Generic[Who]):
 
 
 def in_order(commands: list[Command], *, saves_first: bool = False) -> list[Command]:
-    """Removals first, except behind an earlier order in the same list that puts the address up; then what brings
-    addresses up, what opens fences, what announces; then the rest. Stable within each of these.
+    """Removals first, except behind an earlier order in the same list that puts the address up, and the gates that
+    close behind them; then what is saved, what brings addresses up, what opens fences, what announces; then the rest.
+    Stable within each of these.
 
     So neighbours of one kind stand together and travel together. Fence orders that differ in nothing but the address
-    become one. Nobody waits for a gate to close behind an address that has left: that comes last, but where one is
-    opened in the same list, in its place among them. `saves_first`: what is saved goes even before the removals, and
-    datagrams behind it, since clients wait from a removal on, and the right leaves room for both.
+    become one. Where a gate is opened in the same list, one that closes stays in its place among them. The state comes
+    before what puts an address up, for a later run must know of it; else behind the datagrams, for a word is said only
+    of what has been saved before. `saves_first`: what is saved goes even before the removals, and datagrams behind it,
+    since clients wait from a removal on, and the right leaves room for both.
     """
     if len(commands) < 2:
         return commands
     put_up: set[Vip] = set()
+    first: list[Command] = []
     saved: list[Command] = []
     removals: list[Command] = []
     holds: list[Command] = []
     fences: list[Command] = []
     announcements: list[Announce] = []
+    datagrams: list[Command] = []
     rest: list[Command] = []
     for command in commands:
         match command:
@@ -95,7 +99,11 @@ def in_order(commands: list[Command], *, saves_first: bool = False) -> list[Comm
             case Announce():
                 announcements.append(command)
             case SaveState() | SendDatagram() if saves_first:
+                first.append(command)
+            case SaveState():
                 saved.append(command)
+            case SendDatagram():
+                datagrams.append(command)
             case _:
                 rest.append(command)
     # A frame beside the removal would draw the neighbours to a node that has just let go.
@@ -104,7 +112,8 @@ def in_order(commands: list[Command], *, saves_first: bool = False) -> list[Comm
     closings: list[Command] = []
     if not any(isinstance(each, OpenFence) for each in fences):
         fences, closings = closings, fences
-    return [*saved, *removals, *holds, *fences, *frames, *rest, *closings]
+    ahead, behind = (saved, []) if holds else ([], saved)
+    return [*first, *removals, *closings, *ahead, *holds, *fences, *frames, *datagrams, *behind, *rest]
 
 
 def _add_fence(fences: list[Command], order: OpenFence | CloseFence) -> None:

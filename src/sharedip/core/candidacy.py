@@ -23,12 +23,15 @@ from sharedip.core.ownership import (
     NEVER,
     REFUSALS_MAX,
     Ownership,
+    Presence,
     Tenure,
 )
 from sharedip.core.requests import Kind
 from sharedip.core.session import Session
 from sharedip.core.settings import Settings
 from sharedip.core.soundness import Soundness
+from sharedip.core.words import RETRY_S as EXECUTE_RETRY_S
+from sharedip.core.words import Words
 
 SOUND_ELSEWHERE = ", and another node is sound"
 RELEASE_RETRY_S = 0.2
@@ -40,6 +43,10 @@ CONFLICT_HOLDOFF_S = 30.0
 """After yielding to a stranger, or after a kernel that refused the address, others come first."""
 DEFEND_EVERY_S = 1.0
 """RFC 5227 2.4 (c) allows one defence in 10 s; a router that believes a stranger costs more than a frame a second."""
+IDLE_WINDOWS = 5
+IDLE_S_MIN = 5.0
+IDLE_HOLDOFF_S = 5.0
+"""Who is first, proved, and can't use the address for so long keeps everybody else from it: it gives its key up."""
 YIELD_SETTLE_S = 2.0
 """Right after a take-over the former owner's frames may still be under way: no reason to yield."""
 
@@ -74,8 +81,14 @@ class Resigning(Protocol):
     def has_heir(self, candidacy: Candidacy, now: Instant) -> bool:
         """Whether the next candidate may take the address on our word, and has been heard a moment ago."""
 
+    def note(self, vip: Vip, epoch: int) -> None:
+        """This epoch is given up for good: no later run may stand on it."""
+
+    def is_saved(self, vip: Vip, epoch: int) -> bool:
+        """Whether no later run can stand on this epoch: only then may anybody be told."""
+
     def is_due(self, candidacy: Candidacy, epoch: int) -> None:
-        """This epoch is given up for good: remember it, then tell the next candidate."""
+        """This epoch is given up for good, and nobody can come back to it: tell the candidates."""
 
 
 class Circumstances(Protocol):
@@ -115,7 +128,10 @@ class Candidacy:
         session: Session,
         circumstances: Circumstances,
         out: Callable[[Command], None],
+        *,
+        may_stand: bool = False,
     ) -> None:
+        """`may_stand`: a former run put the address up, and nobody has seen it gone."""
         self.vip = vip
         self.place = -1
         """In the order of the documents."""
@@ -123,7 +139,7 @@ class Candidacy:
         self._session = session
         self._circumstances = circumstances
         self._out = out
-        self.ownership = Ownership(vip, out, settings.fence)
+        self.ownership = Ownership(vip, out, settings.fence, may_stand=may_stand)
         self.ownership.right.share("lease", session.lease_deadline)
         if len(settings.vips) > MANY_VIPS:
             self.ownership.gated_lifetime_s = GATED_LIFETIME_MANY_S
@@ -150,7 +166,12 @@ class Candidacy:
         self._record_at: Instant = NEVER
         self._record_pending = False
         self._recorded_at = 0
-        self._released: dict[int, str] = {}
+        self._lapsed_at: Instant = NEVER
+        self._idle_since: Instant | None = None
+        self.words = Words()
+        self._is_executing = False
+        self.has_found_key = False
+        """A former run's key was found that nobody has looked at yet: it may have designated a witness."""
 
     def reconfigure(self, settings: Settings) -> None:
         """Another conflict policy counts from the next claim on."""
@@ -192,17 +213,17 @@ class Candidacy:
         """The queue of this VIP, or what is said about it, has changed."""
         queue = self.queue()
         own = self._own_key(queue)
+        self.words.standing(queue)
         shown = self.epoch is not None and self._session.registry.revision >= self.epoch
         if self.phase in KEYED and shown and (own is None or own.create_revision != self.epoch):
             self._lost_key(now)
             own = None
-        if own is not None and self.phase is Phase.OUT and self._circumstances.may_claim_key(self):
-            self._found_own_key(own, now)
+        self._look_for_own_key(now)
         self._note_owner(queue, now)
         self._check_record()
         self.advance(now)
 
-    def keys_proved(self, sent_at: Instant, now: Instant) -> bool:  # noqa: ARG002
+    def keys_proved(self, sent_at: Instant, now: Instant) -> bool:
         """The queue is as a linearizable read that was sent on our lease at `sent_at` has shown it: the only thing that
         lets us claim. False: nothing has come of it.
         """
@@ -215,17 +236,21 @@ class Candidacy:
                 return False
             self._enter(Phase.WAITING, now)
             return True
+        if self._lapsed_at > NEVER and min(sent_at, self._session.proved_sent_at) <= self._lapsed_at:
+            return True  # sent before the right lapsed: what it shows may be what has ended it
         if self._obstacle() is None and self._may_add and self.ownership.can_hold(now):
             self._claim(queue, now)
         return True
 
-    def answered(self, kind: Kind, answer: Outcome, now: Instant) -> None:
+    def answered(self, wish: Wish, answer: Outcome, now: Instant) -> None:
         """What we asked of etcd has an outcome, or none."""
-        if kind is Kind.CAMPAIGN:
+        if wish.kind is Kind.CAMPAIGN:
             self._campaign_answered(answer, now)
-        elif kind is Kind.RELEASE:
+        elif wish.kind is Kind.RELEASE:
             self._release_answered(answer, now)
-        elif kind is Kind.RECORD:
+        elif wish.kind is Kind.EXECUTE:
+            self._execution_answered(wish, answer, now)
+        elif wish.kind is Kind.RECORD:
             self._record_pending = False
             if isinstance(answer, RequestFailed):
                 self._record_wanted = self.phase is Phase.OWNING
@@ -236,8 +261,13 @@ class Candidacy:
 
     # -- facts from the segment and the operator ----------------------------------------------------------------------
 
-    def foreign_claim(self, event: ForeignClaim, now: Instant) -> bool:
-        """A stranger has the address, or says so. False: that is no news to a node that waits for its turn."""
+    def foreign_claim(self, event: ForeignClaim, now: Instant, *, of_cluster: bool) -> bool:
+        """A stranger has the address, or says so. False: that is no news to a node that waits for its turn.
+
+        `of_cluster`: it is a node of ours, by what the agents' records publish.
+        """
+        if of_cluster:
+            self.words.claimed(event.seen_at)
         if self.phase not in (Phase.PROBING, Phase.OWNING):
             return False
         if self.phase is Phase.PROBING:
@@ -259,7 +289,7 @@ class Candidacy:
 
     def released(self, epoch: int, reason: str, now: Instant) -> None:
         """The owner of this epoch told us, authentically, that the address is off its link for good, and why."""
-        self._released[epoch] = reason
+        self.words.heard(epoch, reason, now)
         self.advance(now)
 
     @property
@@ -314,7 +344,7 @@ class Candidacy:
             return False
         release = self._session.registry.releases.get(self.vip.address)
         by_record = release is not None and release.epoch >= former.create_revision
-        return by_record or former.create_revision in self._released
+        return by_record or self.words.has(former.create_revision)
 
     @property
     def told_reason(self) -> str:
@@ -340,6 +370,9 @@ class Candidacy:
 
     def expire(self, now: Instant) -> None:
         """Apply the end of the right, before anything else is looked at."""
+        if self.phase is Phase.OWNING and self.words.look(self._session.answered_at, now):
+            self._end_by_word(now)
+            return
         lapses, runs_out = self.ownership.has_lapsed(now), now >= self.ownership.runs_out_at
         if not lapses and not runs_out:
             return
@@ -354,19 +387,37 @@ class Candidacy:
         else:
             self.chronicle.lapsed(reason, self.epoch, now)
             self._has_lapsed_only = True
-            self._enter(Phase.LAPSED, now)
-            self.ownership.give_up(now)
+            self._lapse(now)
+
+    def _lapse(self, now: Instant) -> None:
+        """The address goes, the key stays: only a proof and a picture that are sent from now on bring it back."""
+        self._lapsed_at = now
+        self._idle_since = None
+        self._enter(Phase.LAPSED, now)
+        self.ownership.give_up(now)
+        self._session.want_proof(now)
+
+    def _end_by_word(self, now: Instant) -> None:
+        """Etcd answers, and has not confirmed what we took the address by: whoever said it may still have it."""
+        self.words.void()
+        reason = "the word by which this node took it was not confirmed by etcd"
+        self.chronicle.lapsed(reason, self.epoch, now)
+        self._lapse(now)
 
     def advance(self, now: Instant) -> None:
         """Take every step that is possible now; doing it twice changes nothing."""
         self.ownership.advance(now)
-        obstacle = self._obstacle()
+        self._look_for_own_key(now)
+        obstacle = self._obstacle() or self._copy_in_the_way()
         match self.phase:
             case Phase.OUT:
                 if obstacle is None and now >= self._campaign_at and self._session.is_registered:
                     self._campaign(now)
             case Phase.WAITING | Phase.VERIFYING | Phase.PROBING | Phase.OWNING if obstacle is not None:
                 self.leave(obstacle, now)
+            case Phase.WAITING | Phase.VERIFYING | Phase.PROBING | Phase.OWNING if self._is_idle(now):
+                text = f"this node could not use it for {self._idle_limit_s:.0f} s though it came first"
+                self.leave(text, now, holdoff_s=IDLE_HOLDOFF_S)
             case Phase.WAITING:
                 self._advance_waiting(now)
             case Phase.PROBING:
@@ -378,7 +429,7 @@ class Candidacy:
                     self._enter(Phase.WAITING, now)
                     self._advance_waiting(now)
             case Phase.LEAVING:
-                if self.ownership.is_clear:
+                if self.ownership.is_clear and self._is_resigned():
                     self._release(now)
             case Phase.RELEASING:
                 if not self._is_asking and now >= self._release_at and self.ownership.is_clear:
@@ -391,6 +442,12 @@ class Candidacy:
         waiting = [self.ownership.next_deadline()]
         if self.phase is Phase.OUT and self._session.is_registered and self._obstacle() is None:
             waiting.append(self._campaign_at)
+        if self.phase is Phase.OWNING:
+            waiting.append(self.words.next_look())
+            if self.words.unexecuted and not self._is_executing:
+                waiting.append(self.words.execute_at)
+        if self._idle_since is not None and self.phase in KEYED:
+            waiting.append(self._idle_since + self._idle_limit_s)
         if self.phase is Phase.RELEASING and not self._is_asking and self.ownership.is_clear:
             waiting.append(self._release_at)
         if self.phase is Phase.OWNING and self._record_wanted and not self._record_pending:
@@ -441,16 +498,21 @@ class Candidacy:
         self._enter(Phase.WAITING, now)
         self.keys_changed(now)
 
-    def _found_own_key(self, own: KeyValue, now: Instant) -> None:
+    def _look_for_own_key(self, now: Instant) -> None:
         """A key on our lease that we did not know of: a former run's, or a campaign that was applied late.
 
         A stale key blocks everybody behind it, and an address may stand with it: if we can't be a candidate, leave in
         order. While a campaign is under way its own answer tells.
         """
-        if own.create_revision <= self._released_epoch:
+        if self.phase is not Phase.OUT or not self._circumstances.may_claim_key(self):
+            return
+        queue = self.queue()
+        own = self._own_key(queue)
+        if own is None or own.create_revision <= self._released_epoch:
             return
         self.epoch = own.create_revision
-        self._is_adopted = self._session.is_adopting
+        self.has_found_key = self._session.is_adopting
+        self._is_adopted = self._session.is_adopting and own is queue[0]
         self._enter(Phase.WAITING, now)
         obstacle = self._obstacle()
         if self._circumstances.resignations.has(self.vip, own.create_revision):
@@ -469,21 +531,24 @@ class Candidacy:
             self._enter(Phase.VERIFYING, now)
             self._session.want_read(now)
         elif self._is_entitled_by_word(queue) and self.ownership.can_hold(now) and not self._passes_on(queue, now):
-            self._take(handed_over(queue[0], self._released.get(queue[0].create_revision, "")), now)
-        elif self.ownership.is_clear and not self._released:
+            told = handed_over(queue[0], self.words.reason(queue[0].create_revision))
+            self.words.take([key for key in queue if key.create_revision < own.create_revision], now)
+            self._take(told, now)
+        elif self.ownership.is_clear and not self.words.any():
             reason = self._circumstances.reason_to_step_back(queue)
             if reason is not None:
                 self.leave(reason, now, holdoff_s=0.0)  # they stand in the queue already
 
     def _is_entitled_by_word(self, queue: list[KeyValue]) -> bool:
-        """Every key before ours was released to us by its owner.
+        """One picture shows our own key, and every key before it was released to us by its owner.
 
         That set only ever shrinks, so nobody else can be entitled meanwhile; it is complete, because the registry has
         reached our own revision.
         """
-        if self.epoch is None or self._session.registry.revision < self.epoch:
+        own = self._own_key(queue)
+        if self.epoch is None or own is None or own.create_revision != self.epoch:
             return False
-        return all(key.create_revision in self._released for key in queue if key.create_revision < self.epoch)
+        return self._session.registry.revision >= self.epoch and self.words.let_us_take(queue, own)
 
     def _passes_on(self, queue: list[KeyValue], now: Instant) -> bool:
         """Let a better candidate, or the one that the former owner named, have it, before the address is added."""
@@ -565,7 +630,60 @@ class Candidacy:
         self.ownership.take(self.epoch, now)
         self._advance_owning(now)
 
+    @property
+    def _idle_limit_s(self) -> float:
+        return max(IDLE_S_MIN, IDLE_WINDOWS * (self._settings.window_s or 0.0))
+
+    def _is_idle(self, now: Instant) -> bool:
+        """Whether we have come first for long, with etcd's word for our lease, and could not use the address."""
+        queue = self.queue()
+        comes_first = self.epoch is not None and bool(queue) and queue[0].create_revision == self.epoch
+        uses = self.phase is Phase.OWNING and self.ownership.presence is Presence.PRESENT
+        if not comes_first or uses or len(queue) < 2 or not self._session.is_in_touch(now):
+            self._idle_since = None
+            return False
+        if self._idle_since is None:
+            self._idle_since = now
+        return now >= self._idle_since + self._idle_limit_s
+
+    def _copy_in_the_way(self) -> str | None:
+        """A copy of the address that somebody else put on this node would answer beside the next owner. The nftables
+        fence mutes it; without that, and since it is not ours to remove, this node must not be in the way of others.
+        """
+        if self._settings.fence is FenceKind.NFTABLES or self.phase is Phase.OWNING or not self.chronicle.strays:
+            return None
+        return "a copy of the address stands on this node that is not sharedip's, and no fence can mute it"
+
+    def _execute(self, now: Instant) -> None:
+        """Let etcd have what an owner before us has said: its key goes, if it is that epoch's and ours stands."""
+        if self._is_executing or now < self.words.execute_at:
+            return
+        key = self.key
+        assert key is not None
+        assert self.epoch is not None
+        epoch, speaker = min(self.words.unexecuted.items())
+        guards = Guard(key, GuardTarget.CREATE, self.epoch), Guard(speaker, GuardTarget.CREATE, epoch)
+        self._is_executing = True
+        self._session.transact(Wish(Kind.EXECUTE, self.vip, guards, (Delete(speaker),)))
+
+    def _execution_answered(self, wish: Wish, answer: Outcome, now: Instant) -> None:
+        self._is_executing = False
+        own, speaker = wish.guards
+        if isinstance(answer, RequestFailed):
+            self.words.execute_at = now + EXECUTE_RETRY_S
+            return
+        if self.epoch != own.revision:
+            return  # that tenure is over
+        shown = {key.key: key.create_revision for key in answer.keys}
+        if not answer.succeeded and shown.get(own.key) != own.revision and self.phase in KEYED:
+            self.words.void()
+            self._lost_key(now)
+            return
+        self.words.executed(speaker.revision)
+
     def _advance_owning(self, now: Instant) -> None:
+        if self.words.unexecuted:
+            self._execute(now)
         if self._record_wanted and not self._record_pending and now >= self._record_at:
             self._write_record()
         if self.ownership.refusals >= REFUSALS_MAX:
@@ -607,7 +725,7 @@ class Candidacy:
             "reason": self.chronicle.reason,
         }
         put = Put(self._owner_key, write_record(record), lease)
-        self._session.transact(Wish(Kind.RECORD, self.vip, Guard(key, GuardTarget.CREATE, self.epoch), (put,)))
+        self._session.transact(Wish(Kind.RECORD, self.vip, (Guard(key, GuardTarget.CREATE, self.epoch),), (put,)))
 
     # -- on the way out -----------------------------------------------------------------------------------------------
 
@@ -620,6 +738,7 @@ class Candidacy:
             return
         if self.phase is not Phase.RELEASING:
             self._circumstances.resignations.is_due(self, self.epoch)
+            self.words.forget()
         self._enter(Phase.RELEASING, now)
         record = {
             "node": self._settings.node_name,
@@ -634,9 +753,16 @@ class Candidacy:
             operations += (Put(self._owner_key, write_record(record), lease),)
         self._ask(Kind.RELEASE, Guard(key, GuardTarget.CREATE, self.epoch), *operations)
 
+    def _is_resigned(self) -> bool:
+        """Whether the epoch is given up for good, in the state file as well: nobody hears of it before."""
+        if self.epoch is None:
+            return True
+        self._circumstances.resignations.note(self.vip, self.epoch)
+        return self._circumstances.resignations.is_saved(self.vip, self.epoch)
+
     def _ask(self, kind: Kind, guard: Guard, *then: Delete | Put) -> None:
         self._is_asking = True
-        self._session.transact(Wish(kind, self.vip, guard, then))
+        self._session.transact(Wish(kind, self.vip, (guard,), then))
 
     def _release_answered(self, answer: Outcome, now: Instant) -> None:
         self._is_asking = False
@@ -662,7 +788,10 @@ class Candidacy:
         """No key of ours stands any more. The address, if any, goes; until it is gone `is_clear` stays false."""
         self.epoch = None
         self._circumstances.tenure_over(self.vip)
-        self._released.clear()
+        self.words.forget()
+        self._is_executing = False
+        self._idle_since = None
+        self._lapsed_at = NEVER
         self._has_lapsed_only = self._is_adopted = self._record_wanted = self._record_pending = False
         if self._held_key is not None:
             self._former, self._held_key = self._held_key, None
@@ -684,9 +813,11 @@ class Candidacy:
         ):
             self._former = first
         self.owner = own if self.phase is Phase.OWNING else first
+        record = read_record(self._session.registry.get(self._owner_key))
+        if own is not None and first is own and self.phase is Phase.OWNING:
+            self.chronicle.contested_by(record, own.create_revision)
         if first is None or first is own:
             return
-        record = read_record(self._session.registry.get(self._owner_key))
         self.chronicle.another_took(first, record, now, is_ours=self.phase is Phase.OWNING)
 
     def _enter(self, phase: Phase, now: Instant) -> None:

@@ -48,8 +48,10 @@ class Chronicle:
         self.since: Instant = 0.0
         self.changes: deque[Change] = deque(maxlen=CHANGES_KEPT)
         self.conflict: Conflict | None = None
-        self.strays: set[int] = set()
-        """Indices of this node's links on which somebody else has put the address."""
+        self.strays: set[tuple[int, int]] = set()
+        """Where somebody else has put the address on this node: index of the link, and prefix length."""
+        self.contested: str | None = None
+        """Which node uses the address by a later epoch, though this node's key comes first."""
         self._told_epoch = 0
 
     def tell(self, level: Level, text: str, reason: str, epoch: int | None, now: Instant) -> None:
@@ -85,6 +87,20 @@ class Chronicle:
             self.reason, self.since = reason, now
         self._note_taken(name_of(owner), reason, epoch, former if isinstance(former, int) else None, now)
         self._out(Report(Level.INFO, f"{name_of(owner)} has the address", self._vip, epoch, reason))
+
+    def contested_by(self, record: dict[str, object] | None, epoch: int) -> None:
+        """Somebody says in etcd that it has the address by a later epoch, while ours comes first and owns: a word was
+        forged, or believed that was never said.
+        """
+        theirs = None if record is None or "released" in record or "fate" in record else record.get("epoch")
+        if record is None or not isinstance(theirs, int) or theirs <= epoch:
+            self.contested = None
+            return
+        other = str(record.get("node") or "another node")[:REASON_MAX]
+        if self.contested != other:
+            self.contested = other
+            text = f"{other} uses the address by epoch {theirs}, though this node's epoch {epoch} comes first"
+            self._out(Report(Level.ERROR, text, self._vip, epoch, str(record.get("reason", ""))[:REASON_MAX]))
 
     def claimed_by(self, event: ForeignClaim, policy: ConflictPolicy, epoch: int | None, now: Instant) -> None:
         """A stranger said that the address is its own."""

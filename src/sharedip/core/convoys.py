@@ -30,12 +30,21 @@ Send = Callable[[Kind, tuple[Guard, ...], tuple[Operation, ...], tuple[Operation
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """One VIP's part: if its guard holds, `then`."""
+    """One VIP's part: if its guards hold, `then`."""
 
     kind: Kind
     vip: Vip
-    guard: Guard
+    guards: tuple[Guard, ...]
     then: tuple[Operation, ...]
+
+    @property
+    def size(self) -> int:
+        """How much room it takes in a transaction, whose guards and operations etcd counts apart."""
+        return max(len(self.guards), len(self.then))
+
+    def holds(self, found: dict[str, KeyValue]) -> bool:
+        """Whether its guards held, as the answer shows their keys."""
+        return all(_holds(guard, found.get(guard.key)) for guard in self.guards)
 
 
 class Convoys:
@@ -61,9 +70,9 @@ class Convoys:
             for wishes in _parts(self._waiting.pop(kind), self._operations_max):
                 request = self._send(
                     kind,
-                    tuple(wish.guard for wish in wishes),
+                    tuple(guard for wish in wishes for guard in wish.guards),
                     tuple(operation for wish in wishes for operation in wish.then),
-                    tuple(Get(wish.guard.key) for wish in wishes),
+                    tuple(Get(guard.key) for wish in wishes for guard in wish.guards),
                 )
                 self._under_way[request] = wishes
 
@@ -72,7 +81,7 @@ class Convoys:
         wishes = self._under_way.pop(request, ())
         if isinstance(outcome, RequestFailed) and outcome.failure is Failure.REFUSED and len(wishes) > 1:
             # This etcd takes fewer operations, or refuses one of them (a permission): smaller ones show which.
-            self._operations_max = max(1, sum(len(wish.then) for wish in wishes) // 2)
+            self._operations_max = max(1, sum(wish.size for wish in wishes) // 2)
             for wish in wishes:
                 self.add(wish)
             return []
@@ -81,14 +90,14 @@ class Convoys:
                 self._operations_max = min(OPERATIONS_MAX, 2 * self._operations_max)
             return [(wish, outcome) for wish in wishes]
         found = {key.key: key for key in outcome.keys}
-        innocent = [wish for wish in wishes if len(wishes) > 1 and _holds(wish.guard, found.get(wish.guard.key))]
+        innocent = [wish for wish in wishes if len(wishes) > 1 and wish.holds(found)]
         if len(innocent) == len(wishes):
             failed = RequestFailed(request, outcome.endpoint, Failure.NONSENSE, "refused, though every guard holds")
             return [(wish, failed) for wish in wishes]
         for wish in innocent:  # another one's guard failed: nothing of this was applied
             self.add(wish)
         guilty = [wish for wish in wishes if wish not in innocent]
-        return [(wish, replace(outcome, keys=_only(found.get(wish.guard.key)))) for wish in guilty]
+        return [(wish, replace(outcome, keys=_only(wish, found))) for wish in guilty]
 
     def forget(self) -> None:
         """The lease is gone, and with it every key that the wishes are about."""
@@ -102,16 +111,16 @@ def _parts(wishes: list[Wish], operations_max: int) -> Iterator[tuple[Wish, ...]
     part: dict[IPAddress, Wish] = {}
     operations = 0
     for wish in wishes:
-        if part and (operations + len(wish.then) > operations_max or wish.vip.address in part):
+        if part and (operations + wish.size > operations_max or wish.vip.address in part):
             yield tuple(part.values())
             part, operations = {}, 0
         part[wish.vip.address] = wish
-        operations += len(wish.then)
+        operations += wish.size
     yield tuple(part.values())
 
 
-def _only(key: KeyValue | None) -> tuple[KeyValue, ...]:
-    return () if key is None else (key,)
+def _only(wish: Wish, found: dict[str, KeyValue]) -> tuple[KeyValue, ...]:
+    return tuple(found[guard.key] for guard in wish.guards if guard.key in found)
 
 
 def _holds(guard: Guard, key: KeyValue | None) -> bool:

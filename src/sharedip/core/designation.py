@@ -22,12 +22,13 @@ from sharedip.core.peers import Peer, Peers
 from sharedip.core.peerwire import ENTRIES_MAX, Beat, Kind, Released, seal
 from sharedip.core.session import Session
 from sharedip.core.settings import Settings, beat_every_s, fence_timeout_s, silence_s
-from sharedip.core.witness import WINDOW_S_MAX, read_witnesses
 
 VIPS_PER_TRANSACTION = 40
 """What is designated together is deposed together, in one transaction: three operations for each VIP, and etcd takes
 128 by default (--max-txn-ops)."""
 
+NOBODY = 0
+"""No lease: in place of the witnesses that a former run designated."""
 BEATS_REMEMBERED = 16
 APPOINT_RETRY_S = 0.05
 FENCE_RETRY_S = 0.02
@@ -57,7 +58,10 @@ class _Promise:
 
 @dataclass(slots=True)
 class Designation:
-    """What stands under the witness keys of some VIPs since one revision. `has_begun` with its first beat."""
+    """What stands under the witness keys of some VIPs since one revision. `has_begun` with its first beat. One that is
+    `found` is a former run's: its fence may never have been tight, so nobody beats under it, and nothing but a
+    transaction that withdraws it gives the right back.
+    """
 
     revision: int
     secret: bytes
@@ -65,6 +69,7 @@ class Designation:
     promises: dict[int, _Promise]
     vips: dict[IPAddress, Candidacy] = field(default_factory=dict)
     has_begun: bool = False
+    found: bool = False
     gate_until: Instant = NEVER
 
 
@@ -121,7 +126,11 @@ class Designations:
     def witnesses_of(self, address: IPAddress) -> list[str]:
         """The names of the witnesses that can depose us now."""
         designation = self._of_vip.get(address)
-        return [] if designation is None else [self._peers.name_of(lease) for lease in designation.promises]
+        return (
+            []
+            if designation is None or designation.found
+            else [self._peers.name_of(lease) for lease in designation.promises]
+        )
 
     def hears(self, lease: int, now: Instant) -> bool:
         """Whether that agent has answered a greeting lately: it is there, and in touch with etcd."""
@@ -137,33 +146,27 @@ class Designations:
             self._look_at = now
         self._settings = settings
 
-    def adopt(self, candidacy: Candidacy, now: Instant) -> bool:
-        """A former run's designation binds us. When it beat last nobody knows: no right until it is renewed.
+    def adopt(self, candidacy: Candidacy, now: Instant) -> None:
+        """What a former run may have designated binds us until it is withdrawn: no right before that.
 
-        False when something stands there that can't be read: then nobody knows who may depose us.
+        When it beat last nobody knows, nor whether its fence was tight by then. If it had begun to beat, its fence was;
+        if not, the witness has no power: then the withdrawal wins or loses by the guards. Beating under it would give
+        the witness a power that no fence answers to.
         """
         key = self._session.registry.get(self._session.layout.witness(candidacy.vip.address))
+        if key is None or key.lease != self._session.lease or candidacy.vip.address in self._of_vip:
+            return
         record = read_record(key)
-        if key is None or candidacy.vip.address in self._of_vip:
-            return True
-        if record is None or not isinstance(record.get("epoch"), int):
-            return key.lease != self._session.lease
-        leases, secret = read_witnesses(record)
-        window_ms = record.get("windowMs")
-        if record["epoch"] != candidacy.epoch or record.get("witnesses") == []:
-            return True
-        if not leases or secret is None or not isinstance(window_ms, int):
-            return False
-        if not 0 < window_ms <= WINDOW_S_MAX * 1000:
-            return False
+        if record is not None and (record.get("epoch") != candidacy.epoch or record.get("witnesses") == []):
+            return  # of an epoch that is over, or withdrawn already
         designation = self.active.get(key.mod_revision)
         if designation is None:
-            promises = {lease: _Promise(lease, now) for lease in leases}
-            designation = Designation(key.mod_revision, secret, window_ms / 1000, promises, has_begun=True)
+            window_s = self._settings.window_s or 1.0
+            promises = {NOBODY: _Promise(NOBODY, now)}
+            designation = Designation(key.mod_revision, b"", window_s, promises, found=True)
             self.active[key.mod_revision] = designation
         self._join(designation, candidacy, NEVER)
-        self._beat_at = now
-        return True
+        self.look_again(now)
 
     def forget(self, address: IPAddress) -> None:
         """The tenure is over, or a transaction has freed us: these witnesses have no power over it any more."""
@@ -206,7 +209,7 @@ class Designations:
         if revision == 0:
             return self.own_secret
         designation = self.active.get(revision)
-        return None if designation is None else designation.secret
+        return None if designation is None or designation.found else designation.secret
 
     def answered(self, request: int, answer: TransactionDone | RequestFailed, now: Instant) -> None:
         """A designation's transaction has an outcome, or none."""
@@ -328,6 +331,9 @@ class Designations:
                 continue
             designation = self._of_vip.get(address)
             if designation is None and not _is_settled(candidacy):
+                continue
+            if designation is not None and designation.found:
+                wanted.setdefault((), {})[address] = candidacy
                 continue
             silent = set() if designation is None else self._silent_leases(designation, now)
             for lease in silent:
@@ -459,6 +465,8 @@ class Designations:
         self._sequence = max(self._sequence + 1, int(now * 1e6))  # grows over restarts of the agent, too
         for_peer: dict[int, list[tuple[Beat | Released, bytes]]] = {}
         for designation in self.active.values():
+            if designation.found:
+                continue
             if not designation.has_begun:
                 loose = [each for each in designation.vips.values() if not each.ownership.fence_is_tight]
                 for candidacy in loose:

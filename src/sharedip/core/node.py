@@ -82,6 +82,8 @@ from sharedip.core.standing import Standing
 from sharedip.core.state import FormerRun, write_state
 from sharedip.core.witness import Watchfulness
 
+SAVE_RETRY_S = 0.2
+"""A state file that can be neither written nor deleted keeps words from being said: it is tried again soon."""
 STOP_PATIENCE_S = 10.0
 """systemd gives a unit 90 s, a kubelet 30 s: an etcd that does not answer may cost this much of it, not more."""
 
@@ -112,6 +114,15 @@ class Node:
         self.is_over = False
         self._stop_until: Instant = float("inf")
         self._saved: FormerRun | None = None
+        self._save_number = 0
+        self._unanswered: dict[int, FormerRun] = {}
+        self._durable: FormerRun | None = None
+        """What a later run will find at the oldest."""
+        self._save_again_at: Instant = float("inf")
+        self._save_trouble: str | None = None
+        self._gives_back = False
+        self._held: dict[IPAddress, int] = {}
+        self._held_saved: tuple[tuple[IPAddress, int], ...] = ()
         self._leaving: dict[IPAddress, Candidacy] = {}
         self._touched: set[Candidacy] = set()
         self._host_addresses: set[tuple[int, IPAddress]] = set()
@@ -126,17 +137,22 @@ class Node:
         """Begin; the facts about links and addresses that stand now come right after."""
         if former is not None:
             self.soundness.drained = former.drained
-            self.resignations.epochs = dict(former.resigned)
-            for address in former.addresses:
+            self.resignations.restore(dict(former.resigned))
+            self._held = dict(former.held)
+            for address, candidacy in list(self.candidacies.items()):
+                if address in self._held:
+                    self.candidacies[address] = self._make(candidacy.vip, may_stand=True)
+            for address in dict.fromkeys((*former.addresses, *self._held)):
                 if address not in self.candidacies:  # its key may stand on the lease, its address on a link
-                    self._leaving[address] = Candidacy(Vip(address, ""), self.settings, self.session, self, self._out)
+                    self._leaving[address] = self._make(Vip(address, ""), may_stand=address in self._held)
+            self._number()
         self.session.own_record.content = self._record()
         self.session.start(former.lease if former is not None else None, now)
         self._touch_all()
         self._settle_links(now)
         self._settle(now)
         self._finish(now)
-        return self._give_out()
+        return self._give_out(now)
 
     def handle(self, event: Event, now: Instant) -> list[Command]:
         """Apply the time, then the fact; return the orders."""
@@ -164,9 +180,9 @@ class Node:
         self._settle(now)
         if self.post.has_word or any(isinstance(each, Announce) and each.once_held for each in self._commands):
             self.post.depart()
-            yield self._give_out()
+            yield self._give_out(now)
         self._finish(now)
-        yield self._give_out()
+        yield self._give_out(now)
 
     def next_deadline(self) -> Instant:
         """When time itself will be an event; infinity if only facts can change anything."""
@@ -179,6 +195,7 @@ class Node:
             float("inf") if of_links is None else of_links,
             *(at for at in (self.designations.next_deadline(), self.watchfulness.next_deadline()) if at is not None),
             self._stop_until if not self.is_over else float("inf"),
+            self._save_again_at,
         )
 
     # -- Circumstances, as a candidacy asks for them -------------------------------------------------------------------
@@ -252,22 +269,28 @@ class Node:
             if address is not None:
                 concerned.add(address)
         self.designations.look_again(now)
-        if self.session.is_adopting:
-            self._adopt_strays(concerned)
+        self._adopt_strays(concerned)
         both = (candidacy for address in concerned for candidacy in self._both(address))
         for candidacy in sorted(both, key=_place):
             candidacy.keys_changed(now)
-            if candidacy.is_adopted and not self.designations.adopt(candidacy, now):
-                candidacy.leave("its former run's designation cannot be read", now)
+            if candidacy.has_found_key:
+                candidacy.has_found_key = False
+                self.designations.adopt(candidacy, now)
             self._touched.add(candidacy)
 
     def _adopt_strays(self, addresses: set[IPAddress]) -> None:
-        """A former run's keys for addresses that are configured no more: they leave as everything leaves, in order."""
+        """No key on our lease without somebody who answers for it. A former run's, or a campaign that was applied after
+        its VIP had gone from the documents: they leave as everything leaves, in order.
+        """
         for address in addresses:
-            if not self._both(address) and any(
-                key.lease == self.session.lease for key in self.session.registry.candidates(address)
-            ):
-                self._leaving[address] = Candidacy(Vip(address, ""), self.settings, self.session, self, self._out)
+            if not self._both(address) and self._has_key(address):
+                self._leaving[address] = self._make(Vip(address, ""))
+
+    def _has_key(self, address: IPAddress) -> bool:
+        return any(key.lease == self.session.lease for key in self.session.registry.candidates(address))
+
+    def _make(self, vip: Vip, *, may_stand: bool = False) -> Candidacy:
+        return Candidacy(vip, self.settings, self.session, self, self._out, may_stand=may_stand)
 
     def keys_proved(self, sent_at: Instant, now: Instant) -> None:
         """A fresh read: whoever waits for it may claim."""
@@ -278,7 +301,7 @@ class Node:
     def vip_answered(self, wish: Wish, outcome: Outcome, now: Instant) -> None:
         """What a VIP asked of etcd has an outcome."""
         for candidacy in self._both(wish.vip.address):
-            candidacy.answered(wish.kind, outcome, now)
+            candidacy.answered(wish, outcome, now)
             self._touched.add(candidacy)
 
     def peer_answered(
@@ -335,13 +358,15 @@ class Node:
 
     def _apply(self, event: Event, now: Instant) -> None:
         match event:
-            case TimePassed() | WatchOpened() | FenceClosed() | StateSaved() | StateNotSaved():
+            case TimePassed() | WatchOpened():
                 pass
+            case StateSaved() | StateNotSaved():
+                self._state_answered(event, now)
             case LinkChanged() | LinkVanished() | AddressSeen() | AddressGone():
                 self._apply_of_links(event, now)
             case AddressHeld() | AddressRefused() | AddressRemoved() | RemovalFailed() | ForeignClaim():
                 self._answer_of_kernel(event, now)
-            case FenceOpened() | FenceRefused():
+            case FenceOpened() | FenceClosed() | FenceRefused():
                 self._answer_of_fence(event, now)
             case DatagramReceived():
                 self.post.receive(event, now)
@@ -422,17 +447,19 @@ class Node:
                 case RemovalFailed():
                     candidacy.ownership.removal_failed(event, now)
                 case ForeignClaim():
-                    if not candidacy.foreign_claim(event, now):
+                    if not candidacy.foreign_claim(event, now, of_cluster=self.peers.has_mac(event.mac)):
                         continue
             self._touched.add(candidacy)
 
-    def _answer_of_fence(self, event: FenceOpened | FenceRefused, now: Instant) -> None:
+    def _answer_of_fence(self, event: FenceOpened | FenceClosed | FenceRefused, now: Instant) -> None:
         for vip in event.vips:
             for candidacy in self._both(vip.address):
                 if candidacy.vip is not vip and candidacy.vip != vip:
                     continue
                 if isinstance(event, FenceRefused):
                     candidacy.ownership.fence_refused(event, now)
+                elif isinstance(event, FenceClosed):
+                    candidacy.ownership.fence_closed(now)
                 elif not candidacy.ownership.fence_opened(event, now):
                     continue
                 self._touched.add(candidacy)
@@ -448,6 +475,8 @@ class Node:
 
     def _link_changed(self, event: LinkChanged, now: Instant) -> None:
         again = self.links.changed(event.link, now)
+        if self._record() != self.session.own_record.content:
+            self.session.publish(self._record(), now)  # another MAC
         for candidacy in self._all():
             if candidacy.vip.link in event.link.names:
                 self._touched.add(candidacy)
@@ -457,19 +486,22 @@ class Node:
     def _address_moved(self, event: AddressSeen | AddressGone, now: Instant) -> None:
         for candidacy in self._both(event.address):
             on_own_link = self.links.index_of(candidacy.vip.link) == event.index
-            strays = candidacy.chronicle.strays
-            strays.discard(event.index)
+            copy = event.index, event.prefix_length
+            is_new = copy not in candidacy.chronicle.strays
+            candidacy.chronicle.strays.discard(copy)
             if isinstance(event, AddressGone):
-                if on_own_link:
+                if event.index == self._held.get(event.address, event.index if on_own_link else None):
                     candidacy.ownership.address_gone(now, event.by)
-            elif event.ours and on_own_link and self.session.is_adopting:
-                candidacy.ownership.leftover_seen()
+            elif self._put_up(candidacy, event, on_own_link=on_own_link):
+                if on_own_link and self.session.is_adopting and not self.stopping:
+                    candidacy.ownership.leftover_seen()
+                else:
+                    candidacy.ownership.address_seen(ours=True, on_own_link=on_own_link, now=now)
             else:
-                candidacy.ownership.address_seen(ours=event.ours, on_own_link=on_own_link, now=now)
-                if not event.ours and candidacy.phase is not Phase.OWNING:
+                candidacy.chronicle.strays.add(copy)
+                if is_new:
                     text = f"somebody else put the address on {self.links.name_of(event.index)} of this node"
-                    self._out(Report(Level.ERROR, text, candidacy.vip, reason="not tagged by sharedip, left alone"))
-                    strays.add(event.index)
+                    self._out(Report(Level.ERROR, text, candidacy.vip, reason="not sharedip's own, left alone"))
             self._touched.add(candidacy)
         if event.address in self.candidacies or event.address.version != 4:
             return
@@ -481,6 +513,15 @@ class Node:
             for candidacy in self._all():
                 if candidacy.vip.address.version == 4 and self._stands_before(candidacy, event):
                     candidacy.ownership.reorder(now)
+
+    def _put_up(self, candidacy: Candidacy, event: AddressSeen, *, on_own_link: bool) -> bool:
+        """Whether the address is there by our own doing: by our tag, or, since not every kernel keeps tags, with our
+        mask on our link while we have put it there, or a former run has.
+        """
+        if event.ours:
+            return True
+        there = on_own_link or event.index == self._held.get(event.address)
+        return there and event.prefix_length == event.address.max_prefixlen and candidacy.ownership.may_stand
 
     def _stands_before(self, candidacy: Candidacy, event: AddressSeen) -> bool:
         """A host address that appears while we hold the VIP stands behind it in the kernel's list."""
@@ -517,9 +558,15 @@ class Node:
         return {
             "healthy": self.soundness.health.healthy,
             "drained": self.soundness.drained,
+            "macs": sorted(mac.hex() for mac in self._macs()),
             "member": None if member is None else f"{member:x}",
             "secret": self.designations.own_secret.hex(),
         }
+
+    def _macs(self) -> set[bytes]:
+        """By which the others know our announcements on the segment."""
+        links = (self.links.get(name) for name in {vip.link for vip in self.settings.vips})
+        return {link.mac for link in links if link is not None}
 
     def _record_changed(self, now: Instant) -> None:
         self.session.publish(self._record(), now)
@@ -538,6 +585,7 @@ class Node:
         for address, vip in wanted.items():
             if address not in self.candidacies:
                 self.candidacies[address] = Candidacy(vip, settings, self.session, self, self._out)
+        self._adopt_strays(set(self._configured) ^ set(wanted))
         if not settings.has_health_checks:
             self.soundness.health = Health(healthy=True, detail="")
         self.settings = settings
@@ -563,7 +611,7 @@ class Node:
 
     def _forget_what_left(self) -> None:
         for address, candidacy in list(self._leaving.items()):
-            if candidacy.is_out:
+            if candidacy.is_out and not self._has_key(address):
                 del self._leaving[address]
                 self._drop(candidacy)
                 self._touch(address)
@@ -588,7 +636,7 @@ class Node:
         if self._leaving and self.session.is_registered:
             self._forget_what_left()
             self._settle(now)
-        if self.session.abandoned is not None and all(candidacy.is_clear for candidacy in self._all()):
+        if self.session.abandoned is not None and self._nothing_is_left():
             self.session.revoke_abandoned()
         self.session.advance(now)
         if self.stopping:
@@ -596,9 +644,13 @@ class Node:
         self.post.depart()
         self.session.depart()
 
-    def _give_out(self) -> list[Command]:
-        """What was ordered, in order; the state is saved before any datagram."""
-        self._save_state()
+    def _nothing_is_left(self) -> bool:
+        """No address stands, and no later run can stand on a lease that is about to be revoked."""
+        return all(candidacy.is_clear for candidacy in self._all()) and self._durable == self._run()
+
+    def _give_out(self, now: Instant) -> list[Command]:
+        """What was ordered, in order; the state is saved before any datagram, and before any address is put up."""
+        self._save_state(now)
         commands = in_order(self._commands, saves_first=self.resignations.goes_before_removals)
         self._commands = []
         self.resignations.turn_is_over()
@@ -615,6 +667,7 @@ class Node:
             assert rounds < 100, "the machine does not come to rest"
             for candidacy in touched:
                 self._agenda.set(candidacy, candidacy.next_deadline())
+                self._note_held(candidacy)
 
     def _settle_links(self, now: Instant) -> None:
         changed = self.links.settle(now)
@@ -632,7 +685,11 @@ class Node:
         owned = any(candidacy.phase in (Phase.LEAVING, Phase.RELEASING) for candidacy in everything)
         patient = now < self._stop_until
         if clear and (not owned or not patient):
+            self._gives_back = True
+        if self._gives_back and self._durable == self._run():
             self.session.stop(now)
+        if self._gives_back and self._durable != self._run() and now < self._stop_until + SAVE_RETRY_S:
+            return  # the disk answers within the next turn, or the lease is left to expire
         if self.session.is_over or (not patient and self._is_harmless(now)):
             self.is_over = True
             self._out(Report(Level.INFO, "stopped"))
@@ -642,21 +699,54 @@ class Node:
 
     def _is_harmless(self, now: Instant) -> bool:
         """No address is left, or the kernel has ended its lifetime by now, whatever it said to our removal."""
-        return all(c.is_clear or now >= c.ownership.right.until for c in self._all())
+        return all(c.is_clear or now >= c.ownership.stands_until for c in self._all())
 
-    def _save_state(self) -> None:
-        run = FormerRun(
-            lease=None if self.session.is_giving_back else self.session.lease,
+    def _note_held(self, candidacy: Candidacy) -> None:
+        """What may be on a link by our doing is known to a later run before it is put there, and until it is gone."""
+        address = candidacy.vip.address
+        if any(each.ownership.may_stand for each in self._both(address)):
+            index = self.links.index_of(candidacy.vip.link)
+            if index is not None and candidacy.ownership.may_stand:
+                self._held[address] = index
+        else:
+            self._held.pop(address, None)
+
+    def _state_answered(self, event: StateSaved | StateNotSaved, now: Instant) -> None:
+        run = self._unanswered.pop(event.number, None)
+        if isinstance(event, StateSaved) and run is not None:
+            self._durable, self._save_trouble = run, None
+            self.resignations.saved(dict(run.resigned))
+            self._touched.update(each for each in self._all() if each.phase is Phase.LEAVING)
+        elif isinstance(event, StateNotSaved):
+            self._saved, self._save_again_at = None, now + SAVE_RETRY_S
+            if self._save_trouble != event.reason:
+                self._save_trouble = event.reason
+                text = "the state can be neither saved nor deleted: what this node gives up it can't tell the others"
+                self._out(Report(Level.ERROR, text, reason=event.reason))
+
+    def _run(self) -> FormerRun:
+        """What a later run must know of this one."""
+        if self._held_saved != tuple(self._held.items()):
+            self._held_saved = tuple(self._held.items())
+        return FormerRun(
+            lease=None if self._gives_back else self.session.lease,
             key_prefix=self.settings.key_prefix,
             node_name=self.settings.node_name,
             addresses=self._addresses,
             drained=self.soundness.drained,
             resigned=tuple(self.resignations.epochs.items()),
+            held=self._held_saved,
             fence=self.settings.fence,
         )
-        if run != self._saved:
-            self._saved = run
-            self._commands.insert(0, SaveState(write_state(run)))
+
+    def _save_state(self, now: Instant) -> None:
+        run = self._run()
+        if run == self._saved or (self._saved is None and now < self._save_again_at < float("inf")):
+            return
+        self._saved, self._save_again_at = run, float("inf")
+        self._save_number += 1
+        self._unanswered[self._save_number] = run
+        self._commands.insert(0, SaveState(write_state(run), self._save_number))
 
 
 def _place(candidacy: Candidacy) -> int:

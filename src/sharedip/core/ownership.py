@@ -1,7 +1,8 @@
 """The address on this node: held while there is a right, removed before the right ends, announced in between.
 
 Law: `HoldAddress` is ordered only with a lifetime that the kernel ends before the right does; the removal is believed
-only when the kernel confirms it; whatever is not confirmed gone counts as present.
+only when the kernel confirms it; whatever is not confirmed gone counts as present. Nothing of a former run counts: what
+may stand from it (address, gate, lifetime) is unknown until the kernel has confirmed it or we have set it ourselves.
 
 Must never: know of etcd or of the queue. Counterpart: `candidacy.py`, which tells when to take and when to leave.
 """
@@ -35,6 +36,8 @@ from sharedip.core.schedule import Announcements
 from sharedip.core.settings import LIFETIME_LATE_S, LIFETIME_SLACK_S, REMOVAL_LEAD_S, fence_timeout_s
 
 NEVER: Instant = float("-inf")
+UNKNOWN: Instant = float("inf")
+"""Until when something of a former run may last: nobody knows, so it is never tight and never over."""
 
 PROBE_STEP_S = 0.02
 PROBES = 2
@@ -46,6 +49,7 @@ GATE_RETRY_S = 0.02
 KERNEL_EARLY_S = 0.1
 """Before that, the kernel does not end a lifetime by itself (ADDRCONF_TIMER_FUZZ_MINUS, net/ipv4/devinet.c: 20 ms)."""
 REMOVAL_RETRY_S = 0.05
+CLOSE_RETRY_S = 0.05
 REFUSALS_MAX = 20
 """So many refusals in a row (two seconds) and another node may try."""
 
@@ -65,6 +69,9 @@ class Tenure(Enum):
     PROBING = "probing"
     HOLDING = "holding"
     REMOVING = "removing"
+
+
+_PUT_UP = frozenset({Tenure.HOLDING, Tenure.REMOVING})
 
 
 class Presence(Enum):
@@ -117,18 +124,33 @@ class Right:
         return NEVER if earliest is None else earliest
 
 
+class _Asked(Enum):
+    """An order about the gate that the kernel has not answered yet."""
+
+    OPEN = "open"
+    CLOSE = "close"
+
+
 class Ownership:
     """Invariant: while `presence` is not ABSENT, the right holds, or a removal is under way, or the address ends by its
-    lifetime. Steps on the way out: reset connections, remove, see it confirmed, `is_clear`.
+    lifetime. Steps on the way out: reset connections, remove, close the gate, see both confirmed, `is_clear`.
     """
 
-    def __init__(self, vip: Vip, out: Callable[[Command], None], fence: FenceKind = FenceKind.LIFETIME) -> None:
+    def __init__(
+        self,
+        vip: Vip,
+        out: Callable[[Command], None],
+        fence: FenceKind = FenceKind.LIFETIME,
+        *,
+        may_stand: bool = False,
+    ) -> None:
+        """`may_stand`: a former run put the address up, and nobody has seen it gone."""
         self.vip = vip
         self._out = out
         self._fence = fence
         self.right = Right()
         self.tenure = Tenure.NONE
-        self.presence = Presence.ABSENT
+        self.presence = Presence.UNKNOWN if may_stand else Presence.ABSENT
         self.announcements = Announcements()
         self.losses = Losses()
         self.epoch: int | None = None
@@ -145,12 +167,12 @@ class Ownership:
         self._hold_not_after: Instant = NEVER
         self._ends_at: Instant = NEVER
         self._runs_out_at: Instant = float("inf")
-        self._address_until: Instant = NEVER
+        self._address_until: Instant = UNKNOWN if may_stand else NEVER
         self._gone_meanwhile = False
-        self._gate_pending = False
+        self._gate_asked: list[_Asked] = []
         self._gate_dirty = False
-        self._gate_not_after: Instant = NEVER
-        self._gate_until: Instant = NEVER
+        self._gate_until: Instant = UNKNOWN if fence is FenceKind.NFTABLES else NEVER
+        self._close_at: Instant = NEVER
         self._gate_at: Instant = float("inf")
         self._gate_ordered: Instant = NEVER
         self.gated_lifetime_s = GATED_LIFETIME_S
@@ -186,18 +208,37 @@ class Ownership:
         """Reset, remove, and look: `is_clear` becomes true when the kernel has confirmed it."""
         self.announcements.end()
         self.tenure = Tenure.REMOVING
+        if self.presence is Presence.ABSENT:
+            self.presence = Presence.UNKNOWN  # whatever is under way: the kernel's list tells
         self._remove_at = now
         self.advance(now)
 
     @property
     def is_clear(self) -> bool:
         """The kernel has confirmed that the address is gone, and nothing under way can bring it back."""
-        return self.tenure is Tenure.NONE and self.presence is Presence.ABSENT and not self._hold_pending
+        return (
+            self.tenure is Tenure.NONE
+            and self.presence is Presence.ABSENT
+            and not self._hold_pending
+            and self._gate_until == NEVER
+        )
 
     @property
     def is_leftover(self) -> bool:
-        """The address stands on a link, though nobody here holds it: a former run's, until its lifetime ends."""
-        return self.tenure is Tenure.NONE and self.presence is Presence.PRESENT
+        """The address stands on a link, or may, though nobody here holds it: a former run's, till its lifetime ends."""
+        return self.tenure is Tenure.NONE and self.presence is not Presence.ABSENT
+
+    @property
+    def may_stand(self) -> bool:
+        """Whether something that this program put up may be on a link: what a later run must know."""
+        return self.presence is not Presence.ABSENT or self._hold_pending or self.tenure in _PUT_UP
+
+    @property
+    def stands_until(self) -> Instant:
+        """When the kernel has ended the last lifetime, and closed the gate, whatever it says to our removal."""
+        if self.presence is Presence.ABSENT and not self._hold_pending:
+            return self._gate_until
+        return max(self._address_until, self._gate_until)
 
     @property
     def probe_is_over(self) -> bool:
@@ -214,7 +255,7 @@ class Ownership:
     def fence_is_tight(self) -> bool:
         """Whether the kernel has confirmed that it ends the use of the address no later than the right does now."""
         if self._fence is FenceKind.NFTABLES:
-            return not self._gate_pending and self._gate_until <= self.right.until
+            return not self._gate_asked and self._gate_until <= self.right.until
         return not self._hold_pending and self._address_until <= self.right.until
 
     def right_changed(self, now: Instant) -> bool:
@@ -245,16 +286,16 @@ class Ownership:
 
     def begin_gate(self, until: Instant) -> bool:
         """Whether this address may travel in one fence order with others of the same right."""
-        if self.tenure is not Tenure.HOLDING or self._gate_pending or self.right.until != until:
+        if self.tenure is not Tenure.HOLDING or self._gate_asked or self.right.until != until:
             return False
-        self._gate_pending = True
+        self._gate_asked.append(_Asked.OPEN)
         self._gate_at = float("inf")
         self._gate_ordered = until
         return True
 
     def fence_opened(self, event: FenceOpened, now: Instant) -> bool:
         """The kernel confirmed: the gate closes by itself at `not_after`. True: there is more to do."""
-        self._gate_pending = False
+        self._answered_of_gate()
         self._gate_until = event.not_after
         if self._gate_dirty:
             self._gate_dirty = False
@@ -263,9 +304,20 @@ class Ownership:
             return True
         return False
 
+    def fence_closed(self, now: Instant) -> None:
+        """The kernel confirmed: no traffic for the address passes."""
+        self._answered_of_gate()
+        if self._gate_asked:
+            return  # one that opens is on its way behind it
+        self._gate_until = NEVER
+        self._end_removal()
+        self.advance(now)
+
     def fence_refused(self, event: FenceRefused, now: Instant) -> None:
         """The gate stays as it was, or nobody knows: it closes by itself, at the latest when the order wanted it to."""
-        self._gate_pending = False
+        if self._answered_of_gate() is _Asked.CLOSE:
+            self._close_at = now + CLOSE_RETRY_S
+            return
         self._gate_dirty = False
         self._gate_until = max(self._gate_until, self._gate_ordered)
         self._gate_ordered = NEVER
@@ -325,12 +377,11 @@ class Ownership:
         """The kernel showed that it is on no link of this node."""
         self._removal_pending = False
         self.presence = Presence.ABSENT
-        self._close_gate()
+        self._address_until = NEVER
         if self._removal_trouble is not None:
             self._out(Report(Level.INFO, "the address is removed at last", self.vip, self.epoch))
             self._removal_trouble = None
-        if self.tenure is Tenure.REMOVING:
-            self.tenure = Tenure.NONE
+        self._end_removal()
         self.advance(now)
 
     def removal_failed(self, event: RemovalFailed, now: Instant) -> None:
@@ -340,7 +391,6 @@ class Ownership:
         if self._removal_trouble != event.reason:
             self._removal_trouble = event.reason
             self._out(Report(Level.ERROR, "the address could not be removed", self.vip, self.epoch, event.reason))
-        self._close_gate()
         self._remove_at = now + REMOVAL_RETRY_S
         if self.tenure is Tenure.NONE:
             self.tenure = Tenure.REMOVING
@@ -351,7 +401,7 @@ class Ownership:
             self.presence = Presence.PRESENT
 
     def address_seen(self, *, ours: bool, on_own_link: bool, now: Instant) -> None:
-        """The address stands on a link of this node."""
+        """The address stands on a link of this node. `ours`: this program put it there."""
         if self.tenure is Tenure.HOLDING and on_own_link:
             self.presence = Presence.PRESENT
             return
@@ -364,6 +414,7 @@ class Ownership:
         """It left the link: by its lifetime, by our own order, or behind our back. Put it back if the right holds."""
         if self.is_leftover:
             self.presence = Presence.ABSENT
+            self.advance(now)
         if self.tenure is Tenure.HOLDING and self._hold_pending:
             self._gone_meanwhile = True
         elif self.tenure is Tenure.HOLDING:
@@ -414,10 +465,13 @@ class Ownership:
     def advance(self, now: Instant) -> None:
         """Order whatever is due; doing it twice changes nothing."""
         if self.tenure is Tenure.REMOVING:
-            if not self._removal_pending and now >= self._remove_at:
+            if not self._removal_pending and self.presence is not Presence.ABSENT and now >= self._remove_at:
                 self._removal_pending = True
                 self.presence = Presence.UNKNOWN
                 self._out(RemoveAddress(self.vip))
+            self._close_gate(now)
+        elif self.tenure is Tenure.NONE and self.presence is Presence.ABSENT:
+            self._close_gate(now)
         elif self.tenure is Tenure.PROBING:
             self._advance_probe(now)
         elif self.tenure is Tenure.HOLDING and now < self.lapses_at:
@@ -427,20 +481,21 @@ class Ownership:
         """The earliest instant at which something is due."""
         match self.tenure:
             case Tenure.REMOVING:
-                return None if self._removal_pending else self._remove_at
+                removal = UNKNOWN if self._removal_pending or self.presence is Presence.ABSENT else self._remove_at
+                return min(removal, self._closing_due)
             case Tenure.PROBING:
                 return self._probe_at
             case Tenure.HOLDING:
                 waiting = [self.lapses_at, self.runs_out_at]
                 if not self._hold_pending:
                     waiting.append(self._hold_at)
-                if self._fence is FenceKind.NFTABLES and not self._gate_pending:
+                if self._fence is FenceKind.NFTABLES and not self._gate_asked:
                     waiting.append(self._gate_at)
                 if self.presence is Presence.PRESENT and self.announcements.next_at is not None:
                     waiting.append(self.announcements.next_at)
                 return min(waiting)
             case Tenure.NONE:
-                return None
+                return self._closing_due if self.presence is Presence.ABSENT else None
 
     def _advance_probe(self, now: Instant) -> None:
         if now < self._probe_at or self._probes_left < 0:
@@ -477,20 +532,41 @@ class Ownership:
         if now < self._gate_at:
             return
         self._gate_at = float("inf")  # only another right is a reason to touch it again
-        if self._gate_pending:
+        if self._gate_asked:
             self._gate_dirty = True
             return
         timeout_s = fence_timeout_s(self.right.until - now)
         self._gate_ordered = self.right.until
         if timeout_s > 0:
-            self._gate_pending = True
+            self._gate_asked.append(_Asked.OPEN)
             self._out(OpenFence((self.vip,), timeout_s, self.right.until))
 
-    def _close_gate(self) -> None:
-        """Once the removal is answered: before it the resets must get out, and after it nobody waits for this."""
-        if self._fence is FenceKind.NFTABLES:
-            self._gate_until = self._gate_ordered = NEVER
+    def _close_gate(self, now: Instant) -> None:
+        """Behind the removal, whose resets must get out; before anybody is told, since an open gate lets translated
+        traffic pass even where no address stands.
+        """
+        if self._gate_until <= now and not self._gate_asked:
+            self._gate_until = NEVER  # it has closed by itself
+            self._end_removal()
+        elif self._gate_until > NEVER and _Asked.CLOSE not in self._gate_asked and now >= self._close_at:
+            self._gate_ordered = NEVER
+            self._gate_asked.append(_Asked.CLOSE)
             self._out(CloseFence((self.vip,)))
+
+    @property
+    def _closing_due(self) -> Instant:
+        if self._gate_until == NEVER or _Asked.CLOSE in self._gate_asked:
+            return UNKNOWN
+        return min(self._close_at, self._gate_until)
+
+    def _answered_of_gate(self) -> _Asked | None:
+        """The kernel answers in the order in which it was asked."""
+        return self._gate_asked.pop(0) if self._gate_asked else None
+
+    def _end_removal(self) -> None:
+        """Both the address and the gate are confirmed gone and closed."""
+        if self.tenure is Tenure.REMOVING and self.presence is Presence.ABSENT and self._gate_until == NEVER:
+            self.tenure = Tenure.NONE
 
     @property
     def _lifetime_right(self) -> Instant:

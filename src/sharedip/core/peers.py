@@ -11,6 +11,7 @@ from sharedip.core.keys import Registry, read_record
 from sharedip.core.model import Instant, KeyValue
 
 NEVER: Instant = float("-inf")
+MACS_MAX = 64
 SECRET_BYTES_MIN = 16
 SECRET_BYTES_MAX = 64
 
@@ -25,6 +26,8 @@ class Peer:
     port: int
     member: int | None
     secret: bytes | None
+    macs: frozenset[bytes] = frozenset()
+    """Of the links that carry VIPs on its node."""
 
 
 class Peers:
@@ -46,6 +49,10 @@ class Peers:
         self._by_lease = found
         self._answered_at = {lease: at for lease, at in self._answered_at.items() if lease in found}
         self._in_touch_at = {lease: at for lease, at in self._in_touch_at.items() if lease in found}
+
+    def has_mac(self, mac: bytes) -> bool:
+        """Whether a node of the cluster says that it is its own."""
+        return any(mac in peer.macs for peer in self._by_lease.values())
 
     def by_lease(self, lease: int) -> Peer | None:
         """The agent with this lease."""
@@ -90,7 +97,8 @@ def _read_peer(key: KeyValue, name: str) -> Peer | None:
     if record is None or key.lease == 0:
         return None
     host, port = split_address(record.get("peer"))
-    return Peer(key.lease, name, host, port, _hexadecimal(record.get("member")), _secret(record.get("secret")))
+    member, secret = _hexadecimal(record.get("member")), _secret(record.get("secret"))
+    return Peer(key.lease, name, host, port, member, secret, _macs(record.get("macs")))
 
 
 def split_address(text: object) -> tuple[str | None, int]:
@@ -108,6 +116,15 @@ def _hexadecimal(value: object) -> int | None:
         return int(value, 16) if isinstance(value, str) else None
     except ValueError:
         return None
+
+
+def _macs(value: object) -> frozenset[bytes]:
+    try:
+        return (
+            frozenset(bytes.fromhex(str(mac)) for mac in value[:MACS_MAX]) if isinstance(value, list) else frozenset()
+        )
+    except ValueError:
+        return frozenset()
 
 
 def _secret(value: object) -> bytes | None:

@@ -23,6 +23,7 @@ class Kind(Enum):
     CAMPAIGN = auto()
     RELEASE = auto()
     RECORD = auto()
+    EXECUTE = auto()
     DESIGNATE = auto()
     DEPOSE = auto()
     MEMBER = auto()

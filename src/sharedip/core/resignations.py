@@ -1,7 +1,8 @@
-"""The epochs that this node has given up for good: remembered over restarts, and told to whoever is next.
+"""The epochs that this node has given up for good: remembered over restarts, and told to all who wait.
 
-Law: the state file has an epoch before anybody is told that it is over, so that no later run of this agent stands on
-it. Must never: tell a release before the kernel has confirmed the removal. Counterparts: `candidacy.py`, `post.py`.
+Law: the state file has an epoch, or is no more, before anybody is told that it is over, so that no later run of this
+agent stands on it; what can't be saved is not said.
+Must never: tell a release before the kernel has confirmed the removal. Counterparts: `candidacy.py`, `post.py`.
 """
 
 from __future__ import annotations
@@ -20,9 +21,26 @@ class Resignations:
         self._designations = designations
         self._post = post
         self.epochs: dict[IPAddress, int] = {}
+        self._saved: dict[IPAddress, int] = {}
         self.goes_before_removals = False
         """Whether what is saved in this turn must be on disk before an address goes."""
         self._woken: set[int] = set()
+
+    def restore(self, epochs: dict[IPAddress, int]) -> None:
+        """What the state file of a former run has."""
+        self.epochs, self._saved = dict(epochs), dict(epochs)
+
+    def note(self, vip: Vip, epoch: int) -> None:
+        """This epoch is given up for good: it is saved with the next orders."""
+        self.epochs[vip.address] = epoch
+
+    def saved(self, epochs: dict[IPAddress, int]) -> None:
+        """No later run will find anything older than this."""
+        self._saved = epochs
+
+    def is_saved(self, vip: Vip, epoch: int) -> bool:
+        """Whether no later run can stand on this epoch: only then may anybody be told."""
+        return self._saved.get(vip.address) == epoch
 
     def has(self, vip: Vip, epoch: int) -> bool:
         """Whether this node has given up this epoch for good, in this run or a former one."""
@@ -47,14 +65,13 @@ class Resignations:
         return follower is not None and self._designations.hears(follower.lease, now)
 
     def is_due(self, candidacy: Candidacy, epoch: int) -> None:
-        """The address is off the link: remember it (the state is saved before any datagram leaves), then tell the next
-        candidate.
+        """The address is off the link, and no later run can come back to this epoch: tell every candidate, for the
+        next one may have died in the same second.
         """
-        address = candidacy.vip.address
-        self.epochs[address] = epoch
-        follower = self._follower(candidacy, epoch)
-        if follower is not None:
-            self._post.tell_release(address, epoch, candidacy.told_reason, follower)
+        assert self.is_saved(candidacy.vip, epoch), "a word that is not saved is not said"
+        if self._follower(candidacy, epoch) is not None:
+            for follower in candidacy.others():
+                self._post.tell_release(candidacy.vip.address, epoch, candidacy.told_reason, follower)
 
     def turn_is_over(self) -> None:
         """What was ordered leaves."""
@@ -64,6 +81,7 @@ class Resignations:
     def lease_lost(self) -> None:
         """Every epoch is over. Others may own the addresses already: nothing goes before the removals."""
         self.epochs.clear()
+        self._saved = {}
         self.goes_before_removals = False
 
     @staticmethod

@@ -122,6 +122,8 @@ class Session:
         self.ttl_s = settings.lease_ttl_s
         self.lease_deadline = Deadline()
         self.proved_sent_at: Instant = NEVER
+        self.answered_at: Instant = NEVER
+        """When consensus answered anything last."""
         """When the keepalive of the newest proof of this lease left."""
         self.is_registered = False
         self.name_taken_by: str | None = None
@@ -184,6 +186,12 @@ class Session:
         """Order a linearizable read; `keys_proved` follows when it has succeeded, however long that takes."""
         self._read_wanted = True
         self.advance(now)
+
+    def want_proof(self, now: Instant) -> None:
+        """Renew the lease at once: only what is sent from now on counts for somebody."""
+        if self.lease is not None and not self._renewing:
+            self._renew_at = now
+            self.advance(now)
 
     def publish(self, record: dict[str, object], now: Instant) -> None:
         """Put this under the agent's key; written only when it differs from what stands there."""
@@ -675,6 +683,7 @@ class Session:
     def _answered(self, raft_term: int, now: Instant) -> None:
         """Consensus answered: whatever was wrong is over."""
         self.raft_term = max(self.raft_term, raft_term)
+        self.answered_at = now
         self.endpoints.answered(now)
 
     def _turn_away(self, endpoint: int, failure: Failure, detail: str, now: Instant) -> None:

@@ -89,7 +89,8 @@ def _vip(node: Node, candidacy: Candidacy, now: Instant) -> dict[str, Any]:
         "conflict": None
         if conflict is None
         else {"mac": conflict.mac.hex(":"), "age_s": now - conflict.last_at, "count": conflict.count},
-        "strays": [node.links.name_of(index) for index in sorted(candidacy.chronicle.strays)],
+        "strays": sorted({node.links.name_of(index) for index, _ in candidacy.chronicle.strays}),
+        "contested": candidacy.chronicle.contested,
         "removals": {
             "count": ownership.losses.count,
             "age_s": now - ownership.losses.last_at if ownership.losses.count else None,

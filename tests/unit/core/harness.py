@@ -189,7 +189,8 @@ class Talk:
         self.watched = 0
         self.sent: dict[int, float] = {}
         self.saves: list[SaveState] = []
-        """Not answered yet."""
+        """Not answered yet: the disk answers at once, unless `disk_answers` is False."""
+        self.disk_answers = True
 
     # -- shorthands ---------------------------------------------------------------------------------------------------
 
@@ -218,12 +219,21 @@ class Talk:
     def start(self, former: FormerRun | None = None, *, link: LinkState | None = LINK) -> list[Command]:
         """The agent begins, and learns of its link."""
         orders = self._note(self.node.start(former, self.now))
+        orders += self._save()
         return orders if link is None else orders + self.hear(LinkChanged(link))
 
     def hear(self, event: Event, *, after_s: float = 0.0) -> list[Command]:
         """One fact; returns the orders that it led to."""
         self.now += after_s
-        return self._note(self.node.handle(event, self.now))
+        return self._note(self.node.handle(event, self.now)) + self._save()
+
+    def _save(self) -> list[Command]:
+        """A disk that is well answers before the next fact."""
+        orders: list[Command] = []
+        while self.saves and self.disk_answers:
+            order = self.saves.pop(0)
+            orders += self._note(self.node.handle(StateSaved(order.number), self.now))
+        return orders
 
     def pass_time(self, seconds: float) -> list[Command]:
         """Nothing but time, in the steps that the core asks for; nobody answers."""
@@ -334,9 +344,7 @@ class Talk:
         """A healthy world answers everything that is open, the watch included, except orders of the kinds `but`."""
         for _ in range(1000):
             order = next((o for o in self.open if isinstance(o, ANSWERED) and not isinstance(o, but)), None)
-            if self.saves and SaveState not in but:
-                self.answer(self.saves.pop(0))
-            elif order is not None:
+            if order is not None:
                 self.open.remove(order)
                 self.answer(order)
             elif not self.tell_changes():

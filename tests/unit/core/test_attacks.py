@@ -125,6 +125,8 @@ def test_an_adoption_that_is_given_up_revokes_the_lease() -> None:
     talk = restarted(before, before.saved)
     talk.answer(talk.expect(KeepLeaseAlive))
     talk.answer(talk.expect(ReadKeys))
+    talk.none(RevokeLease)  # the former run's address may still stand
+    talk.answer(talk.expect(RemoveAddress))
     assert talk.expect(RevokeLease).lease == OURS
 
 

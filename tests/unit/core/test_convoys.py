@@ -58,13 +58,13 @@ def succeeded(told: list[tuple[Wish, Outcome]]) -> list[tuple[Wish, bool]]:
 def campaign(vip: Vip, lease: int = OURS) -> Wish:
     """The recipe's transaction for one VIP."""
     key = LAYOUT.candidate(vip.address, lease)
-    return Wish(Kind.CAMPAIGN, vip, Guard(key, GuardTarget.CREATE, 0), (Put(key, b"n1", lease),))
+    return Wish(Kind.CAMPAIGN, vip, (Guard(key, GuardTarget.CREATE, 0),), (Put(key, b"n1", lease),))
 
 
 def record(vip: Vip, epoch: int) -> Wish:
     """A record that nobody waits for."""
     guard = Guard(LAYOUT.candidate(vip.address, OURS), GuardTarget.CREATE, epoch)
-    return Wish(Kind.RECORD, vip, guard, (Put(LAYOUT.owner(vip.address), b"{}", OURS),))
+    return Wish(Kind.RECORD, vip, (guard,), (Put(LAYOUT.owner(vip.address), b"{}", OURS),))
 
 
 def test_a_thousand_wishes_are_a_few_transactions_within_what_etcd_takes() -> None:
@@ -145,7 +145,7 @@ def test_only_those_that_etcd_refuses_are_told_so() -> None:
     for vip in VIPS[:5]:
         road.convoys.add(campaign(vip))
     road.convoys.depart()
-    told = road.arrive(refuses=lambda guards: campaign(VIPS[3]).guard in guards)
+    told = road.arrive(refuses=lambda guards: campaign(VIPS[3]).guards[0] in guards)
     assert len(told) == 5
     assert [wish.vip for wish, outcome in told if isinstance(outcome, RequestFailed)] == [VIPS[3]]
 
@@ -227,7 +227,7 @@ def test_only_a_create_revision_guards_a_wish() -> None:
     """What a failed guard shows is judged by it."""
     road = Road()
     for vip in VIPS[:2]:
-        road.convoys.add(Wish(Kind.RECORD, vip, Guard("k", GuardTarget.MOD, 1), (Put(f"k{vip}", b"", 1),)))
+        road.convoys.add(Wish(Kind.RECORD, vip, (Guard("k", GuardTarget.MOD, 1),), (Put(f"k{vip}", b"", 1),)))
     road.convoys.depart()
     with pytest.raises(AssertionError):
         road.convoys.answered(0, TransactionDone(0, 0, False, (KeyValue("k", b"", 1, 1, 1),), 20, 1, 0.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -42,9 +43,19 @@ def test_a_release_of_another_epoch_says_nothing_of_this_one() -> None:
 def test_a_word_counts_only_with_a_picture_that_is_as_new_as_the_own_campaign() -> None:
     """An older one may lack a candidate that stands before us."""
     talk = waiting_behind()
-    assert talk.candidacy._is_entitled_by_word([])
+    own = [talk.store.keys[talk.key]]
+    assert talk.candidacy._is_entitled_by_word(own)
     talk.candidacy.epoch = talk.node.session.registry.revision + 1
-    assert not talk.candidacy._is_entitled_by_word([])
+    assert not talk.candidacy._is_entitled_by_word([replace(own[0], create_revision=talk.candidacy.epoch)])
+
+
+def test_a_word_counts_only_with_a_picture_that_shows_the_own_key() -> None:
+    """A lease that lives does not show that the key stands."""
+    talk = waiting_behind()
+    before = talk.candidacy.queue()[0]
+    talk.candidacy.words.heard(before.create_revision, "moved", talk.now)
+    assert not talk.candidacy._is_entitled_by_word([before])
+    assert talk.candidacy._is_entitled_by_word([before, talk.store.keys[talk.key]])
 
 
 def test_an_old_greetings_answer_makes_no_dead_peer_reachable() -> None:

@@ -14,6 +14,7 @@ from sharedip.core.messages import (
     CloseFence,
     Command,
     FenceOpened,
+    FenceRefused,
     HoldAddress,
     OpenFence,
     Probe,
@@ -23,7 +24,7 @@ from sharedip.core.messages import (
     Report,
 )
 from sharedip.core.model import FenceKind
-from sharedip.core.ownership import NEVER, PROBE_STEP_S, Ownership, Presence, Right, Tenure
+from sharedip.core.ownership import CLOSE_RETRY_S, NEVER, PROBE_STEP_S, Ownership, Presence, Right, Tenure
 from sharedip.core.schedule import BURST_STEP_S
 from sharedip.core.settings import LIFETIME_LATE_S, REMOVAL_LEAD_S
 from tests.unit.core.harness import VIP
@@ -294,19 +295,55 @@ def test_a_failed_removal_is_tried_again_and_told_once_for_each_reason() -> None
     assert "at last" in out[-1].text
 
 
-def test_the_gate_closes_when_the_removal_is_answered_whatever_the_answer() -> None:
-    """Before it the resets must get out; after it an address that may still be there is mute."""
+def test_the_gate_closes_right_behind_the_removal_and_both_are_to_be_confirmed() -> None:
+    """The resets get out before; an address that may still be there is mute; an open gate lets translated traffic
+    pass.
+    """
     for answer in ("removed", "removal failed"):
         out: list[Any] = []
         ownership = Ownership(VIP, out.append, FenceKind.NFTABLES)
         ownership.right.set("lease", UNTIL)
         ownership.take(7, NOW)
         ownership.address_held(AddressHeld(VIP, NOW, 13), NOW)
+        ownership.fence_opened(FenceOpened((VIP,), UNTIL), NOW)
         out.clear()
         ownership.give_up(NOW)
-        assert [type(order) for order in out] == [RemoveAddress]
+        assert out == [RemoveAddress(VIP), CloseFence((VIP,))]
         METHODS[answer](ownership, NOW)
-        assert CloseFence((VIP,)) in out
+        assert not ownership.is_clear
+        ownership.fence_closed(NOW)
+        assert ownership.is_clear == (answer == "removed")
+
+
+def test_a_gate_that_the_kernel_does_not_close_is_closed_again_until_it_has_ended_by_itself() -> None:
+    """Until then nothing is clear, for nobody knows what passes."""
+    out: list[Any] = []
+    ownership = Ownership(VIP, out.append, FenceKind.NFTABLES)
+    ownership.fence_closed(NOW)
+    ownership.right.set("lease", NOW + 1.0)
+    ownership.take(7, NOW)
+    ownership.fence_opened(FenceOpened((VIP,), NOW + 0.9), NOW)
+    ownership.give_up(NOW)
+    ownership.address_removed(NOW)
+    ownership.fence_refused(FenceRefused((VIP,), "EBUSY"), NOW)
+    assert not ownership.is_clear
+    ownership.advance(NOW + CLOSE_RETRY_S)
+    assert out.count(CloseFence((VIP,))) == 2
+    ownership.fence_refused(FenceRefused((VIP,), "EBUSY"), NOW + CLOSE_RETRY_S)
+    ownership.advance(NOW + 0.95)
+    assert ownership.is_clear
+
+
+def test_what_a_former_run_may_have_left_is_neither_clear_nor_tight() -> None:
+    """Nothing of a former run counts: address, gate and lifetime are unknown until the kernel has confirmed them."""
+    for fence in FenceKind:
+        out: list[Any] = []
+        ownership = Ownership(VIP, out.append, fence, may_stand=True)
+        ownership.right.set("lease", UNTIL)
+        assert ownership.is_leftover
+        assert not ownership.is_clear
+        assert not ownership.fence_is_tight
+        assert ownership.stands_until > UNTIL
 
 
 def test_a_hold_that_is_answered_after_giving_up_is_removed_again() -> None:

@@ -54,6 +54,11 @@ def _vips(vips: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                 f"{address} is also claimed by {conflict['mac']}, seen {conflict['age_s']:.0f} s ago; "
                 "find that machine and take the address from it"
             )
+        if vip.get("contested"):
+            yield (
+                f"{vip['contested']} uses {address} as well, though this node comes first in etcd: it took it by a word "
+                "that this node never said; look who may read its state directory, and restart its agent"
+            )
         for link in vip.get("strays") or ():
             yield (
                 f"{address} stands on {link} of this node, and sharedip did not put it there; "

@@ -1,0 +1,116 @@
+"""What the owners before us have said of one VIP, and what becomes of a tenure that was begun by it.
+
+Law (8): a word is a resignation, and provisional. It lets us take the address only by one picture in which our own key
+stands and every key before it is gone or released to us; it is executed in etcd by a transaction that tests the
+speaker's epoch and our own key; what has not succeeded after `EXECUTED_WITHIN_S` in which etcd answers is void for
+good.
+
+Must never: believe a datagram; `post.py` has found it authentic. Counterpart: `candidacy.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sharedip.core.model import Instant, KeyValue
+
+NEVER: Instant = float("-inf")
+
+EXECUTED_WITHIN_S = 2.0
+"""So long an etcd that answers may leave the transaction open: it bounds what a forged word costs."""
+RETRY_S = 0.1
+LOOK_EVERY_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    reason: str
+    heard_at: Instant
+
+
+class Words:
+    """Invariant: an epoch that is void is never believed again; `unexecuted` is empty but in a tenure by word."""
+
+    def __init__(self) -> None:
+        self._heard: dict[int, _Word] = {}
+        self._void: set[int] = set()
+        self._claimed_at: Instant = NEVER
+        self._taken_at: Instant = NEVER
+        self._ends_at: Instant | None = None
+        self._look_at: Instant = NEVER
+        self.unexecuted: dict[int, str] = {}
+        """By the speaker's epoch: its election key."""
+        self.execute_at: Instant = NEVER
+
+    def heard(self, epoch: int, reason: str, now: Instant) -> None:
+        """The owner of this epoch says that the address is off its link for good, and why."""
+        if epoch not in self._void:
+            self._heard[epoch] = _Word(reason, now)
+
+    def claimed(self, seen_at: Instant) -> None:
+        """A node of the cluster has announced the address: what was said before may be overtaken."""
+        self._claimed_at = max(self._claimed_at, seen_at)
+
+    def has(self, epoch: int) -> bool:
+        """Whether this epoch was released to us."""
+        return epoch in self._heard
+
+    def any(self) -> bool:
+        """Whether anybody has spoken."""
+        return bool(self._heard)
+
+    def reason(self, epoch: int) -> str:
+        """Why its owner left; for people."""
+        word = self._heard.get(epoch)
+        return "" if word is None else word.reason
+
+    def let_us_take(self, queue: list[KeyValue], own: KeyValue) -> bool:
+        """Whether every key before ours in this picture was released to us, and nobody has used the address since."""
+        before = [key.create_revision for key in queue if key.create_revision < own.create_revision]
+        words = [self._heard.get(epoch) for epoch in before]
+        return all(word is not None and word.heard_at >= self._claimed_at for word in words)
+
+    # -- a tenure by word ---------------------------------------------------------------------------------------------
+
+    def take(self, before: Iterable[KeyValue], now: Instant) -> None:
+        """The address is taken by what the owners of these keys have said: each is to be executed."""
+        self.unexecuted = {key.create_revision: key.key for key in before}
+        self._taken_at = self.execute_at = now
+        self._ends_at, self._look_at = None, now + LOOK_EVERY_S
+
+    def standing(self, queue: list[KeyValue]) -> None:
+        """What etcd shows now: a speaker's key that is gone needs no execution any more."""
+        if self.unexecuted:
+            shown = {key.create_revision for key in queue}
+            self.unexecuted = {epoch: key for epoch, key in self.unexecuted.items() if epoch in shown}
+
+    def executed(self, epoch: int) -> None:
+        """The speaker's key is gone."""
+        self.unexecuted.pop(epoch, None)
+
+    def look(self, answered_at: Instant, now: Instant) -> bool:
+        """Whether the tenure is over for want of an execution. `answered_at`: when etcd answered anything last."""
+        if not self.unexecuted:
+            return False
+        if self._ends_at is None and answered_at > self._taken_at:
+            self._ends_at = answered_at + EXECUTED_WITHIN_S
+        self._look_at = now + LOOK_EVERY_S
+        return self._ends_at is not None and now >= self._ends_at
+
+    def next_look(self) -> Instant:
+        """When `look` has something new to say; infinity without a tenure by word."""
+        if not self.unexecuted:
+            return float("inf")
+        return self._look_at if self._ends_at is None else min(self._ends_at, self._look_at)
+
+    def void(self) -> None:
+        """Nothing that was said so far counts any more, whatever comes of it later."""
+        self._void |= self._heard.keys()
+        self._heard.clear()
+        self.unexecuted.clear()
+
+    def forget(self) -> None:
+        """Our own key is gone: the keys before the next one are others, or have to be released anew."""
+        self._heard.clear()
+        self.unexecuted.clear()
