@@ -162,7 +162,8 @@ MUTANTS = (
     Mutant(
         "release-before-confirmation",
         OWNERSHIP,
-        "            self.tenure is Tenure.NONE\n            and self.presence is Presence.ABSENT\n            and not self._hold_pending\n",
+        "            self.tenure is Tenure.NONE\n            and self.presence is Presence.ABSENT\n"
+        "            and not self._hold_pending\n",
         "            self.tenure is not Tenure.HOLDING\n",
         WAY_OUT,
         "The key goes when the removal is ordered, not when it is confirmed.",

@@ -236,7 +236,7 @@ class Candidacy:
                 return False
             self._enter(Phase.WAITING, now)
             return True
-        if self._lapsed_at > NEVER and min(sent_at, self._session.proved_sent_at) <= self._lapsed_at:
+        if min(sent_at, self._session.proved_sent_at) < self._lapsed_at:
             return True  # sent before the right lapsed: what it shows may be what has ended it
         if self._obstacle() is None and self._may_add and self.ownership.can_hold(now):
             self._claim(queue, now)
@@ -408,7 +408,7 @@ class Candidacy:
         """Take every step that is possible now; doing it twice changes nothing."""
         self.ownership.advance(now)
         self._look_for_own_key(now)
-        obstacle = self._obstacle() or self._copy_in_the_way()
+        obstacle = self._what_is_in_the_way()
         match self.phase:
             case Phase.OUT:
                 if obstacle is None and now >= self._campaign_at and self._session.is_registered:
@@ -440,7 +440,7 @@ class Candidacy:
     def next_deadline(self) -> Instant | None:
         """The earliest instant at which something is due."""
         waiting = [self.ownership.next_deadline()]
-        if self.phase is Phase.OUT and self._session.is_registered and self._obstacle() is None:
+        if self.phase is Phase.OUT and self._session.is_registered and self._what_is_in_the_way() is None:
             waiting.append(self._campaign_at)
         if self.phase is Phase.OWNING:
             waiting.append(self.words.next_look())
@@ -646,11 +646,16 @@ class Candidacy:
             self._idle_since = now
         return now >= self._idle_since + self._idle_limit_s
 
-    def _copy_in_the_way(self) -> str | None:
-        """A copy of the address that somebody else put on this node would answer beside the next owner. The nftables
+    def _what_is_in_the_way(self) -> str | None:
+        """Why this node may not be a candidate, or go on as the owner.
+
+        A copy of the address that somebody else put on this node would answer beside the next owner. The nftables
         fence mutes it; without that, and since it is not ours to remove, this node must not be in the way of others.
         """
-        if self._settings.fence is FenceKind.NFTABLES or self.phase is Phase.OWNING or not self.chronicle.strays:
+        obstacle = self._obstacle()
+        if obstacle is not None or self.phase is Phase.OWNING or not self.chronicle.strays:
+            return obstacle
+        if self._settings.fence is FenceKind.NFTABLES:
             return None
         return "a copy of the address stands on this node that is not sharedip's, and no fence can mute it"
 

@@ -56,7 +56,7 @@ def _vips(vips: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             )
         if vip.get("contested"):
             yield (
-                f"{vip['contested']} uses {address} as well, though this node comes first in etcd: it took it by a word "
+                f"{vip['contested']} uses {address} as well, though this node comes first in etcd: taken by a word "
                 "that this node never said; look who may read its state directory, and restart its agent"
             )
         for link in vip.get("strays") or ():
