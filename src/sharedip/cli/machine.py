@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Sequence
-from ipaddress import ip_interface
 from typing import Any
 
 from sharedip.adapters.clock import Clock
@@ -25,11 +24,13 @@ from sharedip.adapters.etcd import (
 )
 from sharedip.adapters.kernel import Deadman, Fence, Netlink, Segment
 from sharedip.adapters.probes.runner import probe_for
+from sharedip.adapters.state import StateDirectory
+from sharedip.agent_documents import link_facts, recorded
 from sharedip.agent_settings import find_tls_files, locate_api_server
 from sharedip.cli.capabilities import missing_capabilities
 from sharedip.cli.clocks import read_chrony
 from sharedip.cli.facts import EtcdFacts, MachineFacts, Member
-from sharedip.config.model import Config, HealthCheck, LinkFacts
+from sharedip.config.model import Config, HealthCheck
 from sharedip.core.keys import Layout, queues_in, read_record
 from sharedip.core.messages import ForeignClaim, KeysRead, Probe, ReadKeys, RequestFailed
 from sharedip.core.model import IPAddress, KeyValue, LinkState, Vip
@@ -66,7 +67,7 @@ async def _look(config: Config) -> MachineFacts:
         links = netlink.links()
         answers, error = await _probe(config.vips, netlink, deadman, etcd.owners)
         return MachineFacts(
-            links=tuple(_link_facts(netlink, link) for link in links),
+            links=link_facts(netlink.view, recorded(StateDirectory(config.state_dir))),
             links_up=frozenset(name for link in links if link.running for name in link.names),
             held_here=frozenset(
                 record.address for link in links for record in netlink.addresses_on(link.index) if record.ours
@@ -90,11 +91,6 @@ async def _try_checks(checks: Sequence[HealthCheck]) -> dict[str, tuple[bool, st
     probes = [probe_for(check, locate_api_server) for check in checks]
     outcomes = await asyncio.gather(*(probe.probe() for probe in probes))
     return {check.name: (found.healthy, found.detail) for check, found in zip(checks, outcomes, strict=True)}
-
-
-def _link_facts(netlink: Netlink, link: LinkState) -> LinkFacts:
-    own = [record for record in netlink.addresses_on(link.index) if not record.ours]
-    return LinkFacts(link.names, tuple(ip_interface(f"{record.address}/{record.prefix_length}") for record in own))
 
 
 def _sources(netlink: Netlink, name: str) -> tuple[IPAddress, ...]:
