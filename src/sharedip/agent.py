@@ -19,7 +19,7 @@ import signal
 import socket
 import sys
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from ipaddress import ip_address
 from itertools import count
 from pathlib import Path
@@ -561,7 +561,10 @@ class Agent:
         settings = choose_settings(config, self._settings.fence, own_addresses)
         # What is new is guarded before the core hears of it, and what leaves until it has left, also on an earlier
         # reload's account: the fence is never looser than the right.
-        reason = self._guard(dict.fromkeys((*settings.vips, *self._node.guarded(), *self._guarded)))
+        wanted = tuple(dict.fromkeys((*settings.vips, *self._node.guarded(), *self._guarded)))
+        reason = self._guard(wanted)
+        if reason is not None:  # somebody may have taken the tables away
+            reason = self._fence.install(wanted) or self._guard(wanted)
         if reason is not None:
             return reason
         self._use(settings)
@@ -583,13 +586,12 @@ class Agent:
             self._guard_again_at = 0.0
             return
         if not self._guard_again_at:
-            text = "the nftables fence still mutes what is no longer shared; trying again"
+            text = "the nftables fence could not be told what it guards now; trying again"
             self._report(Report(Level.WARNING, text, reason=reason))
         self._guard_again_at = self._clock.now() + GUARD_AGAIN_S
 
-    def _guard(self, vips: Iterable[Vip]) -> str | None:
+    def _guard(self, wanted: tuple[Vip, ...]) -> str | None:
         """Fence and listen for these, and no others; None, or why it stays as it was."""
-        wanted = tuple(vips)
         if self._settings.fence is FenceKind.NFTABLES:
             reason = self._fence.guard(wanted)
             if reason is not None:

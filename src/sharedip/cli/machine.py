@@ -25,7 +25,7 @@ from sharedip.adapters.etcd import (
 from sharedip.adapters.kernel import Deadman, Fence, Netlink, Segment
 from sharedip.adapters.probes.runner import probe_for
 from sharedip.adapters.state import StateDirectory
-from sharedip.agent_documents import link_facts, recorded
+from sharedip.agent_documents import is_ours, link_facts, recorded
 from sharedip.agent_settings import find_tls_files, locate_api_server
 from sharedip.cli.capabilities import missing_capabilities
 from sharedip.cli.clocks import read_chrony
@@ -65,13 +65,13 @@ async def _look(config: Config) -> MachineFacts:
     try:
         netlink.snapshot()
         links = netlink.links()
-        answers, error = await _probe(config.vips, netlink, deadman, etcd.owners)
+        former = recorded(StateDirectory(config.state_dir))
+        held = frozenset(each.address for each in netlink.view.addresses.values() if is_ours(each, former))
+        answers, error = await _probe(config.vips, netlink, deadman, etcd.owners, held)
         return MachineFacts(
-            links=link_facts(netlink.view, recorded(StateDirectory(config.state_dir))),
+            links=link_facts(netlink.view, former),
             links_up=frozenset(name for link in links if link.running for name in link.names),
-            held_here=frozenset(
-                record.address for link in links for record in netlink.addresses_on(link.index) if record.ours
-            ),
+            held_here=held,
             sources={vip.link: _sources(netlink, vip.link) for vip in config.vips},
             answers=answers,
             answers_error=error,
@@ -102,7 +102,11 @@ def _sources(netlink: Netlink, name: str) -> tuple[IPAddress, ...]:
 
 
 async def _probe(
-    vips: Sequence[Vip], netlink: Netlink, deadman: Deadman, owners: dict[IPAddress, str] | None
+    vips: Sequence[Vip],
+    netlink: Netlink,
+    deadman: Deadman,
+    owners: dict[IPAddress, str] | None,
+    held: frozenset[IPAddress],
 ) -> tuple[dict[Vip, tuple[bytes, ...]] | None, str]:
     """Hear who answers for the VIPs that are not on this node.
 
@@ -119,7 +123,6 @@ async def _probe(
         remove_reader=loop.remove_reader,
         is_own_mac=netlink.is_own_mac,
     )
-    held = {record.address for link in netlink.links() for record in netlink.addresses_on(link.index) if record.ours}
     asked = 0
     try:
         for name in {vip.link for vip in vips}:
