@@ -537,8 +537,8 @@ class Agent:
                     False,
                     f"reload refused: {', '.join(stuck)} can only change with a restart (which keeps the address)",
                 )
-            held = frozenset() if self._netlink.tags_stick else self._node.may_stand()
-            verdict = judge(loaded.config, self._netlink.view, held)
+            # With or without a tag, which older kernels do not keep: what this agent holds is not the node's own.
+            verdict = judge(loaded.config, self._netlink.view, self._node.may_stand())
             if verdict.errors:
                 problems = "\n".join(str(problem) for problem in verdict.errors)
                 return False, f"reload refused, the former configuration runs on:\n{problems}"
@@ -579,7 +579,12 @@ class Agent:
         if self._node.settings is not self._settings:
             return  # the core does not know of everything yet
         wanted = self._node.guarded()
-        if wanted is self._guarded or wanted == self._guarded or self._clock.now() < self._guard_again_at:
+        if wanted is self._guarded:
+            return
+        if wanted == self._guarded:
+            self._guarded = wanted  # the same at a glance from now on
+            return
+        if self._clock.now() < self._guard_again_at:
             return
         reason = self._guard(wanted)
         if reason is None:

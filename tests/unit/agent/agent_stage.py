@@ -56,7 +56,6 @@ class FakeNetlink:
         self.removed: list[object] = []
         self.standing: set[Vip] = set()
         self.view = SimpleNamespace(addresses={}, links={LINK.index: LINK})
-        self.tags_stick: bool | None = True
         self.kept: tuple[object, ...] = ()
         self.also: tuple[object, ...] = ()
         self._reader, self._writer = os.pipe()
