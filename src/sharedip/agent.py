@@ -39,6 +39,7 @@ from sharedip.adapters.notify import Notifier, feed_watchdog
 from sharedip.adapters.peer import PeerSocket
 from sharedip.adapters.probes.runner import ProbeRunner
 from sharedip.adapters.state import StateDirectory, StateRefusedError
+from sharedip.agent_documents import Verdict, judge, leftovers_by_record, may_be_nobodys, recorded
 from sharedip.agent_orders import Executor
 from sharedip.agent_settings import (
     choose_fence,
@@ -93,6 +94,9 @@ STILL_TOLD_EVERY_S = 60.0
 
 CHANGES_SHOWN_MAX = 10
 
+GUARD_AGAIN_S = 2.0
+"""A kernel that refused to let an address out of the fence is asked again after this."""
+
 NICENESS = -15
 """Where the agent may: a starved owner loses the address for nothing."""
 
@@ -134,6 +138,9 @@ class Agent:
         self._shared: frozenset[IPAddress] = frozenset()
         self._link_names: tuple[str, ...] = ()
         self._use(self._settings)
+        self._guarded: tuple[Vip, ...] = self._settings.vips
+        """What the fence guards and the segment listens for: never less than what may be on a link by our doing."""
+        self._guard_again_at = 0.0
         self._segment = Segment(
             self.emit,
             self._clock.now,
@@ -182,6 +189,40 @@ class Agent:
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
+    def refuse(self) -> int | None:
+        """Judge the documents by what the kernel has shown, before anything is done about them.
+
+        The exit code with which this run has to end; None: it may begin. What a former run left is ours all the same,
+        and is taken away: nobody else is going to.
+        """
+        held = recorded(self._state)
+        verdict = judge(self._config, self._netlink.view, held)
+        self._warn(verdict)
+        if not verdict.errors:
+            return None
+        for problem in verdict.errors:
+            self._report(Report(Level.ERROR, str(problem)))
+        left = self._netlink.remove_leftovers((), also=leftovers_by_record(self._netlink.view, held))
+        for seen in left.removed:
+            text = f"removed {seen.address}/{seen.prefix_length}, which a former run had left"
+            self._report(Report(Level.WARNING, text))
+        for failed in left.failed:
+            self._report(
+                Report(Level.ERROR, "a former run's address could not be removed", failed.vip, reason=failed.reason)
+            )
+        if not left.failed and not may_be_nobodys(self._netlink.view, held):
+            self._fence.uninstall()  # all that it could still mute is somebody else's
+        self._report(Report(Level.ERROR, "not started", reason="the documents do not fit this node"))
+        self._end()  # the core never began: no fact may reach it
+        return verdict.exit_code
+
+    def _warn(self, verdict: Verdict) -> None:
+        for problem in verdict.warnings[:CHANGES_SHOWN_MAX]:
+            self._report(Report(Level.WARNING, str(problem)))
+        more = len(verdict.warnings) - CHANGES_SHOWN_MAX
+        if more > 0:
+            self._report(Report(Level.WARNING, f"{more} more of these; `sharedip check` shows them all"))
+
     async def run(self) -> None:
         """Until everything is given up in order, or a bug shows itself (raised here)."""
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -208,9 +249,9 @@ class Agent:
         try:
             await self._over
         finally:
-            await self._close()
+            await self.close()
 
-    async def _close(self) -> None:
+    async def close(self) -> None:
         """Give back what is not the kernel's to end. Cancelling it is safe: every step stands alone."""
         self._in_turn = False  # a bug may have ended it in the middle
         self._say_unsaid()
@@ -307,6 +348,7 @@ class Agent:
         """Hand over what has come, then say what there is to say: clients wait for the one and not for the other."""
         self._in_turn = True
         self._take_in_what_has_come()
+        self._guard_what_is_ours()
         self._in_turn = False
         self._say_unsaid()
 
@@ -385,7 +427,7 @@ class Agent:
             self._advertise()
 
     def _listen_on(self, event: LinkChanged) -> None:
-        vips = [vip for vip in self._settings.vips if vip.link in event.link.names]
+        vips = [vip for vip in self._guarded if vip.link in event.link.names]
         if vips:
             self._segment.watch_link(event.link, vips)
 
@@ -495,41 +537,82 @@ class Agent:
                     False,
                     f"reload refused: {', '.join(stuck)} can only change with a restart (which keeps the address)",
                 )
+            # With or without a tag, which older kernels do not keep: what this agent holds is not the node's own.
+            verdict = judge(loaded.config, self._netlink.view, self._node.may_stand())
+            if verdict.errors:
+                problems = "\n".join(str(problem) for problem in verdict.errors)
+                return False, f"reload refused, the former configuration runs on:\n{problems}"
+            self._warn(verdict)
             if loaded.config == self._config:
                 return True, "reloaded: nothing changed"
             changes = what_changed(self._config, loaded.config)
-            await self._take_over(loaded.config)
+            unguarded = await self._take_over(loaded.config)
+            if unguarded is not None:
+                return False, f"reload refused, the former configuration runs on:\nthe nftables fence: {unguarded}"
             shown = changes[:CHANGES_SHOWN_MAX]
             more = f" and {len(changes) - len(shown)} more" if len(changes) > len(shown) else ""
             return True, f"reloaded: {', '.join(shown)}{more}"
         finally:
             self._notifier.ready()
 
-    async def _take_over(self, config: Config) -> None:
-        before = {vip.link for vip in self._settings.vips}
+    async def _take_over(self, config: Config) -> str | None:
+        """Let the core have it; None, or why nothing was taken over."""
         own_addresses = {record.address for record in self._netlink.view.addresses.values()}
-        self._use(choose_settings(config, self._settings.fence, own_addresses))
+        settings = choose_settings(config, self._settings.fence, own_addresses)
+        # What is new is guarded before the core hears of it, and what leaves until it has left, also on an earlier
+        # reload's account: the fence is never looser than the right.
+        wanted = tuple(dict.fromkeys((*settings.vips, *self._node.guarded(), *self._guarded)))
+        reason = self._guard(wanted)
+        if reason is not None:  # somebody may have taken the tables away
+            reason = self._fence.install(wanted) or self._guard(wanted)
+        if reason is not None:
+            return reason
+        self._use(settings)
         self._config = config
-        leaving = [vip for vip in self._node.settings.vips if vip not in self._settings.vips]
-        if self._settings.fence is FenceKind.NFTABLES:
-            # What leaves stays guarded until it has left: the fence is never looser than the right.
-            self._fence.guard([*self._settings.vips, *leaving])
-        self.emit(SettingsChanged(self._settings))
-        for name in before | {vip.link for vip in self._settings.vips}:
-            link = self._netlink.find_link(name)
-            if link is not None:
-                self._segment.watch_link(link, [vip for vip in self._all_vips(leaving) if vip.link in link.names])
+        self.emit(SettingsChanged(settings))
         self._advertise()
         await self._probes.reconfigure(config.health_checks)
+        return None
+
+    def _guard_what_is_ours(self) -> None:
+        """When the core has taken a reload over, and when something has left: guard and listen for exactly the rest."""
+        if self._node.settings is not self._settings:
+            return  # the core does not know of everything yet
+        wanted = self._node.guarded()
+        if wanted is self._guarded:
+            return
+        if wanted == self._guarded:
+            self._guarded = wanted  # the same at a glance from now on
+            return
+        if self._clock.now() < self._guard_again_at:
+            return
+        reason = self._guard(wanted)
+        if reason is None:
+            self._guard_again_at = 0.0
+            return
+        if not self._guard_again_at:
+            text = "the nftables fence could not be told what it guards now; trying again"
+            self._report(Report(Level.WARNING, text, reason=reason))
+        self._guard_again_at = self._clock.now() + GUARD_AGAIN_S
+
+    def _guard(self, wanted: tuple[Vip, ...]) -> str | None:
+        """Fence and listen for these, and no others; None, or why it stays as it was."""
+        if self._settings.fence is FenceKind.NFTABLES:
+            reason = self._fence.guard(wanted)
+            if reason is not None:
+                return reason
+        for name in {vip.link for vip in (*self._guarded, *wanted)}:
+            link = self._netlink.find_link(name)
+            if link is not None:
+                self._segment.watch_link(link, [vip for vip in wanted if vip.link in link.names])
+        self._guarded = wanted
+        return None
 
     def _use(self, settings: Settings) -> None:
         """Keep what is asked at every change of an address ready: it may be a thousand of them."""
         self._settings = settings
         self._shared = frozenset(vip.address for vip in settings.vips)
         self._link_names = tuple(dict.fromkeys(vip.link for vip in settings.vips))
-
-    def _all_vips(self, leaving: list[Vip]) -> list[Vip]:
-        return [*self._settings.vips, *leaving]
 
     # -- watching over ourselves --------------------------------------------------------------------------------------
 
@@ -555,7 +638,9 @@ class Agent:
 
 
 def run_agent(config: Config, paths: Sequence[Path], *, log_format: str = "text", log_level: str = "info") -> int:
-    """Run until told to stop. Returns the exit code: 0 after an orderly stop, 1 when it may not or cannot run."""
+    """Run until told to stop. Returns the exit code: 0 after an orderly stop, 1 when it may not or cannot run, 2 when
+    the documents cannot work on this node.
+    """
     handler = logs.configure(log_format, log_level)
     state = StateDirectory(config.state_dir)
     try:
@@ -566,14 +651,19 @@ def run_agent(config: Config, paths: Sequence[Path], *, log_format: str = "text"
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, min(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
 
-    async def main() -> None:
+    async def main() -> int:
         agent = Agent(config, paths, state)
         version = Report(Level.INFO, f"sharedip {__version__} starts on {config.node_name}")
         logs.write_report(version, config.node_name)
+        refused = agent.refuse()
+        if refused is not None:
+            await agent.close()
+            return refused
         await agent.run()
+        return 0
 
     try:
-        asyncio.run(main())
+        return asyncio.run(main())
     except Exception as error:
         logs.write_report(
             Report(Level.ERROR, "ended by a bug", reason=f"{type(error).__name__}: {error}"), config.node_name
@@ -583,4 +673,3 @@ def run_agent(config: Config, paths: Sequence[Path], *, log_format: str = "text"
     finally:
         state.close()
         handler.close()
-    return 0

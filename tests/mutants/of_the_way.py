@@ -8,11 +8,13 @@ from tests.mutants.mutant import (
     CANNOT_TELL,
     CONVOYS,
     ENDPOINTS,
+    FENCE,
     ITSELF,
     KEYS,
     NODE,
     NOTHING_BEHIND,
     ONE_OWNER,
+    OURS_ALONE,
     OWNERSHIP,
     PROOF,
     SESSION,
@@ -46,6 +48,7 @@ MUTANTS = (
         "if own is None or own.create_revision != self.epoch or queue[0] is not own:",
         "if own is None or own.create_revision != self.epoch:",
         ONE_OWNER,
+        OURS_ALONE,
         "A place in the queue is enough, whichever.",
     ),
     Mutant(
@@ -112,6 +115,7 @@ MUTANTS = (
         "        if revision < self.revision:\n            return None\n",
         "",
         ONE_OWNER,
+        OURS_ALONE,
         "The picture of the keys goes back in time.",
     ),
     Mutant(
@@ -120,6 +124,7 @@ MUTANTS = (
         "            if change.revision <= known_until:\n                continue",
         "            if change.revision < 0:\n                continue",
         ONE_OWNER,
+        OURS_ALONE,
         "A slow watch undoes what a snapshot knew better.",
     ),
     # -- losing it ----------------------------------------------------------------------------------------------------
@@ -130,6 +135,7 @@ MUTANTS = (
         '            self.chronicle.tell(Level.WARNING, "gave the address up", reason, self.epoch, now)\n',
         "        self._enter(Phase.OUT, now)\n",
         ONE_OWNER,
+        OURS_ALONE,
         "Every key is gone, and the address stays until its lifetime ends.",
     ),
     Mutant(
@@ -138,6 +144,7 @@ MUTANTS = (
         "if self.phase in KEYED and shown and (own is None or own.create_revision != self.epoch):",
         "if self.phase is Phase.CAMPAIGNING and shown and (own is None or own.create_revision != self.epoch):",
         ONE_OWNER,
+        OURS_ALONE,
         "The lease lives, the key does not: the next candidate owns as well.",
     ),
     Mutant(
@@ -148,6 +155,7 @@ MUTANTS = (
         "        self._enter(Phase.OUT, now)",
         "        self.ownership.stop_probing()\n        self._enter(Phase.OUT, now)",
         ONE_OWNER,
+        OURS_ALONE,
         "No key of ours stands any more, and the address does.",
     ),
     Mutant(
@@ -342,6 +350,7 @@ MUTANTS = (
         "return all(word is not None and word.heard_at >= self._claimed_at for word in words)",
         "return any(word is not None and word.heard_at >= self._claimed_at for word in words)",
         ONE_OWNER,
+        OURS_ALONE,
         "One of several candidates before us has released: we take it.",
     ),
     Mutant(
@@ -350,6 +359,7 @@ MUTANTS = (
         "return self._session.registry.revision >= self.epoch and self.words.let_us_take(queue, own)",
         "return self.words.let_us_take(queue, own)",
         ONE_OWNER,
+        OURS_ALONE,
         "The picture of the keys is older than the own campaign: somebody may stand before us whom it does not show.",
     ),
     Mutant(
@@ -417,5 +427,30 @@ MUTANTS = (
         "return not self._stranger_stays",
         WAY_IN,
         "Who never had the address tells the next one that it need not ask.",
+    ),
+    # -- what the fence is about --------------------------------------------------------------------------------------
+    Mutant(
+        "leaves-unguarded",
+        NODE,
+        "        return (*self.settings.vips, *leaving)\n",
+        "        return self.settings.vips\n",
+        FENCE,
+        "A VIP that was taken out of the documents is on the link still, and nothing mutes it when its right ends.",
+    ),
+    Mutant(
+        "left-and-guarded-for-the-keys-sake",
+        NODE,
+        "if a not in self._configured and not c.is_clear)",
+        "if a not in self._configured)",
+        OURS_ALONE,
+        "Without an answer of etcd the fence mutes an address that left long ago, whoever has it now.",
+    ),
+    Mutant(
+        "all-that-stands-is-the-nodes-own",
+        NODE,
+        "            if candidacy.ownership.presence is not Presence.ABSENT\n        )\n        return frozenset",
+        "            if candidacy.ownership.presence is Presence.ABSENT\n        )\n        return frozenset",
+        OURS_ALONE,
+        "An owner takes its VIP for the node's own address, and refuses every reload.",
     ),
 )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Sequence
-from ipaddress import ip_interface
 from typing import Any
 
 from sharedip.adapters.clock import Clock
@@ -25,11 +24,13 @@ from sharedip.adapters.etcd import (
 )
 from sharedip.adapters.kernel import Deadman, Fence, Netlink, Segment
 from sharedip.adapters.probes.runner import probe_for
+from sharedip.adapters.state import StateDirectory
+from sharedip.agent_documents import is_ours, link_facts, recorded
 from sharedip.agent_settings import find_tls_files, locate_api_server
 from sharedip.cli.capabilities import missing_capabilities
 from sharedip.cli.clocks import read_chrony
 from sharedip.cli.facts import EtcdFacts, MachineFacts, Member
-from sharedip.config.model import Config, HealthCheck, LinkFacts
+from sharedip.config.model import Config, HealthCheck
 from sharedip.core.keys import Layout, queues_in, read_record
 from sharedip.core.messages import ForeignClaim, KeysRead, Probe, ReadKeys, RequestFailed
 from sharedip.core.model import IPAddress, KeyValue, LinkState, Vip
@@ -64,13 +65,13 @@ async def _look(config: Config) -> MachineFacts:
     try:
         netlink.snapshot()
         links = netlink.links()
-        answers, error = await _probe(config.vips, netlink, deadman, etcd.owners)
+        former = recorded(StateDirectory(config.state_dir))
+        held = frozenset(each.address for each in netlink.view.addresses.values() if is_ours(each, former))
+        answers, error = await _probe(config.vips, netlink, deadman, etcd.owners, held)
         return MachineFacts(
-            links=tuple(_link_facts(netlink, link) for link in links),
+            links=link_facts(netlink.view, former),
             links_up=frozenset(name for link in links if link.running for name in link.names),
-            held_here=frozenset(
-                record.address for link in links for record in netlink.addresses_on(link.index) if record.ours
-            ),
+            held_here=held,
             sources={vip.link: _sources(netlink, vip.link) for vip in config.vips},
             answers=answers,
             answers_error=error,
@@ -92,11 +93,6 @@ async def _try_checks(checks: Sequence[HealthCheck]) -> dict[str, tuple[bool, st
     return {check.name: (found.healthy, found.detail) for check, found in zip(checks, outcomes, strict=True)}
 
 
-def _link_facts(netlink: Netlink, link: LinkState) -> LinkFacts:
-    own = [record for record in netlink.addresses_on(link.index) if not record.ours]
-    return LinkFacts(link.names, tuple(ip_interface(f"{record.address}/{record.prefix_length}") for record in own))
-
-
 def _sources(netlink: Netlink, name: str) -> tuple[IPAddress, ...]:
     link = netlink.find_link(name)
     if link is None:
@@ -106,7 +102,11 @@ def _sources(netlink: Netlink, name: str) -> tuple[IPAddress, ...]:
 
 
 async def _probe(
-    vips: Sequence[Vip], netlink: Netlink, deadman: Deadman, owners: dict[IPAddress, str] | None
+    vips: Sequence[Vip],
+    netlink: Netlink,
+    deadman: Deadman,
+    owners: dict[IPAddress, str] | None,
+    held: frozenset[IPAddress],
 ) -> tuple[dict[Vip, tuple[bytes, ...]] | None, str]:
     """Hear who answers for the VIPs that are not on this node.
 
@@ -123,7 +123,6 @@ async def _probe(
         remove_reader=loop.remove_reader,
         is_own_mac=netlink.is_own_mac,
     )
-    held = {record.address for link in netlink.links() for record in netlink.addresses_on(link.index) if record.ours}
     asked = 0
     try:
         for name in {vip.link for vip in vips}:

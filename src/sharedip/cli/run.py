@@ -20,7 +20,8 @@ EPILOGS = {
     "run": "examples:\n"
     "  sharedip run -c /etc/sharedip\n"
     "  sharedip run -c vip.yaml -c agent.yaml --log-level debug\n\n"
-    "exit codes: 0 after an orderly end, 1 if the agent cannot run here, 2 if a document has a mistake"
+    "exit codes: 0 after an orderly end; 1 if the agent cannot run here, or no subnet of the link has a VIP yet;\n"
+    "2 if a document has a mistake, or a VIP is the node's own, a network or a broadcast address"
 }
 
 

@@ -62,17 +62,21 @@ def check_against_documents(
 
 
 def check_against_links(config: Config, links: Sequence[LinkFacts]) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
-    """Compare the VIPs with the node's links: (errors, warnings). What may still come is only a warning."""
+    """Compare the VIPs with the node's links: (errors, warnings). What may still come is only a warning.
+
+    An error that `may_pass` is one of this moment: an address of the node that comes or goes mends it.
+    """
     findings = Findings()
-    every_address = [(address, link.names[0]) for link in links if link.names for address in link.addresses]
+    standing: dict[IPAddress, list[tuple[LinkFacts, IPInterface]]] = {}
+    for link in links:
+        for address in link.addresses if link.names else ():
+            standing.setdefault(address.ip, []).append((link, address))
     by_name = {name: link for link in links for name in link.names}
     for vip, place in zip(config.vips, config.vip_places, strict=True):
-        own = next((name for address, name in every_address if address.ip == vip.address), None)
-        if own is not None:
-            findings.problem(place, *_own_address(vip, f"on {own}"))
+        if _is_own_address(vip, place, standing.get(vip.address, ()), findings):
             continue
-        link = by_name.get(vip.link)
-        if link is None:
+        on = by_name.get(vip.link)
+        if on is None:
             here = _listed(known.names[0] for known in links if known.names)
             findings.notice(
                 place,
@@ -80,16 +84,44 @@ def check_against_links(config: Config, links: Sequence[LinkFacts]) -> tuple[tup
                 f"the VIP {vip} waits until it appears; links here: {here}",
             )
             continue
-        fault = _fault_in_subnets(vip, link.addresses)
+        fault = _fault_in_subnets(vip, on.addresses)
         if fault is not None:
-            findings.problem(place, fault.message, fault.remedy)
-        elif not _subnets(vip, link.addresses):
+            findings.problem(place, fault.message, fault.remedy, may_pass=not fault.certain)
+        elif not _subnets(vip, on.addresses):
             findings.notice(
                 place,
                 f"{vip.link} has no IPv{vip.address.version} subnet yet, so nobody can tell whether {vip} fits",
                 "give the node an address of its own on the link, or wait for DHCP",
             )
     return tuple(findings.problems), tuple(findings.notices)
+
+
+def _is_own_address(
+    vip: Vip, place: Place, standing: Iterable[tuple[LinkFacts, IPInterface]], findings: Findings
+) -> bool:
+    """Whether the VIP is an address by which the node itself is known; a copy of it elsewhere is only worth knowing.
+
+    A host address on another link than the VIP's is such a copy: kube-proxy in IPVS mode and the real servers of an
+    LVS have the VIP so on every node, and no neighbour is meant to hear of it.
+    """
+    copies = []
+    for link, address in standing:
+        is_host_address = address.network.prefixlen == address.max_prefixlen
+        if is_host_address and vip.link not in link.names:
+            copies.append(link.names[0])
+            continue
+        message, remedy = _own_address(vip, f"on {link.names[0]}")
+        if is_host_address:
+            remedy += f"; if another program left it there: ip address del {address} dev {link.names[0]}"
+        findings.problem(place, message, remedy, may_pass=is_host_address and vip.address in link.passing)
+        return True
+    if copies:
+        findings.notice(
+            place,
+            f"{vip} stands on {_listed(copies)} as well, and sharedip did not put it there",
+            "nothing to do where kube-proxy (IPVS) or LVS keeps it there; else take it off",
+        )
+    return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,12 +192,14 @@ class Config:
 class LinkFacts:
     """A link of this node as the kernel shows it: the name and every altname, and the node's own addresses.
 
-    Whoever makes it leaves out addresses that this program added (its IFA_PROTO tag): a VIP that this node
-    owns right now is not "a node's own address".
+    Whoever makes it leaves out addresses that this program added (its IFA_PROTO tag, or its record): a VIP that this
+    node owns right now is not "a node's own address".
     """
 
     names: tuple[str, ...]
     addresses: tuple[IPInterface, ...]
+    passing: frozenset[IPAddress] = frozenset()
+    """Of these, host addresses whose lifetime ends: a run whose tag and record are lost may have left them."""
 
 
 def join_host_port(host: str, port: int) -> str:

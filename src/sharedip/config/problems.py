@@ -34,6 +34,8 @@ class Problem:
     place: Place
     message: str
     remedy: str
+    may_pass: bool = False
+    """It hangs on what the node has at this moment, and may mend itself without anybody touching the documents."""
 
     def __str__(self) -> str:
         return f"{self.place}: {self.message}; {self.remedy}"
@@ -49,9 +51,9 @@ class Findings:
         self.problems: list[Problem] = []
         self.notices: list[Problem] = []
 
-    def problem(self, place: Place, message: str, remedy: str) -> None:
+    def problem(self, place: Place, message: str, remedy: str, *, may_pass: bool = False) -> None:
         """Note a mistake: there will be no configuration."""
-        self.problems.append(Problem(place, message, remedy))
+        self.problems.append(Problem(place, message, remedy, may_pass))
 
     def notice(self, place: Place, message: str, remedy: str) -> None:
         """Note something that the operator should know, and that stops nothing."""

@@ -198,6 +198,24 @@ class Node:
             self._save_again_at,
         )
 
+    def guarded(self) -> tuple[Vip, ...]:
+        """About which addresses the fence has to be: those of the settings, and what leaves an earlier configuration
+        for as long as the kernel has not confirmed that it is gone. Nothing else: what is no longer ours is not muted.
+        """
+        if not self._leaving:
+            return self.settings.vips
+        leaving = (c.vip for a, c in self._leaving.items() if a not in self._configured and not c.is_clear)
+        return (*self.settings.vips, *leaving)
+
+    def may_stand(self) -> frozenset[tuple[IPAddress, int]]:
+        """What is on a link by our own doing, or may be: addresses with the link's index."""
+        places = (
+            (candidacy.vip.address, self.links.index_of(candidacy.vip.link))
+            for candidacy in self._all()
+            if candidacy.ownership.presence is not Presence.ABSENT
+        )
+        return frozenset((address, index) for address, index in places if index is not None)
+
     # -- Circumstances, as a candidacy asks for them -------------------------------------------------------------------
 
     def obstacle(self, vip: Vip) -> str | None:

@@ -15,6 +15,7 @@ from sharedip.lab.topology import LINK, SEGMENT4
 from .tools import (
     Document,
     Log,
+    announce,
     followers,
     gap_s,
     hup,
@@ -142,6 +143,63 @@ def test_what_needs_a_restart_is_refused_by_name(stage: Stage, owner: str) -> No
         assert said.code == 1, said
         assert f"{name} can only change with a restart" in said.err, said
     assert len(status(stage, owner)["vips"]) == 3
+
+
+def test_what_was_taken_out_of_the_documents_is_muted_no_longer(stage: Stage, owner: str) -> None:
+    """On the owner and on the candidates alike: put up by hand, or by whoever has it next, the address answers."""
+    for node in stage.agents:
+        rewrite(stage, node, vips=(VIP4, VIP6))
+    _reload_all(stage)
+    stage.wait(lambda: not stage.recording(EXTRA).presence.holders(), "the VIP has left", 5)
+    for node in stage.agents:
+        _answers_by_hand(stage, node)
+
+
+def test_two_reloads_in_a_row_leave_nothing_muted(stage: Stage, owner: str) -> None:
+    """The second comes while the first is being carried out, and takes out another VIP."""
+    for vips in ((VIP4, EXTRA), (VIP4,)):
+        for node in stage.agents:
+            rewrite(stage, node, vips=vips)
+            hup(stage.agents[node])
+        for node in stage.agents:
+            assert sharedip(stage, node, "reload").code == 0
+    stage.wait(lambda: not stage.recording(EXTRA).presence.holders(), "the second has left", 5)
+    stage.wait(lambda: not stage.recording(VIP6).presence.holders(), "the first has left", 5)
+    for node in stage.agents:
+        _answers_by_hand(stage, node)
+
+
+def _answers_by_hand(stage: Stage, node: str) -> None:
+    """Somebody puts the address on this node, and a client reaches it there."""
+    namespace = stage.node(node).namespace
+    ip("address", "add", f"{EXTRA}/32", "dev", LINK, namespace=namespace)
+    try:
+        announce(namespace, stage.node(node).mac, EXTRA)
+        stage.wait(lambda: stage.answering(EXTRA) == node, f"{EXTRA} answers on {node}", 5)
+    finally:
+        ip("address", "del", f"{EXTRA}/32", "dev", LINK, namespace=namespace)
+    stage.wait(lambda: not stage.recording(EXTRA).presence.holders(), "it is off again", 5)
+
+
+def test_documents_that_cannot_work_here_are_refused_in_the_words_of_check(stage: Stage, owner: str) -> None:
+    """The whole reload, also what could have changed; the owner keeps its VIPs, which are not the node's own."""
+    begin, place = time.monotonic(), stage.node(owner)
+    own = str(place.address4)
+    for vips, words in (
+        ((VIP4, own), f":8:7: {own} is the node's own address on {LINK}; choose an address"),
+        ((VIP4, str(SEGMENT4)), f":8:7: {SEGMENT4} is the network address of"),
+        ((VIP4, "192.0.2.9"), f":8:7: 192.0.2.9 is in no subnet of {LINK}"),
+    ):
+        rewrite(stage, owner, vips=vips)
+        said = sharedip(stage, owner, "reload")
+        assert said.code == 1, said
+        assert "the former configuration runs on" in said.err
+        assert words in said.err
+    assert len(status(stage, owner)["vips"]) == 3
+    stays(stage, owner, 0.5)
+    assert gap_s(stage, begin) < 0.25
+    shown = ip("-4", "address", "show", "dev", LINK, namespace=place.namespace)
+    assert f"{own}/24" in shown
 
 
 def test_a_vip_moves_to_another_link_in_order(stage: Stage, owner: str) -> None:

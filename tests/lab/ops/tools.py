@@ -254,19 +254,24 @@ class Stranger:
 
     def announce(self, vip: str, times: int = 1) -> None:
         """Say so to everybody, as ifupdown and arping do."""
-        address, mac = ip_address(vip), frames.mac_bytes(STRANGER_MAC)
-        if isinstance(address, IPv4Address):
-            frame = frames.arp_request(mac, address, address)
-        else:
-            frame = frames.neighbour_advertisement(mac, address)
-        with inside(self.namespace), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
-            sock.bind((LINK, 0))
-            for _ in range(times):
-                sock.send(frame)
+        announce(self.namespace, STRANGER_MAC, vip, times)
 
     def close(self) -> None:
         """Leave."""
         drop_namespace(self.namespace)
+
+
+def announce(namespace: str, mac: str, vip: str, times: int = 1) -> None:
+    """A gratuitous ARP or an unsolicited neighbour advertisement from a namespace's link, whoever has the address."""
+    address, sender = ip_address(vip), frames.mac_bytes(mac)
+    if isinstance(address, IPv4Address):
+        frame = frames.arp_request(sender, address, address)
+    else:
+        frame = frames.neighbour_advertisement(sender, address)
+    with inside(namespace), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
+        sock.bind((LINK, 0))
+        for _ in range(times):
+            sock.send(frame)
 
 
 class Tap:

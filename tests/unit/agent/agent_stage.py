@@ -55,7 +55,7 @@ class FakeNetlink:
         self.orders: list[object] = []
         self.removed: list[object] = []
         self.standing: set[Vip] = set()
-        self.view = SimpleNamespace(addresses={})
+        self.view = SimpleNamespace(addresses={}, links={LINK.index: LINK})
         self.kept: tuple[object, ...] = ()
         self.also: tuple[object, ...] = ()
         self._reader, self._writer = os.pipe()

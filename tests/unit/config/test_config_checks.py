@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_interface
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface
 
 import pytest
 
@@ -112,6 +113,48 @@ def test_a_link_is_known_by_its_altnames_too() -> None:
 def test_an_own_address_on_another_link_is_an_error_all_the_same() -> None:
     facts = links("192.168.0.1/24") + links("192.168.0.15/24", names=("eth1",))
     assert judge("192.168.0.15", facts) == (["192.168.0.15 is the node's own address on eth1"], [])
+
+
+@pytest.mark.parametrize("names", [("kube-ipvs0",), ("lo",)])
+def test_a_host_address_on_another_link_is_a_copy_and_only_a_warning(names: tuple[str, ...]) -> None:
+    """kube-proxy in IPVS mode and the real servers of an LVS have the VIP on every node."""
+    facts = links("192.168.0.1/24") + links("192.168.0.15/32", names=names)
+    words = f"192.168.0.15 stands on {names[0]} as well, and sharedip did not put it there"
+    assert judge("192.168.0.15", facts) == ([], [words])
+
+
+def test_a_copy_hides_nothing_else_that_is_wrong() -> None:
+    facts = links("10.0.0.1/24") + links("192.168.0.15/32", names=("lo",))
+    errors, warnings = judge("192.168.0.15", facts)
+    assert [error.split(" (")[0] for error in errors] == ["192.168.0.15 is in no subnet of eth0"]
+    assert len(warnings) == 1
+
+
+@pytest.mark.parametrize(
+    ("vip", "addresses", "passing", "may_pass"),
+    [
+        ("192.168.0.15", ["192.168.0.15/24"], [], False),
+        ("192.168.0.15", ["192.168.0.15/32"], [], False),
+        ("192.168.0.15", ["192.168.0.15/32"], ["192.168.0.15"], True),
+        ("192.168.0.255", ["192.168.0.1/24"], [], False),
+        ("192.168.0.0", ["192.168.0.1/24"], [], False),
+        ("192.168.1.15", ["192.168.0.1/24"], [], True),
+    ],
+)
+def test_an_error_says_whether_it_may_pass_by_itself(
+    vip: str, addresses: list[str], passing: list[str], may_pass: bool
+) -> None:
+    """An address that another one mends, or that has a lifetime; all else is the documents' fault."""
+    facts = [replace(fact, passing=frozenset(map(ip_address, passing))) for fact in links(*addresses)]
+    errors, _ = check_against_links(config_of(VIP.replace("192.168.0.15", vip)), facts)
+    assert [error.may_pass for error in errors] == [may_pass]
+
+
+def test_a_host_address_of_another_program_has_the_way_to_take_it_off() -> None:
+    errors, _ = check_against_links(config_of(VIP), links("192.168.0.1/24", "192.168.0.15/32"))
+    assert "ip address del 192.168.0.15/32 dev eth0" in errors[0].remedy
+    errors, _ = check_against_links(config_of(VIP), links("192.168.0.15/24"))
+    assert "del" not in errors[0].remedy, "nobody is told to take the node's own address off"
 
 
 def test_every_vip_is_judged() -> None:
