@@ -28,6 +28,7 @@ class Mutant:
 SESSION, CANDIDACY, OWNERSHIP = "core/session.py", "core/candidacy.py", "core/ownership.py"
 NODE, KEYS, SETTINGS, AGENDA = "core/node.py", "core/keys.py", "core/settings.py", "core/agenda.py"
 DESIGNATION, WITNESS, ENDPOINTS = "core/designation.py", "core/witness.py", "core/endpoints.py"
+RESIGNATIONS = "core/resignations.py"
 CONVOYS, STANDING, WORDS = "core/convoys.py", "core/standing.py", "core/words.py"
 
 FROM_SENDING = "5: deadlines count from the moment a request was sent"
