@@ -202,9 +202,9 @@ class Candidacy:
         self._check_record()
         self.advance(now)
 
-    def keys_proved(self, now: Instant) -> bool:
-        """The queue is as a linearizable read that was sent on our lease has shown it: the only thing that lets us
-        claim. False: nothing has come of it.
+    def keys_proved(self, sent_at: Instant, now: Instant) -> bool:  # noqa: ARG002
+        """The queue is as a linearizable read that was sent on our lease at `sent_at` has shown it: the only thing that
+        lets us claim. False: nothing has come of it.
         """
         if self.phase not in (Phase.WAITING, Phase.VERIFYING):
             return False

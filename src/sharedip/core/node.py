@@ -269,10 +269,10 @@ class Node:
             ):
                 self._leaving[address] = Candidacy(Vip(address, ""), self.settings, self.session, self, self._out)
 
-    def keys_proved(self, now: Instant) -> None:
+    def keys_proved(self, sent_at: Instant, now: Instant) -> None:
         """A fresh read: whoever waits for it may claim."""
         for candidacy in self._all():
-            if candidacy.keys_proved(now):
+            if candidacy.keys_proved(sent_at, now):
                 self._touched.add(candidacy)
 
     def vip_answered(self, wish: Wish, outcome: Outcome, now: Instant) -> None:

@@ -75,8 +75,8 @@ class SessionListener(Protocol):
     def keys_changed(self, changed: set[str], now: Instant) -> None:
         """The registry shows something new."""
 
-    def keys_proved(self, now: Instant) -> None:
-        """The registry is what a linearizable read that was sent with our lease has just shown."""
+    def keys_proved(self, sent_at: Instant, now: Instant) -> None:
+        """The registry is what a linearizable read that was sent with our lease, at `sent_at`, has just shown."""
 
     def vip_answered(self, wish: Wish, outcome: Outcome, now: Instant) -> None:
         """What a VIP asked for has an outcome, or none."""
@@ -121,6 +121,8 @@ class Session:
         self.lease: int | None = None
         self.ttl_s = settings.lease_ttl_s
         self.lease_deadline = Deadline()
+        self.proved_sent_at: Instant = NEVER
+        """When the keepalive of the newest proof of this lease left."""
         self.is_registered = False
         self.name_taken_by: str | None = None
         self.endpoints = Endpoints(settings.endpoints, settings.local_endpoint or 0, out, jitter)
@@ -285,7 +287,7 @@ class Session:
             self._snapshot_taken(changed, now)
             if purpose.lease != self.lease:
                 return
-            self._listener.keys_proved(now)
+            self._listener.keys_proved(event.sent_at, now)
         self.advance(now)
 
     def transaction_done(self, event: TransactionDone, now: Instant) -> None:
@@ -311,7 +313,7 @@ class Session:
             elif event.revision >= self.registry.revision:
                 self._take_snapshot(event.keys, event.revision, now)
                 if purpose.lease == self.lease:
-                    self._listener.keys_proved(now)
+                    self._listener.keys_proved(event.sent_at, now)
         else:
             self._tell_vips(event, now)
         self.advance(now)
@@ -611,6 +613,7 @@ class Session:
             return
         ttl_s = min(keepalive.ttl_s, self.ttl_s) if not self._adopting else keepalive.ttl_s
         self.ttl_s = ttl_s
+        self.proved_sent_at = keepalive.sent_at
         proved_until = keepalive.sent_at + ttl_s - lease_margin_s(ttl_s)
         self._renew_at = keepalive.sent_at + renew_every_s(ttl_s)
         if proved_until > self.lease_until:
@@ -686,6 +689,7 @@ class Session:
             self._watch = None
         self.lease = None
         self.lease_deadline.until = NEVER
+        self.proved_sent_at = NEVER
         self.is_registered = False
         self.name_taken_by = None
         self._adopting = False
