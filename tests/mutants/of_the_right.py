@@ -133,6 +133,15 @@ MUTANTS = (
         "The leader changed between the keepalive and its read: the old one's word counts.",
     ),
     Mutant(
+        "proof-by-a-plain-read",
+        SESSION,
+        "by_entry = kind is Kind.PROOF\n",
+        "by_entry = False\n",
+        PROOF,
+        "After a raft snapshot a member answers with the new state in the old term.",
+        in_histories=True,
+    ),
+    Mutant(
         "read-without-own-key",
         SESSION,
         "shows_us = any(key.lease == self.lease for key in event.keys)",

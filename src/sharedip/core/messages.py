@@ -58,9 +58,9 @@ class ReadKeys:
     """A linearizable read of the keys under `prefix` that were modified after revision `after` (0: of all), and of how
     many keys there are in all. Answered by `KeysRead`.
 
-    `by_entry`: read by an entry of etcd's log, which changes no key, instead of by asking the leader for its index. The
-    member has applied that very entry when it answers, so `raft_term` is no older than the term of the leader that
-    appended it (docs/safety.md, "Why an entry after each keepalive").
+    `by_entry`: the answer comes when the member has also applied an entry of etcd's log that was proposed with the read
+    and changes no key, and `raft_term` is no older than that entry's term (docs/safety.md, "Why an entry after each
+    keepalive").
     """
 
     request: int

@@ -1,8 +1,8 @@
 """The agent's standing with etcd: one lease, its proof, the watch, the picture of the keys.
 
-Law: `lease_until` grows only by a proof, and a proof is a keepalive that was confirmed, followed by a linearizable read
-on the same endpoint in the same raft term that shows a key of ours with our lease. An etcd leader that was cut off
-goes on confirming keepalives for up to two election timeouts (measured: 1.96 s); that read it cannot serve.
+Law: `lease_until` grows only by a proof, and a proof is a keepalive that was confirmed, followed by a read by an entry
+of etcd's log, on the same endpoint in the same raft term, that shows a key of ours with our lease. An etcd leader that
+was cut off goes on confirming keepalives for up to two election timeouts (measured: 1.96 s); that entry it cannot commit.
 The deadline counts from the instant before the keepalive left, never from its answer.
 
 Must never: touch the address. Counterparts: `candidacy.py` (one per VIP), `adapters/etcd` (carries the orders out).
@@ -122,9 +122,9 @@ class Session:
         self.ttl_s = settings.lease_ttl_s
         self.lease_deadline = Deadline()
         self.proved_sent_at: Instant = NEVER
+        """When the keepalive of the newest proof of this lease left."""
         self.answered_at: Instant = NEVER
         """When consensus answered anything last."""
-        """When the keepalive of the newest proof of this lease left."""
         self.is_registered = False
         self.name_taken_by: str | None = None
         self.endpoints = Endpoints(settings.endpoints, settings.local_endpoint or 0, out, jitter)
@@ -538,7 +538,8 @@ class Session:
         after = self.registry.revision
         if self._wants_everything or now >= self._everything_at:
             after, self._everything_at = 0, now + EVERYTHING_EVERY_S
-        self._out(ReadKeys(request, endpoint, self.layout.root, self._timeout_s, after))
+        by_entry = kind is Kind.PROOF
+        self._out(ReadKeys(request, endpoint, self.layout.root, self._timeout_s, after, by_entry))
         return request
 
     @property

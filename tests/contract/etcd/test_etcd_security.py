@@ -167,8 +167,12 @@ def test_users_tokens_and_permissions(release: Release, tmp_path: Path) -> None:
             await stage.watch_fact(KeysChanged, 2)
             await stage.expect(KeepaliveConfirmed, KeepLeaseAlive(stage.next(), 0, granted.lease, 5.0))
 
-            denied = await stage.expect(RequestFailed, ReadKeys(stage.next(), 0, "else/", 5.0))
-            assert (denied.failure, "permission denied" in denied.detail) == (Failure.REFUSED, True)
+            await stage.expect(KeysRead, ReadKeys(stage.next(), 0, "k/", 5.0, by_entry=True))
+
+            for by_entry in (False, True):
+                order = ReadKeys(stage.next(), 0, "else/", 5.0, by_entry=by_entry)
+                denied = await stage.expect(RequestFailed, order)
+                assert (denied.failure, "permission denied" in denied.detail) == (Failure.REFUSED, True)
             stage.perform(OpenWatch(3, 0, "else/", 1, 5.0))
             assert (await stage.watch_fact(WatchLost, 3)).failure is Failure.REFUSED
             await stage.expect(LeaseRevoked, RevokeLease(stage.next(), 0, granted.lease, 5.0))

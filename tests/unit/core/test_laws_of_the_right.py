@@ -14,6 +14,7 @@ from sharedip.core.messages import (
     Probe,
     ReadKeys,
     RemoveAddress,
+    TimePassed,
 )
 from sharedip.core.requests import Kind
 from sharedip.core.settings import REMOVAL_LEAD_S, lease_margin_s, renew_every_s
@@ -103,6 +104,17 @@ def test_a_read_on_another_endpoint_renews_nothing() -> None:
     _, read = talk.renew()
     talk.answer(read, endpoint=1)
     assert talk.right_until == until
+
+
+def test_a_keepalive_is_proved_by_an_entry_of_etcds_log() -> None:
+    """After a raft snapshot a member answers plain reads of the new state in the old term (docs/safety.md)."""
+    talk = owner()
+    _, proof = talk.renew()
+    assert proof.by_entry
+    talk.answer(proof)
+    talk.node.session.want_read(talk.now)
+    talk.hear(TimePassed())
+    assert not talk.expect(ReadKeys).by_entry  # a claim wants the state, whatever the term
 
 
 @pytest.mark.parametrize("change", [-1, 1])

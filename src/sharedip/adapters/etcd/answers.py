@@ -8,6 +8,7 @@ Counterpart: `requests.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from sharedip.adapters.etcd import rpc_pb2 as pb
 from sharedip.adapters.etcd.failures import EtcdError, failure_in, nonsense, refuses_token
@@ -81,6 +82,19 @@ def keys_read(order: ReadKeys, reply: pb.RangeResponse, sent_at: Instant) -> Key
     return KeysRead(
         order.request, order.endpoint, keys, reply.count, header.revision, header.raft_term, sent_at, order.after
     )
+
+
+def keys_read_by_entry(
+    order: ReadKeys, reply: pb.RangeResponse, entries: Iterable[pb.DeleteRangeResponse], sent_at: Instant
+) -> KeysRead:
+    """The read, in the latest term that it or one of the entries was answered in."""
+    raft_term = 0
+    for entry in entries:
+        raft_term = max(raft_term, _header(entry).raft_term)
+        if entry.deleted:
+            raise nonsense(f"{entry.deleted} keys deleted in an empty range")
+    read = keys_read(order, reply, sent_at)
+    return replace(read, raft_term=max(read.raft_term, raft_term))
 
 
 def transaction_done(order: Transact, reply: pb.TxnResponse, sent_at: Instant) -> TransactionDone:
@@ -196,6 +210,7 @@ _WithHeader = (
     | pb.LeaseKeepAliveResponse
     | pb.LeaseRevokeResponse
     | pb.RangeResponse
+    | pb.DeleteRangeResponse
     | pb.TxnResponse
     | pb.StatusResponse
     | pb.WatchResponse

@@ -20,7 +20,7 @@ from sharedip.adapters.etcd import answers, requests
 from sharedip.adapters.etcd import rpc_pb2 as pb
 from sharedip.adapters.etcd.endpoint import Deadline, Endpoint
 from sharedip.adapters.etcd.failures import EtcdError
-from sharedip.adapters.etcd.methods import GRANT, KEEP_ALIVE, RANGE, REVOKE, STATUS, TXN
+from sharedip.adapters.etcd.methods import DELETE_RANGE, GRANT, KEEP_ALIVE, RANGE, REVOKE, STATUS, TXN
 from sharedip.adapters.etcd.watching import follow
 from sharedip.core.messages import (
     CloseWatch,
@@ -57,6 +57,9 @@ Request = GrantLease | KeepLeaseAlive | ReadKeys | Transact | RevokeLease | Read
 TRANSACTIONS_UNDER_WAY_MAX = 32
 """On one endpoint. A thousand at once, one for each address, would keep the event loop from everything else for a
 second; a renewal of the lease does not wait in this line."""
+
+
+ENTRIES_PER_PROOF = 2
 
 
 class EtcdClient:
@@ -140,6 +143,8 @@ class EtcdClient:
                     # for a later one's, since etcd's responses carry nothing but the lease's id.
                     kept, sent_at = await endpoint.call(KEEP_ALIVE, pb.LeaseKeepAliveRequest(ID=order.lease), deadline)
                     return answers.keepalive_confirmed(order, kept, sent_at)
+                case ReadKeys(by_entry=True):
+                    return await self._read_by_entry(endpoint, order, deadline)
                 case ReadKeys():
                     found, sent_at = await endpoint.call(RANGE, requests.read_keys(order), deadline)
                     return answers.keys_read(order, found, sent_at)
@@ -151,6 +156,26 @@ class EtcdClient:
                 case ReadMember():
                     status, _ = await endpoint.call(STATUS, pb.StatusRequest(), deadline)
                     return answers.member_read(order, status)
+
+    async def _read_by_entry(self, endpoint: Endpoint, order: ReadKeys, deadline: Deadline) -> KeysRead:
+        """The read and two entries, all under way at once.
+
+        Two, because etcd answers for an entry before it notes the entry's term (etcdserver/server.go, apply: the waiter
+        is woken within `applyEntryNormal`, `setTerm` comes after it). Whichever of the two is applied later is answered
+        when the term of the earlier one is noted, and the fact has the later term of both.
+        """
+        entries = [
+            asyncio.ensure_future(endpoint.call(DELETE_RANGE, requests.entry(order), deadline))
+            for _ in range(ENTRIES_PER_PROOF)
+        ]
+        try:
+            found, sent_at = await endpoint.call(RANGE, requests.read_keys(order), deadline)
+            applied = [(await entry)[0] for entry in entries]
+        finally:
+            for entry in entries:
+                entry.cancel()
+            await asyncio.gather(*entries, return_exceptions=True)
+        return answers.keys_read_by_entry(order, found, applied, sent_at)
 
     async def _revoke(self, endpoint: Endpoint, order: RevokeLease, deadline: Deadline) -> LeaseRevoked:
         try:

@@ -31,6 +31,17 @@ def read_keys(order: ReadKeys) -> pb.RangeRequest:
     )
 
 
+def entry(order: ReadKeys) -> pb.DeleteRangeRequest:
+    """An entry of etcd's log that changes no key: the deletion of an empty range, from the prefix to the prefix.
+
+    A DeleteRange always goes through the log (etcdserver/v3_server.go), is never refused for want of space
+    (v3rpc/quota.go has Put, Txn and LeaseGrant alone; etcd before 3.5.2 refuses every Txn then), and needs no more than
+    the permission to write under the prefix. Where nothing is deleted there is no new revision (mvcc/kvstore_txn.go).
+    """
+    prefix = order.prefix.encode()
+    return pb.DeleteRangeRequest(key=prefix, range_end=prefix)
+
+
 def transact(order: Transact) -> pb.TxnRequest:
     """Guards become compares with EQUAL, which etcd evaluates at one revision."""
     return pb.TxnRequest(

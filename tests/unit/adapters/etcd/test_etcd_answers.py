@@ -83,6 +83,10 @@ READERS: dict[str, tuple[Callable[[], Message], Callable[[Any], Any]]] = {
     "grant": (granted, lambda reply: answers.lease_granted(GRANT, reply, 1.0)),
     "keepalive": (kept, lambda reply: answers.keepalive_confirmed(KEEP, reply, 1.0)),
     "range": (found, lambda reply: answers.keys_read(READ, reply, 1.0)),
+    "entry": (
+        lambda: pb.DeleteRangeResponse(header=header()),
+        lambda reply: answers.keys_read_by_entry(READ, found(), (reply,), 1.0),
+    ),
     "txn": (done, lambda reply: answers.transaction_done(TRANSACT, reply, 1.0)),
     "status": (status, lambda reply: answers.member_read(MEMBER, reply)),
     "watch": (changes, lambda reply: answers.keys_changed(WATCH, 0, 4, reply)),
@@ -122,6 +126,7 @@ BREAKAGES: list[tuple[str, str, Callable[[Any], None]]] = [
     # A watch from the revision behind it would not fit into 64 bits, and an order that can't be encoded is a bug.
     *((name, "revision beyond reach", lambda m: setattr(m.header, "revision", 2**63 - 1)) for name in READERS),
     *((name, "term 0", lambda m: setattr(m.header, "raft_term", 0)) for name in READERS),
+    ("entry", "a key deleted", lambda m: setattr(m, "deleted", 1)),
     ("grant", "lease 0", lambda m: setattr(m, "ID", 0)),
     ("grant", "negative lease", lambda m: setattr(m, "ID", -5)),
     ("grant", "ttl lowered", lambda m: setattr(m, "TTL", 14)),

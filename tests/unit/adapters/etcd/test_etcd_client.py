@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from sharedip.adapters.etcd import Credentials, EtcdClient, channel, measure_ttl_floor, survey
 from sharedip.adapters.etcd import rpc_pb2 as pb
 from sharedip.adapters.etcd.client import EtcdFact
-from sharedip.adapters.etcd.methods import AUTHENTICATE, GRANT, KEEP_ALIVE, RANGE, REVOKE, STATUS, WATCH
+from sharedip.adapters.etcd.methods import AUTHENTICATE, DELETE_RANGE, GRANT, KEEP_ALIVE, RANGE, REVOKE, STATUS, WATCH
 from sharedip.core.messages import (
     CloseWatch,
     DropEndpoint,
@@ -79,6 +79,53 @@ def test_a_sound_answer_is_the_orders_fact() -> None:
         fake.answers(GRANT, pb.LeaseGrantResponse(header=header(), ID=9, TTL=15))
         async with serving(fake) as url, Stage([url], clock=CountingClock()) as stage:
             assert await stage.ask(GrantLease(1, 0, 15, 5.0)) == LeaseGranted(1, 0, 9, 15, 3, 1.0)
+
+    play(scene)
+
+
+def test_a_read_by_entry_is_a_read_and_two_entries_in_the_latest_term_of_all() -> None:
+    """etcd wakes who waits for an entry before it notes the entry's term: the other one's answer has it."""
+
+    async def scene() -> None:
+        for terms in ((3, 3, 4), (3, 4, 3), (4, 3, 3)):
+            fake, waiting = FakeEtcd(), list(terms[1:])
+
+            async def delete(stream: ServerStream, waiting: list[int] = waiting) -> None:
+                request = await stream.recv_message()
+                assert request == pb.DeleteRangeRequest(key=b"p/", range_end=b"p/")
+                await stream.send_message(pb.DeleteRangeResponse(header=header(raft_term=waiting.pop())))
+
+            fake.does(DELETE_RANGE, delete)
+            fake.answers(RANGE, pb.RangeResponse(header=header(raft_term=terms[0])))
+            async with serving(fake) as url, Stage([url]) as stage:
+                found = await stage.expect(KeysRead, ReadKeys(1, 0, "p/", 5.0, by_entry=True))
+                plain = await stage.expect(KeysRead, ReadKeys(2, 0, "p/", 5.0))
+            assert (found.raft_term, plain.raft_term) == (4, terms[0])
+            assert sorted(fake.calls) == sorted([DELETE_RANGE.path] * 2 + [RANGE.path] * 2)
+
+    play(scene)
+
+
+@pytest.mark.parametrize("silent", [RANGE, DELETE_RANGE])
+def test_a_read_by_entry_fails_as_a_whole_and_leaves_nothing_behind(silent: Any) -> None:
+    """Without the entry's answer the read is none, and without the read the entry."""
+
+    async def scene() -> None:
+        fake = FakeEtcd()
+
+        async def hang(_: ServerStream) -> None:
+            await asyncio.Event().wait()
+
+        fake.answers(RANGE, EMPTY)
+        fake.answers(DELETE_RANGE, pb.DeleteRangeResponse(header=header()))
+        fake.does(silent, hang)
+        async with serving(fake) as url, Stage([url]) as stage:
+            fact = await stage.ask(ReadKeys(1, 0, "p/", 0.3, by_entry=True))
+            assert failure_of(fact) is Failure.TIMEOUT
+            stage.perform(ReadKeys(2, 0, "p/", 5.0, by_entry=True))
+            await wait_until(lambda: len(fake.calls) >= 5, "it never asked")
+            stage.perform(DropEndpoint(0))
+            assert failure_of(await stage.answer(2)) is Failure.UNAVAILABLE
 
     play(scene)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sharedip.adapters.etcd import requests
 from sharedip.adapters.etcd import rpc_pb2 as pb
 from sharedip.adapters.etcd.options import Address, parse_endpoint
-from sharedip.core.messages import OpenWatch, Transact
+from sharedip.core.messages import OpenWatch, ReadKeys, Transact
 from sharedip.core.model import Delete, Get, Guard, GuardTarget, Put
 
 
@@ -47,6 +47,12 @@ def test_transaction_compares_for_equality_and_keeps_the_order_of_operations() -
             pb.RequestOp(request_range=pb.RangeRequest(key=b"c/", range_end=b"c0")),
         ],
     )
+
+
+def test_an_entry_without_a_change_is_the_deletion_of_an_empty_range() -> None:
+    """From the prefix to the prefix: no key is in it, whatever stands there."""
+    entry = requests.entry(ReadKeys(1, 0, "p/", 1.0, by_entry=True))
+    assert (entry.key, entry.range_end) == (b"p/", b"p/")
 
 
 def test_a_watch_names_its_first_revision() -> None:
