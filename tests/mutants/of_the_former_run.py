@@ -21,12 +21,12 @@ NO_KEY_ALONE = "election: no key without somebody who answers for it"
 MUTANTS = (
     # -- what a former run may have left ------------------------------------------------------------------------------
     Mutant(
-        "beats-under-what-is-found",
+        "what-is-found-gives-a-window",
         DESIGNATION,
-        "            if designation.found:\n                continue\n            if not designation.has_begun:\n",
-        "            if not designation.has_begun and not designation.found:\n",
+        "        self._join(designation, candidacy, NEVER)\n        self.look_again(now)\n",
+        "        self._join(designation, candidacy, now + window_s)\n        self.look_again(now)\n",
         FORMER,
-        "The witness of a former run gets its power from a beat that no fence answers to.",
+        "A restarted owner has a right though nobody knows when its former witness promised last.",
     ),
     Mutant(
         "what-is-found-binds-nobody",

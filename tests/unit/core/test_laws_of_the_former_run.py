@@ -252,3 +252,13 @@ def test_a_record_of_another_epoch_binds_nobody() -> None:
     again = restarted(talk)
     again.serve(HoldAddress)
     assert again.is_in(Phase.OWNING)
+
+
+def test_on_a_kernel_without_tags_the_own_address_is_nobody_elses() -> None:
+    """With our mask, on our link, while we have put it there: neither a stray nor a reason to complain."""
+    talk = owner()
+    talk.hear(AddressSeen(2, VIP.address, 32, ours=False))
+    assert not talk.candidacy.chronicle.strays
+    again = restarted(talk)
+    again.hear(AddressSeen(2, VIP.address, 32, ours=False))
+    assert not again.candidacy.chronicle.strays
