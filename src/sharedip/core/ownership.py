@@ -310,7 +310,6 @@ class Ownership:
         if self._gate_asked:
             return  # one that opens is on its way behind it
         self._gate_until = NEVER
-        self._end_removal()
         self.advance(now)
 
     def fence_refused(self, event: FenceRefused, now: Instant) -> None:
@@ -381,7 +380,8 @@ class Ownership:
         if self._removal_trouble is not None:
             self._out(Report(Level.INFO, "the address is removed at last", self.vip, self.epoch))
             self._removal_trouble = None
-        self._end_removal()
+        if self.tenure is Tenure.REMOVING:
+            self.tenure = Tenure.NONE
         self.advance(now)
 
     def removal_failed(self, event: RemovalFailed, now: Instant) -> None:
@@ -547,7 +547,6 @@ class Ownership:
         """
         if self._gate_until <= now and not self._gate_asked:
             self._gate_until = NEVER  # it has closed by itself
-            self._end_removal()
         elif self._gate_until > NEVER and _Asked.CLOSE not in self._gate_asked and now >= self._close_at:
             self._gate_ordered = NEVER
             self._gate_asked.append(_Asked.CLOSE)
@@ -562,11 +561,6 @@ class Ownership:
     def _answered_of_gate(self) -> _Asked | None:
         """The kernel answers in the order in which it was asked."""
         return self._gate_asked.pop(0) if self._gate_asked else None
-
-    def _end_removal(self) -> None:
-        """Both the address and the gate are confirmed gone and closed."""
-        if self.tenure is Tenure.REMOVING and self.presence is Presence.ABSENT and self._gate_until == NEVER:
-            self.tenure = Tenure.NONE
 
     @property
     def _lifetime_right(self) -> Instant:
