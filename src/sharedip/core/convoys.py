@@ -66,7 +66,7 @@ class Convoys:
         if not self._waiting:
             return
         busy = {wishes[0].kind for wishes in self._under_way.values()} & PATIENT
-        for kind in list(self._waiting.keys() - busy):
+        for kind in [kind for kind in self._waiting if kind not in busy]:  # in their order, not a set's
             for wishes in _parts(self._waiting.pop(kind), self._operations_max):
                 request = self._send(
                     kind,
