@@ -570,7 +570,7 @@ class Agent:
         # What is new is guarded before the core hears of it, and what leaves until it has left, also on an earlier
         # reload's account: the fence is never looser than the right.
         wanted = tuple(dict.fromkeys((*settings.vips, *self._node.guarded(), *self._guarded)))
-        reason = self._guard(wanted)
+        reason = None if wanted == self._guarded else self._guard(wanted)
         if reason is not None:  # somebody may have taken the tables away
             reason = self._fence.install(wanted) or self._guard(wanted)
         if reason is not None:
