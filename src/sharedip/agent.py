@@ -128,6 +128,7 @@ class Agent:
         self._tickets = count(1)
         self._waiting: dict[int, asyncio.Future[tuple[bool, str]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._reload_lock = asyncio.Lock()
         deadman = Deadman()
         self._netlink = Netlink(self.emit, self._clock.now, deadman, self._report)
         self._netlink.snapshot()
@@ -524,7 +525,14 @@ class Agent:
         self._begin(reload())
 
     async def _reload(self) -> tuple[bool, str]:
-        """Read the documents again. A bad set is refused as a whole, and the old one runs on."""
+        """Read the documents again. A bad set is refused as a whole, and the old one runs on.
+
+        One after the other: of two at once the one that read the older documents might come last.
+        """
+        async with self._reload_lock:
+            return await self._reload_alone()
+
+    async def _reload_alone(self) -> tuple[bool, str]:
         self._notifier.reloading()
         try:
             loaded = await asyncio.to_thread(load, self._paths, socket.gethostname())
@@ -562,7 +570,7 @@ class Agent:
         # What is new is guarded before the core hears of it, and what leaves until it has left, also on an earlier
         # reload's account: the fence is never looser than the right.
         wanted = tuple(dict.fromkeys((*settings.vips, *self._node.guarded(), *self._guarded)))
-        reason = self._guard(wanted)
+        reason = None if wanted == self._guarded else self._guard(wanted)
         if reason is not None:  # somebody may have taken the tables away
             reason = self._fence.install(wanted) or self._guard(wanted)
         if reason is not None:

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sharedip.config.model import Config, IPInterface, LinkFacts, NodeAddress
+from sharedip.config.model import Config, HttpCheck, IPInterface, LinkFacts, NodeAddress, TcpCheck
 from sharedip.config.problems import Findings, Place, Problem
+from sharedip.config.values import address_of
 from sharedip.core.model import IPAddress, Vip
 
 VIPS_MAX = 4096
@@ -77,12 +78,7 @@ def check_against_links(config: Config, links: Sequence[LinkFacts]) -> tuple[tup
             continue
         on = by_name.get(vip.link)
         if on is None:
-            here = _listed(known.names[0] for known in links if known.names)
-            findings.notice(
-                place,
-                f"this node has no link {vip.link}",
-                f"the VIP {vip} waits until it appears; links here: {here}",
-            )
+            findings.notice(place, f"this node has no link {vip.link}", _where_the_link_is(vip, links))
             continue
         fault = _fault_in_subnets(vip, on.addresses)
         if fault is not None:
@@ -93,7 +89,30 @@ def check_against_links(config: Config, links: Sequence[LinkFacts]) -> tuple[tup
                 f"{vip.link} has no IPv{vip.address.version} subnet yet, so nobody can tell whether {vip} fits",
                 "give the node an address of its own on the link, or wait for DHCP",
             )
+    _warn_of_checks_through(config, findings)
     return tuple(findings.problems), tuple(findings.notices)
+
+
+def _where_the_link_is(vip: Vip, links: Sequence[LinkFacts]) -> str:
+    meant, at, _ = vip.link.partition("@")
+    if at and any(meant in known.names for known in links):
+        return f"write link: {meant}; what `ip link` shows behind the @ is the other end"
+    here = _listed(known.names[0] for known in links if known.names)
+    return f"the VIP {vip} waits until it appears; links here: {here}"
+
+
+def _warn_of_checks_through(config: Config, findings: Findings) -> None:
+    """A health check that asks a VIP asks its owner, which is another node most of the time."""
+    places = {vip.address: place for vip, place in zip(config.vips, config.vip_places, strict=True)}
+    for check in config.health_checks:
+        host = check.url.host if isinstance(check, HttpCheck) else check.host if isinstance(check, TcpCheck) else ""
+        address = address_of(host)
+        if address in places:
+            findings.notice(
+                places[address],
+                f"the health check {check.name} asks the VIP {address}, and so its owner instead of this node",
+                "let it ask 127.0.0.1, ::1 or the node's own address",
+            )
 
 
 def _is_own_address(

@@ -23,7 +23,7 @@ from sharedip.config.layer2 import KIND as VIP_KIND
 from sharedip.config.machine import read_machine_config
 from sharedip.config.model import Config, NodeAddress
 from sharedip.config.problems import Findings, Place, Problem, in_order, shown
-from sharedip.config.values import plain_text
+from sharedip.config.values import address_of, plain_text
 
 _CLOUD_VIP_KIND = "HCloudVIPConfig"
 _NO_FILE = "(no documents)"
@@ -72,7 +72,7 @@ def _parse(documents: MappingOf[str, str], hostname: str, findings: Findings) ->
     config = read_agent_config(Fields(agent, "", findings), hostname)
     vips = unique_vips(gathered.vips, findings)
     check_against_documents(vips, gathered.node_addresses, findings)
-    _check_peer_addresses(config, agent, vips, findings)
+    _check_uses_of_vips(config, agent, vips, findings)
     if not gathered.any_vip and not findings.problems:
         findings.problem(start, "no document names a VIP", f"add one of kind {VIP_KIND}, with name and link")
     for kind, place in gathered.skipped_kinds.items():
@@ -165,10 +165,11 @@ def _meant(kind: str) -> str | None:
     return VIP_KIND if word in {"vip", "layer2", "l2vip", "virtualip", "sharedip", "layertwovip"} else None
 
 
-def _check_peer_addresses(config: Config | None, agent: Mapping, vips: list[PlacedVip], findings: Findings) -> None:
-    """A VIP moves, so no agent can be reached on it or listen on it for good."""
+def _check_uses_of_vips(config: Config | None, agent: Mapping, vips: list[PlacedVip], findings: Findings) -> None:
+    """A VIP moves, so no agent can be reached on it, listen on it for good, or ask for it where it is."""
     if config is None:
         return
+    shared = {one.vip.address for one in vips}
     root = Fields(agent, "", findings)
     used = [("peer", "listen", config.peer.listen_host)]
     if config.peer.advertise is not None:
@@ -176,9 +177,16 @@ def _check_peer_addresses(config: Config | None, agent: Mapping, vips: list[Plac
     if config.api is not None:
         used.append(("api", "listen", config.api.host))
     for section, name, host in used:
-        if any(host == str(one.vip.address) for one in vips):
+        if address_of(host) in shared:
             findings.problem(
                 root.section(section).place(name),
                 f"{section}.{name}: {host} is a VIP, which this node has only at times",
                 "write the node's own address",
+            )
+    for endpoint in config.etcd.endpoints:
+        if address_of(endpoint.host) in shared:
+            findings.problem(
+                root.section("etcd").place("endpoints"),
+                f"etcd.endpoints: {endpoint} is a VIP, which nobody has before etcd answers",
+                "write the members' own addresses",
             )

@@ -268,6 +268,12 @@ def _check_host(host: str, example: str) -> None:
         raise UnusableError(f"{shown(host)} is no host", f"write a name or an address, such as {example}")
 
 
+def address_of(host: str) -> IPAddress | None:
+    """Tell which address a host is; None for a name. An IPv4-mapped IPv6 address is the IPv4 one."""
+    address = _address_or_none(host)
+    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
+
+
 def link_name(text: str) -> str:
     """Read a link's name or altname. Which of the two it is only the kernel knows, so the longer bound holds."""
     if re.search(r"[/\s]", text) or not text.isprintable():

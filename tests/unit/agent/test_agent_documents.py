@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 from ipaddress import ip_address
@@ -17,6 +18,7 @@ from sharedip.adapters.kernel.view import View
 from sharedip.adapters.state import StateDirectory
 from sharedip.agent import Agent
 from sharedip.agent_documents import judge, leftovers_by_record, link_facts, may_be_nobodys, recorded
+from sharedip.config.load import load
 from sharedip.core.candidacy import Candidacy
 from sharedip.core.messages import Level, Report
 from sharedip.core.model import LinkState, Vip
@@ -252,6 +254,34 @@ def test_a_reload_is_refused_in_the_words_of_check(tmp_path: Path, monkeypatch: 
             assert "the former configuration runs on" in text
             assert "vip.yaml:3:7: 192.168.0.16 is the node's own address on eth0; choose an address" in text
             assert stage.agent._settings is before
+
+    run(scene())
+
+
+def test_of_two_reloads_at_once_the_later_documents_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one reads, and is held up; what the second one reads comes after it, not before."""
+    gate = threading.Event()
+
+    def slow(*args: Any) -> Any:
+        read = load(*args)
+        gate.wait(5)
+        return read
+
+    async def scene() -> None:
+        async with running(tmp_path, monkeypatch) as (stage, _):
+            await stage.until(lambda: stage.orders)
+            monkeypatch.setattr(agent_module, "load", slow)
+            _write(tmp_path, lambda text: text.replace("window: 3s", "window: 4s"))
+            first = asyncio.create_task(stage.agent._operate("reload", {}))
+            await asyncio.sleep(0.1)
+            monkeypatch.setattr(agent_module, "load", load)
+            _write(tmp_path, lambda text: text.replace("window: 3s", "window: 5s"))
+            second = asyncio.create_task(stage.agent._operate("reload", {}))
+            await asyncio.sleep(0.1)
+            gate.set()
+            assert (await first)[0]
+            assert (await second)[0]
+            assert stage.agent._config.failover.window_s == 5.0
 
     run(scene())
 

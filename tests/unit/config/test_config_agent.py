@@ -321,3 +321,11 @@ def test_a_password_in_the_clear_is_pointed_out() -> None:
 def test_a_loopback_address_to_advertise_is_pointed_out() -> None:
     (notice,) = read(agent("peer: {advertise: 127.0.0.1}")).notices
     assert notice.message == "no other machine reaches 127.0.0.1"
+
+
+@pytest.mark.parametrize("host", ["192.168.0.15", "[::ffff:192.168.0.15]"])
+def test_etcd_is_not_asked_through_the_address_that_hangs_on_its_answer(host: str) -> None:
+    """There would be no cold start: nobody has the VIP before etcd answers."""
+    (problem,) = said(agent(f'etcd: {{endpoints: ["http://10.0.0.1:2379", "http://{host}:2379"]}}'))
+    assert problem.startswith("8:19: etcd.endpoints: http://")
+    assert problem.endswith("is a VIP, which nobody has before etcd answers")

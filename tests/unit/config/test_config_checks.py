@@ -9,7 +9,7 @@ import pytest
 
 from sharedip.config.checks import VIPS_MAX, check_against_links
 from sharedip.config.model import LinkFacts
-from tests.unit.config.config_cases import VIP, config_of, said
+from tests.unit.config.config_cases import VIP, agent, config_of, said
 
 
 def links(*addresses: str, names: tuple[str, ...] = ("eth0",)) -> list[LinkFacts]:
@@ -161,3 +161,35 @@ def test_every_vip_is_judged() -> None:
     config = config_of(VIP + "---\n" + VIP.replace("192.168.0.15", "10.0.0.1"))
     errors, _ = check_against_links(config, links("172.16.0.1/24"))
     assert [problem.place.line for problem in errors] == [3, 8]
+
+
+@pytest.mark.parametrize("link", ["eth0@if16", "eth0@eth1"])
+def test_a_name_copied_with_the_other_end_is_told_apart(link: str) -> None:
+    """`ip link` shows a veth or a VLAN so; a name may have an @ as well, so only a missing link says which."""
+    config = config_of(VIP.replace("eth0", f'"{link}"'))
+    _, (warning,) = check_against_links(config, links("192.168.0.1/24"))
+    assert warning.remedy.startswith("write link: eth0; ")
+    assert check_against_links(config, links("192.168.0.1/24", names=(link,))) == ((), ())
+    _, (warning,) = check_against_links(config, links("192.168.0.1/24", names=("eth1",)))
+    assert "links here: eth1" in warning.remedy
+
+
+@pytest.mark.parametrize(
+    ("check", "warns"),
+    [
+        ("http: {url: 'http://192.168.0.15:8080/ok'}", True),
+        ("http: {url: 'http://[::ffff:192.168.0.15]:8080/ok'}", True),
+        ("tcp: {address: '192.168.0.15:6443'}", True),
+        ("http: {url: 'http://127.0.0.1:8080/ok'}", False),
+        ("http: {url: 'http://api.example:8080/ok'}", False),
+        ("exec: {command: [/bin/true]}", False),
+    ],
+)
+def test_a_health_check_through_a_vip_is_a_warning(check: str, warns: bool) -> None:
+    """A node whose server is dead would count as healthy as soon as another one owns the VIP."""
+    config = config_of(agent(f"healthChecks: [{{name: api, {check}}}]"))
+    errors, warnings = check_against_links(config, links("192.168.0.1/24"))
+    assert errors == ()
+    assert [warning.message for warning in warnings] == (
+        ["the health check api asks the VIP 192.168.0.15, and so its owner instead of this node"] if warns else []
+    )
