@@ -231,3 +231,21 @@ def test_only_a_create_revision_guards_a_wish() -> None:
     road.convoys.depart()
     with pytest.raises(AssertionError):
         road.convoys.answered(0, TransactionDone(0, 0, False, (KeyValue("k", b"", 1, 1, 1),), 20, 1, 0.0))
+
+
+def test_a_wish_with_two_guards_fails_with_either_of_them_and_shows_both_keys() -> None:
+    """Its neighbour goes again; it does not, for what it wanted can never be."""
+    road = Road()
+    road.store.put("mine", b"", OURS)
+    mine = road.store.keys["mine"]
+    guards = Guard("mine", GuardTarget.CREATE, mine.create_revision), Guard("theirs", GuardTarget.CREATE, 99)
+    execution = Wish(Kind.CAMPAIGN, VIPS[0], guards, (Put("k", b"", OURS),))
+    road.convoys.add(execution)
+    road.convoys.add(campaign(VIPS[1]))
+    road.convoys.depart()
+    told = dict(road.arrive())
+    assert succeeded(list(told.items())) == [(execution, False), (campaign(VIPS[1]), True)]
+    outcome = told[execution]
+    assert isinstance(outcome, TransactionDone)
+    assert outcome.keys == (mine,)
+    assert "k" not in road.store.keys

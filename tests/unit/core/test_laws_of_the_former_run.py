@@ -27,6 +27,7 @@ from sharedip.core.messages import (
     RevokeLease,
     SettingsChanged,
     StateNotSaved,
+    StateSaved,
     StopRequested,
     Transact,
 )
@@ -262,3 +263,19 @@ def test_on_a_kernel_without_tags_the_own_address_is_nobody_elses() -> None:
     again = restarted(talk)
     again.hear(AddressSeen(2, VIP.address, 32, ours=False))
     assert not again.candidacy.chronicle.strays
+
+
+def test_the_lease_is_given_back_only_when_no_later_run_can_stand_on_it() -> None:
+    """The file that names it is gone, or names it no more, before the revocation leaves."""
+    talk = owner()
+    talk.disk_answers = False
+    talk.hear(StopRequested())
+    for _ in range(5):
+        for order in [order for order in talk.saves if b'"lease": null' not in order.content]:
+            talk.saves.remove(order)
+            talk.hear(StateSaved(order.number))
+        talk.serve(RevokeLease)
+    talk.none(RevokeLease, Exit)
+    (last,) = talk.saves
+    talk.hear(StateSaved(last.number))
+    assert talk.expect(RevokeLease).lease == OURS
