@@ -121,6 +121,10 @@ class Session:
         self.lease: int | None = None
         self.ttl_s = settings.lease_ttl_s
         self.lease_deadline = Deadline()
+        self.proved_at: Instant = NEVER
+        """When the request left that proved the lease last."""
+        self.failing_since: Instant | None = None
+        """When a renewal failed for the first time since the last proof; None: none has."""
         self.is_registered = False
         self.name_taken_by: str | None = None
         self.endpoints = Endpoints(settings.endpoints, settings.local_endpoint or 0, out, jitter)
@@ -245,6 +249,7 @@ class Session:
         self._answered(event.raft_term, now)
         self.lease = event.lease
         self.ttl_s = event.ttl_s
+        self.proved_at = event.sent_at
         self.lease_deadline.until = event.sent_at + event.ttl_s - lease_margin_s(event.ttl_s)
         self._renew_at = event.sent_at + renew_every_s(event.ttl_s)
         self._register_at = now
@@ -368,6 +373,7 @@ class Session:
             return
         self._turn_away(event.endpoint, event.failure, event.detail, now)
         if purpose.kind in (Kind.KEEPALIVE, Kind.PROOF):
+            self.failing_since = now if self.failing_since is None else self.failing_since
             self._keepalive = None
             self._renewing = False
             self._renew_at = now
@@ -613,6 +619,7 @@ class Session:
         self.ttl_s = ttl_s
         proved_until = keepalive.sent_at + ttl_s - lease_margin_s(ttl_s)
         self._renew_at = keepalive.sent_at + renew_every_s(ttl_s)
+        self.proved_at, self.failing_since = max(self.proved_at, keepalive.sent_at), None
         if proved_until > self.lease_until:
             self.lease_deadline.until = proved_until
             self._listener.lease_renewed(now)
@@ -686,6 +693,7 @@ class Session:
             self._watch = None
         self.lease = None
         self.lease_deadline.until = NEVER
+        self.proved_at, self.failing_since = NEVER, None
         self.is_registered = False
         self.name_taken_by = None
         self._adopting = False
