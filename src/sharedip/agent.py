@@ -20,6 +20,7 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import ip_address
 from itertools import count
 from pathlib import Path
@@ -27,6 +28,7 @@ from typing import Any
 
 from sharedip import __version__
 from sharedip.adapters import logs
+from sharedip.adapters.agreement import Agreement, fresh_private
 from sharedip.adapters.api.server import Api
 from sharedip.adapters.clock import Clock
 from sharedip.adapters.etcd import Credentials, EtcdClient
@@ -52,6 +54,7 @@ from sharedip.agent_settings import (
 from sharedip.agent_status import StatusPage
 from sharedip.config.load import load
 from sharedip.config.model import Config, join_host_port
+from sharedip.core.identity import Identity
 from sharedip.core.messages import (
     AddressGone,
     AddressHeld,
@@ -166,7 +169,8 @@ class Agent:
             emit=self.emit,
         )
         self._probes = ProbeRunner(config.health_checks, self.emit, self._clock.now, locate_api_server)
-        self._node = Node(self._settings, secrets.randbits(64), lambda: secrets.token_bytes(16), read_identity())
+        identity, key_reports = _identify(state)
+        self._node = Node(self._settings, secrets.randbits(64), lambda: secrets.token_bytes(16), identity)
         self._status = StatusPage(self._node, self._clock, self._probes, self._peers, self._segment, self._fence)
         self._api = Api(self._status.document, self._operate, self._status.metrics, self._report)
         self._orders = Executor(
@@ -181,7 +185,7 @@ class Agent:
             answer=self._answer,
             end=self._end,
         )
-        self._first_reports = [*reports, *tls_reports]
+        self._first_reports = [*reports, *tls_reports, *key_reports]
         self._lacks_certificates = tls is not None and tls.cert_file is None and tls.ca_file is None
         self._status_line = ""
         self._unsaid: list[Report] = []
@@ -643,6 +647,17 @@ class Agent:
         error = context.get("exception") or RuntimeError(str(context.get("message")))
         if not self._over.done():
             self._over.set_exception(error)
+
+
+def _identify(state: StateDirectory) -> tuple[Identity, list[Report]]:
+    """Who we are: this machine and kernel, and the value by which other agents agree on secrets with us."""
+    key = state.keep_key(fresh_private())
+    agreement = Agreement(key.private)
+    identity = replace(read_identity(), public=agreement.public, agree=agreement.agree)
+    if key.reason is None:
+        return identity, []
+    text = "this agent begins with a new key for what it says to others, or its next run will"
+    return identity, [Report(Level.WARNING, text, reason=key.reason)]
 
 
 def run_agent(config: Config, paths: Sequence[Path], *, log_format: str = "text", log_level: str = "info") -> int:

@@ -12,6 +12,7 @@ import random
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sharedip.core.identity import Identity
 from sharedip.core.keys import Layout
 from sharedip.core.messages import (
     EtcdCommand,
@@ -30,6 +31,7 @@ from sharedip.core.messages import (
     TransactionDone,
 )
 from sharedip.core.model import Delete, Failure, Get, Guard, GuardTarget, KeyChange, KeyValue, Operation, Put, Vip
+from tests.simulation.agreement import agreed_by_name
 
 Asked = GrantLease | KeepLeaseAlive | ReadKeys | Transact | RevokeLease | ReadMember
 Answer = LeaseGranted | KeepaliveConfirmed | KeysRead | TransactionDone | LeaseRevoked | MemberRead | RequestFailed
@@ -190,7 +192,7 @@ class Liar:
         record = {
             "epoch": queue[0].create_revision,
             "witnesses": [f"{own_lease:x}"],
-            "secret": f"{chance.getrandbits(128):032x}",
+            "nonce": f"{chance.getrandbits(128):032x}",
             "windowMs": 1000,
         }
         self.put(LAYOUT.witness(address), json.dumps(record).encode(), queue[0].lease)
@@ -261,6 +263,24 @@ class Liar:
         return number if self.absurd else max(lowest, min(number, highest))
 
 
+_AGREEMENTS: dict[bytes, bytes] = {}
+TRIED = -1
+"""Stands for the agent that is tried, whatever its lease."""
+
+
+def identity_of(lease: int) -> Identity:
+    """The agent with this lease, or TRIED."""
+    public, agree = agreed_by_name(_AGREEMENTS, str(lease))
+    return Identity("machine", "kernel", public, agree)
+
+
+def secret_of(lease: int) -> bytes:
+    """What the agent that is tried shares with this one."""
+    secret = identity_of(lease).secret_with(identity_of(TRIED).public)
+    assert secret is not None
+    return secret
+
+
 def sound_agent(lease: int) -> bytes:
     """What another agent says of itself."""
     record = {
@@ -269,7 +289,7 @@ def sound_agent(lease: int) -> bytes:
         "healthy": True,
         "drained": False,
         "member": f"{20 + lease:x}",
-        "secret": f"{lease:02x}" * 16,
+        "public": identity_of(lease).public.hex(),
     }
     return json.dumps(record).encode()
 
@@ -317,7 +337,8 @@ def hostile_value(chance: random.Random, keys: dict[str, KeyValue], own_lease: i
     record = {
         "epoch": value([chance.choice(revisions)]),
         "witnesses": value([[own], ["1", "2"], [own, "-1"], ["f" * 3000], [own] * 17, [None]]),
-        "secret": value(["ab" * 16, "ab" * 64, "ab" * 65, "zz"]),
+        "nonce": value(["ab" * 16, "ab" * 64, "ab" * 65, "zz"]),
+        "public": value(["00" * 32, "zz" * 32, "ab" * 16, *(identity_of(each).public.hex() for each in (TRIED, 1, 5))]),
         "windowMs": value([1000, 1, 300, 10**9, 10**400, -5, 0.5]),
         "node": value(["n1", "n2"]),
         "peer": value(["10.0.0.9:9470", "[::1]:9470", "h:1"]),

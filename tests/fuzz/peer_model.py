@@ -1,4 +1,4 @@
-"""The other agents, as far as datagrams go: they answer beats with the secrets that etcd shows, and beat themselves.
+"""The other agents, as far as datagrams go: they answer beats and pings, and beat and ping themselves.
 
 It also keeps what their acknowledgements allow, in the words of the law: from the first beat under a designation on,
 the right ends a window after the latest beat that its witness acknowledged, until a transaction has replaced the
@@ -12,19 +12,17 @@ import random
 from collections import deque
 from dataclasses import dataclass, field
 
-from sharedip.core.keys import read_record
 from sharedip.core.messages import Transact, TransactionDone
 from sharedip.core.model import IPAddress, Put
-from sharedip.core.peerwire import Beat, Kind, Released, open_entry, seal, unseal
+from sharedip.core.peerwire import Entry, Envelope, Heartbeat, Kind, Ping, Pong, Released, open_entry, seal, unseal
 from sharedip.core.witness import read_witnesses
-from tests.fuzz.liar import LAYOUT, Liar
+from tests.fuzz.liar import LAYOUT, Liar, secret_of
 
 
 @dataclass(slots=True)
 class _Designation:
     epoch: int
     window_s: float
-    secret: bytes
     witnesses: tuple[int, ...]
     revision: int = 0
     sent: dict[tuple[int, int], float] = field(default_factory=dict)
@@ -53,8 +51,8 @@ class PeerModel:
             address = LAYOUT.witness_of(operation.key) if isinstance(operation, Put) else None
             if address is not None and isinstance(operation, Put):
                 record = json.loads(operation.value)
-                witnesses, secret = read_witnesses(record)
-                found[address] = _Designation(record["epoch"], record["windowMs"] / 1000, secret or b"", witnesses)
+                witnesses = read_witnesses(record)
+                found[address] = _Designation(record["epoch"], record["windowMs"] / 1000, witnesses)
         if found:
             self._ordered[order.request] = found
 
@@ -68,13 +66,12 @@ class PeerModel:
     def sent(self, payload: bytes, now: float) -> None:
         """The core sends a datagram."""
         envelope = unseal(payload)
-        if envelope is None or envelope.kind is not Kind.BEAT:
+        if envelope is None or envelope.kind not in (Kind.HEARTBEAT, Kind.PING):
             return
         self._beats.append(payload)
-        for body, tag in envelope.entries:
+        for entry in _opened(envelope, envelope.receiver):
             for designation in self._standing.values():
-                entry = open_entry(envelope, body, tag, lambda _, secret=designation.secret: secret)  # type: ignore[misc]
-                if isinstance(entry, Beat):
+                if isinstance(entry, Heartbeat) and entry.revision == designation.revision:
                     designation.sent[envelope.receiver, entry.sequence] = now
                     designation.good_since.setdefault(envelope.receiver, now)
 
@@ -83,10 +80,11 @@ class PeerModel:
         envelope = unseal(payload)
         if envelope is None or envelope.kind is not Kind.ACKNOWLEDGEMENT:
             return
-        for body, tag in envelope.entries:
+        for entry in _opened(envelope, envelope.sender):
             for designation in self._standing.values():
-                entry = open_entry(envelope, body, tag, lambda _, secret=designation.secret: secret)  # type: ignore[misc]
-                at = designation.sent.get((envelope.sender, entry.sequence)) if isinstance(entry, Beat) else None
+                if not isinstance(entry, Heartbeat) or entry.revision != designation.revision:
+                    continue
+                at = designation.sent.get((envelope.sender, entry.sequence))
                 if at is not None:
                     good = designation.good_since
                     good[envelope.sender] = max(good[envelope.sender], at)
@@ -102,7 +100,7 @@ class PeerModel:
     # -- what peers do ------------------------------------------------------------------------------------------------
 
     def next_payload(self, chance: random.Random, lease: int) -> bytes | None:
-        """An acknowledgement, a beat or a greeting, a release; or one of them again."""
+        """An acknowledgement or a pong, a beat or a ping, a release; or one of them again."""
         if lease <= 0 or lease >= 2**63:
             return None
         what = chance.random()
@@ -111,49 +109,44 @@ class PeerModel:
             return chance.choice(list(self.heard))
         if what < 0.7 and self._beats:
             beat = self._beats[-1] if chance.random() < 0.8 else chance.choice(list(self._beats))
-            payload = self._acknowledge(beat)
+            payload = self._answer(chance, beat)
         else:
             payload = self._speak(chance, lease)
         if payload is not None:
             self.heard.append(payload)
         return payload
 
-    def _acknowledge(self, beat: bytes) -> bytes | None:
+    def _answer(self, chance: random.Random, beat: bytes) -> bytes | None:
         envelope = unseal(beat)
         assert envelope is not None
-        entries: list[tuple[Beat | Released, bytes]] = []
-        for body, tag in envelope.entries:
-            for secret in self._secrets():
-                entry = open_entry(envelope, body, tag, lambda _, secret=secret: secret)  # type: ignore[misc]
-                if entry is not None:
-                    entries.append((entry, secret))
-                    break
-        return seal(Kind.ACKNOWLEDGEMENT, envelope.receiver, envelope.sender, entries) if entries else None
+        answers: list[Entry] = []
+        for entry in _opened(envelope, envelope.receiver):
+            age_ms = chance.choice([0, 100, 2000, 2**63])
+            answers.append(Pong(entry.sequence, age_ms) if isinstance(entry, Ping) else entry)
+        if not answers:
+            return None
+        kind = Kind.PONG if envelope.kind is Kind.PING else Kind.ACKNOWLEDGEMENT
+        return seal(kind, envelope.receiver, envelope.sender, answers, secret_of(envelope.receiver))
 
     def _speak(self, chance: random.Random, lease: int) -> bytes | None:
         self._sequence += 1
         what = chance.random()
         if what < 0.5:
             for name, key in self._etcd.keys.items():
-                record = read_record(key) if LAYOUT.witness_of(name) is not None else None
-                secret = read_witnesses(record)[1] if record is not None else None
-                if secret is not None and 0 < key.lease != lease:
-                    return seal(Kind.BEAT, key.lease, lease, [(Beat(key.mod_revision, self._sequence), secret)])
+                if LAYOUT.witness_of(name) is not None and 0 < key.lease != lease:
+                    beat = Heartbeat(key.mod_revision, self._sequence)
+                    return seal(Kind.HEARTBEAT, key.lease, lease, [beat], secret_of(key.lease))
             return None
         peer = chance.randrange(1, 6)
-        secret = bytes.fromhex(f"{peer:02x}" * 16)
         if what < 0.8:
-            return seal(Kind.BEAT, peer, lease, [(Beat(0, self._sequence), secret)])
+            return seal(Kind.PING, peer, lease, [Ping(self._sequence)], secret_of(peer))
         vip = chance.choice(self._etcd.vips)
         released = Released(2**40 + self._sequence, vip.address)  # of no epoch there is
-        return seal(Kind.RELEASE, peer, lease, [(released, secret)])
+        return seal(Kind.RELEASE, peer, lease, [released], secret_of(peer))
 
-    def _secrets(self) -> list[bytes]:
-        found = []
-        for name, key in self._etcd.keys.items():
-            record = read_record(key) if LAYOUT.witness_of(name) is not None or "agent:" in name else None
-            try:
-                found.append(bytes.fromhex(str((record or {}).get("secret", ""))))
-            except ValueError:
-                continue
-        return [secret for secret in found if secret]
+
+def _opened(envelope: Envelope, peer: int) -> list[Entry]:
+    """What is authentic between the core and this peer."""
+    secret = secret_of(peer)
+    entries = (open_entry(envelope, body, tag, secret) for body, tag in envelope.entries)
+    return [entry for entry in entries if entry is not None]

@@ -15,7 +15,6 @@ from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
-from sharedip.core.identity import Identity
 from sharedip.core.messages import (
     AddressGone,
     AddressHeld,
@@ -64,10 +63,11 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import Delete, Failure, FenceKind, IPAddress, KeyChange, KeyValue, LinkState, Vip
 from sharedip.core.node import Node
+from sharedip.core.peerwire import MAGIC
 from sharedip.core.settings import Settings
 from sharedip.core.state import FormerRun
 from sharedip.core.view import view
-from tests.fuzz.liar import LAYOUT, Answer, Asked, Liar, Told, hostile_key, hostile_value
+from tests.fuzz.liar import LAYOUT, TRIED, Answer, Asked, Liar, Told, hostile_key, hostile_value, identity_of
 from tests.fuzz.peer_model import PeerModel
 from tests.fuzz.picture import Readings
 
@@ -114,7 +114,7 @@ class Stage:
             self.settings,
             chance.getrandbits(32),
             lambda: chance.getrandbits(128).to_bytes(16, "big"),
-            Identity("machine", "kernel"),
+            identity_of(TRIED),
         )
         self.pending: dict[int, tuple[Asked, float]] = {}
         self.told: deque[Told] = deque(maxlen=50)
@@ -285,15 +285,15 @@ class Stage:
         """Garbage on the peer socket, sometimes with a header that looks right."""
         lease = max(0, self.node.session.lease or 0)
         head = (
-            b"SIP1"
-            + bytes([chance.randrange(1, 4), 1])
+            MAGIC
+            + bytes([chance.randrange(1, 6), 1])
             + b"".join(number.to_bytes(8, "big") for number in (chance.choice([1, 2]), lease))
         )
         payload = head + chance.getrandbits(320).to_bytes(40, "big")
         self.handle(DatagramReceived("10.0.0.9", 9470, payload[: chance.choice([0, 5, 54, 62, 62])], self.now))
 
     def do_peer(self, chance: random.Random) -> None:
-        """Peers answer our beats and greetings, late, twice or never; and beat under designations of their own."""
+        """Peers answer our beats and pings, late, twice or never; and beat under designations of their own."""
         lease = self.node.session.lease
         payload = self.peers.next_payload(chance, lease) if lease is not None else None
         if payload is not None:

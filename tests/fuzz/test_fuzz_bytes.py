@@ -13,35 +13,44 @@ from hypothesis import strategies as st
 from sharedip.adapters.kernel import diagwire, rtwire, wire
 from sharedip.adapters.kernel.view import View
 from sharedip.core import frames, peerwire
-from sharedip.core.peerwire import Beat, Kind, Released
+from sharedip.core.peerwire import Entry, Heartbeat, Kind, Ping, Pong, Released
 from tests.fuzz.effort import TIMEOUT_S, times
 
 pytestmark = pytest.mark.timeout(TIMEOUT_S)
 
 SECRET = b"0123456789abcdef"
 numbers = st.integers(0, 2**64 - 1)
-beats = st.builds(Beat, numbers, numbers)
+beats = st.builds(Heartbeat, numbers, numbers)
 # An IPv4-mapped address is no VIP (the documents refuse it): on the wire it is the IPv4 address.
 addresses = st.ip_addresses().filter(lambda each: each.version == 4 or each.ipv4_mapped is None)
 releases = st.builds(Released, numbers, addresses)
 
 
-def sealed(data: st.DataObject, kind: Kind) -> tuple[bytes, list[Beat | Released]]:
-    some, most = (releases, peerwire.RELEASES_MAX) if kind is Kind.RELEASE else (beats, peerwire.ENTRIES_MAX)
-    entries: list[Beat | Released] = list(data.draw(st.lists(some, min_size=1, max_size=most)))
+some: dict[Kind, st.SearchStrategy[Entry]] = {
+    Kind.HEARTBEAT: beats,
+    Kind.ACKNOWLEDGEMENT: beats,
+    Kind.RELEASE: releases,
+    Kind.PING: st.builds(Ping, numbers),
+    Kind.PONG: st.builds(Pong, numbers, numbers),
+}
+
+
+def sealed(data: st.DataObject, kind: Kind) -> tuple[bytes, list[Entry]]:
+    most = peerwire.RELEASES_MAX if kind is Kind.RELEASE else peerwire.ENTRIES_MAX
+    entries = data.draw(st.lists(some[kind], min_size=1, max_size=most))
     sender, receiver = data.draw(numbers), data.draw(numbers)
-    return peerwire.seal(kind, sender, receiver, [(entry, SECRET) for entry in entries]), entries
+    return peerwire.seal(kind, sender, receiver, entries, SECRET), entries
 
 
-def opened(datagram: bytes, secret: bytes | None = SECRET) -> list[Beat | Released | None]:
+def opened(datagram: bytes, secret: bytes | None = SECRET) -> list[Entry | None]:
     envelope = peerwire.unseal(datagram)
     if envelope is None:
         return []
-    return [peerwire.open_entry(envelope, body, tag, lambda _: secret) for body, tag in envelope.entries]
+    return [peerwire.open_entry(envelope, body, tag, secret) for body, tag in envelope.entries]
 
 
 @settings(max_examples=times(300), deadline=None)
-@given(st.binary(max_size=peerwire.DATAGRAM_BYTES_MAX + 50), st.integers(0, 4), st.integers(0, 50))
+@given(st.binary(max_size=peerwire.DATAGRAM_BYTES_MAX + 50), st.integers(0, 6), st.integers(0, 50))
 def test_no_datagram_without_the_secret_says_anything(garbage: bytes, kind: int, count: int) -> None:
     """Neither as it is, nor behind a header that makes it well formed."""
     head = peerwire.HEADER.pack(peerwire.MAGIC, kind, count, 1, 2)

@@ -21,9 +21,9 @@ from sharedip.core.messages import (
     TransactionDone,
 )
 from sharedip.core.model import FenceKind, KeyChange, KeyValue, LinkState
-from sharedip.core.peerwire import Beat, Kind, seal
+from sharedip.core.peerwire import Kind, Pong, seal
 from sharedip.core.requests import Kind as Purpose
-from tests.fuzz.liar import LAYOUT, sound_agent
+from tests.fuzz.liar import LAYOUT, secret_of, sound_agent
 from tests.fuzz.stage import VIPS, Stage
 
 
@@ -63,17 +63,18 @@ def settle(stage: Stage, chance: random.Random, keep: Purpose | None = None) -> 
         stage._deliver(order, stage.etcd.tell(order, sent_at))
 
 
-def answer_greeting(stage: Stage) -> None:
+def answer_ping(stage: Stage) -> None:
     """The peer is within reach."""
     lease = stage.node.session.lease
     assert lease is not None
     designations = stage.node.designations
     for _ in range(100):
-        if 2 in designations._greeted:
+        if 2 in designations._pinged:
             break
         stage.pass_to(stage.now + 0.02)
         settle(stage, random.Random(3))
-    answer = seal(Kind.ACKNOWLEDGEMENT, 2, lease, [(Beat(0, designations._greeted.get(2, 1)), designations.own_secret)])
+    sequence, _ = designations._pinged.get(2, (1, 0.0))
+    answer = seal(Kind.PONG, 2, lease, [Pong(sequence, 0)], secret_of(2))
     stage.answered = answer
     stage.receive(answer)
 
@@ -81,7 +82,7 @@ def answer_greeting(stage: Stage) -> None:
 def designating(stage: Stage) -> tuple[int, Transact]:
     """Wait until a designation is under way."""
     chance = random.Random(2)
-    answer_greeting(stage)
+    answer_ping(stage)
     for _ in range(100):
         stage.pass_to(stage.now + 0.01)
         settle(stage, chance, keep=Purpose.DESIGNATE)
@@ -130,7 +131,7 @@ def test_a_former_runs_designation_with_an_endless_window_does_not_end_the_agent
     lease = 0x900
     stage = Stage(chance, lies=0.0, former_lease=lease, reloads=False)
     epoch = stage.etcd.keys[LAYOUT.candidate(VIPS[0].address, lease)].create_revision
-    record = b'{"epoch": %d, "witnesses": ["2"], "secret": "%s", "windowMs": 1%s}' % (epoch, b"ab" * 16, b"0" * 400)
+    record = b'{"epoch": %d, "witnesses": ["2"], "nonce": "%s", "windowMs": 1%s}' % (epoch, b"ab" * 16, b"0" * 400)
     stage.etcd.put(LAYOUT.witness(VIPS[0].address), record, lease)
     stage.etcd.put(LAYOUT.candidate(VIPS[0].address, 2), b"n2", 2)
     settle(stage, chance)
@@ -173,10 +174,10 @@ def test_a_long_key_is_not_kept_in_the_cache_of_addresses() -> None:
     assert keys._parse_address.cache_info().currsize == 0
 
 
-def test_a_replayed_answer_to_a_greeting_does_not_bring_a_silent_peer_back() -> None:
+def test_a_replayed_answer_to_a_ping_does_not_bring_a_silent_peer_back() -> None:
     """Whoever recorded one can make a dead peer a witness again and again, each time at the cost of a transaction."""
     stage = owner()
-    answer_greeting(stage)
+    answer_ping(stage)
     recorded = stage.answered
     stage.node.peers.silent(2)
     stage.receive(recorded)

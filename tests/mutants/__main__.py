@@ -31,11 +31,12 @@ SEEDS_OF_HISTORIES = 10
 LAWS = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "tests/unit/core").glob("test_laws_*.py"))]
 """First, because they are quick and find most."""
 
-UNIT = ["tests/unit/core", "--ignore=tests/unit/core/test_holes.py", "-k", "not no_restart_in_between"]
+KEYS = [f"tests/unit/adapters/test_{name}.py" for name in ("agreement", "state")]
+UNIT = [*KEYS, "tests/unit/core", "--ignore=tests/unit/core/test_holes.py", "-k", "not no_restart_in_between"]
 """Without the known holes: a mutant that happens to mend one would count as killed."""
 
 HISTORIES = ["tests/simulation/test_histories.py"]
-STAGED = [f"tests/simulation/test_{name}.py" for name in ("staged_witness", "standing", "late_writes")]
+STAGED = [f"tests/simulation/test_{name}.py" for name in ("staged_witness", "standing", "late_writes", "forger")]
 SIMULATION = [*STAGED, *HISTORIES]
 
 

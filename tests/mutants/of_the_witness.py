@@ -62,8 +62,8 @@ MUTANTS = (
     Mutant(
         "an-heir-without-etcd",
         "core/post.py",
-        "return self._session.is_in_touch(now)",
-        "return True",
+        "if not self._session.is_in_touch(now) or not self",
+        "if not self",
         WITNESSED,
         "While etcd is away for all, the owner gives its place to one that can't take it.",
     ),
@@ -135,8 +135,8 @@ MUTANTS = (
     Mutant(
         "acknowledges-while-it-deposes",
         WITNESS,
-        "if duty is None or duty.is_deposing or duty.is_mute or beat.sequence <= duty.last_sequence:",
-        "if duty is None or duty.is_mute or beat.sequence <= duty.last_sequence:",
+        "if duty.is_deposing or duty.is_mute or beat.sequence <= duty.last_sequence:",
+        "if duty.is_mute or beat.sequence <= duty.last_sequence:",
         WITNESSED,
         "A promise is made while a deposition may still be applied.",
     ),
@@ -169,8 +169,8 @@ MUTANTS = (
     Mutant(
         "promise-from-its-handling",
         "core/post.py",
-        "self._watchfulness.heard(beat, received_at)",
-        "self._watchfulness.heard(beat, float('-inf'))",
+        "self._watchfulness.heard(sender, entry, event.received_at)",
+        "self._watchfulness.heard(sender, entry, float('-inf'))",
         WITNESSED,
         "The promise of an acknowledged beat is over at once.",
     ),
@@ -250,14 +250,6 @@ MUTANTS = (
         "A designation that is applied late gives a witness power that the owner does not know of.",
     ),
     Mutant(
-        "secret-of-the-run",
-        DESIGNATION,
-        "        secret = self._secret()\n        window_s",
-        "        secret = self.own_secret\n        window_s",
-        "protocol: a fresh secret for each designation",
-        "The secret is reused over epochs: an old acknowledgement authenticates a new one.",
-    ),
-    Mutant(
         "former-designation-forgotten",
         DESIGNATION,
         "        self._join(designation, candidacy, NEVER)\n",
@@ -282,11 +274,11 @@ MUTANTS = (
         "An acknowledgement of no beat that is waited for makes the right longer.",
     ),
     Mutant(
-        "a-dead-peer-by-an-old-greeting",
+        "a-dead-peer-by-an-old-ping",
         DESIGNATION,
-        "self._greeted.pop(sender, None) == beat.sequence and self._peers.greeted(sender, now)",
-        "self._peers.greeted(sender, now)",
-        "protocol: only the answer to the newest greeting counts",
+        "        if sequence != pong.sequence:\n",
+        "        if sequence is None:\n",
+        "protocol: only the answer to the newest ping counts",
         "A recorded answer makes a dead peer a witness.",
     ),
 )

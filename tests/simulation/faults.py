@@ -23,6 +23,7 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import FenceKind, LinkState
 from sharedip.core.witness import read_witnesses
+from tests.simulation.forger import forge
 from tests.simulation.world import LAYOUT, LINK_INDEX, Host, World
 
 Fault = Callable[[World, Host, int, float], None]
@@ -254,7 +255,7 @@ def _crash_with_the_witness(world: World, host: Host, member: int, seconds: floa
     """An owner, and whoever could depose it; or they are frozen."""
     doomed = [host]
     for vip in world.vips:
-        leases, _ = read_witnesses(read_record(world.etcd.keys.get(LAYOUT.witness(vip.address))) or {})
+        leases = read_witnesses(read_record(world.etcd.keys.get(LAYOUT.witness(vip.address))) or {})
         doomed += [other for lease in leases if (other := world.etcd.holders.get(lease)) and other not in doomed]
     fate = world.random.choice((_crash, _crash_of_the_node, _freeze, _cut_from_etcd))
     for other in doomed:
@@ -338,5 +339,6 @@ FAULTS: dict[str, Fault] = {
     "delete by hand": _delete_by_hand,
     "delete the owner's key": _delete_the_owners_key,
     "revoke by hand": _revoke_by_hand,
+    "forger": forge,
 }
 NAMES = tuple(FAULTS)

@@ -56,15 +56,19 @@ from sharedip.core.model import Delete, Failure, FenceKind, IPAddress, LinkState
 from sharedip.core.node import Node
 from sharedip.core.settings import Settings
 from sharedip.core.state import read_state
+from tests.simulation.agreement import ModelAgreement
 from tests.simulation.etcd import ModelEtcd
 
 LINK_INDEX = 2
 KEY_PREFIX = "sharedip:v1"
 LAYOUT = Layout(KEY_PREFIX)
-BEAT, ACKNOWLEDGEMENT = 1, 2
+HEARTBEAT, ACKNOWLEDGEMENT = 1, 2
 HEADER_BYTES, ENTRY_BYTES, NUMBERS_BYTES = 22, 32, 16
 SENDER = slice(6, 14)
-"""docs/protocol.md: a beat's entry is a designation's revision, a sequence, and a tag."""
+"""docs/protocol.md: a heartbeat's entry is a designation's revision, a sequence, and a tag."""
+
+FORGER = "forger"
+"""Where datagrams come from that no agent has made (`forger.py`)."""
 
 WAKES_MAX = 200
 """So many wakings within a millisecond each mean a core that spins."""
@@ -103,6 +107,8 @@ class Host:
         self.pending: dict[int, int] = {}
         self.rest: list[Command] = []
         self.state: bytes | None = None
+        self.private: bytes | None = None
+        """What agents agree on secrets by; in /run, so it is kept for the boot."""
         self.timer: float = float("inf")
         self.freeze_after: int | None = None
         self.freeze_s = 0.0
@@ -128,8 +134,11 @@ class Host:
         self.run += 1
         self.inbox, self.pending, self.rest, self.frozen = [], {}, [], False
         random = self.world.random
-        settings, identity = self.world.settings(self.name), Identity(f"machine of {self.name}", f"boot {self.boot}")
-        self.core = Node(settings, random.getrandbits(32), lambda: random.randbytes(16), identity)
+        jitter, fresh = random.getrandbits(32), random.randbytes(16)
+        self.private = fresh if self.private is None else self.private
+        agreement = ModelAgreement(self.private, self.world.agreements)
+        identity = Identity(f"machine of {self.name}", f"boot {self.boot}", agreement.public, agreement.agree)
+        self.core = Node(self.world.settings(self.name), jitter, lambda: random.randbytes(16), identity)
         former = read_state(self.state) if self.state is not None else None
         if former is None:
             for address in list(self.kernel.addresses):  # the agent removes what carries its tag
@@ -154,7 +163,7 @@ class Host:
         self.boot += 1
         self.kernel.addresses.clear()
         self.kernel.gates.clear()
-        self.state = None
+        self.state, self.private = None, None
 
     def freeze(self, seconds: float) -> None:
         """SIGSTOP for a while."""
@@ -209,10 +218,14 @@ class Host:
         self.world.steps += 1
         if isinstance(event, DatagramReceived):  # the adapter reads the clock when it reads the socket
             event = replace(event, received_at=self.now())
+        strange = core.post.strange_datagrams
         orders = core.handle(event, self.now())
+        is_forged = isinstance(event, DatagramReceived) and event.host == FORGER
+        if is_forged and core.post.strange_datagrams == strange:
+            raise InvariantBrokenError(f"t={self.world.t:.3f} {self.name} believes a forger")
         if core.session.lease_until != self.proved_until:
             self._check_proof(core)
-        if isinstance(event, DatagramReceived) and event.payload[4] == ACKNOWLEDGEMENT:
+        if isinstance(event, DatagramReceived) and event.payload[4] == ACKNOWLEDGEMENT and not is_forged:
             self._check_promises(core, event.payload)
         self._execute(orders)
         if not self.frozen:
@@ -442,6 +455,9 @@ class World:
         self.undisturbed_until = self.t
         self.is_healed = False
         self.overheard: deque[tuple[str, str, bytes]] = deque(maxlen=50)
+        self.is_overheard = False
+        self.agreements: dict[bytes, bytes] = {}
+        """What no forger owns: the private value behind each public one."""
         self.refusals: dict[tuple[str, str], float] = {}
         """For a host and "holds", "removals" or "fences": how often its kernel refuses."""
         self.cuts: set[tuple[str, int]] = set()
@@ -520,7 +536,7 @@ class World:
 
     def carry(self, sender: Host, order: SendDatagram) -> None:
         """UDP between agents: lost, late, twice, out of order."""
-        if order.payload[4] == BEAT:
+        if order.payload[4] == HEARTBEAT:
             sender.note_beats(order.payload)
         for host in self.hosts:
             if host.name == order.host:
@@ -530,12 +546,13 @@ class World:
                         continue
                     event = DatagramReceived(sender.name, 9470, order.payload, 0.0)
                     self.later(self.delay(), self._arrive, host, event)
+        if self.disorder or self.is_overheard:
+            self.overheard.append((sender.name, order.host, order.payload))
         if self.disorder:
-            self._disturb(sender, order)
+            self._disturb()
 
-    def _disturb(self, sender: Host, order: SendDatagram) -> None:
+    def _disturb(self) -> None:
         """Somebody on the segment records what agents say, and says it again, however late."""
-        self.overheard.append((sender.name, order.host, order.payload))
         if self.random.random() < self.disorder:
             said_by, to, payload = self.random.choice(self.overheard)
             event = DatagramReceived(said_by, 9470, payload, 0.0)

@@ -1,6 +1,7 @@
 """The state directory: one agent at a time, and what a restarted agent needs to know.
 
-Role: holds `agent.lock`, writes and reads `state.json`.
+Role: holds `agent.lock`, writes and reads `state.json`; keeps `agent.key`, the private value by which agents agree on
+secrets, for one boot.
 Must never: end the agent because a disk is full or a file is damaged, or trust a file that another user may have
 written. Counterparts: `core.messages.SaveState` (the content, which is the core's own JSON), `agent.py`.
 
@@ -35,6 +36,16 @@ class LoadedState:
     reason: str | None
     same_boot: bool
     """Instants on CLOCK_BOOTTIME in the content mean something only if this is true."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptKey:
+    """This boot's private value. `reason` says why the next agent may not find it, or why the former one was not used;
+    None when all is well.
+    """
+
+    private: bytes
+    reason: str | None
 
 
 class StateDirectory:
@@ -79,16 +90,19 @@ class StateDirectory:
 
     def save(self, content: bytes) -> str | None:
         """Replace the saved state by `content` (JSON) in one step; give the reason when it could not be done."""
-        assert self.lock_fd >= 0, "save before open"
         document = b'{"format": %d, "boot_id": %s, "state": %s}\n' % (FORMAT, json.dumps(_boot_id()).encode(), content)
-        temporary = self.path / "state.json.new"
+        return self._replace("state.json", document)
+
+    def _replace(self, name: str, document: bytes) -> str | None:
+        assert self.lock_fd >= 0, "save before open"
+        temporary = self.path / f"{name}.new"
         try:
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             with open(fd, "wb") as file:
                 file.write(document)
-            os.replace(temporary, self.path / "state.json")
+            os.replace(temporary, self.path / name)
         except OSError as error:
-            return f"cannot save {self.path / 'state.json'}: {error.strerror}"
+            return f"cannot save {self.path / name}: {error.strerror}"
         return None
 
     def discard(self) -> str | None:
@@ -105,22 +119,44 @@ class StateDirectory:
     def load(self) -> LoadedState:
         """Read what the former agent left."""
         path = self.path / "state.json"
+        read = self._read(path)
+        if read is None:
+            return LoadedState(None, None, same_boot=False)
+        return _unusable(path, read) if isinstance(read, str) else _decode(path, read)
+
+    def keep_key(self, fresh: bytes) -> KeptKey:
+        """The private value of this boot: the one that a former agent kept, else `fresh`, which is kept from now on."""
+        path, boot = self.path / "agent.key", _boot_id()
+        read = self._read(path, is_secret=True)
+        kept = None if read is None or isinstance(read, str) else _decode_key(read, boot, len(fresh))
+        if kept is not None:
+            return KeptKey(kept, None)
+        refused = f"{path} is not used: {read}" if isinstance(read, str) else None
+        if not boot:
+            return KeptKey(fresh, "nothing tells one boot from another here (no /proc)")
+        document = json.dumps({"format": FORMAT, "boot_id": boot, "private": fresh.hex()}).encode() + b"\n"
+        return KeptKey(fresh, self._replace("agent.key", document) or refused)
+
+    @staticmethod
+    def _read(path: Path, *, is_secret: bool = False) -> bytes | str | None:
+        """The file's content, None without one, or why it is not to be used."""
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
-            return LoadedState(None, None, same_boot=False)
+            return None
         except OSError as error:
-            return _unusable(path, error.strerror or "unreadable")
+            return error.strerror or "unreadable"
         try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
-                return _unusable(path, "it is not a file of the agent's own user")
-            data = os.read(fd, STATE_BYTES_MAX + 1)
+                return "it is not a file of the agent's own user"
+            if is_secret and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                return "others may have read it"
+            return os.read(fd, STATE_BYTES_MAX + 1)
         except OSError as error:
-            return _unusable(path, error.strerror or "unreadable")
+            return error.strerror or "unreadable"
         finally:
             os.close(fd)
-        return _decode(path, data)
 
     def _lock(self) -> None:
         path = self.path / "agent.lock"
@@ -164,6 +200,18 @@ def _decode(path: Path, data: bytes) -> LoadedState:
     if not isinstance(document.get("state"), dict):
         return _unusable(path, "it is damaged")
     return LoadedState(json.dumps(document["state"]).encode(), None, same_boot=document.get("boot_id") == _boot_id())
+
+
+def _decode_key(data: bytes, boot: str, length: int) -> bytes | None:
+    """The private value, if it was made in this boot: whoever has read an old disk knows the one of its time."""
+    try:
+        document = json.loads(data)
+        if document["format"] != FORMAT or document["boot_id"] != boot or not boot:
+            return None
+        private = bytes.fromhex(document["private"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return private if len(private) == length else None
 
 
 def _unusable(path: Path, why: str) -> LoadedState:

@@ -1,7 +1,7 @@
 """`sharedip status --cluster`: every node, as etcd knows it.
 
-Role: the view's rendering. Works without an agent on this machine. Must never: show the secrets that records carry.
-Counterpart: `machine.py` (`cluster_view` reads etcd).
+Role: the view's rendering. Works without an agent on this machine.
+Must never: show the secrets that older agents' records carry. Counterpart: `machine.py` (`cluster_view` reads etcd).
 """
 
 from __future__ import annotations

@@ -272,7 +272,7 @@ def _member_view(found: MemberSurvey) -> dict[str, Any]:
 
 
 def records_view(key_prefix: str, keys: tuple[KeyValue, ...]) -> dict[str, Any]:
-    """Nodes and VIPs as the keys show them. Field by field: records carry secrets, which stay where they are."""
+    """Nodes and VIPs as the keys show them. Field by field: those of older agents carry secrets."""
     layout = Layout(key_prefix)
     by_key = {key.key: key for key in keys}
     addresses = {address for key in by_key if (address := layout.election_of(key)) is not None}

@@ -10,7 +10,7 @@ Must never: depose anybody, or touch the address. Counterparts: `witness.py` on 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sharedip.core.candidacy import Candidacy, Phase
@@ -19,9 +19,9 @@ from sharedip.core.messages import Command, OpenFence, RequestFailed, SendDatagr
 from sharedip.core.model import FenceKind, Guard, GuardTarget, Instant, IPAddress, KeyValue, Put
 from sharedip.core.ownership import NEVER, Deadline, Presence
 from sharedip.core.peers import Peer, Peers
-from sharedip.core.peerwire import ENTRIES_MAX, Beat, Kind, Released, seal
+from sharedip.core.peerwire import ENTRIES_MAX, Entry, Heartbeat, Kind, Ping, Pong, seal
 from sharedip.core.session import Session
-from sharedip.core.settings import Settings, beat_every_s, fence_timeout_s, silence_s
+from sharedip.core.settings import CLOCK_DRIFT, Settings, beat_every_s, fence_timeout_s, silence_s
 
 VIPS_PER_TRANSACTION = 40
 """What is designated together is deposed together, in one transaction: three operations for each VIP, and etcd takes
@@ -40,7 +40,7 @@ REOPEN_FRACTION = 0.3
 
 HEARD_WINDOWS = 2.5
 HEARD_S_MAX = 5.0
-"""Each candidate is greeted once in a window or so; one greeting may be lost. What is older tells nothing."""
+"""Each candidate is pinged once in a window or so; one ping may be lost. What is older tells nothing."""
 
 LOOK_AT_LEAST_EVERY_S = 5.0
 """Whatever was missed: an owner does not go without a witness for longer than this."""
@@ -64,7 +64,6 @@ class Designation:
     """
 
     revision: int
-    secret: bytes
     window_s: float
     promises: dict[int, _Promise]
     vips: dict[IPAddress, Candidacy] = field(default_factory=dict)
@@ -79,7 +78,6 @@ class _Attempt:
 
     vips: dict[IPAddress, Candidacy]
     witnesses: tuple[int, ...]
-    secret: bytes
     window_s: float
     written: dict[IPAddress, bytes]
 
@@ -97,15 +95,15 @@ class Designations:
         peers: Peers,
         out: Callable[[Command], None],
         touch: Callable[[IPAddress], None],
-        secret: Callable[[], bytes],
+        nonce: Callable[[], bytes],
     ) -> None:
+        """`nonce` gives fresh random bytes: no two attempts write the same, so what stands there tells whose it is."""
         self._settings = settings
         self._session = session
         self._peers = peers
         self._out = out
         self._touch = touch
-        self._secret = secret
-        self.own_secret = secret()
+        self._nonce = nonce
         self.active: dict[int, Designation] = {}
         self._of_vip: dict[IPAddress, Designation] = {}
         self._attempts: dict[int, _Attempt] = {}
@@ -113,13 +111,14 @@ class Designations:
         self._known: dict[IPAddress, tuple[int, int]] = {}
         self._look_at: Instant = NEVER
         self._beat_at: Instant = NEVER
-        self._greet_at: Instant = NEVER
+        self._ping_at: Instant = NEVER
         self._looked_at: Instant = NEVER
         self._sequence = 0
         self._owned: list[Candidacy] = []
         self._silence_checked_at: Instant = NEVER
         self._renewal_wanted: set[IPAddress] = set()
-        self._greeted: dict[int, int] = {}
+        self._pinged: dict[int, tuple[int, Instant]] = {}
+        """The newest ping that each candidate has not answered: its sequence, and when it left."""
 
     # -- what the node asks -------------------------------------------------------------------------------------------
 
@@ -133,11 +132,14 @@ class Designations:
         )
 
     def hears(self, lease: int, now: Instant) -> bool:
-        """Whether that agent has answered a greeting lately: it is there, and in touch with etcd."""
-        window_s = self._settings.window_s
-        return window_s is not None and now - self._peers.in_touch_at(lease) <= min(
-            HEARD_WINDOWS * window_s, HEARD_S_MAX
-        )
+        """Whether that agent has answered a ping lately, and etcd has proved its lease after it failed us.
+
+        What was proved before then may be over: an etcd that is away for everybody leaves us all at once.
+        """
+        window_s, failing_since = self._settings.window_s, self._session.failing_since
+        if window_s is None or failing_since is None or self._peers.proved_at(lease) <= failing_since:
+            return False
+        return now - self._peers.in_touch_at(lease) <= min(HEARD_WINDOWS * window_s, HEARD_S_MAX)
 
     def reconfigure(self, settings: Settings, now: Instant) -> None:
         """Another window holds for the designations from now on: all are appointed anew."""
@@ -163,7 +165,7 @@ class Designations:
         if designation is None:
             window_s = self._settings.window_s or 1.0
             promises = {NOBODY: _Promise(NOBODY, now)}
-            designation = Designation(key.mod_revision, b"", window_s, promises, found=True)
+            designation = Designation(key.mod_revision, window_s, promises, found=True)
             self.active[key.mod_revision] = designation
         self._join(designation, candidacy, NEVER)
         self.look_again(now)
@@ -178,13 +180,20 @@ class Designations:
             if not designation.vips:
                 self.active.pop(designation.revision, None)
 
-    def acknowledged(self, sender: int, beat: Beat, now: Instant) -> None:
-        """A witness has promised anew: the right reaches as far as the beat's send time + window."""
-        if beat.revision == 0:
-            # Only the newest greeting has an answer: an old one, replayed, would make a dead peer a witness.
-            if self._greeted.pop(sender, None) == beat.sequence and self._peers.greeted(sender, now):
-                self.look_again(now)
+    def ponged(self, sender: int, pong: Pong, now: Instant) -> None:
+        """A candidate has answered a ping. Only the newest has an answer: an old one, replayed, would make a dead peer
+        a witness.
+        """
+        sequence, sent_at = self._pinged.get(sender, (None, now))
+        if sequence != pong.sequence:
             return
+        del self._pinged[sender]
+        proved_at = sent_at - pong.age_ms / 1000 * (1 + 2 * CLOCK_DRIFT)  # it answered later than we asked
+        if self._peers.ponged(sender, proved_at, now):
+            self.look_again(now)
+
+    def acknowledged(self, sender: int, beat: Heartbeat, now: Instant) -> None:
+        """A witness has promised anew: the right reaches as far as the beat's send time + window."""
         designation = self.active.get(beat.revision)
         promise = None if designation is None else designation.promises.get(sender)
         if designation is None or promise is None:
@@ -203,13 +212,6 @@ class Designations:
                 self._session.want_read(now)
             elif self._settings.fence is FenceKind.LIFETIME and candidacy.ownership.right_changed(now):
                 self._touch(address)
-
-    def secret_of(self, revision: int) -> bytes | None:
-        """The secret of one of our designations; of our own greetings for revision 0."""
-        if revision == 0:
-            return self.own_secret
-        designation = self.active.get(revision)
-        return None if designation is None or designation.found else designation.secret
 
     def answered(self, request: int, answer: TransactionDone | RequestFailed, now: Instant) -> None:
         """A designation's transaction has an outcome, or none."""
@@ -237,7 +239,7 @@ class Designations:
         if key is None or key.lease != self._session.lease:
             return
         for request, attempt in self._attempts.items():
-            if attempt.written.get(address) == key.value:  # it has a secret of its own
+            if attempt.written.get(address) == key.value:  # it has a nonce of its own
                 del self._attempts[request]
                 self._attempted -= attempt.vips.keys()
                 self._look_at = now + APPOINT_RETRY_S
@@ -253,14 +255,14 @@ class Designations:
         self._attempted.clear()
         self._known.clear()
         self._renewal_wanted.clear()
-        self._greeted.clear()
+        self._pinged.clear()
 
     def look_again(self, now: Instant) -> None:
         """The queue, the peers, the owner or etcd's leader changed; many changes at once are looked at together."""
         every_s = LOOK_EVERY_S + LOOK_EVERY_S_PER_VIP * len(self._settings.vips)
         at = max(now, self._looked_at + every_s)
         self._look_at = at if self._look_at == NEVER else min(self._look_at, at)
-        self._greet_at = min(self._greet_at, self._look_at)
+        self._ping_at = min(self._ping_at, self._look_at)
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
@@ -270,7 +272,7 @@ class Designations:
             return None
         waiting = [self._look_at]
         if self._owned and self._settings.window_s is not None:
-            waiting.append(self._greet_at)
+            waiting.append(self._ping_at)
         if self.active:
             waiting.append(self._beat_at)
         waiting += [
@@ -281,7 +283,7 @@ class Designations:
         return min((at for at in waiting if at > NEVER), default=None)
 
     def advance(self, candidacies: Callable[[], list[Candidacy]], now: Instant) -> None:
-        """Appoint, replace, greet, beat: whatever is due."""
+        """Appoint, replace, ping, beat: whatever is due."""
         if self._session.lease is None:
             self._owned = []
             return
@@ -300,11 +302,11 @@ class Designations:
             )
             self._beat(now)
             early_s = half_beat_s
-        if self._owned and self._settings.window_s is not None and now + early_s >= self._greet_at:
+        if self._owned and self._settings.window_s is not None and now + early_s >= self._ping_at:
             # Half a beat later than a window, and half a beat early where a beat leaves: both in one turn.
-            self._greet_at = now + self._settings.window_s + half_beat_s
+            self._ping_at = now + self._settings.window_s + half_beat_s
             self._owned = [each for each in self._owned if each.phase is Phase.OWNING]
-            self._greet(now)
+            self._ping(now)
             if now >= self._looked_at + LOOK_AT_LEAST_EVERY_S:
                 self.look_again(now)
 
@@ -400,7 +402,7 @@ class Designations:
         """
         layout, lease = self._session.layout, self._session.lease
         assert lease is not None
-        secret = self._secret()
+        nonce = self._nonce()
         window_s = round((self._settings.window_s or 0.0) * 1000) / 1000  # as it is written
         guards, puts, written = [], [], {}
         for address, candidacy in vips.items():
@@ -411,13 +413,13 @@ class Designations:
             record = {
                 "epoch": candidacy.epoch,
                 "witnesses": [f"{each:x}" for each in witnesses],
-                "secret": secret.hex(),
+                "nonce": nonce.hex(),
                 "windowMs": round(window_s * 1000),
             }
             written[address] = write_record(record)
             puts.append(Put(key, written[address], lease))
         request = self._session.appoint(tuple(guards), tuple(puts), tuple(layout.witness(address) for address in vips))
-        self._attempts[request] = _Attempt(vips, witnesses, secret, window_s, written)
+        self._attempts[request] = _Attempt(vips, witnesses, window_s, written)
         self._attempted |= vips.keys()
 
     def _mod_revision(self, address: IPAddress) -> int:
@@ -434,7 +436,7 @@ class Designations:
         promises = {lease: _Promise(lease, now) for lease in attempt.witnesses}
         # The window that was written, which a reload may have changed meanwhile: it is what the witness counts.
         window_s = attempt.window_s
-        designation = Designation(revision, attempt.secret, window_s, promises)
+        designation = Designation(revision, window_s, promises)
         for address, candidacy in attempt.vips.items():
             self._known[address] = (revision, revision)
             if abs(window_s - (self._settings.window_s or 0.0)) < 0.001:
@@ -463,7 +465,7 @@ class Designations:
     def _beat(self, now: Instant) -> None:
         """One datagram for each peer, with all its designations."""
         self._sequence = max(self._sequence + 1, int(now * 1e6))  # grows over restarts of the agent, too
-        for_peer: dict[int, list[tuple[Beat | Released, bytes]]] = {}
+        for_peer: dict[int, list[Heartbeat]] = {}
         for designation in self.active.values():
             if designation.found:
                 continue
@@ -480,32 +482,32 @@ class Designations:
                 promise.sent[self._sequence] = now
                 if len(promise.sent) > BEATS_REMEMBERED:
                     del promise.sent[next(iter(promise.sent))]
-                entry = Beat(designation.revision, self._sequence)
-                for_peer.setdefault(promise.lease, []).append((entry, designation.secret))
+                entry = Heartbeat(designation.revision, self._sequence)
+                for_peer.setdefault(promise.lease, []).append(entry)
         for receiver, entries in for_peer.items():
-            self._send(receiver, entries)
+            self._send(Kind.HEARTBEAT, receiver, entries)
 
-    def _greet(self, now: Instant) -> None:
+    def _ping(self, now: Instant) -> None:
         """Learn which candidates could be witnesses, and who could have the addresses after us."""
         leases = {key.lease for candidacy in self._owned for key in candidacy.queue()}
-        self._greeted.clear()
+        self._pinged.clear()
         self._sequence = max(self._sequence + 1, int(now * 1e6))
         for lease in sorted(leases - {self._session.lease}):
-            self._greeted[lease] = self._sequence
-            self._send(lease, [(Beat(0, self._sequence), self.own_secret)])
+            self._pinged[lease] = self._sequence, now
+            self._send(Kind.PING, lease, [Ping(self._sequence)])
 
     def wake(self, lease: int, now: Instant) -> None:
-        """Greet one candidate out of turn."""
+        """Ping one candidate out of turn."""
         self._sequence = max(self._sequence + 1, int(now * 1e6))
-        self._greeted[lease] = self._sequence
-        self._send(lease, [(Beat(0, self._sequence), self.own_secret)])
+        self._pinged[lease] = self._sequence, now
+        self._send(Kind.PING, lease, [Ping(self._sequence)])
 
-    def _send(self, receiver: int, entries: list[tuple[Beat | Released, bytes]]) -> None:
-        peer = self._peers.by_lease(receiver)
-        if peer is None or peer.host is None or self._session.lease is None:
+    def _send(self, kind: Kind, receiver: int, entries: Sequence[Entry]) -> None:
+        peer, secret = self._peers.by_lease(receiver), self._peers.secret_with(receiver)
+        if peer is None or peer.host is None or secret is None or self._session.lease is None:
             return
         for start in range(0, len(entries), ENTRIES_MAX):
-            datagram = seal(Kind.BEAT, self._session.lease, receiver, entries[start : start + ENTRIES_MAX])
+            datagram = seal(kind, self._session.lease, receiver, entries[start : start + ENTRIES_MAX], secret)
             self._out(SendDatagram(peer.host, peer.port, datagram))
 
     def _silent_leases(self, designation: Designation, now: Instant) -> set[int]:

@@ -91,12 +91,12 @@ STOP_PATIENCE_S = 10.0
 class Node:
     """Invariant: for every VIP the invariants of `Candidacy` and `Ownership`; one session for all of them."""
 
-    def __init__(self, settings: Settings, seed: int, secret: Callable[[], bytes], identity: Identity) -> None:
-        """`secret` gives fresh random bytes (16 to 64) at each call; `seed` is for jitter alone."""
+    def __init__(self, settings: Settings, seed: int, nonce: Callable[[], bytes], identity: Identity) -> None:
+        """`nonce` gives fresh random bytes (16 to 64) at each call; `seed` is for jitter alone."""
         self.settings = settings
         self.identity = identity
         random_source = random.Random(seed)  # noqa: S311 - jitter, not a secret
-        self.peers = Peers()
+        self.peers = Peers(identity)
         self._commands: list[Command] = []
         self.session = Session(settings, self._out, self, random_source.random)
         self.soundness = Soundness(self.session, has_checks=settings.has_health_checks)
@@ -104,7 +104,7 @@ class Node:
         self.candidacies: dict[IPAddress, Candidacy] = {
             vip.address: Candidacy(vip, settings, self.session, self, self._out) for vip in settings.vips
         }
-        self.designations = Designations(settings, self.session, self.peers, self._out, self._touch, secret)
+        self.designations = Designations(settings, self.session, self.peers, self._out, self._touch, nonce)
         self.watchfulness = Watchfulness(self.session, self.peers, self._out, self._is_blind)
         self.standing = Standing(self.session, self.peers, self._out)
         self._configured = {vip.address: vip for vip in settings.vips}
@@ -578,7 +578,7 @@ class Node:
             "drained": self.soundness.drained,
             "macs": sorted(mac.hex() for mac in self._macs()),
             "member": None if member is None else f"{member:x}",
-            "secret": self.designations.own_secret.hex(),
+            "public": self.identity.public.hex() or None,
         }
 
     def _macs(self) -> set[bytes]:

@@ -1,19 +1,19 @@
 """The other agents, as their records in etcd show them: how to reach them, on whose member they run, who answers.
 
-Must never: send anything, or trust a name; a peer is known by its lease.
+Must never: send anything, or trust a name; a peer is known by its lease, and what it says by the secret that goes with
+the public value on that lease.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sharedip.core.identity import PUBLIC_BYTES, Identity
 from sharedip.core.keys import Registry, read_record
 from sharedip.core.model import Instant, KeyValue
 
 NEVER: Instant = float("-inf")
 MACS_MAX = 64
-SECRET_BYTES_MIN = 16
-SECRET_BYTES_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +25,26 @@ class Peer:
     host: str | None
     port: int
     member: int | None
-    secret: bytes | None
+    public: bytes | None
+    """What its secrets are agreed by; None for an agent of a version that has none: nothing it says is believed."""
     macs: frozenset[bytes] = frozenset()
     """Of the links that carry VIPs on its node."""
 
 
 class Peers:
-    """Invariant: the peers are exactly the agents' records of `registry` at its last change."""
+    """Invariant: the peers are exactly the agents' records of `registry` at its last change, and what is remembered of
+    one was said under the public value that stands there now.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+        self._secrets: dict[bytes, bytes | None] = {}
+        """By public value: agreeing costs a hundred times what a datagram may."""
         self._by_lease: dict[int, Peer] = {}
         self._answered_at: dict[int, Instant] = {}
         self._in_touch_at: dict[int, Instant] = {}
+        self._proved_at: dict[int, Instant] = {}
+        self._pinged: dict[int, int] = {}
 
     def refresh(self, registry: Registry) -> None:
         """Read the agents' records anew."""
@@ -46,9 +54,13 @@ class Peers:
             peer = _read_peer(key, key.key[len(prefix) :])
             if peer is not None:
                 found[peer.lease] = peer
-        self._by_lease = found
-        self._answered_at = {lease: at for lease, at in self._answered_at.items() if lease in found}
-        self._in_touch_at = {lease: at for lease, at in self._in_touch_at.items() if lease in found}
+        known, self._by_lease = self._by_lease, found
+        for lease, peer in known.items():
+            if lease not in found or found[lease].public != peer.public:
+                for memory in (self._answered_at, self._in_touch_at, self._proved_at, self._pinged):
+                    memory.pop(lease, None)
+        values = {peer.public for peer in found.values()}
+        self._secrets = {value: secret for value, secret in self._secrets.items() if value in values}
 
     def has_mac(self, mac: bytes) -> bool:
         """Whether a node of the cluster says that it is its own."""
@@ -57,6 +69,15 @@ class Peers:
     def by_lease(self, lease: int) -> Peer | None:
         """The agent with this lease."""
         return self._by_lease.get(lease)
+
+    def secret_with(self, lease: int) -> bytes | None:
+        """What authenticates all that we and this agent say to each other; None: nothing does."""
+        peer = self._by_lease.get(lease)
+        if peer is None or peer.public is None:
+            return None
+        if peer.public not in self._secrets:
+            self._secrets[peer.public] = self._identity.secret_with(peer.public)
+        return self._secrets[peer.public]
 
     def of(self, candidate: KeyValue) -> Peer | None:
         """The agent behind a candidate; None for a plain candidate of etcd's recipe."""
@@ -68,24 +89,38 @@ class Peers:
         return f"lease {lease:x}" if peer is None else peer.name
 
     def answered(self, lease: int, now: Instant) -> bool:
-        """The peer answered a beat or a greeting just now. True when it had been silent."""
+        """The peer answered a beat or a ping just now. True when it had been silent."""
         was = self._answered_at.get(lease)
         self._answered_at[lease] = now
         return was is None
 
-    def greeted(self, lease: int, now: Instant) -> bool:
-        """The peer answered a greeting just now, so it has etcd's word for its lease. True when it had been silent."""
+    def ponged(self, lease: int, proved_at: Instant, now: Instant) -> bool:
+        """The peer answered a ping just now, so it has etcd's word for its lease: what proved it left at `proved_at` or
+        later. True when it had been silent.
+        """
         self._in_touch_at[lease] = now
+        self._proved_at[lease] = max(proved_at, self._proved_at.get(lease, NEVER))
         return self.answered(lease, now)
 
+    def is_new_ping(self, lease: int, sequence: int) -> bool:
+        """Whether this ping is not an old one that comes again; it counts as answered from now on."""
+        if sequence <= self._pinged.get(lease, -1):
+            return False
+        self._pinged[lease] = sequence
+        return True
+
     def silent(self, lease: int) -> None:
-        """The peer did not answer: it counts as out of reach until it answers a greeting."""
+        """The peer did not answer: it counts as out of reach until it answers a ping."""
         self._answered_at.pop(lease, None)
         self._in_touch_at.pop(lease, None)
 
     def in_touch_at(self, lease: int) -> Instant:
-        """When it answered a greeting last."""
+        """When it answered a ping last."""
         return self._in_touch_at.get(lease, NEVER)
+
+    def proved_at(self, lease: int) -> Instant:
+        """The latest instant at which, or after which, we know that a request left that proved its lease."""
+        return self._proved_at.get(lease, NEVER)
 
     def is_reachable(self, lease: int) -> bool:
         """Whether it answered, and has not been found silent since."""
@@ -97,8 +132,8 @@ def _read_peer(key: KeyValue, name: str) -> Peer | None:
     if record is None or key.lease == 0:
         return None
     host, port = split_address(record.get("peer"))
-    member, secret = _hexadecimal(record.get("member")), _secret(record.get("secret"))
-    return Peer(key.lease, name, host, port, member, secret, _macs(record.get("macs")))
+    member, public = _hexadecimal(record.get("member")), _public(record.get("public"))
+    return Peer(key.lease, name, host, port, member, public, _macs(record.get("macs")))
 
 
 def split_address(text: object) -> tuple[str | None, int]:
@@ -119,17 +154,17 @@ def _hexadecimal(value: object) -> int | None:
 
 
 def _macs(value: object) -> frozenset[bytes]:
+    if not isinstance(value, list):
+        return frozenset()
     try:
-        return (
-            frozenset(bytes.fromhex(str(mac)) for mac in value[:MACS_MAX]) if isinstance(value, list) else frozenset()
-        )
+        return frozenset(bytes.fromhex(str(mac)) for mac in value[:MACS_MAX])
     except ValueError:
         return frozenset()
 
 
-def _secret(value: object) -> bytes | None:
+def _public(value: object) -> bytes | None:
     try:
-        secret = bytes.fromhex(value) if isinstance(value, str) else b""
+        public = bytes.fromhex(value) if isinstance(value, str) and len(value) == 2 * PUBLIC_BYTES else b""
     except ValueError:
         return None
-    return secret if SECRET_BYTES_MIN <= len(secret) <= SECRET_BYTES_MAX else None
+    return public if len(public) == PUBLIC_BYTES else None

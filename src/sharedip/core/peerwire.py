@@ -1,55 +1,77 @@
 """Datagrams between agents: bytes in, messages out; what is not authentic is None, and nothing here ever raises.
 
-Layout, all big-endian: magic `SIP1` · kind (1) · count (1) · sender's lease (8) · receiver's lease (8) · entries.
-An entry of a beat or an acknowledgement: designation revision (8) · sequence (8) · tag (16).
+Layout, all big-endian: magic `SIP2` · kind (1) · count (1) · sender's lease (8) · receiver's lease (8) · entries.
+An entry of a heartbeat or an acknowledgement: designation revision (8) · sequence (8) · tag (16).
+An entry of a ping: sequence (8) · zeros (8) · tag (16); of a pong: the ping's sequence (8) · age in ms (8) · tag (16).
 An entry of a release: epoch (8) · address (16, IPv4 as ::ffff:a.b.c.d) · reason (64, UTF-8, cut, zeros behind) ·
 tag (16).
-A tag is the first half of HMAC-SHA256 (RFC 2104) over kind, both leases and the entry, under the designation's secret
-(beats, acknowledgements) or the sender's own (releases); both secrets are read from etcd, and nowhere else.
+A tag is the first half of HMAC-SHA256 (RFC 2104) over kind, sender, receiver and the entry, under the secret that the
+two agents share (`identity.py`). Both have the same one: the order of the leases tells who speaks, so that no datagram
+can be sent back to its sender.
 
-An acknowledgement is never longer than the beat that it answers: no amplification.
+An answer is never longer than what it answers: no amplification.
 """
 
 from __future__ import annotations
 
 import hmac
 import struct
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address
 
 from sharedip.core.model import IPAddress
 
-MAGIC = b"SIP1"
+MAGIC = b"SIP2"
+"""`SIP1` was authenticated with secrets that etcd shows; agents that speak it are not heard."""
+
 HEADER = struct.Struct("!4sBBQQ")
-BEAT = struct.Struct("!QQ")
+NUMBERS = struct.Struct("!QQ")
 REASON_BYTES = 64
 RELEASE = struct.Struct(f"!Q16s{REASON_BYTES}s")
 TAG_BYTES = 16
 ENTRIES_MAX = 40
-"""40 beats and a header are 1302 bytes: one frame on every link, IPv6 minimum MTU included but for tunnels."""
+"""40 heartbeats and a header are 1302 bytes: one frame on every link, IPv6 minimum MTU included but for tunnels."""
 
 RELEASES_MAX = 13
 """As many as fit into one frame: 1374 bytes, where 1500 of Ethernet have room for 1452 behind IPv6 and UDP."""
 
 DATAGRAM_BYTES_MAX = HEADER.size + RELEASES_MAX * (RELEASE.size + TAG_BYTES)
+AGE_MS_MAX = 2**64 - 1
 
 
 class Kind(IntEnum):
     """What the datagram says."""
 
-    BEAT = 1
+    HEARTBEAT = 1
     ACKNOWLEDGEMENT = 2
     RELEASE = 3
+    PING = 4
+    PONG = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class Heartbeat:
     """One designation's heartbeat, or its acknowledgement."""
 
     revision: int
     sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Who is there, and in touch with etcd?"""
+
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """The answer. `age_ms`: how long ago, by the sender's clock, the request left that proved its lease last."""
+
+    sequence: int
+    age_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +81,9 @@ class Released:
     epoch: int
     address: IPAddress
     reason: str = ""
+
+
+Entry = Heartbeat | Ping | Pong | Released
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +96,11 @@ class Envelope:
     entries: tuple[tuple[bytes, bytes], ...]
 
 
-def seal(kind: Kind, sender: int, receiver: int, entries: list[tuple[Beat | Released, bytes]]) -> bytes:
-    """One datagram; each entry comes with the secret that authenticates it."""
+def seal(kind: Kind, sender: int, receiver: int, entries: Sequence[Entry], secret: bytes) -> bytes:
+    """One datagram under the secret of these two agents."""
     assert len(entries) <= _entries_max(kind)
     parts = [HEADER.pack(MAGIC, kind, len(entries), sender, receiver)]
-    for entry, secret in entries:
+    for entry in entries:
         body = _pack(entry)
         parts += [body, _tag(kind, sender, receiver, body, secret)]
     return b"".join(parts)
@@ -86,9 +111,9 @@ def unseal(datagram: bytes) -> Envelope | None:
     if not HEADER.size <= len(datagram) <= DATAGRAM_BYTES_MAX:
         return None
     magic, kind, count, sender, receiver = HEADER.unpack_from(datagram)
-    if magic != MAGIC or kind not in (1, 2, 3) or not 0 < count <= _entries_max(kind):
+    if magic != MAGIC or kind not in _KINDS or not 0 < count <= _entries_max(kind):
         return None
-    size = (RELEASE.size if kind == Kind.RELEASE else BEAT.size) + TAG_BYTES
+    size = (RELEASE.size if kind == Kind.RELEASE else NUMBERS.size) + TAG_BYTES
     if len(datagram) != HEADER.size + count * size:
         return None
     entries = []
@@ -98,37 +123,41 @@ def unseal(datagram: bytes) -> Envelope | None:
     return Envelope(Kind(kind), sender, receiver, tuple(entries))
 
 
-def revision_of(body: bytes) -> int:
-    """Which designation's secret an entry asks for, before anything about it is trusted."""
-    return int.from_bytes(body[:8], "big")
-
-
-def open_entry(
-    envelope: Envelope, body: bytes, tag: bytes, secret_of: Callable[[int], bytes | None]
-) -> Beat | Released | None:
-    """The entry if it is authentic; `secret_of` takes the entry's first number (revision or epoch)."""
-    secret = secret_of(revision_of(body))
+def open_entry(envelope: Envelope, body: bytes, tag: bytes, secret: bytes | None) -> Entry | None:
+    """The entry if it is authentic under the secret of its sender and its receiver; without one nothing is."""
     if secret is None or not hmac.compare_digest(
         tag, _tag(envelope.kind, envelope.sender, envelope.receiver, body, secret)
     ):
         return None
-    if envelope.kind is not Kind.RELEASE:
-        return Beat(*BEAT.unpack(body))
-    epoch, packed, reason = RELEASE.unpack(body)
-    address = IPv6Address(packed)
-    return Released(epoch, address.ipv4_mapped or address, reason.rstrip(b"\0").decode("utf-8", "replace"))
+    if envelope.kind is Kind.RELEASE:
+        epoch, packed, reason = RELEASE.unpack(body)
+        address = IPv6Address(packed)
+        return Released(epoch, address.ipv4_mapped or address, reason.rstrip(b"\0").decode("utf-8", "replace"))
+    first, second = NUMBERS.unpack(body)
+    if envelope.kind is Kind.PING:
+        return Ping(first)
+    return Pong(first, second) if envelope.kind is Kind.PONG else Heartbeat(first, second)
+
+
+_KINDS = frozenset(Kind)
 
 
 def _entries_max(kind: int) -> int:
     return RELEASES_MAX if kind == Kind.RELEASE else ENTRIES_MAX
 
 
-def _pack(entry: Beat | Released) -> bytes:
-    if isinstance(entry, Beat):
-        return BEAT.pack(entry.revision, entry.sequence)
-    address = entry.address
-    packed = b"\0" * 10 + b"\xff\xff" + address.packed if isinstance(address, IPv4Address) else address.packed
-    return RELEASE.pack(entry.epoch, packed, _cut(entry.reason))
+def _pack(entry: Entry) -> bytes:
+    match entry:
+        case Heartbeat():
+            return NUMBERS.pack(entry.revision, entry.sequence)
+        case Ping():
+            return NUMBERS.pack(entry.sequence, 0)
+        case Pong():
+            return NUMBERS.pack(entry.sequence, min(entry.age_ms, AGE_MS_MAX))
+        case Released():
+            address = entry.address
+            packed = b"\0" * 10 + b"\xff\xff" + address.packed if isinstance(address, IPv4Address) else address.packed
+            return RELEASE.pack(entry.epoch, packed, _cut(entry.reason))
 
 
 def _cut(text: str) -> bytes:

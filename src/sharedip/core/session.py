@@ -2,7 +2,7 @@
 
 Law: `lease_until` grows only by a proof, and a proof is a keepalive that was confirmed, followed by a read by an entry
 of etcd's log, on the same endpoint in the same raft term, that shows a key of ours with our lease. An etcd leader that
-was cut off goes on confirming keepalives for up to two election timeouts (measured: 1.96 s); that entry it cannot commit.
+was cut off goes on confirming keepalives for up to two election timeouts (1.96 s seen); that entry it can't commit.
 The deadline counts from the instant before the keepalive left, never from its answer.
 
 Must never: touch the address. Counterparts: `candidacy.py` (one per VIP), `adapters/etcd` (carries the orders out).
@@ -125,6 +125,8 @@ class Session:
         """When the keepalive of the newest proof of this lease left."""
         self.answered_at: Instant = NEVER
         """When consensus answered anything last."""
+        self.failing_since: Instant | None = None
+        """When a renewal failed for the first time since the last proof; None: none has."""
         self.is_registered = False
         self.name_taken_by: str | None = None
         self.endpoints = Endpoints(settings.endpoints, settings.local_endpoint or 0, out, jitter)
@@ -255,6 +257,7 @@ class Session:
         self._answered(event.raft_term, now)
         self.lease = event.lease
         self.ttl_s = event.ttl_s
+        self.proved_sent_at = event.sent_at
         self.lease_deadline.until = event.sent_at + event.ttl_s - lease_margin_s(event.ttl_s)
         self._renew_at = event.sent_at + renew_every_s(event.ttl_s)
         self._register_at = now
@@ -378,6 +381,7 @@ class Session:
             return
         self._turn_away(event.endpoint, event.failure, event.detail, now)
         if purpose.kind in (Kind.KEEPALIVE, Kind.PROOF):
+            self.failing_since = now if self.failing_since is None else self.failing_since
             self._keepalive = None
             self._renewing = False
             self._renew_at = now
@@ -625,6 +629,7 @@ class Session:
         self.proved_sent_at = keepalive.sent_at
         proved_until = keepalive.sent_at + ttl_s - lease_margin_s(ttl_s)
         self._renew_at = keepalive.sent_at + renew_every_s(ttl_s)
+        self.failing_since = None
         if proved_until > self.lease_until:
             self.lease_deadline.until = proved_until
             self._listener.lease_renewed(now)
@@ -699,7 +704,7 @@ class Session:
             self._watch = None
         self.lease = None
         self.lease_deadline.until = NEVER
-        self.proved_sent_at = NEVER
+        self.proved_sent_at, self.failing_since = NEVER, None
         self.is_registered = False
         self.name_taken_by = None
         self._adopting = False

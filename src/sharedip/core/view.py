@@ -103,7 +103,7 @@ def _vip(node: Node, candidacy: Candidacy, now: Instant) -> dict[str, Any]:
 
 
 def _silent(node: Node, candidacy: Candidacy) -> list[str]:
-    """The agents behind an owner that do not answer its greetings, so that it can make no witness of them."""
+    """The agents behind an owner that do not answer its pings, so that it can make no witness of them."""
     if candidacy.phase is not Phase.OWNING or node.settings.window_s is None:
         return []
     behind = [key for key in candidacy.others() if node.peers.of(key) is not None]

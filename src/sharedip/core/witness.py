@@ -18,7 +18,7 @@ from sharedip.core.keys import read_record, write_record
 from sharedip.core.messages import Command, Level, Report
 from sharedip.core.model import Delete, Guard, GuardTarget, Instant, IPAddress, Put
 from sharedip.core.peers import Peers
-from sharedip.core.peerwire import Beat
+from sharedip.core.peerwire import Heartbeat
 from sharedip.core.session import Session
 from sharedip.core.settings import CLOCK_DRIFT
 
@@ -30,6 +30,7 @@ VIPS_PER_TRANSACTION = 40
 """etcd takes 128 operations a transaction by default (--max-txn-ops); a deposition needs three for each VIP."""
 
 SHOWN_MAX = 5
+WITNESSES_MAX = 16
 WINDOW_S_MAX = 600.0
 
 
@@ -39,7 +40,6 @@ class Duty:
 
     revision: int
     owner: int
-    secret: bytes
     window_s: float
     epochs: dict[IPAddress, int] = field(default_factory=dict)
     promised_until: Instant | None = None
@@ -84,15 +84,15 @@ class Watchfulness:
         lease = self._session.lease
         if key is None or record is None or lease is None:
             return
-        leases, secret = read_witnesses(record)
+        leases = read_witnesses(record)
         epoch, window_ms = record.get("epoch"), record.get("windowMs")
-        if lease not in leases or secret is None or not isinstance(epoch, int) or not isinstance(window_ms, int):
+        if lease not in leases or not isinstance(epoch, int) or not isinstance(window_ms, int):
             return
         if not 0 < window_ms <= WINDOW_S_MAX * 1000 or key.lease == lease:
             return
         if key.mod_revision not in self._duties:
             is_mute = self._session.is_adopting or key.mod_revision in self._mute
-            fresh = Duty(key.mod_revision, key.lease, secret, window_ms / 1000, is_mute=is_mute)
+            fresh = Duty(key.mod_revision, key.lease, window_ms / 1000, is_mute=is_mute)
             self._duties[key.mod_revision] = fresh
         duty = self._duties[key.mod_revision]
         duty.epochs[address] = epoch
@@ -108,15 +108,15 @@ class Watchfulness:
             if not duty.epochs:
                 del self._duties[duty.revision]
 
-    def secret_of(self, sender: int, revision: int) -> bytes | None:
-        """The secret of the designation that this sender may beat under."""
-        duty = self._duties.get(revision)
-        return duty.secret if duty is not None and duty.owner == sender else None
+    def heard(self, sender: int, beat: Heartbeat, received_at: Instant) -> bool:
+        """An authentic beat. True if it is to be acknowledged: then the promise stands already.
 
-    def heard(self, beat: Beat, received_at: Instant) -> bool:
-        """An authentic beat. True if it is to be acknowledged: then the promise stands already."""
+        Only the lease on which the designation stands may beat under it: the sender is authentic, and may be another.
+        """
         duty = self._duties.get(beat.revision)
-        if duty is None or duty.is_deposing or duty.is_mute or beat.sequence <= duty.last_sequence:
+        if duty is None or duty.owner != sender:
+            return False
+        if duty.is_deposing or duty.is_mute or beat.sequence <= duty.last_sequence:
             return False
         duty.last_sequence = beat.sequence
         duty.last_heard_at = received_at
@@ -220,13 +220,12 @@ class Watchfulness:
         duty.request = self._session.depose(tuple(guards), tuple(operations), is_alone=is_alone)
 
 
-def read_witnesses(record: dict[str, object]) -> tuple[tuple[int, ...], bytes | None]:
-    """The witnesses' leases and the secret of a designation; nobody when it makes no sense."""
+def read_witnesses(record: dict[str, object]) -> tuple[int, ...]:
+    """The witnesses' leases of a designation; nobody when it makes no sense."""
+    names = record.get("witnesses")
+    if not isinstance(names, list) or len(names) > WITNESSES_MAX:
+        return ()
     try:
-        names = record["witnesses"]
-        secret = bytes.fromhex(str(record["secret"]))
-        if not isinstance(names, list) or len(names) > 16 or not 16 <= len(secret) <= 64:
-            return (), None
-        return tuple(int(str(name), 16) for name in names), secret
-    except (KeyError, ValueError):
-        return (), None
+        return tuple(int(str(name), 16) for name in names)
+    except ValueError:
+        return ()

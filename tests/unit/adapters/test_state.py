@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sharedip.adapters.state import STATE_BYTES_MAX, StateDirectory, StateRefusedError
+from sharedip.adapters.state import STATE_BYTES_MAX, KeptKey, StateDirectory, StateRefusedError
 
 
 @pytest.fixture
@@ -146,3 +146,66 @@ def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StateRefusedError, match="cannot make the state directory"):
         StateDirectory(tmp_path / "file" / "sharedip").open()
+
+
+# -- the key of this boot ---------------------------------------------------------------------------------------------
+
+FRESH, LATER = b"\1" * 32, b"\2" * 32
+
+
+def test_a_restarted_agent_finds_the_key_of_its_boot(state: StateDirectory) -> None:
+    assert state.keep_key(FRESH) == KeptKey(FRESH, None)
+    assert state.keep_key(LATER) == KeptKey(FRESH, None)
+    assert (state.path / "agent.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_each_boot_has_a_key_of_its_own(state: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has read the disk of last month speaks for nobody."""
+    state.keep_key(FRESH)
+    monkeypatch.setattr("sharedip.adapters.state._boot_id", lambda: "another")
+    assert state.keep_key(LATER) == KeptKey(LATER, None)
+    assert state.keep_key(FRESH) == KeptKey(LATER, None)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"[]", b"\xff", b'{"format": 1, "boot_id": "", "private": "00"}', b"[" * 9999]
+)
+def test_a_key_that_makes_no_sense_is_made_anew(state: StateDirectory, content: bytes) -> None:
+    path = state.path / "agent.key"
+    path.touch(0o600)
+    path.write_bytes(content)
+    assert state.keep_key(FRESH) == KeptKey(FRESH, None)
+    assert state.keep_key(LATER) == KeptKey(FRESH, None)
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo", "readable"])
+def test_a_key_that_others_may_know_is_replaced_and_said(state: StateDirectory, tmp_path: Path, kind: str) -> None:
+    path = state.path / "agent.key"
+    state.keep_key(FRESH)
+    if kind == "readable":
+        path.chmod(0o640)
+    elif kind == "link":
+        path.rename(tmp_path / "elsewhere")
+        path.symlink_to(tmp_path / "elsewhere")
+    else:
+        path.unlink()
+        os.mkfifo(path)
+    kept = state.keep_key(LATER)
+    assert kept.private == LATER
+    assert "is not used" in str(kept.reason)
+    assert state.keep_key(FRESH) == KeptKey(LATER, None)
+
+
+def test_a_key_that_can_not_be_kept_is_used_and_said(state: StateDirectory) -> None:
+    (state.path / "agent.key").mkdir()
+    kept = state.keep_key(FRESH)
+    assert kept.private == FRESH
+    assert "cannot save" in str(kept.reason)
+
+
+def test_without_a_boot_id_no_key_is_kept(state: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It might be another boot's."""
+    monkeypatch.setattr("sharedip.adapters.state._boot_id", lambda: "")
+    assert state.keep_key(FRESH).private == FRESH
+    assert "one boot from another" in str(state.keep_key(LATER).reason)
+    assert state.keep_key(LATER).private == LATER

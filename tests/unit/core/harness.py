@@ -65,6 +65,7 @@ from sharedip.core.node import Node
 from sharedip.core.ownership import NEVER
 from sharedip.core.settings import Settings
 from sharedip.core.state import FormerRun, read_state
+from tests.simulation.agreement import agreed_by_name
 
 LAYOUT = Layout("sharedip:v1")
 VIP = Vip(ip_address("192.168.0.15"), "eth0")
@@ -91,6 +92,27 @@ ANSWERED = (
 
 Order = TypeVar("Order")
 
+AGREEMENTS: dict[bytes, bytes] = {}
+
+
+def identity_of(name: str) -> Identity:
+    """The node of this name; each can agree with each other."""
+    public, agree = agreed_by_name(AGREEMENTS, name)
+    return Identity(f"machine of {name}", f"kernel of {name}", public, agree)
+
+
+def agent_record(name: str = "n2", **fields: object) -> bytes:
+    """What a sound agent says of itself."""
+    record = {"node": name, "healthy": True, "drained": False, "peer": f"{name}:9470"}
+    return write_record({**record, "public": identity_of(name).public.hex(), **fields})
+
+
+def secret_of(one: str, other: str) -> bytes:
+    """What the two nodes share."""
+    secret = identity_of(one).secret_with(identity_of(other).public)
+    assert secret is not None
+    return secret
+
 
 @dataclass
 class Store:
@@ -112,8 +134,7 @@ class Store:
         """Another candidate joins the queue; with `sound=None` it is no agent, but a plain `etcdctl elect`."""
         key = LAYOUT.candidate(vip.address, lease)
         if sound is not None:
-            record = {"node": name, "healthy": sound, "drained": False}
-            self.put(LAYOUT.agent(name), write_record(record), lease)
+            self.put(LAYOUT.agent(name), agent_record(name, healthy=sound, peer=None), lease)
         self.put(key, name.encode(), lease)
         return key
 
@@ -177,7 +198,8 @@ class Talk:
             lease_ttl_s=ttl_s,
             **settings,
         )
-        self.node = Node(self.settings, 0, lambda: bytes(16), Identity(f"machine of {name}", f"kernel of {name}"))
+        self.identity = identity_of(name)
+        self.node = Node(self.settings, 0, lambda: bytes(16), self.identity)
         self.store = Store() if store is None else store
         self.now = now
         self.term = 5
@@ -414,4 +436,19 @@ def waiting_behind(name: str = "n2") -> Talk:
     return talk
 
 
-__all__ = ["LAYOUT", "LINK", "MAC", "NEVER", "OURS", "THEIRS", "VIP", "Store", "Talk", "owner", "waiting_behind"]
+__all__ = [
+    "LAYOUT",
+    "LINK",
+    "MAC",
+    "NEVER",
+    "OURS",
+    "THEIRS",
+    "VIP",
+    "Store",
+    "Talk",
+    "agent_record",
+    "identity_of",
+    "owner",
+    "secret_of",
+    "waiting_behind",
+]

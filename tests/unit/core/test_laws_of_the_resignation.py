@@ -24,7 +24,7 @@ from sharedip.core.messages import (
 from sharedip.core.model import Delete, GuardTarget
 from sharedip.core.peerwire import Kind, unseal
 from sharedip.core.words import EXECUTED_WITHIN_S
-from tests.unit.core.harness import LAYOUT, MAC, OURS, THEIRS, VIP, Talk, owner, waiting_behind
+from tests.unit.core.harness import LAYOUT, MAC, OURS, THEIRS, VIP, Talk, agent_record, owner, waiting_behind
 
 THIRD = 0xA00
 
@@ -56,8 +56,7 @@ def with_two_rivals() -> Talk:
     talk = owner()
     for name, lease in (("n2", THEIRS), ("n3", THIRD)):
         talk.store.stand(name, lease)
-        record = {"node": name, "healthy": True, "drained": False, "peer": f"{name}:9470", "secret": "ab" * 16}
-        talk.store.put(LAYOUT.agent(name), write_record(record), lease)
+        talk.store.put(LAYOUT.agent(name), agent_record(name), lease)
     talk.tell_changes()
     talk.serve()
     talk.open.clear()

@@ -17,11 +17,14 @@ from sharedip.core.messages import (
     Transact,
 )
 from sharedip.core.model import Delete, Guard, GuardTarget, Put
-from sharedip.core.peerwire import BEAT, Beat, Kind, seal, unseal
-from tests.unit.core.harness import LAYOUT, OURS, THEIRS, VIP, Talk
+from sharedip.core.peerwire import NUMBERS, Entry, Heartbeat, Kind, Ping, Pong, open_entry, seal, unseal
+from tests.unit.core.harness import LAYOUT, OURS, THEIRS, VIP, Talk, agent_record, secret_of
 
-SECRET = bytes(16)
-"""What the harness gives for every secret that the core asks for."""
+SECRET = secret_of("n1", "n2")
+"""What n1 and n2 share."""
+
+NONCE = bytes(16)
+"""What the harness gives for every nonce that the core asks for."""
 
 WINDOW_S = 3.0
 WITNESS = LAYOUT.witness(VIP.address)
@@ -46,7 +49,7 @@ class Watch:
         record = {
             "epoch": self.epoch,
             "witnesses": [f"{lease:x}" for lease in witnesses or (OURS,)],
-            "secret": SECRET.hex(),
+            "nonce": NONCE.hex(),
             "windowMs": round(WINDOW_S * 1000),
         }
         self.talk.store.put(WITNESS, write_record(record), THEIRS)
@@ -54,11 +57,10 @@ class Watch:
         self.talk.open.clear()
         self.revision = self.talk.store.revision
 
-    def beat(self, secret: bytes = SECRET, sequence: int | None = None) -> list[Beat]:
+    def beat(self, secret: bytes = SECRET, sequence: int | None = None, sender: int = THEIRS) -> list[Heartbeat]:
         """One heartbeat of n1 arrives; returns what is acknowledged."""
         self.sequence += 1
-        entry = (Beat(self.revision, sequence or self.sequence), secret)
-        payload = seal(Kind.BEAT, THEIRS, OURS, [entry])
+        payload = seal(Kind.HEARTBEAT, sender, OURS, [Heartbeat(self.revision, sequence or self.sequence)], secret)
         orders = self.talk.hear(DatagramReceived("n1", 9470, payload, self.talk.now))
         return [beat for order in orders if isinstance(order, SendDatagram) for beat in beats_of(order)]
 
@@ -72,17 +74,27 @@ class Watch:
         self.talk.run(seconds, Transact)
 
 
-def beats_of(order: SendDatagram) -> list[Beat]:
+def beats_of(order: SendDatagram) -> list[Heartbeat]:
     """The beats or acknowledgements in a datagram."""
     envelope = unseal(order.payload)
     assert envelope is not None
-    return [Beat(*BEAT.unpack(body)) for body, _ in envelope.entries]
+    if envelope.kind not in (Kind.HEARTBEAT, Kind.ACKNOWLEDGEMENT):
+        return []
+    return [Heartbeat(*NUMBERS.unpack(body)) for body, _ in envelope.entries]
+
+
+def pings_of(order: SendDatagram) -> list[Ping]:
+    """The pings in a datagram to n2."""
+    envelope = unseal(order.payload)
+    assert envelope is not None
+    entries = [open_entry(envelope, body, tag, SECRET) for body, tag in envelope.entries]
+    return [entry for entry in entries if isinstance(entry, Ping)]
 
 
 def test_a_beat_is_acknowledged_at_once() -> None:
     """The witness acknowledges at once."""
     watch = Watch()
-    assert watch.beat() == [Beat(watch.revision, 1)]
+    assert watch.beat() == [Heartbeat(watch.revision, 1)]
 
 
 def test_a_forged_a_repeated_and_an_older_beat_are_not() -> None:
@@ -177,11 +189,10 @@ class Owner:
         self.talk.hear(PeerAddressChanged("n1:9470"))
         self.talk.run(1.0)
         self.talk.store.stand("n2")
-        record = {"node": "n2", "healthy": True, "drained": False, "peer": "n2:9470", "secret": SECRET.hex()}
-        self.talk.store.put(LAYOUT.agent("n2"), write_record(record), THEIRS)
+        self.talk.store.put(LAYOUT.agent("n2"), agent_record("n2"), THEIRS)
         self.talk.open.clear()
         self.talk.serve()
-        while not self.beats():  # the greeting
+        while not self.pings():
             self.step()
         self.acknowledge()
 
@@ -189,17 +200,27 @@ class Owner:
         """To the next deadline, with a healthy etcd and kernel except for orders of the kinds `but`."""
         self.talk.run(max(0.0, self.talk.node.next_deadline() - self.talk.now), *but)
 
-    def beats(self) -> list[Beat]:
+    def pings(self) -> list[Ping]:
+        """Pings that nobody has answered."""
+        return [ping for order in self.talk.open if isinstance(order, SendDatagram) for ping in pings_of(order)]
+
+    def beats(self) -> list[Heartbeat]:
         """Beats that nobody has acknowledged."""
         return [beat for order in self.talk.open if isinstance(order, SendDatagram) for beat in beats_of(order)]
 
     def acknowledge(self, *but: int) -> None:
-        """n2 acknowledges all of them."""
-        entries: list[tuple[Beat, bytes]] = [(beat, SECRET) for beat in self.beats()]
+        """n2 acknowledges all of them, and answers every ping."""
+        pongs, beats = [Pong(ping.sequence, 0) for ping in self.pings()], self.beats()
         self.talk.drop(SendDatagram)
-        for entry in entries:
-            payload = seal(Kind.ACKNOWLEDGEMENT, THEIRS, OURS, [entry])
-            self.talk.hear(DatagramReceived("n2", 9470, payload, self.talk.now))
+        for pong in pongs:
+            self.hear(Kind.PONG, pong)
+        for beat in beats:
+            self.hear(Kind.ACKNOWLEDGEMENT, beat)
+
+    def hear(self, kind: Kind, entry: Entry, secret: bytes = SECRET) -> None:
+        """n2 says this."""
+        payload = seal(kind, THEIRS, OURS, [entry], secret)
+        self.talk.hear(DatagramReceived("n2", 9470, payload, self.talk.now))
 
     def designation(self, *but: type) -> Transact:
         """Wait for the transaction that designates."""
@@ -214,7 +235,7 @@ class Owner:
     def witnessed(self) -> Owner:
         """Designated, and the first beat is on its way."""
         self.talk.answer(self.designation())
-        while not [beat for beat in self.beats() if beat.revision]:
+        while not self.beats():
             self.step()
         return self
 
@@ -241,13 +262,13 @@ def test_the_witness_has_no_power_before_the_fence_in_the_kernel_is_as_short_as_
     owner.talk.answer(designation)
     hold = owner.talk.expect(HoldAddress)
     owner.talk.pass_time(0.1)
-    assert [beat for beat in owner.beats() if beat.revision] == []
+    assert owner.beats() == []
     owner.talk.hear(AddressRefused(VIP, "EBUSY"))
     owner.talk.pass_time(0.05)
-    assert [beat for beat in owner.beats() if beat.revision] == [], "the kernel still has it for the whole lease"
+    assert owner.beats() == [], "the kernel still has it for the whole lease"
     assert hold.valid_lft_s <= WINDOW_S - 1
     owner.talk.run(1.0)
-    assert [beat for beat in owner.beats() if beat.revision]
+    assert owner.beats()
 
 
 def test_a_promise_counts_from_the_beats_sending() -> None:
@@ -299,9 +320,9 @@ def test_an_acknowledgement_that_is_forged_or_of_no_beat_of_ours_sets_nothing() 
     """Authenticated with the secret."""
     owner = Owner().witnessed()
     until = owner.talk.right_until
-    (beat,) = [beat for beat in owner.beats() if beat.revision][-1:]
+    (beat,) = owner.beats()[-1:]
     owner.talk.now += 0.2
-    for entry in ((beat, b"\1" * 16), (Beat(beat.revision, beat.sequence + 1), SECRET), (Beat(1, 1), SECRET)):
-        payload = seal(Kind.ACKNOWLEDGEMENT, THEIRS, OURS, [entry])
-        owner.talk.hear(DatagramReceived("n2", 9470, payload, owner.talk.now))
+    forged = (beat, b"\1" * 16), (Heartbeat(beat.revision, beat.sequence + 1), SECRET), (Heartbeat(1, 1), SECRET)
+    for entry, secret in forged:
+        owner.hear(Kind.ACKNOWLEDGEMENT, entry, secret)
     assert owner.talk.right_until == until

@@ -23,9 +23,9 @@ from sharedip.core.messages import (
     Transact,
 )
 from sharedip.core.model import KeyValue, Put, Vip
-from sharedip.core.peerwire import Beat, Released
-from tests.unit.core.harness import LAYOUT, THEIRS, VIP, Talk, owner, waiting_behind
-from tests.unit.core.test_laws_of_the_witness import SECRET, WITNESS, Owner
+from sharedip.core.peerwire import Pong, Released
+from tests.unit.core.harness import LAYOUT, THEIRS, VIP, Talk, agent_record, owner, waiting_behind
+from tests.unit.core.test_laws_of_the_witness import WITNESS, Owner
 
 
 def test_a_release_of_another_epoch_says_nothing_of_this_one() -> None:
@@ -58,11 +58,12 @@ def test_a_word_counts_only_with_a_picture_that_shows_the_own_key() -> None:
     assert talk.candidacy._is_entitled_by_word([before, talk.store.keys[talk.key]])
 
 
-def test_an_old_greetings_answer_makes_no_dead_peer_reachable() -> None:
-    """Only the newest greeting has an answer."""
+def test_an_old_pings_answer_makes_no_dead_peer_reachable() -> None:
+    """Only the newest ping has an answer."""
     talk = Owner().talk
     talk.node.peers.silent(THEIRS)
-    talk.node.designations.acknowledged(THEIRS, Beat(0, 1), talk.now)
+    talk.node.designations.wake(THEIRS, talk.now)
+    talk.node.designations.ponged(THEIRS, Pong(1, 0), talk.now)
     assert not talk.node.peers.is_reachable(THEIRS)
 
 
@@ -91,8 +92,7 @@ def test_the_node_of_etcds_leader_is_no_witness() -> None:
     leader = owning.talk.node.session.leadership.leader_id
     assert leader is not None
     for member, wanted in ((leader, []), (leader + 1, [f"{THEIRS:x}"])):
-        record = {"node": "n2", "healthy": True, "drained": False, "peer": "n2:9470", "member": f"{member:x}"}
-        owning.talk.store.put(LAYOUT.agent("n2"), write_record({**record, "secret": SECRET.hex()}), THEIRS)
+        owning.talk.store.put(LAYOUT.agent("n2"), agent_record("n2", member=f"{member:x}"), THEIRS)
         owning.talk.tell_changes()
         for _ in range(20):
             owning.acknowledge()
@@ -115,7 +115,7 @@ def test_who_never_had_the_address_vouches_for_nobody(released: bool) -> None:
     A drained node that becomes the first in between passes on; if it knows of no orderly release, nor does its word.
     """
     talk = waiting_behind()
-    talk.store.put(LAYOUT.agent("n3"), b'{"healthy":true,"drained":false,"peer":"10.0.0.3:9470"}', 0x333)
+    talk.store.put(LAYOUT.agent("n3"), agent_record("n3"), 0x333)
     talk.store.put(LAYOUT.candidate(VIP.address, 0x333), b"n3", 0x333)
     talk.tell_changes()
     talk.hear(DrainRequested(1, drained=True))
@@ -138,7 +138,7 @@ def test_who_never_had_the_address_vouches_for_nobody(released: bool) -> None:
 def leaving_owner() -> Talk:
     """An owner with a sound candidate behind it."""
     talk = owner()
-    talk.store.put(LAYOUT.agent("n2"), b'{"healthy":true,"drained":false,"peer":"10.0.0.2:9470"}', THEIRS)
+    talk.store.put(LAYOUT.agent("n2"), agent_record("n2"), THEIRS)
     talk.store.put(LAYOUT.candidate(VIP.address, THEIRS), b"n2", THEIRS)
     talk.tell_changes()
     talk.open.clear()
@@ -146,7 +146,7 @@ def leaving_owner() -> Talk:
 
 
 def test_the_next_candidate_is_woken_before_the_address_leaves() -> None:
-    """The word will find its process awake; a greeting that comes behind the removal would cost what it saves."""
+    """The word will find its process awake; a ping that comes behind the removal would cost what it saves."""
     orders = leaving_owner().hear(DrainRequested(1, drained=True))
     kinds = [type(order) for order in orders if isinstance(order, SaveState | SendDatagram | RemoveAddress)]
     assert kinds == [SaveState, SendDatagram, RemoveAddress]

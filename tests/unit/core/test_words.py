@@ -9,9 +9,9 @@ from sharedip.core.keys import read_record
 from sharedip.core.messages import DrainRequested, HealthChanged, MoveRequested, RemoveAddress, SendDatagram, Transact
 from sharedip.core.model import KeyValue, Put
 from sharedip.core.peerwire import REASON_BYTES, Kind, Released, open_entry, seal, unseal
-from tests.unit.core.harness import LAYOUT, THEIRS, VIP, Talk, owner, waiting_behind
+from tests.unit.core.harness import LAYOUT, THEIRS, VIP, Talk, agent_record, owner, secret_of, waiting_behind
 
-SECRET = bytes(16)
+SECRET = secret_of("n1", "n2")
 EVENTS = [
     (MoveRequested(1, VIP.address, None), "moved by the operator"),
     (DrainRequested(1, drained=True), "drained"),
@@ -25,7 +25,7 @@ def reasons_told(talk: Talk) -> tuple[str, str]:
     envelope = unseal(datagram.payload)
     assert envelope is not None
     (body, tag) = envelope.entries[0]
-    entry = open_entry(envelope, body, tag, lambda _: SECRET)
+    entry = open_entry(envelope, body, tag, SECRET)
     assert isinstance(entry, Released)
     puts = [each for order in talk.open if isinstance(order, Transact) for each in order.then if isinstance(each, Put)]
     (put,) = [each for each in puts if each.key == LAYOUT.owner(VIP.address)]
@@ -38,7 +38,7 @@ def reasons_told(talk: Talk) -> tuple[str, str]:
 def test_the_leaving_owner_says_why_in_its_datagram_and_in_etcd(event: object, reason: str) -> None:
     talk = owner()
     talk.store.stand("n2", sound=None)
-    talk.store.put(LAYOUT.agent("n2"), b'{"healthy":true,"drained":false,"peer":"10.0.0.2:9470"}', THEIRS)
+    talk.store.put(LAYOUT.agent("n2"), agent_record("n2"), THEIRS)
     talk.tell_changes()
     talk.hear(event)  # type: ignore[arg-type]
     talk.drop(SendDatagram)  # which wakes the next candidate
@@ -66,10 +66,10 @@ def test_the_next_owner_says_so_too_whether_by_word_or_by_etcd() -> None:
 
 @pytest.mark.parametrize("text", ["", "drained", "x" * 64, "x" * 65, "ä" * 33, "unhealthy (" + "→" * 40])
 def test_a_reason_travels_as_far_as_it_fits_and_never_breaks_a_character(text: str) -> None:
-    datagram = seal(Kind.RELEASE, 1, 2, [(Released(7, VIP.address, text), SECRET)])
+    datagram = seal(Kind.RELEASE, 1, 2, [Released(7, VIP.address, text)], SECRET)
     envelope = unseal(datagram)
     assert envelope is not None
-    entry = open_entry(envelope, *envelope.entries[0], lambda _: SECRET)
+    entry = open_entry(envelope, *envelope.entries[0], SECRET)
     assert isinstance(entry, Released)
     if len(text.encode()) <= REASON_BYTES:
         assert entry.reason == text

@@ -12,7 +12,7 @@ from typing import Any
 Status = Mapping[str, Any]
 PROBLEMS_MAX = 20
 SILENT_AFTER_S = 10.0
-"""Greetings go out once a window; whoever has been dead for so long is out of the queue soon."""
+"""Pings go out once a window; whoever has been dead for so long is out of the queue soon."""
 REMOVALS_SHOWN_S = 60.0
 
 
