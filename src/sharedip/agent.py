@@ -144,7 +144,13 @@ class Agent:
             call_later=self._loop.call_later,
         )
         self._peers = PeerSocket(
-            config.peer.listen_host, config.peer.listen_port, self.emit, self._clock.now, self._report, self._turn_now
+            config.peer.listen_host,
+            config.peer.listen_port,
+            self.emit,
+            self._clock.now,
+            self._report,
+            self._turn_now,
+            self._advertise,
         )
         tls, tls_reports = find_tls_files(config)
         credentials = None
@@ -390,15 +396,18 @@ class Agent:
             self._segment.watch_link(event.link, vips)
 
     def _advertise(self) -> None:
-        """Tell peers an address of this node: the configured one, or the first of its own on a VIP's link."""
+        """Tell peers an address of this node: the configured one, or the first of its own on a VIP's link. None while
+        another program has the port: an agent that is told it has the address takes it for its own alone.
+        """
         peer = self._config.peer
         host = None if peer.advertise is None else str(peer.advertise)
         if host is None:
             host = self._own_address()
-        address = None if host is None else join_host_port(host, peer.listen_port)
+        address = join_host_port(host, peer.listen_port) if host is not None and self._peers.is_bound else None
         if address != self._advertised:
             self._advertised = address
             self._queue.append(PeerAddressChanged(address))
+            self._wake()
 
     def _own_address(self) -> str | None:
         wants_ipv6 = ":" in self._config.peer.listen_host

@@ -96,7 +96,7 @@ class Node:
         random_source = random.Random(seed)  # noqa: S311 - jitter, not a secret
         self.peers = Peers()
         self._commands: list[Command] = []
-        self.session = Session(settings, self._out, self, random_source.random)
+        self.session = Session(settings, self._out, self, random_source.random, identity)
         self.soundness = Soundness(self.session, has_checks=settings.has_health_checks)
         self.links = Links(vip.link for vip in settings.vips)
         self.candidacies: dict[IPAddress, Candidacy] = {
@@ -112,6 +112,7 @@ class Node:
         self.is_over = False
         self._stop_until: Instant = float("inf")
         self._saved: FormerRun | None = None
+        self._cleared_for: int | None = None
         self._leaving: dict[IPAddress, Candidacy] = {}
         self._touched: set[Candidacy] = set()
         self._host_addresses: set[tuple[int, IPAddress]] = set()
@@ -344,6 +345,7 @@ class Node:
             case FenceOpened() | FenceRefused():
                 self._answer_of_fence(event, now)
             case DatagramReceived():
+                self.session.former_self.heard(event.payload, now)
                 self.post.receive(event, now)
             case MoveRequested() | DrainRequested() | SettingsChanged() | StopRequested():
                 self._apply_of_operator(event, now)
@@ -590,11 +592,24 @@ class Node:
             self._settle(now)
         if self.session.abandoned is not None and all(candidacy.is_clear for candidacy in self._all()):
             self.session.revoke_abandoned()
+        if self.session.revocable is not None:
+            self._make_way(now)
         self.session.advance(now)
         if self.stopping:
             self._advance_stop(now)
         self.post.depart()
         self.session.depart()
+
+    def _make_way(self, now: Instant) -> None:
+        """Our former self's lease goes when the kernel has confirmed that nothing of it stands here: law 3."""
+        if self.session.former_self.is_on_this_kernel and self._cleared_for != self.session.revocable:
+            self._cleared_for = self.session.revocable
+            for candidacy in self._all():  # whatever is known of it: only a list after a removal confirms
+                candidacy.ownership.give_up(now)
+            self._touch_all()
+            self._settle(now)
+        if all(candidacy.is_clear for candidacy in self._all()):
+            self.session.revoke_former_self()
 
     def _give_out(self) -> list[Command]:
         """What was ordered, in order; the state is saved before any datagram."""
