@@ -492,8 +492,8 @@ class Session:
             self.abandoned = None
 
     def revoke_former_self(self) -> None:
-        """To be called when no address is left on this kernel: `revocable` and all its keys go now, not at its end, if a
-        picture that was asked for after its silence had lasted for long enough still shows them as they were.
+        """To be called when no address is left on this kernel. `revocable` and all its keys go now, not at its end, if
+        a picture that was asked for when its silence had lasted for long enough shows them as they were.
         """
         if self.revocable is None or self._shown_at < self.former_self.silent_at(self._settings.window_s):
             return
