@@ -184,7 +184,7 @@ class Agent:
         self._status_line = ""
         self._unsaid: list[Report] = []
         self._in_turn = False
-        self._advertised: str | None = None
+        self._advertised = PeerAddressChanged(None, is_here=False)
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -404,9 +404,11 @@ class Agent:
         if host is None:
             host = self._own_address()
         address = join_host_port(host, peer.listen_port) if host is not None and self._peers.is_bound else None
-        if address != self._advertised:
-            self._advertised = address
-            self._queue.append(PeerAddressChanged(address))
+        is_here = peer.advertise is None or bool(self._netlink.view.standing([peer.advertise]))
+        advertised = PeerAddressChanged(address, is_here=address is not None and is_here)
+        if advertised != self._advertised:
+            self._advertised = advertised
+            self._queue.append(advertised)
             self._wake()
 
     def _own_address(self) -> str | None:

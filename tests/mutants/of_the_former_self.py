@@ -16,16 +16,16 @@ MUTANTS = (
     Mutant(
         "former-self-by-machine-alone",
         FORMER_SELF,
-        'own_peer is None or record.get("peer") != own_peer or lives_on',
-        "lives_on",
+        "lives_on or not is_at_our_address or not",
+        "lives_on or not",
         ONE_OWNER,
         "A clone shares machine id and name: its lease is revoked while it lives.",
     ),
     Mutant(
         "former-self-without-an-address",
         FORMER_SELF,
-        'own_peer is None or record.get("peer") != own_peer',
-        'record.get("peer") != own_peer',
+        'own.advertise is not None and record.get("peer") == own.advertise',
+        'record.get("peer") == own.advertise',
         CANNOT_TELL,
         "Two agents that cannot bind the port take each other for their past.",
     ),
@@ -36,6 +36,15 @@ MUTANTS = (
         "",
         ONE_OWNER,
         "Whoever has the address by now revokes the lease of whoever had it.",
+    ),
+    Mutant(
+        "former-self-at-a-copied-address",
+        FORMER_SELF,
+        "            own.is_here  # else a clone whose documents were copied with the address would be told nothing\n"
+        "            and self",
+        "            self",
+        ONE_OWNER,
+        "A clone whose documents name the other one's address hears nothing of it.",
     ),
     Mutant(
         "former-self-of-a-kernel-unknown",

@@ -2,7 +2,8 @@
 
 Law: a lease is called our former self's, and may be revoked, only if its record names our own peer address, and either
 this kernel (then whoever put addresses up here was our former run, for the address to which peers write is ours now) or
-this machine under another kernel (then that kernel is gone, and every address with it). A clone shares machine id and
+this machine under another kernel (then that kernel is gone, and every address with it; the address must be on a link
+of this node). A clone shares machine id and
 host name, so the second is believed only after a silence: nothing on that lease is written, and nothing arrives from
 it, for a window. Whoever cannot tell has another agent before him.
 
@@ -18,6 +19,7 @@ from typing import Any
 from sharedip.core.endpoints import NEVER
 from sharedip.core.identity import Identity
 from sharedip.core.model import Instant, KeyValue
+from sharedip.core.own_record import OwnRecord
 from sharedip.core.peerwire import Kind, unseal
 
 SILENCE_S_MIN = 1.0
@@ -42,27 +44,30 @@ class FormerSelf:
         name: KeyValue,
         record: dict[str, Any],
         keys: Iterable[KeyValue],
-        own_peer: str | None,
+        own: OwnRecord,
         ttl_s: float,
         now: Instant,
     ) -> bool:
         """Whether our own former run stands there, by what a linearizable read has just shown.
 
-        `name` is the key that has our name, `keys` are all; `ttl_s` is how long our own leases live.
+        `name` is the key that has our name, `record` what it says, `keys` are all; `ttl_s` is how long our own leases
+        live.
         """
         if self._found[0] != name.lease:
             self._found = (name.lease, now)
         kernel, machine = record.get("kernel"), record.get("machine")
         is_here = bool(self._identity.kernel) and kernel == self._identity.kernel
         is_other_boot = (
-            self._identity.machine is not None
+            own.is_here  # else a clone whose documents were copied with the address would be told nothing
+            and self._identity.machine is not None
             and machine == self._identity.machine
             and bool(self._identity.kernel)
             and isinstance(kernel, str)
             and kernel not in ("", self._identity.kernel)
         )
         lives_on = now - self._found[1] > LIVES_ON_TTLS * ttl_s
-        if own_peer is None or record.get("peer") != own_peer or lives_on or not (is_here or is_other_boot):
+        is_at_our_address = own.advertise is not None and record.get("peer") == own.advertise
+        if lives_on or not is_at_our_address or not (is_here or is_other_boot):
             self.forget()
             return False
         # What others delete, a deposition for one, is no sign of its life.

@@ -354,6 +354,7 @@ class Node:
                 self._record_changed(now)
             case PeerAddressChanged():
                 self.session.own_record.advertise = event.address
+                self.session.own_record.is_here = event.is_here
                 self.session.publish(self._record(), now)
             case _:
                 self._apply_of_etcd(event, now)

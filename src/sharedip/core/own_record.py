@@ -21,6 +21,8 @@ class OwnRecord:
         self.key = layout.agent(node_name)
         self.advertise: str | None = None
         """Where peers reach us."""
+        self.is_here = False
+        """Whether the kernel shows that address on this node."""
         self.content: dict[str, object] = {}
         self._fixed = {
             "node": node_name,

@@ -704,7 +704,7 @@ class Session:
         self.revocable = None
         ttl_s = max(self.ttl_s, self._settings.lease_ttl_s)
         everything = self.registry.under(self.layout.root)
-        if not self.former_self.look(key, record, everything, self.own_record.advertise, ttl_s, now):
+        if not self.former_self.look(key, record, everything, self.own_record, ttl_s, now):
             return False
         self.name_taken_by = None
         silent_at = self.former_self.silent_at(self._settings.window_s)

@@ -28,14 +28,14 @@ HERE = {"node": "n1", "machine": "machine of n1", "kernel": "kernel of n1", "pee
 REBOOTED = {**HERE, "kernel": "an earlier kernel of n1"}
 
 
-def met(record: dict[str, Any], *, peer: str | None = PEER, **settings: Any) -> Talk:
+def met(record: dict[str, Any], *, peer: str | None = PEER, is_here: bool = True, **settings: Any) -> Talk:
     """A node that finds its name taken by a run that left this record, and a candidate's key on the same lease."""
     store = Store()
     store.put(LAYOUT.agent("n1"), write_record(record), THEIRS)
     store.put(LAYOUT.candidate(VIP.address, THEIRS), b"n1", THEIRS)
     talk = Talk(store=store, window_s=settings.pop("window_s", 1.0), **settings)
     talk.start()
-    talk.hear(PeerAddressChanged(peer))
+    talk.hear(PeerAddressChanged(peer, is_here))
     talk.serve(RemoveAddress, RevokeLease)
     assert not talk.node.session.is_registered
     return talk
@@ -228,6 +228,16 @@ def test_without_an_address_for_peers_nobody_is_known_again(record: dict[str, An
     talk = met({**record, "peer": None}, peer=None)
     talk.run(60.0, RevokeLease)
     assert revoked(talk) == []
+
+
+def test_an_address_that_is_not_on_this_node_tells_nothing_of_another_kernel() -> None:
+    """A clone's documents may name it: whatever arrives there, this node never hears it."""
+    talk = met(REBOOTED, is_here=False)
+    talk.run(60.0, RevokeLease)
+    assert revoked(talk) == []
+    talk = met(HERE, is_here=False)  # this very kernel's port is ours, wherever peers believe it to be
+    talk.answer(talk.expect(RemoveAddress))
+    assert revoked(talk) == [THEIRS]
 
 
 def test_a_lease_that_somebody_renews_is_another_agents() -> None:
