@@ -155,7 +155,13 @@ class Agent:
             call_later=self._loop.call_later,
         )
         self._peers = PeerSocket(
-            config.peer.listen_host, config.peer.listen_port, self.emit, self._clock.now, self._report, self._turn_now
+            config.peer.listen_host,
+            config.peer.listen_port,
+            self.emit,
+            self._clock.now,
+            self._report,
+            self._turn_now,
+            self._advertise,
         )
         tls, tls_reports = find_tls_files(config)
         credentials = None
@@ -190,7 +196,7 @@ class Agent:
         self._status_line = ""
         self._unsaid: list[Report] = []
         self._in_turn = False
-        self._advertised: str | None = None
+        self._advertised = PeerAddressChanged(None, is_here=False)
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -437,15 +443,20 @@ class Agent:
             self._segment.watch_link(event.link, vips)
 
     def _advertise(self) -> None:
-        """Tell peers an address of this node: the configured one, or the first of its own on a VIP's link."""
+        """Tell peers an address of this node: the configured one, or the first of its own on a VIP's link. None while
+        another program has the port: an agent that is told it has the address takes it for its own alone.
+        """
         peer = self._config.peer
         host = None if peer.advertise is None else str(peer.advertise)
         if host is None:
             host = self._own_address()
-        address = None if host is None else join_host_port(host, peer.listen_port)
-        if address != self._advertised:
-            self._advertised = address
-            self._queue.append(PeerAddressChanged(address))
+        address = join_host_port(host, peer.listen_port) if host is not None and self._peers.is_bound else None
+        is_here = peer.advertise is None or bool(self._netlink.view.standing([peer.advertise]))
+        advertised = PeerAddressChanged(address, is_here=address is not None and is_here)
+        if advertised != self._advertised:
+            self._advertised = advertised
+            self._queue.append(advertised)
+            self._wake()
 
     def _own_address(self) -> str | None:
         wants_ipv6 = ":" in self._config.peer.listen_host

@@ -36,14 +36,16 @@ class PeerSocket:
         clock: Callable[[], Instant],
         report: Callable[[Report], None],
         turn: Callable[[], None] = lambda: None,
+        bound: Callable[[], None] = lambda: None,
     ) -> None:
-        """`turn` is called when everything that waited has been emitted."""
+        """`turn` is called when everything that waited has been emitted, `bound` when the port is ours."""
         self._host = host
         self._port = port
         self._emit = emit
         self._clock = clock
         self._report = report
         self._turn = turn
+        self._bound = bound
         self._socket: socket.socket | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._trouble: str | None = None
@@ -75,6 +77,12 @@ class PeerSocket:
             self._report(Report(Level.INFO, f"listening for other agents on {self._host} port {self._port} (UDP)"))
         self._socket = channel
         asyncio.get_running_loop().add_reader(channel, self._receive)
+        self._bound()
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether peers reach us, and nobody else on this kernel, at the port."""
+        return self._socket is not None
 
     def close(self) -> None:
         """Stop; nothing is emitted afterwards."""

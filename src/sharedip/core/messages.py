@@ -541,9 +541,14 @@ class DrainRequested:
 
 @dataclass(frozen=True, slots=True)
 class PeerAddressChanged:
-    """Where other agents reach this one, `host:port`; None while it has no address for that."""
+    """Where other agents reach this one, `host:port`; None while it has no address for that, or not the port.
+
+    `is_here`: the kernel shows the address on a link of this node. A configured one need not be (it may be translated,
+    or copied from another machine's documents).
+    """
 
     address: str | None
+    is_here: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ class Node:
         random_source = random.Random(seed)  # noqa: S311 - jitter, not a secret
         self.peers = Peers(identity)
         self._commands: list[Command] = []
-        self.session = Session(settings, self._out, self, random_source.random)
+        self.session = Session(settings, self._out, self, random_source.random, identity)
         self.soundness = Soundness(self.session, has_checks=settings.has_health_checks)
         self.links = Links(vip.link for vip in settings.vips)
         self.candidacies: dict[IPAddress, Candidacy] = {
@@ -123,6 +123,7 @@ class Node:
         self._gives_back = False
         self._held: dict[IPAddress, int] = {}
         self._held_saved: tuple[tuple[IPAddress, int], ...] = ()
+        self._cleared_for: int | None = None
         self._leaving: dict[IPAddress, Candidacy] = {}
         self._touched: set[Candidacy] = set()
         self._host_addresses: set[tuple[int, IPAddress]] = set()
@@ -387,6 +388,7 @@ class Node:
             case FenceOpened() | FenceClosed() | FenceRefused():
                 self._answer_of_fence(event, now)
             case DatagramReceived():
+                self.session.former_self.heard(event.payload, now)
                 self.post.receive(event, now)
             case MoveRequested() | DrainRequested() | SettingsChanged() | StopRequested():
                 self._apply_of_operator(event, now)
@@ -395,6 +397,7 @@ class Node:
                 self._record_changed(now)
             case PeerAddressChanged():
                 self.session.own_record.advertise = event.address
+                self.session.own_record.is_here = event.is_here
                 self.session.publish(self._record(), now)
             case _:
                 self._apply_of_etcd(event, now)
@@ -656,11 +659,25 @@ class Node:
             self._settle(now)
         if self.session.abandoned is not None and self._nothing_is_left():
             self.session.revoke_abandoned()
+        if self.session.revocable is not None:
+            self._make_way(now)
         self.session.advance(now)
         if self.stopping:
             self._advance_stop(now)
         self.post.depart()
         self.session.depart()
+
+    def _make_way(self, now: Instant) -> None:
+        """Our former self's lease goes when the kernel has confirmed that nothing of it stands here: law 3."""
+        if self.session.former_self.is_on_this_kernel and self._cleared_for != self.session.revocable:
+            self._cleared_for = self.session.revocable
+            for candidacy in self._all():  # whatever is known of it: only a list after a removal confirms
+                candidacy.ownership.give_up(now)
+            self._touch_all()
+            self._settle(now)
+        # A copy that nobody knows may be its own, where the kernel keeps no tags and the state file is lost.
+        if all(candidacy.is_clear and not candidacy.chronicle.strays for candidacy in self._all()):
+            self.session.revoke_former_self()
 
     def _nothing_is_left(self) -> bool:
         """No address stands, and no later run can stand on a lease that is about to be revoked."""

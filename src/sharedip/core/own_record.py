@@ -1,11 +1,13 @@
 """The agent's own key in etcd: its name, how peers reach it, how it fares. Written on change alone.
 
-Must never: send anything itself; `session.py` does. Counterpart: `peers.py`, which reads the others' records.
+Must never: send anything itself; `session.py` does. Counterparts: `peers.py`, which reads the others' records, and
+`former_self.py`, which knows its own again.
 """
 
 from __future__ import annotations
 
 from sharedip.core.endpoints import NEVER
+from sharedip.core.identity import Identity
 from sharedip.core.keys import Layout, Registry, write_record
 from sharedip.core.model import Guard, GuardTarget, Instant, KeyValue, Put
 
@@ -15,12 +17,19 @@ RETRY_S = 1.0
 class OwnRecord:
     """Invariant: what stands in etcd under our key and lease is `value`, or a write of it is wanted."""
 
-    def __init__(self, layout: Layout, node_name: str, version: str) -> None:
+    def __init__(self, layout: Layout, node_name: str, version: str, identity: Identity) -> None:
         self.key = layout.agent(node_name)
         self.advertise: str | None = None
         """Where peers reach us."""
+        self.is_here = False
+        """Whether the kernel shows that address on this node."""
         self.content: dict[str, object] = {}
-        self._fixed = {"node": node_name, "version": version}
+        self._fixed = {
+            "node": node_name,
+            "version": version,
+            "machine": identity.machine,
+            "kernel": identity.kernel,
+        }
         self._written: tuple[dict[str, object], str | None, bytes] | None = None
         self._published_at_revision = 0
         self._publish_at: Instant = NEVER

@@ -28,6 +28,7 @@ class Kind(Enum):
     DEPOSE = auto()
     MEMBER = auto()
     ABANDON = auto()
+    FORMER_SELF = auto()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ from typing import Protocol
 
 from sharedip.core.convoys import Convoys, Outcome, Wish
 from sharedip.core.endpoints import NEVER, RETRY_LONGEST_S, Endpoints
+from sharedip.core.former_self import FormerSelf
+from sharedip.core.identity import Identity
 from sharedip.core.keys import Layout, Registry, read_record
 from sharedip.core.leadership import Leadership
 from sharedip.core.messages import (
@@ -111,6 +113,7 @@ class Session:
         out: Callable[[Command], None],
         listener: SessionListener,
         jitter: Callable[[], float],
+        identity: Identity,
     ) -> None:
         self._settings = settings
         self._out = out
@@ -135,7 +138,13 @@ class Session:
         self._peer_step = 0
         self.raft_term = 0
         self.leadership = Leadership(settings.local_endpoint)
-        self.own_record = OwnRecord(self.layout, settings.node_name, settings.version)
+        self.own_record = OwnRecord(self.layout, settings.node_name, settings.version, identity)
+        self.former_self = FormerSelf(identity)
+        self.revocable: int | None = None
+        """A former run's lease that has our name; `revoke_former_self` ends it."""
+        self._told_of: int | None = None
+        self._shown_at: Instant = NEVER
+        """When the request left that brought the picture by which a name is judged."""
         self._written_until = 0
         self.abandoned: int | None = None
         self._adopting = False
@@ -295,6 +304,7 @@ class Session:
         if changed is None:
             self._read_wanted = self._read_wanted or purpose.kind is Kind.READ
         else:
+            self._shown_at = event.sent_at
             self._snapshot_taken(changed, now)
             if purpose.lease != self.lease:
                 return
@@ -310,6 +320,7 @@ class Session:
         if event.succeeded:
             self._written_until = max(self._written_until, event.revision)
         if purpose.kind is Kind.REGISTER:
+            self._shown_at = event.sent_at
             self._take_snapshot(event.keys, event.revision, now)
         elif purpose.kind is Kind.PUBLISH:
             self.own_record.published(event.revision)
@@ -343,6 +354,9 @@ class Session:
     def lease_revoked(self, event: LeaseRevoked, now: Instant) -> None:
         """The way out is free."""
         purpose = self._requests.end(event.request)
+        if purpose is not None and purpose.kind is Kind.FORMER_SELF:
+            self._register_at = now
+            self.advance(now)
         if purpose is None or purpose.kind is not Kind.REVOKE:
             return
         self._forget_lease()
@@ -355,6 +369,11 @@ class Session:
         if purpose is None:
             return
         if purpose.lease is not None and purpose.lease != self.lease:
+            return
+        if purpose.kind is Kind.FORMER_SELF:  # it may be gone or not: registering tells
+            self._register_at = now
+            self._turn_away(event.endpoint, event.failure, event.detail, now)
+            self.advance(now)
             return
         if event.failure is Failure.LEASE_NOT_FOUND and purpose.lease is not None:
             if self._stopping:
@@ -483,6 +502,16 @@ class Session:
             request = self._requests.begin(Purpose(Kind.ABANDON, self.endpoint, None, 0, 0))
             self._out(RevokeLease(request, self.endpoint, self.abandoned, self._timeout_s))
             self.abandoned = None
+
+    def revoke_former_self(self) -> None:
+        """To be called when no address is left on this kernel. `revocable` and all its keys go now, not at its end, if
+        a picture that was asked for when its silence had lasted for long enough shows them as they were.
+        """
+        if self.revocable is None or self._shown_at < self.former_self.silent_at(self._settings.window_s):
+            return
+        request = self._begin(Kind.FORMER_SELF)
+        self._out(RevokeLease(request, self.endpoint, self.revocable, self._timeout_s))
+        self.revocable = None
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -650,6 +679,9 @@ class Session:
 
     def _look_at_name(self, key: KeyValue | None, now: Instant) -> None:
         """Is the node's name ours? The lease tells, never the name."""
+        if key is None or key.lease == self.lease:
+            self.former_self.forget()
+            self.revocable = None
         if key is not None and key.lease == self.lease:
             was_registered, self.is_registered, self.name_taken_by = self.is_registered, True, None
             if self._adopting:
@@ -668,6 +700,8 @@ class Session:
             self._register_at = now
             return
         record = read_record(key) or {}
+        if self._meet_former_self(key, record, now):
+            return
         other = str(record.get("peer") or f"lease {key.lease:x}")[:OTHER_NAME_MAX]
         if self.name_taken_by != other:
             self.name_taken_by = other
@@ -675,6 +709,28 @@ class Session:
                 f"{self.own_record.advertise or f'lease {self.lease or 0:x}'}); waiting until it is gone"
             )
             self._out(Report(Level.ERROR, text, reason="set a nodeName of its own on each node"))
+
+    def _meet_former_self(self, key: KeyValue, record: dict[str, object], now: Instant) -> bool:
+        """Whether it is our own former run that has the name. Its lease is revoked, and the name looked at again, when
+        it has been silent for long enough.
+        """
+        self.revocable = None
+        ttl_s = max(self.ttl_s, self._settings.lease_ttl_s)
+        everything = self.registry.under(self.layout.root)
+        if not self.former_self.look(key, record, everything, self.own_record, ttl_s, now):
+            return False
+        self.name_taken_by = None
+        silent_at = self.former_self.silent_at(self._settings.window_s)
+        if self._told_of != key.lease:
+            self._told_of = key.lease
+            when = f"in {silent_at - now:.1f} s, if it stays silent" if silent_at > now else "now"
+            text = f"the former run of this node still stands in etcd; revoking its lease {when}"
+            self._out(Report(Level.INFO, text, reason=f"else it would last until its lease ends, up to {ttl_s} s"))
+        if self._shown_at < silent_at:
+            self._register_at = silent_at
+        if not self._requests.is_pending(Kind.FORMER_SELF):
+            self.revocable = key.lease
+        return True
 
     def _stale(self, endpoint: int, now: Instant) -> None:
         """Older than what was known when it was asked for: a stale member, or, again and again, another etcd."""
@@ -707,6 +763,8 @@ class Session:
         self.proved_sent_at, self.failing_since = NEVER, None
         self.is_registered = False
         self.name_taken_by = None
+        self.former_self.forget()
+        self.revocable = None
         self._adopting = False
         self._renewing = False
         self._keepalive = None

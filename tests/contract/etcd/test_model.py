@@ -94,9 +94,10 @@ async def script(ask: Ask, changes: Changes) -> list[Any]:
     stands = (Guard(KEY, GuardTarget.CREATE, base), Guard(KEY, GuardTarget.MOD, base))
     said.append(done(await ask(Transact(4, 0, stands, (Put(KEY, b"n3", lease),), (), 5.0))))
     said.append(done(await ask(Transact(5, 0, stands, (Delete(KEY),), (Get(KEY),), 5.0))))
-    read = await ask(ReadKeys(6, 0, PREFIX, 5.0))
-    assert isinstance(read, KeysRead)
-    said.append(("read", read.revision - base, read.count, keys(read.keys)))
+    for request in (60, 6):
+        read = await ask(ReadKeys(request, 0, PREFIX, 5.0, by_entry=request == 60))
+        assert isinstance(read, KeysRead)
+        said.append(("read", read.revision - base, read.count, keys(read.keys)))
     await ask(Transact(20, 0, (), (Put(OTHER, b"y", lease),), (), 5.0))
     for after in (read.revision, read.revision + 1, read.revision + 100):
         fresh = await ask(ReadKeys(21 + after - read.revision, 0, PREFIX, 5.0, after))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -85,3 +86,26 @@ def test_state_that_cannot_be_read_means_a_fresh_start_not_a_crash(stage: Stage,
     stage.wait(lambda: any(log.having(words) for words in gone), "the address is off", 10)
     stage.wait_settled()
     one_owner(stage, begin)
+
+
+def test_a_power_cut_of_everything_costs_no_wait_for_ones_own_past(stage: Stage) -> None:
+    """Agents and etcd killed on all nodes, /run lost: nobody accuses himself, and the address is soon back."""
+    stage.wait_settled()
+    for agent in stage.agents.values():
+        agent.kill()
+    stage.etcd.kill()
+    for agent in stage.agents.values():
+        shutil.rmtree(agent.state_directory)
+    logs = {name: Log(agent) for name, agent in stage.agents.items()}
+    begin = time.monotonic()
+    stage.etcd.start()
+    for agent in stage.agents.values():
+        agent.start()
+    stage.wait(lambda: stage.owner() is None, "what was left of the former runs is off", 5)
+    stage.wait(lambda: stage.etcd.agreed_leader() is not None, "etcd has a leader", 20)
+    stage.wait(lambda: stage.owner() is not None, "somebody has the address", 8)
+    stage.wait(lambda: all(status(stage, n)["state"] == "ready" for n in stage.agents), "all are registered", 8)
+    stage.wait_settled()
+    one_owner(stage, begin)
+    assert not [words for log in logs.values() for words in log.having("another agent")]
+    assert [name for name, log in logs.items() if log.having("the former run of this node still stands")]
