@@ -20,6 +20,7 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import ip_address
 from itertools import count
 from pathlib import Path
@@ -30,7 +31,7 @@ from sharedip.adapters import logs
 from sharedip.adapters.api.server import Api
 from sharedip.adapters.clock import Clock
 from sharedip.adapters.etcd import Credentials, EtcdClient
-from sharedip.adapters.kernel.deadman import Deadman
+from sharedip.adapters.kernel.deadman import Deadman, DeadmanRefusedError
 from sharedip.adapters.kernel.netlink import Netlink
 from sharedip.adapters.kernel.nftables import Fence
 from sharedip.adapters.kernel.packet import Segment
@@ -43,11 +44,13 @@ from sharedip.agent_orders import Executor
 from sharedip.agent_settings import (
     choose_fence,
     choose_settings,
+    describe_tags,
     find_tls_files,
     locate_api_server,
     what_changed,
     what_needs_a_restart,
 )
+from sharedip.agent_start import LOOK_EVERY_S, FormerFence
 from sharedip.agent_status import StatusPage
 from sharedip.config.load import load
 from sharedip.config.model import Config, join_host_port
@@ -106,7 +109,10 @@ class Agent:
     ends if an acknowledgement waits, and no network promises that one comes after what etcd says.
     """
 
-    def __init__(self, config: Config, paths: Sequence[Path], state: StateDirectory) -> None:
+    def __init__(
+        self, config: Config, paths: Sequence[Path], state: StateDirectory, deadman: Deadman | None = None
+    ) -> None:
+        """`deadman` was made before the loop ran, so that it could prove itself undisturbed."""
         self._config = config
         self._paths = paths
         self._state = state
@@ -124,11 +130,13 @@ class Agent:
         self._tickets = count(1)
         self._waiting: dict[int, asyncio.Future[tuple[bool, str]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        deadman = Deadman()
+        deadman = deadman or Deadman()
         self._netlink = Netlink(self.emit, self._clock.now, deadman, self._report)
         self._netlink.snapshot()
+        tag_reports = describe_tags(are_kept=self._netlink.prove_tags())
         self._fence = Fence(self._clock.now, deadman, tell=self._report)
-        kind, reports = choose_fence(config, self._fence.available)
+        kind, reports = choose_fence(config, self._fence.prove)
+        self._former_fence = FormerFence(kind, self._netlink, self._fence, self._report)
         own_addresses = {record.address for record in self._netlink.view.addresses.values()}
         self._settings = choose_settings(config, kind, own_addresses)
         self._shared: frozenset[IPAddress] = frozenset()
@@ -159,7 +167,9 @@ class Agent:
         )
         self._probes = ProbeRunner(config.health_checks, self.emit, self._clock.now, locate_api_server)
         self._node = Node(self._settings, secrets.randbits(64), lambda: secrets.token_bytes(16), read_identity())
-        self._status = StatusPage(self._node, self._clock, self._probes, self._peers, self._segment, self._fence)
+        self._status = StatusPage(
+            self._node, self._clock, self._probes, self._peers, self._segment, self._fence, self._netlink
+        )
         self._api = Api(self._status.document, self._operate, self._status.metrics, self._report)
         self._orders = Executor(
             netlink=self._netlink,
@@ -173,7 +183,8 @@ class Agent:
             answer=self._answer,
             end=self._end,
         )
-        self._first_reports = [*reports, *tls_reports]
+        self._first_reports = [*reports, *tag_reports, *tls_reports]
+        self._look_timer: asyncio.TimerHandle | None = None
         self._lacks_certificates = tls is not None and tls.cert_file is None and tls.ca_file is None
         self._status_line = ""
         self._unsaid: list[Report] = []
@@ -216,6 +227,8 @@ class Agent:
         self._say_unsaid()
         if self._timer is not None:
             self._timer.cancel()
+        if self._look_timer is not None:
+            self._look_timer.cancel()
         for task in list(self._tasks):
             task.cancel()
         with contextlib.suppress(OSError):
@@ -225,8 +238,8 @@ class Agent:
         await self._etcd.close()
         self._peers.close()
         self._segment.close()
-        if self._settings.fence is FenceKind.NFTABLES and self._node.is_over:
-            self._fence.uninstall()
+        if self._node.is_over:
+            self._former_fence.end()
         self._fence.close()
         self._netlink.close()
 
@@ -244,22 +257,7 @@ class Agent:
     def _start_core(self) -> None:
         """Take away what a former run left, unless its lease may still prove it right; then let the core begin."""
         former = self._former_run()
-        vips = self._settings.vips
-        keep = [vip.address for vip in vips if former is not None and former.lease and vip.address in former.addresses]
-        left = self._netlink.remove_leftovers(vips, also=() if former is None else former.addresses, keep=keep)
-        for seen in left.removed:
-            text = f"removed {seen.address}/{seen.prefix_length}, which a former run had left"
-            self._report(Report(Level.WARNING, text))
-        for failed in left.failed:
-            self._report(
-                Report(Level.ERROR, "a former run's address could not be removed", failed.vip, reason=failed.reason)
-            )
-        if self._settings.fence is FenceKind.NFTABLES:
-            reason = self._fence.install(vips)
-            if reason is not None:
-                self._report(Report(Level.ERROR, "the nftables fence cannot be set up", reason=reason))
-        else:
-            self._fence.uninstall()  # a former run's, closed by now, would mute the address for ever
+        self._former_fence.begin(self._settings.vips, former)
         if former is not None and former.lease is not None:
             text = "the former run did not end in order"
             self._report(Report(Level.WARNING, text, reason="killed, crashed, or ended by its own deadman"))
@@ -269,6 +267,13 @@ class Agent:
         self._queue.extend(facts)
         # The first snapshot told of every link and address; leftovers that are gone were told of as well.
         self._wake()
+        self._look_at_the_fence()
+
+    def _look_at_the_fence(self) -> None:
+        """A candidate renews nothing, so nothing else would notice what others do to its tables."""
+        if self._former_fence.needs_looks and not self._over.done():
+            self._former_fence.look()
+            self._look_timer = self._loop.call_later(LOOK_EVERY_S, self._look_at_the_fence)
 
     def _former_run(self) -> FormerRun | None:
         loaded = self._state.load()
@@ -280,7 +285,7 @@ class Agent:
         if former is None:
             return None
         if (former.key_prefix, former.node_name) != (self._settings.key_prefix, self._settings.node_name):
-            return FormerRun(None, former.key_prefix, former.node_name, former.addresses, former.drained)
+            return replace(former, lease=None, resigned=())
         return former
 
     # -- the loop -----------------------------------------------------------------------------------------------------
@@ -381,6 +386,8 @@ class Agent:
             self._listen_on(event)
         elif isinstance(event, LinkVanished):
             self._segment.forget_link(event.index)
+        if isinstance(event, AddressRemoved | AddressGone):
+            self._former_fence.address_gone()
         if isinstance(event, LinkChanged | AddressSeen | AddressGone):
             self._advertise()
 
@@ -556,6 +563,11 @@ class Agent:
 
 def run_agent(config: Config, paths: Sequence[Path], *, log_format: str = "text", log_level: str = "info") -> int:
     """Run until told to stop. Returns the exit code: 0 after an orderly stop, 1 when it may not or cannot run."""
+    try:
+        deadman = Deadman()
+    except DeadmanRefusedError as refused:
+        print(f"sharedip: {refused}", file=sys.stderr)
+        return 1
     handler = logs.configure(log_format, log_level)
     state = StateDirectory(config.state_dir)
     try:
@@ -567,7 +579,7 @@ def run_agent(config: Config, paths: Sequence[Path], *, log_format: str = "text"
         os.setpriority(os.PRIO_PROCESS, 0, min(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
 
     async def main() -> None:
-        agent = Agent(config, paths, state)
+        agent = Agent(config, paths, state, deadman)
         version = Report(Level.INFO, f"sharedip {__version__} starts on {config.node_name}")
         logs.write_report(version, config.node_name)
         await agent.run()

@@ -138,6 +138,10 @@ class Netlink:
         is_host = record.prefix_length == record.address.max_prefixlen
         return record.ours or (is_host and (record.address, record.link) in self._put_up)
 
+    def has_ours(self, address: IPAddress) -> bool:
+        """Whether something that this program put up stands under this address, as far as events have told."""
+        return any(self.is_ours(record) for record in self.view.standing([address]))
+
     def still_standing(self, addresses: Collection[IPAddress]) -> frozenset[IPAddress]:
         """Which of these the kernel's own list shows now, whoever put them up; all of them where it can't tell."""
         if not addresses:

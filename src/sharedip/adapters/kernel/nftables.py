@@ -32,6 +32,7 @@ from sharedip.adapters.kernel import nftwire
 from sharedip.adapters.kernel.channel import NETLINK_NETFILTER, Channel, SilenceError, explain
 from sharedip.adapters.kernel.deadman import Deadman, TooLateError
 from sharedip.adapters.kernel.facts import Clock, Tell, tell_nobody
+from sharedip.adapters.kernel.gatetrial import GateTrial
 from sharedip.adapters.kernel.nftrules import RULE_SETS, RuleSet
 from sharedip.adapters.kernel.nftstock import Stock, difference, guarded_now, read_sets, read_stock
 from sharedip.adapters.kernel.nftwire import NFPROTO_ARP, NFPROTO_INET
@@ -61,16 +62,22 @@ class Fence:
         self.lateness_s: Final = 0.001 + time.clock_getres(_CLOCK_MONOTONIC_COARSE)
         """How much later than programmed traffic may stop: one tick of the kernel, and the way of a packet."""
         self.reinstalled = 0
+        self.why_not: str | None = None
+        """Why there is no such fence here, as `prove` found."""
+        self.families: tuple[str, ...] = ()
+        """For which kinds of addresses `prove` has seen the gate close."""
         self._clock = clock
         self._deadman = deadman
         self._tell = tell
         self._guarded: tuple[Vip, ...] = ()
+        self._covered: tuple[Vip, ...] = ()
         self._is_wanted = False
         self._rules: RuleSet | None = None
         self._stock: Stock | None = None
         self._whole_at: int | None = None
         self._trouble: str | None = None
         self._opened: Channel | None = None
+        self._usable: tuple[RuleSet, ...] | None = None
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -94,6 +101,30 @@ class Fence:
                 return None
         return reason
 
+    def prove(self) -> str | None:
+        """Show on a table of another name that the gate opens and closes here. None, or why it can't be relied on.
+
+        The first set of rules that shows it is the one that `install` takes.
+        """
+        if shutil.which("nft") is None:
+            self.why_not = "there is no nft program on PATH"
+            return self.why_not
+        self.why_not = None
+        for number, rules in enumerate(RULE_SETS):
+            trial = GateTrial(f"{self.table[:26]}_trial", self.lateness_s, self._clock)
+            reason = _nft(["-f", "-"], rules.script(trial.table, trial.keys4, trial.keys6))
+            try:
+                reason = reason or trial.run(self._commit)
+            finally:
+                for family in (NFPROTO_INET, NFPROTO_ARP):
+                    self._commit([nftwire.delete_table(family, trial.table)])
+            if reason is None:
+                self.families, self._usable = trial.families, RULE_SETS[number:]
+                self.why_not = None
+                return None
+            self.why_not = self.why_not or reason
+        return self.why_not
+
     # -- the rules ----------------------------------------------------------------------------------------------------
 
     def install(self, vips: Iterable[Vip]) -> str | None:
@@ -104,7 +135,7 @@ class Fence:
         self._guarded, self._is_wanted = tuple(vips), True
         self._rules = self._stock = self._whole_at = None
         try:
-            for rules in RULE_SETS:
+            for rules in self._usable or RULE_SETS:
                 generation = self._generation()
                 stock, _ = read_stock(self._channel(), self.table, rules)
                 if stock is not None:
@@ -115,9 +146,9 @@ class Fence:
         return self._put_up()
 
     def guard(self, vips: Iterable[Vip]) -> str | None:
-        """From now on the fence is about exactly these addresses; openings stay as they are."""
+        """From now on the fence is about exactly these addresses and `covered` ones; openings stay as they are."""
         self._guarded = tuple(vips)
-        keys4, keys6 = _keys(self._guarded)
+        keys4, keys6 = self._closed_keys()
         requests = [
             *nftwire.replace(NFPROTO_INET, self.table, "guarded4", keys4),
             *nftwire.replace(NFPROTO_INET, self.table, "guarded6", keys6),
@@ -128,12 +159,19 @@ class Fence:
         # What is looked at on the way is compared with the new list already: mending it puts that up.
         return self._within_whole_rules(lambda: self._commit(requests, self._whole_at))
 
+    def cover(self, addresses: Iterable[IPAddress]) -> str | None:
+        """Besides what is guarded, these stay mute, whatever `guard` is told: a former run's that still stand."""
+        self._covered = tuple(Vip(address, "") for address in addresses)
+        return self.guard(self._guarded) if self._is_wanted else None
+
     def guarded(self) -> frozenset[IPAddress] | None:
         """What tables of this name guard in the kernel, by whomever they were put up; None when there are none."""
         try:
             keys = guarded_now(self._channel(), self.table)
-        except (OSError, SilenceError):
-            return frozenset()  # cannot tell, and a kernel without nfnetlink has no tables to take away
+        except SilenceError:
+            return frozenset()  # cannot tell: there may be some
+        except OSError:
+            return None  # a kernel without nfnetlink has no tables
         return None if keys is None else frozenset(ip_address(key) for key in keys)
 
     def uninstall(self) -> str | None:
@@ -271,7 +309,7 @@ class Fence:
         if stock is None:
             return found
         found = "" if self._stock is None else difference(self._stock, stock)
-        found = found or read_sets(self._channel(), self.table, *_keys(self._guarded))
+        found = found or read_sets(self._channel(), self.table, *self._closed_keys())
         if not found:
             self._stock, self._whole_at = stock, generation
         return found
@@ -279,8 +317,8 @@ class Fence:
     def _put_up(self) -> str | None:
         """The rules with all that they guard, closed, in one transaction; then a look whether they stand."""
         reason: str | None = None
-        for rules in RULE_SETS:
-            reason = _nft(["-f", "-"], rules.script(self.table, *_keys(self._guarded)))
+        for rules in self._usable or RULE_SETS:
+            reason = _nft(["-f", "-"], rules.script(self.table, *self._closed_keys()))
             if reason is not None:
                 continue
             self._rules, self._stock, self._whole_at = rules, None, None
@@ -290,6 +328,10 @@ class Fence:
                 found = str(error)
             return f"the rules do not stay as they were put up: {found}" if found else None
         return reason
+
+    def _closed_keys(self) -> tuple[list[bytes], list[bytes]]:
+        covered = {vip.address: vip for vip in (*self._guarded, *self._covered)}
+        return _keys(covered.values())
 
     def _generation(self) -> int:
         answer = self._channel().ask(nftwire.get_generation())
