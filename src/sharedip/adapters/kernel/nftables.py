@@ -81,8 +81,9 @@ class Fence:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """What this kernel's rules cannot stop, in words; empty before `install`."""
-        return self._rules.missing if self._rules is not None else ()
+        """What this kernel's rules cannot stop, in words; known from `prove` or `install` on."""
+        rules = self._rules or (self._usable[0] if self._usable else None)
+        return rules.missing if rules is not None else ()
 
     def close(self) -> None:
         """Give the socket back; the tables stay, and close by themselves."""
