@@ -45,7 +45,7 @@ class FormerFence:
     def begin(self, vips: Collection[Vip], former: FormerRun | None) -> None:
         """Take away what a former run left, unless its lease may still prove it right; then have the fence of now."""
         guarded = self._fence.guarded()
-        held = () if former is None else former.held
+        held = self._held_by(former, vips)
         left = self._netlink.remove_leftovers(vips, held, self._to_keep(vips, former, stands=guarded is not None))
         for seen in left.removed:
             text = f"removed {seen.address}/{seen.prefix_length}, which a former run had left"
@@ -74,6 +74,14 @@ class FormerFence:
         if self._kind is FenceKind.LIFETIME and stands:
             return []  # a run before that one fenced by tables, and they are still here: held, it would be mute
         return [vip.address for vip in vips if vip.address in former.addresses]
+
+    def _held_by(self, former: FormerRun | None, vips: Collection[Vip]) -> tuple[tuple[IPAddress, int], ...]:
+        """What the former run's record says that it put up. One from before there was such a record names addresses
+        only: where no tags tell, they are taken to have been on their links."""
+        if former is None or former.held or self._netlink.tags_stick:
+            return () if former is None else former.held
+        links = ((vip, self._netlink.find_link(vip.link)) for vip in vips if vip.address in former.addresses)
+        return tuple((vip.address, link.index) for vip, link in links if link is not None)
 
     def address_gone(self) -> None:
         """Something left this node, or may have: let go of what nothing needs any more. Before the core hears of it."""

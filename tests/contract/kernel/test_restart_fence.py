@@ -162,3 +162,13 @@ def test_at_an_orderly_end_the_fence_stays_over_what_stands(
     agents[1].send_signal(signal.SIGTERM)
     assert agents[1].wait(10) == 0
     assert pair.node.run("nft list tables") == "", agent_log.read_text()
+
+
+def test_a_candidate_that_renews_nothing_mends_its_rules_as_well(
+    pair: Pair, tmp_path: Path, agents: list[subprocess.Popen[bytes]], agent_log: Path
+) -> None:
+    agents.append(start(pair.node, documents(tmp_path, "nftables"), agent_log))
+    wait_until(lambda: "etcd does not answer" in agent_log.read_text(), 10)
+    pair.node.run("nft flush set inet sharedip guarded4")
+    wait_until(lambda: VIP in pair.node.run("nft list set inet sharedip guarded4"), 3)
+    assert f"the set inet sharedip guarded4 lacks {VIP}" in agent_log.read_text()
