@@ -47,7 +47,8 @@ from sharedip.core.model import Instant, IPAddress, LinkState, Vip
 
 REMOVAL_LATENESS_S: Final = 1.0
 """How late the kernel may remove an expired address: 0 to 0.31 s alone, up to 1 s among others (addrconf and
-devinet check lifetimes with a work item that rounds to whole seconds)."""
+devinet check lifetimes with a work item that rounds to whole seconds). Measured; since Linux 6.13 IPv4's item is
+deferrable and may wait on an idle CPU, which no source bounds (docs/kernel.md)."""
 _IPV6_READY_S: Final = 0.02
 _FAR_IPV4: Final = IPv4Address("224.0.0.1")
 _TRIAL: Final = IPv4Address("192.0.2.78")  # TEST-NET-1, RFC 5737
