@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sharedip.adapters.kernel import gatetrial, nftables
+from sharedip.adapters.kernel import gatetrial, nftables, nftwire
 from sharedip.adapters.kernel.deadman import Deadman
 from sharedip.adapters.kernel.nftables import Fence
 from sharedip.adapters.kernel.nftrules import RULE_SETS, RuleSet
@@ -123,4 +123,16 @@ def test_rules_that_the_trial_did_not_take_are_not_installed_either(
     with pair.node.inside():
         assert fence.install([VIP]) is None
     assert [words.split()[0] for words in fence.missing] == ["nft_fib"]
+    fence.close()
+
+
+def test_a_kernel_that_takes_what_names_a_generation_that_has_passed_has_no_fence(
+    pair: Pair, deadman: Deadman, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What others do to the tables would not be noticed there."""
+    begin = nftwire.begin
+    monkeypatch.setattr(nftwire, "begin", lambda _=None: begin(None))
+    fence = fence_on(pair, deadman)
+    assert fence.why_not == "this kernel does not tell when others have changed the rules"
+    assert rules(pair) == ""
     fence.close()

@@ -115,7 +115,7 @@ class Fence:
             trial = GateTrial(f"{self.table[:26]}_trial", self.lateness_s, self._clock)
             reason = _nft(["-f", "-"], rules.script(trial.table, trial.keys4, trial.keys6))
             try:
-                reason = reason or trial.run(self._commit)
+                reason = reason or trial.run(self._commit) or self._why_no_generations(trial)
             finally:
                 for family in (NFPROTO_INET, NFPROTO_ARP):
                     self._commit([nftwire.delete_table(family, trial.table)])
@@ -125,6 +125,17 @@ class Fence:
                 return None
             self.why_not = self.why_not or reason
         return self.why_not
+
+    def _why_no_generations(self, trial: GateTrial) -> str | None:
+        """With the trial's table up: whether the kernel refuses what names a generation that has passed."""
+        try:
+            passed = (self._generation() - 1) & 0xFFFF_FFFF or 0xFFFF_FFFF
+        except (OSError, SilenceError) as error:
+            return f"what others do to the rules could not be noticed: {error}"
+        drop = nftwire.drop(NFPROTO_INET, trial.table, "open4", trial.keys4)
+        refused = self._commit(drop, passed)
+        self._whole_at = None
+        return None if refused else "this kernel does not tell when others have changed the rules"
 
     # -- the rules ----------------------------------------------------------------------------------------------------
 
