@@ -405,6 +405,40 @@ def test_what_others_do_to_their_own_tables_costs_a_look_and_nothing_else(
     assert fence.reinstalled == 0
 
 
+@pytest.mark.parametrize("how", ["guard", "cover", "install"])
+def test_a_changed_list_among_foreign_commits_cuts_nothing_and_accuses_nobody(
+    pair: Pair, fence: Fence, told: list[Report], deadman: Deadman, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """A reload, or a restart, while kube-proxy commits: the sets still are as they were, and that is no harm."""
+    new = Vip(IPv4Address("10.0.0.51"), "eth0")
+    pair.node.run("ip addr add 10.0.0.51/32 dev eth0")
+    assert fence.perform(opening(VIP4)) is None
+    with pair.node.inside():
+        acting = Fence(boot_clock, deadman, tell=told.append) if how == "install" else fence
+        channel = acting._channel()
+    send, commits = channel.send, iter(range(3))
+
+    def late(data: bytes) -> None:
+        if data[4:6] == b"\x10\0" and (number := next(commits, None)) is not None:
+            pair.node.run(f"nft add table ip other{number}")
+        send(data)
+
+    monkeypatch.setattr(channel, "send", late)
+    if how == "cover":
+        assert acting.cover([new.address]) is None
+    else:
+        assert (acting.guard if how == "guard" else acting.install)([VIP4, VIP6, new]) is None
+    assert answers_resolution(pair, VIP4)
+    assert not answers_resolution(pair, new)
+    assert told == []
+    pair.node.run("nft flush set inet sharedip guarded4")
+    acting.look()
+    assert not answers_resolution(pair, new)
+    assert len(told) == 1
+    if acting is not fence:
+        acting.close()
+
+
 def test_an_opening_is_never_confirmed_on_rules_that_went_between_the_look_and_the_commit(
     pair: Pair, fence: Fence, told: list[Report], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,7 +52,9 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 class Fence:
     """Invariant: after `install`, traffic of a guarded address passes only while its element in the open set lives.
 
-    `_whole_at` is the generation in which our tables were whole; None: they have to be looked at first.
+    `_whole_at` is the generation in which our tables were whole; None: they have to be looked at first. `_sets` is what
+    we put into the guarded sets last, which a look compares with; None: a former run did. It may not be yet what is
+    wanted now: that alone is nobody's doing.
     """
 
     def __init__(self, clock: Clock, deadman: Deadman, table: str = "sharedip", tell: Tell = tell_nobody) -> None:
@@ -71,6 +73,7 @@ class Fence:
         self._tell = tell
         self._guarded: tuple[Vip, ...] = ()
         self._covered: tuple[Vip, ...] = ()
+        self._sets: tuple[list[bytes], list[bytes]] | None = None
         self._is_wanted = False
         self._rules: RuleSet | None = None
         self._stock: Stock | None = None
@@ -145,7 +148,7 @@ class Fence:
         None, or why there is no fence now.
         """
         self._guarded, self._is_wanted = tuple(vips), True
-        self._rules = self._stock = self._whole_at = None
+        self._rules = self._stock = self._sets = self._whole_at = None
         try:
             for rules in self._usable or RULE_SETS:
                 generation = self._generation()
@@ -168,8 +171,11 @@ class Fence:
         ]
         if self._rules is None:
             return self._commit(requests)  # a former run's tables, of whatever shape
-        # What is looked at on the way is compared with the new list already: mending it puts that up.
-        return self._within_whole_rules(lambda: self._commit(requests, self._whole_at))
+        reason = self._within_whole_rules(lambda: self._commit(requests, self._whole_at))
+        self._sets = (keys4, keys6)
+        if reason is not None:
+            self._stock = self._whole_at = None  # the next look puts all of it up anew
+        return reason
 
     def cover(self, addresses: Iterable[IPAddress]) -> str | None:
         """Besides what is guarded, these stay mute, whatever `guard` is told: a former run's that still stand."""
@@ -321,7 +327,7 @@ class Fence:
         if stock is None:
             return found
         found = "" if self._stock is None else difference(self._stock, stock)
-        found = found or read_sets(self._channel(), self.table, *self._closed_keys())
+        found = found or read_sets(self._channel(), self.table, self._sets)
         if not found:
             self._stock, self._whole_at = stock, generation
         return found
@@ -330,10 +336,11 @@ class Fence:
         """The rules with all that they guard, closed, in one transaction; then a look whether they stand."""
         reason: str | None = None
         for rules in self._usable or RULE_SETS:
-            reason = _nft(["-f", "-"], rules.script(self.table, *self._closed_keys()))
+            keys = self._closed_keys()
+            reason = _nft(["-f", "-"], rules.script(self.table, *keys))
             if reason is not None:
                 continue
-            self._rules, self._stock, self._whole_at = rules, None, None
+            self._rules, self._stock, self._sets, self._whole_at = rules, None, keys, None
             try:
                 found = self._look_at_all()
             except (OSError, SilenceError) as error:

@@ -71,11 +71,14 @@ def difference(before: Stock, after: Stock) -> str:
     return ""
 
 
-def read_sets(channel: Channel, table: str, keys4: Collection[bytes], keys6: Collection[bytes]) -> str:
-    """What is wrong with the sets; empty when they guard exactly these, and nothing is open for ever."""
+def read_sets(channel: Channel, table: str, keys: tuple[Collection[bytes], Collection[bytes]] | None) -> str:
+    """What is wrong with the sets; empty when they guard exactly these (IPv4's, IPv6's), and nothing is open for ever.
+
+    None: what they should guard is not known, a former run put it there.
+    """
     for family, guarded, opened, size in SETS:
-        wanted = set(keys4 if size == 4 else keys6)
-        found = nftwire.parse_elements(channel.dump(nftwire.list_elements(family, table, guarded))).keys()
+        found = _elements(channel, family, table, guarded).keys()
+        wanted = found if keys is None else set(keys[0] if size == 4 else keys[1])
         if found != wanted:
             words = "lacks " + _some(wanted - found) if wanted - found else "has " + _some(found - wanted) + " besides"
             return f"the set {_FAMILIES[family]} {table} {guarded} {words}"
