@@ -60,6 +60,8 @@ class FormerFence:
             reason = self._fence.install(vips)
             if reason is not None:
                 self._report(Report(Level.ERROR, "the nftables fence cannot be set up", reason=reason))
+            for words in self._fence.missing:
+                self._report(Report(Level.WARNING, f"the nftables fence is not whole: this kernel lacks {words}"))
         elif guarded is not None:
             # Also what the former run's documents name: its tables may have been changed by others meanwhile.
             self._mute = formerly | (frozenset() if former is None else frozenset(former.addresses))

@@ -126,6 +126,22 @@ def test_rules_that_the_trial_did_not_take_are_not_installed_either(
     fence.close()
 
 
+def test_an_nft_that_fails_later_does_not_end_in_weaker_rules_than_were_seen(
+    pair: Pair, deadman: Deadman, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fence = fence_on(pair, deadman)
+    run = nftables._nft
+    monkeypatch.setattr(nftables, "_nft", lambda line, text: "no memory" if "ct reply" in text else run(line, text))
+    with pair.node.inside():
+        assert fence.install([VIP]) == "no memory"
+        assert rules(pair) == ""
+        monkeypatch.undo()
+        fence.look()
+    assert fence.missing == ()
+    assert "10.0.0.50" in rules(pair)
+    fence.close()
+
+
 def test_a_kernel_that_takes_what_names_a_generation_that_has_passed_has_no_fence(
     pair: Pair, deadman: Deadman, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,7 @@ class Kernel:
         self.tags_stick: bool | None = True
         self.foreign: set[IPAddress] = set()
         self.table = "sharedip"
+        self.missing: tuple[str, ...] = ()
         self.held: Any = None
 
     def mute(self) -> set[IPAddress]:
@@ -186,3 +187,12 @@ def test_a_record_without_links_counts_for_the_vip_s_own_link_where_no_tags_tell
     kernel.tags_stick = tags_stick
     begun(FenceKind.LIFETIME, kernel, replace(former(None, A, B), held=()))
     assert kernel.held == held
+
+
+def test_what_the_kernel_s_rules_cannot_stop_is_said_at_start() -> None:
+    kernel = Kernel(set(), stuck=set(), guards=None)
+    kernel.missing = ("nft_ct (translated traffic)",)
+    _, said = begun(FenceKind.NFTABLES, kernel, None)
+    assert [report.text for report in said] == [
+        "the nftables fence is not whole: this kernel lacks nft_ct (translated traffic)"
+    ]
