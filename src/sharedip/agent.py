@@ -32,7 +32,7 @@ from sharedip.adapters.agreement import Agreement, fresh_private
 from sharedip.adapters.api.server import Api
 from sharedip.adapters.clock import Clock
 from sharedip.adapters.etcd import Credentials, EtcdClient
-from sharedip.adapters.kernel.deadman import Deadman
+from sharedip.adapters.kernel.deadman import Deadman, DeadmanRefusedError
 from sharedip.adapters.kernel.netlink import Netlink
 from sharedip.adapters.kernel.nftables import Fence
 from sharedip.adapters.kernel.packet import Segment
@@ -41,16 +41,18 @@ from sharedip.adapters.notify import Notifier, feed_watchdog
 from sharedip.adapters.peer import PeerSocket
 from sharedip.adapters.probes.runner import ProbeRunner
 from sharedip.adapters.state import StateDirectory, StateRefusedError
-from sharedip.agent_documents import Verdict, judge, leftovers_by_record, may_be_nobodys, recorded
+from sharedip.agent_documents import Verdict, judge, may_be_nobodys, recorded
 from sharedip.agent_orders import Executor
 from sharedip.agent_settings import (
     choose_fence,
     choose_settings,
+    describe_tags,
     find_tls_files,
     locate_api_server,
     what_changed,
     what_needs_a_restart,
 )
+from sharedip.agent_start import LOOK_EVERY_S, FormerFence
 from sharedip.agent_status import StatusPage
 from sharedip.config.load import load
 from sharedip.config.model import Config, join_host_port
@@ -113,7 +115,10 @@ class Agent:
     ends if an acknowledgement waits, and no network promises that one comes after what etcd says.
     """
 
-    def __init__(self, config: Config, paths: Sequence[Path], state: StateDirectory) -> None:
+    def __init__(
+        self, config: Config, paths: Sequence[Path], state: StateDirectory, deadman: Deadman | None = None
+    ) -> None:
+        """`deadman` was made before the loop ran, so that it could prove itself undisturbed."""
         self._config = config
         self._paths = paths
         self._state = state
@@ -132,11 +137,13 @@ class Agent:
         self._waiting: dict[int, asyncio.Future[tuple[bool, str]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._reload_lock = asyncio.Lock()
-        deadman = Deadman()
+        deadman = deadman or Deadman()
         self._netlink = Netlink(self.emit, self._clock.now, deadman, self._report)
         self._netlink.snapshot()
+        tag_reports = describe_tags(are_kept=self._netlink.prove_tags())
         self._fence = Fence(self._clock.now, deadman, tell=self._report)
-        kind, reports = choose_fence(config, self._fence.available)
+        kind, reports = choose_fence(config, self._fence.prove)
+        self._former_fence = FormerFence(kind, self._netlink, self._fence, self._report)
         own_addresses = {record.address for record in self._netlink.view.addresses.values()}
         self._settings = choose_settings(config, kind, own_addresses)
         self._shared: frozenset[IPAddress] = frozenset()
@@ -163,21 +170,13 @@ class Agent:
             self._turn_now,
             self._advertise,
         )
-        tls, tls_reports = find_tls_files(config)
-        credentials = None
-        if config.etcd.username is not None and config.etcd.password_file is not None:
-            credentials = Credentials(config.etcd.username, config.etcd.password_file)
-        self._etcd = EtcdClient(
-            self._settings.endpoints,
-            tls=tls,
-            credentials=credentials,
-            clock=self._clock,
-            emit=self.emit,
-        )
+        self._etcd, tls_reports = self._make_etcd()
         self._probes = ProbeRunner(config.health_checks, self.emit, self._clock.now, locate_api_server)
         identity, key_reports = _identify(state)
         self._node = Node(self._settings, secrets.randbits(64), lambda: secrets.token_bytes(16), identity)
-        self._status = StatusPage(self._node, self._clock, self._probes, self._peers, self._segment, self._fence)
+        self._status = StatusPage(
+            self._node, self._clock, self._probes, self._peers, self._segment, self._fence, self._netlink
+        )
         self._api = Api(self._status.document, self._operate, self._status.metrics, self._report)
         self._orders = Executor(
             netlink=self._netlink,
@@ -191,12 +190,23 @@ class Agent:
             answer=self._answer,
             end=self._end,
         )
-        self._first_reports = [*reports, *tls_reports, *key_reports]
-        self._lacks_certificates = tls is not None and tls.cert_file is None and tls.ca_file is None
+        self._first_reports = [*reports, *tag_reports, *tls_reports, *key_reports]
+        self._look_timer: asyncio.TimerHandle | None = None
         self._status_line = ""
         self._unsaid: list[Report] = []
         self._in_turn = False
         self._advertised = PeerAddressChanged(None, is_here=False)
+
+    def _make_etcd(self) -> tuple[EtcdClient, list[Report]]:
+        """The client, and what there is to say about its certificates."""
+        config = self._config.etcd
+        tls, reports = find_tls_files(self._config)
+        self._lacks_certificates = tls is not None and tls.cert_file is None and tls.ca_file is None
+        credentials = None
+        if config.username is not None and config.password_file is not None:
+            credentials = Credentials(config.username, config.password_file)
+        endpoints = self._settings.endpoints
+        return EtcdClient(endpoints, tls=tls, credentials=credentials, clock=self._clock, emit=self.emit), reports
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -213,7 +223,7 @@ class Agent:
             return None
         for problem in verdict.errors:
             self._report(Report(Level.ERROR, str(problem)))
-        left = self._netlink.remove_leftovers((), also=leftovers_by_record(self._netlink.view, held))
+        left = self._netlink.remove_leftovers((), held=held)
         for seen in left.removed:
             text = f"removed {seen.address}/{seen.prefix_length}, which a former run had left"
             self._report(Report(Level.WARNING, text))
@@ -268,6 +278,8 @@ class Agent:
         self._say_unsaid()
         if self._timer is not None:
             self._timer.cancel()
+        if self._look_timer is not None:
+            self._look_timer.cancel()
         for task in list(self._tasks):
             task.cancel()
         with contextlib.suppress(OSError):
@@ -277,8 +289,8 @@ class Agent:
         await self._etcd.close()
         self._peers.close()
         self._segment.close()
-        if self._settings.fence is FenceKind.NFTABLES and self._node.is_over:
-            self._fence.uninstall()
+        if self._node.is_over:
+            self._former_fence.end()
         self._fence.close()
         self._netlink.close()
 
@@ -296,22 +308,7 @@ class Agent:
     def _start_core(self) -> None:
         """Take away what a former run left, unless its lease may still prove it right; then let the core begin."""
         former = self._former_run()
-        vips = self._settings.vips
-        keep = [vip.address for vip in vips if former is not None and former.lease and vip.address in former.addresses]
-        left = self._netlink.remove_leftovers(vips, also=() if former is None else former.addresses, keep=keep)
-        for seen in left.removed:
-            text = f"removed {seen.address}/{seen.prefix_length}, which a former run had left"
-            self._report(Report(Level.WARNING, text))
-        for failed in left.failed:
-            self._report(
-                Report(Level.ERROR, "a former run's address could not be removed", failed.vip, reason=failed.reason)
-            )
-        if self._settings.fence is FenceKind.NFTABLES:
-            reason = self._fence.install(vips)
-            if reason is not None:
-                self._report(Report(Level.ERROR, "the nftables fence cannot be set up", reason=reason))
-        else:
-            self._fence.uninstall()  # a former run's, closed by now, would mute the address for ever
+        self._former_fence.begin(self._settings.vips, former)
         if former is not None and former.lease is not None:
             text = "the former run did not end in order"
             self._report(Report(Level.WARNING, text, reason="killed, crashed, or ended by its own deadman"))
@@ -321,6 +318,13 @@ class Agent:
         self._queue.extend(facts)
         # The first snapshot told of every link and address; leftovers that are gone were told of as well.
         self._wake()
+        self._look_at_the_fence()
+
+    def _look_at_the_fence(self) -> None:
+        """A candidate renews nothing, so nothing else would notice what others do to its tables."""
+        if self._former_fence.needs_looks and not self._over.done():
+            self._former_fence.look()
+            self._look_timer = self._loop.call_later(LOOK_EVERY_S, self._look_at_the_fence)
 
     def _former_run(self) -> FormerRun | None:
         loaded = self._state.load()
@@ -332,7 +336,7 @@ class Agent:
         if former is None:
             return None
         if (former.key_prefix, former.node_name) != (self._settings.key_prefix, self._settings.node_name):
-            return FormerRun(None, former.key_prefix, former.node_name, former.addresses, former.drained)
+            return replace(former, lease=None, resigned=())
         return former
 
     # -- the loop -----------------------------------------------------------------------------------------------------
@@ -434,6 +438,8 @@ class Agent:
             self._listen_on(event)
         elif isinstance(event, LinkVanished):
             self._segment.forget_link(event.index)
+        if isinstance(event, AddressRemoved | AddressGone):
+            self._former_fence.address_gone()
         if isinstance(event, LinkChanged | AddressSeen | AddressGone):
             self._advertise()
 
@@ -675,6 +681,11 @@ def run_agent(config: Config, paths: Sequence[Path], *, log_format: str = "text"
     """Run until told to stop. Returns the exit code: 0 after an orderly stop, 1 when it may not or cannot run, 2 when
     the documents cannot work on this node.
     """
+    try:
+        deadman = Deadman()
+    except DeadmanRefusedError as refused:
+        print(f"sharedip: {refused}", file=sys.stderr)
+        return 1
     handler = logs.configure(log_format, log_level)
     state = StateDirectory(config.state_dir)
     try:
@@ -686,7 +697,7 @@ def run_agent(config: Config, paths: Sequence[Path], *, log_format: str = "text"
         os.setpriority(os.PRIO_PROCESS, 0, min(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
 
     async def main() -> int:
-        agent = Agent(config, paths, state)
+        agent = Agent(config, paths, state, deadman)
         version = Report(Level.INFO, f"sharedip {__version__} starts on {config.node_name}")
         logs.write_report(version, config.node_name)
         refused = agent.refuse()

@@ -68,13 +68,6 @@ def is_ours(record: AddressRecord, held: Held) -> bool:
     return record.ours or (_is_host_address(record) and (record.address, record.link) in held)
 
 
-def leftovers_by_record(view: View, held: Held) -> set[IPAddress]:
-    """Addresses that a former run left without a tag, but for those that stand a second time as somebody else's."""
-    records = view.addresses.values()
-    others = {record.address for record in records if not is_ours(record, held)}
-    return {record.address for record in records if is_ours(record, held) and not record.ours} - others
-
-
 def may_be_nobodys(view: View, held: Held) -> bool:
     """Whether an address stands that could be a former run's whose tag and record are lost."""
     return any(_is_passing(record) and not is_ours(record, held) for record in view.addresses.values())

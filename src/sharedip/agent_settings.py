@@ -19,12 +19,19 @@ from sharedip.core.messages import Level, Report
 from sharedip.core.model import FenceKind, IPAddress
 from sharedip.core.settings import Settings
 
+NO_TAGS = (
+    "this kernel keeps no tags on addresses (Linux before 5.18): the record in the state file tells ours from others'"
+)
+TAGS_UNKNOWN = (
+    "whether this kernel keeps tags on addresses could not be tried; the record in the state file tells as well"
+)
+
 TEXT_CHARACTERS_MAX = 1 << 20
 """Another program's configuration: no more of it than this."""
 
 
 def choose_fence(config: Config, why_no_nftables: Callable[[], str | None]) -> tuple[FenceKind, list[Report]]:
-    """`auto` takes nftables where the kernel has it."""
+    """`auto` takes nftables where its gate has been seen to close."""
     wanted = config.failover.fence
     if wanted is FenceChoice.LIFETIME:
         return FenceKind.LIFETIME, []
@@ -36,6 +43,14 @@ def choose_fence(config: Config, why_no_nftables: Callable[[], str | None]) -> t
         return FenceKind.LIFETIME, [Report(Level.ERROR, text, reason=reason)]
     text = "no nftables fence on this node; the address lifetime fences alone"
     return FenceKind.LIFETIME, [Report(Level.INFO, text, reason=reason)]
+
+
+def describe_tags(*, are_kept: bool | None) -> list[Report]:
+    """What follows where the kernel keeps no mark on the addresses that we put up."""
+    if are_kept:
+        return []
+    text = NO_TAGS if are_kept is False else TAGS_UNKNOWN
+    return [Report(Level.INFO if are_kept is False else Level.WARNING, text)]
 
 
 def window_s_of(config: Config, kind: FenceKind) -> float | None:

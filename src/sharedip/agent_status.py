@@ -12,10 +12,12 @@ from typing import Any
 
 from sharedip.adapters.api.metrics import render_metrics
 from sharedip.adapters.clock import Clock
+from sharedip.adapters.kernel.netlink import Netlink
 from sharedip.adapters.kernel.nftables import Fence
 from sharedip.adapters.kernel.packet import Segment
 from sharedip.adapters.peer import PeerSocket
 from sharedip.adapters.probes.runner import ProbeRunner
+from sharedip.agent_settings import describe_tags
 from sharedip.core.messages import Report
 from sharedip.core.model import FenceKind
 from sharedip.core.node import Node
@@ -26,7 +28,14 @@ class StatusPage:
     """Made once; `document` and `metrics` are made anew at each call."""
 
     def __init__(
-        self, node: Node, clock: Clock, probes: ProbeRunner, peers: PeerSocket, segment: Segment, fence: Fence
+        self,
+        node: Node,
+        clock: Clock,
+        probes: ProbeRunner,
+        peers: PeerSocket,
+        segment: Segment,
+        fence: Fence,
+        netlink: Netlink,
     ) -> None:
         self._node = node
         self._clock = clock
@@ -34,6 +43,7 @@ class StatusPage:
         self._peers = peers
         self._segment = segment
         self._fence = fence
+        self._netlink = netlink
         self._started_at = clock.now()
         self._started = datetime.now(UTC)
         self._reports: Counter[str] = Counter()
@@ -69,9 +79,15 @@ class StatusPage:
             again = self._fence.reinstalled
             detail = "closes within milliseconds, address lifetimes underneath"
             if again:
-                detail += f"; somebody flushed its rules, set up again {again} time" + ("s" if again > 1 else "")
+                detail += f"; somebody changed its rules, set up again {again} time" + ("s" if again > 1 else "")
+            for words in self._fence.missing:
+                detail += f"; this kernel lacks {words}"
         else:
             detail = "address lifetimes of whole seconds"
+            if self._fence.why_not is not None:
+                detail += f"; no nftables: {self._fence.why_not}"
+        for report in describe_tags(are_kept=self._netlink.tags_stick):
+            detail += f"; {report.text}"
         return {"kind": settings.fence.value, "detail": detail}
 
     def _counters(self) -> dict[str, float]:

@@ -105,9 +105,8 @@ MUTANTS = (
     Mutant(
         "former-self-before-the-address",
         NODE,
-        "        if all(candidacy.is_clear for candidacy in self._all()):\n"
-        "            self.session.revoke_former_self()\n",
-        "        self.session.revoke_former_self()\n",
+        "        if all(candidacy.is_clear and not candidacy.chronicle.strays for candidacy in self._all()):\n",
+        "        if True:\n",
         WAY_OUT,
         "The key goes while its address stands.",
     ),

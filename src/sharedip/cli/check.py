@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 DESCRIPTIONS = {
     "check": "Check the documents, then this machine against them: links and subnets, source addresses, who answers\n"
-    "for the VIPs on the segment, etcd (reachable, version, certificates, shortest lease), the fence, and the\n"
-    "failover times that result. Changes nothing. Run it as root, before the first start and after each change."
+    "for the VIPs on the segment, etcd (reachable, version, certificates, shortest lease), the fence and what it asks\n"
+    "of the kernel, and the failover times that result. Changes nothing that stays. Run it as root, before the first\n"
+    "start and after each change."
 }
 EPILOGS = {
     "check": "examples:\n"

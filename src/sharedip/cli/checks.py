@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from sharedip.agent_settings import choose_fence, window_s_of
+from sharedip.agent_settings import NO_TAGS, TAGS_UNKNOWN, choose_fence, window_s_of
 from sharedip.cli.clocks import judge_chrony
 from sharedip.cli.facts import Finding, Level, MachineFacts, Member
 from sharedip.config.checks import check_against_links
@@ -203,6 +203,31 @@ def check_fence(config: Config, machine: MachineFacts) -> Iterator[Finding]:
             )
 
 
+def check_mechanisms(config: Config, machine: MachineFacts) -> Iterator[Finding]:
+    """What of the kernel's the agent relies on, each tried here."""
+    if machine.timer_error is None:
+        yield Finding(Level.OK, "mechanism", "timer: one of the kernel ends this process at its deadline")
+    else:
+        remedy = "start the agent under an init, as image and pod manifest do (docs/kernel.md, the deadman)"
+        yield Finding(Level.ERROR, "mechanism", f"timer: {machine.timer_error}", remedy)
+    if uses_nftables(config, machine) and not machine.missing_capabilities:
+        for family in ("IPv4", "IPv6"):
+            if family in machine.gate_families:
+                yield Finding(Level.OK, "mechanism", f"gate: seen to close for {family}")
+            elif any(str(vip.address.version) in family for vip in config.vips):
+                text = f"gate: {family} does not reach loopback on this node, so it could not be tried"
+                yield Finding(Level.WARNING, "mechanism", text, f"switch {family} on, or take its VIPs out")
+        for words in machine.gate_lacks:
+            remedy = "load that module, or let nothing on this node translate a VIP's traffic (kube-proxy, DNAT)"
+            yield Finding(Level.WARNING, "mechanism", f"gate: this kernel lacks {words}", remedy)
+    if machine.tags_stick:
+        yield Finding(Level.OK, "mechanism", "tags: this kernel keeps ours on addresses")
+    elif machine.tags_stick is False:
+        yield Finding(Level.OK, "mechanism", f"tags: {NO_TAGS}")
+    else:
+        yield Finding(Level.WARNING, "mechanism", f"tags: {TAGS_UNKNOWN}", "run as root")
+
+
 def check_health(config: Config, machine: MachineFacts) -> Iterator[Finding]:
     """What each check says now."""
     for check in config.health_checks:
@@ -239,6 +264,7 @@ CHECKS: tuple[Check, ...] = (
     check_etcd,
     check_lease,
     check_fence,
+    check_mechanisms,
     check_health,
     check_clock,
 )

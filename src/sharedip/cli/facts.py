@@ -95,3 +95,11 @@ class MachineFacts:
     """What chrony's configuration allows; None where there is none."""
     missing_capabilities: tuple[str, ...] = ()
     """What this process lacks to look at all of it."""
+    timer_error: str | None = None
+    """Why a timer of the kernel would not kill the agent here; None when it would."""
+    gate_families: tuple[str, ...] = ()
+    """For which kinds of addresses the gate was seen to close."""
+    gate_lacks: tuple[str, ...] = ()
+    """What this kernel's rules can't stop, in words."""
+    tags_stick: bool | None = None
+    """Whether the kernel keeps our tag on addresses."""

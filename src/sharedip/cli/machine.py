@@ -1,7 +1,8 @@
 """Asks the world for `sharedip check` and `sharedip status --cluster`.
 
 Role: thin glue between the adapters and frozen facts. Must never: judge, write to etcd but for one lease that it
-revokes, or change anything on this node. Counterparts: `checks.py`, `cluster.py`, `adapters/etcd`, `adapters/kernel`.
+revokes, or leave anything changed on this node (gate and tags show themselves on a table and an address of their own,
+for milliseconds). Counterparts: `checks.py`, `cluster.py`, `adapters/etcd`, `adapters/kernel`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from sharedip.adapters.etcd import (
     measure_ttl_floor,
     survey,
 )
-from sharedip.adapters.kernel import Deadman, Fence, Netlink, Segment
+from sharedip.adapters.kernel import Deadman, Fence, Netlink, Segment, why_no_deadman
 from sharedip.adapters.probes.runner import probe_for
 from sharedip.adapters.state import StateDirectory
 from sharedip.agent_documents import is_ours, link_facts, recorded
@@ -31,6 +32,7 @@ from sharedip.cli.capabilities import missing_capabilities
 from sharedip.cli.clocks import read_chrony
 from sharedip.cli.facts import EtcdFacts, MachineFacts, Member
 from sharedip.config.model import Config, HealthCheck
+from sharedip.config.model import Fence as FenceChoice
 from sharedip.core.keys import Layout, queues_in, read_record
 from sharedip.core.messages import ForeignClaim, KeysRead, Probe, ReadKeys, RequestFailed
 from sharedip.core.model import IPAddress, KeyValue, LinkState, Vip
@@ -59,12 +61,19 @@ def _credentials(config: Config) -> Credentials | None:
 
 
 async def _look(config: Config) -> MachineFacts:
-    clock, deadman = Clock(), Deadman()
+    clock, timer_error = Clock(), why_no_deadman()
+    deadman = Deadman(only_looks=True)
     etcd = await _look_at_etcd(config)
     netlink = Netlink(lambda _: None, clock.now, deadman)
     try:
         netlink.snapshot()
         links = netlink.links()
+        missing = tuple(missing_capabilities())
+        fence = Fence(clock.now, deadman, table="sharedip_check")  # the running agent has the other name
+        nftables_error = (
+            fence.available() if missing or config.failover.fence is FenceChoice.LIFETIME else fence.prove()
+        )
+        fence.close()
         former = recorded(StateDirectory(config.state_dir))
         held = frozenset(each.address for each in netlink.view.addresses.values() if is_ours(each, former))
         answers, error = await _probe(config.vips, netlink, deadman, etcd.owners, held)
@@ -75,12 +84,16 @@ async def _look(config: Config) -> MachineFacts:
             sources={vip.link: _sources(netlink, vip.link) for vip in config.vips},
             answers=answers,
             answers_error=error,
-            nftables_error=Fence(clock.now, deadman).available(),
+            nftables_error=nftables_error,
             etcd=etcd,
             api_server_files=locate_api_server() is not None,
             probed=await _try_checks(config.health_checks),
             chrony=read_chrony(),
-            missing_capabilities=tuple(missing_capabilities()),
+            missing_capabilities=missing,
+            timer_error=timer_error,
+            gate_families=fence.families,
+            gate_lacks=fence.missing,
+            tags_stick=netlink.prove_tags(),
         )
     finally:
         netlink.close()

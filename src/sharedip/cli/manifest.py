@@ -188,6 +188,9 @@ metadata:
 spec:
   # The address belongs to the node, not to a pod.
   hostNetwork: true
+  # The agent must not be the first process of its pid namespace: its own kernel timer could not kill it there, and it
+  # refuses to start. In a shared namespace the pod's pause container is the first, and reaps.
+  shareProcessNamespace: true
   # kubelet must not evict it when the node is short of something, and must not wait for a default class.
   priorityClassName: system-node-critical
   priority: 2000001000

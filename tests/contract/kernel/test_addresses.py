@@ -18,6 +18,7 @@ from pyroute2 import IPRoute
 
 from sharedip.adapters.kernel.deadman import Deadman
 from sharedip.adapters.kernel.netlink import Netlink
+from sharedip.adapters.kernel.rtwire import AddressRecord
 from sharedip.core.messages import (
     AddressGone,
     AddressHeld,
@@ -246,7 +247,7 @@ def test_a_missing_or_vanished_link_refuses(pair: Pair, netlink: Netlink, record
 def test_a_wide_ipv6_leftover_on_the_link_becomes_a_host_address(
     pair: Pair, netlink: Netlink, recorder: Recorder
 ) -> None:
-    pair.node.run("ip addr add 2001:db8::50/64 dev eth0 nodad")
+    put_tagged(pair, "eth0", "2001:db8::50", 64)
     netlink.receive()
     recorder.take()
     netlink.perform(hold(VIP6))
@@ -269,15 +270,20 @@ def test_removing_the_host_s_own_address_leaves_the_vip(pair: Pair, netlink: Net
     assert standing(pair, VIP4) == [("eth0", 32)]
 
 
+def put_tagged(pair: Pair, name: str, address: str, length: int) -> None:
+    with seen_by_pyroute2(pair) as oracle:
+        (index,) = oracle.link_lookup(ifname=name)
+        oracle.addr("add", index=index, address=address, prefixlen=length, proto=0x56)
+
+
 @BOTH
-def test_removal_finds_the_address_on_every_link_with_every_mask(
+def test_removal_finds_what_carries_our_tag_on_every_link_with_every_mask(
     pair: Pair, netlink: Netlink, recorder: Recorder, vip: Vip
 ) -> None:
     pair.node.run("ip link add mac0 link eth0 type macvlan mode bridge")
     netlink.perform(hold(vip))
-    wide = 24 if vip.address.version == 4 else 64
-    pair.node.run(f"ip addr add {vip}/{wide} dev mac0")
-    pair.node.run(f"ip addr add {vip}/{vip.host_prefix_length} dev lo")
+    put_tagged(pair, "mac0", str(vip), 24 if vip.address.version == 4 else 64)
+    put_tagged(pair, "lo", str(vip), vip.host_prefix_length)
     recorder.take()
     netlink.perform(RemoveAddress(vip))  # two of the three places are still news to it
     assert AddressRemoved(vip) in recorder.take()
@@ -286,12 +292,153 @@ def test_removal_finds_the_address_on_every_link_with_every_mask(
     assert recorder.take() == []
 
 
+@BOTH
+def test_removal_leaves_what_others_put_up_and_tells_of_it(
+    pair: Pair, netlink: Netlink, recorder: Recorder, vip: Vip
+) -> None:
+    """A person's copy on another link, or kube-ipvs0: gone is what is ours, and what stands is said to be another's."""
+    pair.node.run("ip link add mac0 link eth0 type macvlan mode bridge")
+    pair.node.run(f"ip addr add {vip}/{vip.host_prefix_length} dev lo")
+    pair.node.run(f"ip addr add {vip}/{24 if vip.address.version == 4 else 64} dev mac0")
+    netlink.receive()
+    netlink.perform(hold(vip))
+    recorder.take()
+    netlink.perform(RemoveAddress(vip))
+    answer, *others = recorder.take()
+    assert answer == AddressRemoved(vip)
+    assert sorted(name for name, _ in standing(pair, vip)) == ["lo", "mac0"]
+    assert {(type(one), one.ours) for one in others if isinstance(one, AddressSeen)} == {(AddressSeen, False)}
+    assert len(others) == 2
+
+
+def test_the_node_s_own_address_survives_start_take_give_up_and_the_next_start(
+    pair: Pair, netlink: Netlink, recorder: Recorder
+) -> None:
+    """A VIP that is the node's own address: a mistake in a document, which must not cost the node its address."""
+    vip = Vip(IPv4Address("10.0.0.1"), "eth0")
+    index = netlink.find_link("eth0")
+    assert index is not None
+    for _ in range(2):
+        # The record names the VIP and its link: what a run that held it left.
+        assert netlink.remove_leftovers([vip], held=[(vip.address, index.index)]).removed == ()
+        assert hosts(pair) == {"10.0.0.1/24"}
+        recorder.take()
+        netlink.perform(hold(vip))
+        assert hosts(pair) == {"10.0.0.1/24", "10.0.0.1/32"}
+        assert netlink.stands(vip)
+        netlink.perform(RemoveAddress(vip))
+        assert hosts(pair) == {"10.0.0.1/24"}
+        assert not netlink.stands(vip), "what stands is not what we put up"
+        assert AddressRemoved(vip) in recorder.take()
+    assert "10.0.0.0/24" in pair.node.run("ip route")
+
+
+def test_the_node_s_own_ipv6_address_is_not_turned_into_a_host_address(
+    pair: Pair, netlink: Netlink, recorder: Recorder
+) -> None:
+    vip = Vip(IPv6Address("2001:db8::1"), "eth0")
+    netlink.perform(hold(vip))
+    (refused,) = recorder.take()
+    assert isinstance(refused, AddressRefused)
+    assert "/64" in refused.reason
+    netlink.perform(RemoveAddress(vip))
+    assert standing(pair, vip) == [("eth0", 64)]
+
+
+@BOTH
+def test_what_a_person_puts_up_after_ours_has_left_is_the_person_s(
+    pair: Pair, netlink: Netlink, recorder: Recorder, vip: Vip
+) -> None:
+    """Same address, same mask, same link; the record ends with what it was about."""
+    for how in ("removed", "deleted", "expired"):
+        netlink.perform(hold(vip, 1 if how == "expired" else 60))
+        if how == "removed":
+            netlink.perform(RemoveAddress(vip))
+        else:
+            recorder.take()
+            if how == "deleted":
+                pair.node.run(f"ip addr del {vip}/{vip.host_prefix_length} dev eth0")
+            receive_until(netlink, recorder, lambda facts: facts)
+        pair.node.run(f"ip addr add {vip}/{vip.host_prefix_length} dev eth0")
+        netlink.receive()
+        netlink.perform(RemoveAddress(vip))
+        assert netlink.remove_leftovers([vip]).removed == ()
+        assert standing(pair, vip) == [("eth0", vip.host_prefix_length)], how
+        pair.node.run(f"ip addr del {vip}/{vip.host_prefix_length} dev eth0")
+        netlink.receive()
+
+
+@BOTH
+def test_ours_without_its_tag_is_still_ours_where_we_put_it(
+    pair: Pair, netlink: Netlink, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, vip: Vip
+) -> None:
+    """A kernel that keeps no tags, or a program that renewed it without: our own record tells."""
+    record = AddressRecord.ours
+    monkeypatch.setattr(AddressRecord, "ours", property(lambda _: False))
+    netlink.perform(hold(vip))
+    assert netlink.tags_stick is False
+    netlink.perform(RemoveAddress(vip))
+    assert standing(pair, vip) == []
+    netlink.perform(hold(vip))
+    with pair.node.inside():
+        restarted = Netlink(recorder, boot_clock, netlink._deadman)
+    index = netlink.find_link("eth0")
+    assert index is not None
+    assert restarted.remove_leftovers([vip], held=[(vip.address, index.index + 1)]).removed == ()
+    assert standing(pair, vip)
+    assert [one.address for one in restarted.remove_leftovers([vip], held=[(vip.address, index.index)]).removed] == [
+        vip.address
+    ]
+    assert standing(pair, vip) == []
+    restarted.close()
+    monkeypatch.setattr(AddressRecord, "ours", record)
+
+
+def test_at_start_it_is_shown_whether_the_kernel_keeps_tags_and_nothing_stays_of_that(
+    pair: Pair, netlink: Netlink, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = pair.node.run("ip addr")
+    with monkeypatch.context() as patch:
+        patch.setattr(AddressRecord, "ours", property(lambda _: False))
+        proved = [netlink.prove_tags()]
+    netlink.tags_stick = None
+    proved.append(netlink.prove_tags())
+    assert proved == [False, True]
+    assert pair.node.run("ip addr") == before
+    netlink.receive()
+    assert recorder.take() == []
+
+
+def test_an_address_that_carries_our_tag_proves_it_already(
+    pair: Pair, netlink: Netlink, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_tagged(pair, "eth0", "10.0.0.50", 32)
+    netlink.receive()
+    monkeypatch.setattr(netlink._channel, "transact", None)  # nothing is asked of the kernel
+    assert netlink.prove_tags() is True
+
+
+def test_what_still_stands_is_read_from_the_kernel_and_not_from_what_was_told(
+    pair: Pair, netlink: Netlink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.node.run("ip addr add 10.0.0.50/32 dev eth0")
+    both = {VIP4.address, VIP6.address}
+    assert netlink.still_standing(both) == {VIP4.address}
+    assert netlink.still_standing(set()) == frozenset()
+
+    def refused(_: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr(netlink._channel, "dump", refused)
+    assert netlink.still_standing(both) == both, "cannot tell: it may stand"
+
+
 def test_a_leftover_that_leads_the_host_s_addresses_does_not_take_them_along(
     pair: Pair, netlink: Netlink, recorder: Recorder
 ) -> None:
     """Without care the kernel would remove 10.0.0.1/24, and with the link's last address all its routes."""
     pair.node.run("ip addr flush dev eth0")
-    pair.node.run("ip addr add 10.0.0.50/24 dev eth0")
+    put_tagged(pair, "eth0", "10.0.0.50", 24)
     pair.node.run("ip addr add 10.0.0.1/24 dev eth0")
     pair.node.run("ip route add default via 10.0.0.2")
     setting = Path("/proc/sys/net/ipv4/conf/eth0/promote_secondaries")
@@ -338,27 +485,28 @@ def test_reordering_puts_the_vip_behind_the_host_s_returned_address(
     assert hosts(pair) == {"10.0.0.1/24", "10.0.0.50/32"}
 
 
-def test_leftovers_with_our_tag_or_from_the_former_run_s_list_go_and_others_are_named(
+def test_leftovers_with_our_tag_or_in_the_former_run_s_record_go_and_others_are_named(
     pair: Pair, netlink: Netlink, recorder: Recorder
 ) -> None:
-    stranger = Vip(IPv4Address("10.0.0.51"), "eth0")
-    kept = Vip(IPv4Address("10.0.0.52"), "eth0")
+    stranger, kept = Vip(IPv4Address("10.0.0.51"), "eth0"), Vip(IPv4Address("10.0.0.52"), "eth0")
     pair.node.run("ip link add mac0 link eth0 type macvlan mode bridge")
-    with seen_by_pyroute2(pair) as oracle:
-        for name, address, length in (("mac0", "10.9.0.7", 24), ("eth0", str(kept), 32)):
-            (index,) = oracle.link_lookup(ifname=name)
-            oracle.addr("add", index=index, address=address, prefixlen=length, proto=0x56)
-    pair.node.run("ip addr add 10.0.0.50/24 dev mac0")
+    put_tagged(pair, "mac0", "10.9.0.7", 24)
+    put_tagged(pair, "eth0", str(kept), 32)
+    pair.node.run("ip addr add 10.0.0.50/32 dev eth0")
     pair.node.run("ip addr add 10.0.0.51/24 dev eth0")
-    outcome = netlink.remove_leftovers([VIP4, stranger, kept], also=[VIP4.address], keep=[kept.address])
+    pair.node.run("ip addr add 10.0.0.51/32 dev mac0")
+    link = netlink.find_link("eth0")
+    assert link is not None
+    held = [(VIP4.address, link.index), (stranger.address, link.index)]
+    outcome = netlink.remove_leftovers([VIP4, stranger, kept], held=held, keep=[kept.address])
     assert {(one.address, one.prefix_length) for one in outcome.removed} == {
         (ip_address("10.9.0.7"), 24),
-        (ip_address("10.0.0.50"), 24),
+        (ip_address("10.0.0.50"), 32),
     }
-    assert [one.address for one in outcome.foreign] == [stranger.address]
+    assert {one.address for one in outcome.foreign} == {stranger.address}
     assert outcome.failed == ()
     assert standing(pair, VIP4) == []
-    assert standing(pair, stranger) == [("eth0", 24)]
+    assert sorted(standing(pair, stranger)) == [("eth0", 24), ("mac0", 32)]
     assert standing(pair, kept) == [("eth0", 32)]
 
 

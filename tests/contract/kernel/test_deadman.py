@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from sharedip.adapters.kernel.deadman import Deadman, TooLateError
+from sharedip.adapters.kernel import deadman as deadman_module
+from sharedip.adapters.kernel.deadman import Deadman, DeadmanRefusedError, TooLateError
 from tests.contract.kernel.conftest import Pair
 from tests.contract.kernel.kernel_netns import boot_clock
 
@@ -129,3 +130,81 @@ def test_a_forked_child_has_no_timer_and_runs_nothing_unguarded(deadman: Deadman
         os._exit(outcome)
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+UNSHARED = ["unshare", "--pid", "--fork", "--mount-proc"]
+LINGERS_IN_THE_WINDOW = """
+    import sys, time
+    from sharedip.adapters.kernel.deadman import Deadman
+    clock = lambda: time.clock_gettime(7)
+    with Deadman().guard(clock() + 0.05):
+        until = clock() + 0.2
+        while clock() < until:
+            pass
+        print("alive 150 ms after the deadline")
+"""
+
+
+def unshared(*command: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(SRC)}
+    line = [*UNSHARED, *command]
+    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=20, check=False)
+
+
+def test_as_the_first_process_of_a_pid_namespace_there_is_no_deadman() -> None:
+    """Its own timer could not kill it: nothing is carried out in the belief that it could."""
+    done = unshared(sys.executable, "-c", textwrap.dedent(LINGERS_IN_THE_WINDOW))
+    assert "alive" not in done.stdout
+    assert "DeadmanRefusedError" in done.stderr
+    assert done.returncode == 1
+
+
+def test_as_the_child_of_an_init_it_is_killed_at_the_deadline(tmp_path: Path) -> None:
+    """What tini in the image, or the pod's own first process, makes of it."""
+    (tmp_path / "script").write_text(textwrap.dedent(LINGERS_IN_THE_WINDOW))
+    done = unshared("sh", "-c", f"{sys.executable} {tmp_path}/script; echo ended with $?")
+    assert "ended with 137" in done.stdout
+    assert "alive" not in done.stdout
+
+
+def test_the_agent_refuses_to_be_the_first_process_and_says_what_to_do(tmp_path: Path) -> None:
+    documents = f"""\
+apiVersion: v1alpha1
+kind: Layer2VIPConfig
+name: 192.168.0.15
+link: eth0
+---
+apiVersion: v1alpha1
+kind: AgentConfig
+nodeName: cp1
+stateDir: {tmp_path}/state
+etcd: {{endpoints: ["http://127.0.0.1:1"]}}
+failover: {{fence: lifetime}}
+api: "off"
+"""
+    (tmp_path / "vip.yaml").write_text(documents)
+    run = [sys.executable, "-m", "sharedip.cli.main", "run", "-c", str(tmp_path / "vip.yaml")]
+    done = unshared("unshare", "--net", *run)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("sharedip: this process is number 1 of its pid namespace")
+    assert "init" in line
+    assert not (tmp_path / "state" / "state.json").exists()
+    # As a child of a shell it runs, until it is told to stop.
+    script = f"unshare --net {' '.join(run)} & sleep 2; kill -TERM $!; wait $!; echo ended with $?"
+    done = unshared("sh", "-c", script)
+    assert "ended with 0" in done.stdout, done.stderr
+
+
+def test_where_the_trial_timer_does_not_fire_there_is_no_deadman(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deadman_module, "_TRIAL_AFTER_S", 5.0)
+    monkeypatch.setattr(deadman_module, "_TRIAL_WITHIN_S", 0.05)
+    with pytest.raises(DeadmanRefusedError, match="did not fire"):
+        Deadman()
+
+
+def test_the_trial_leaves_the_signal_mask_as_it_was() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    Deadman()
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+    assert signal.SIGURG not in signal.sigpending()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
 import select
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
@@ -237,6 +241,7 @@ def test_an_opening_that_the_kernel_made_too_late_is_closed_again(pair: Pair, de
     offsets = iter([0.0, 10.0])
     with pair.node.inside():
         slow = Fence(lambda: boot_clock() + next(offsets, 10.0), deadman)
+        assert slow.install([VIP4, VIP6]) is None
     reason = slow.perform(opening(VIP4))
     assert reason is not None
     assert not answers_resolution(pair, VIP4)
@@ -252,6 +257,7 @@ def test_an_agent_frozen_right_before_the_system_call_never_opens_the_fence(pair
         from sharedip.core.model import Vip
         clock = lambda: time.clock_gettime(7)
         fence = Fence(clock, Deadman())
+        assert fence.install([Vip(ipaddress.ip_address("10.0.0.50"), "eth0")]) is None
         channel = fence._channel()
         send = channel.send
         def frozen(data):
@@ -305,6 +311,245 @@ def test_a_fence_that_somebody_flushed_is_put_up_again_and_told_of(
     assert [report.level.value for report in told] == ["warning"]
     assert answers_resolution(pair, VIP4)
     assert not answers_resolution(pair, VIP6)
+
+
+def flush_all(pair: Pair) -> None:
+    pair.node.run("nft flush ruleset")
+
+
+def flush_tables(pair: Pair) -> None:
+    pair.node.run("nft flush table inet sharedip")
+
+
+def delete_a_chain(pair: Pair) -> None:
+    pair.node.run("nft flush chain inet sharedip forward")
+    pair.node.run("nft delete chain inet sharedip forward")
+
+
+def make_it_dormant(pair: Pair) -> None:
+    pair.node.run("nft add table inet sharedip { flags dormant ; }")
+
+
+def load_a_saved_ruleset(pair: Pair, saved: str = "") -> None:
+    """Saved with another address guarded, and with this one open."""
+    with tempfile.NamedTemporaryFile("w", suffix=".nft") as file:
+        text = rules(pair.node)
+        assert "10.0.0.50" in text
+        file.write("flush ruleset\n" + text.replace("10.0.0.50", "10.0.0.51"))
+        file.flush()
+        pair.node.run(f"nft -f {file.name}")
+
+
+def flush_each(kind: str, family: str, name: str) -> Callable[[Pair], None]:
+    return lambda pair: void(pair.node.run(f"nft flush {kind} {family} sharedip {name}"))
+
+
+def void(_: object) -> None:
+    pass
+
+
+INET_CHAINS = ("prerouting", "input", "forward", "output", "postrouting")
+FOREIGN = {
+    "flush ruleset": flush_all,
+    "flush table": flush_tables,
+    "a deleted chain": delete_a_chain,
+    "a dormant table": make_it_dormant,
+    "a saved ruleset": load_a_saved_ruleset,
+    **{f"flush chain inet {name}": flush_each("chain", "inet", name) for name in INET_CHAINS},
+    "flush chain arp output": flush_each("chain", "arp", "output"),
+    **{f"flush set inet {name}": flush_each("set", "inet", name) for name in ("guarded4", "guarded6")},
+    "flush set arp guarded4": flush_each("set", "arp", "guarded4"),
+    "an element for ever": lambda pair: void(pair.node.run("nft add element inet sharedip open6 { 2001:db8::50 }")),
+}
+
+
+@pytest.mark.parametrize("harm", FOREIGN.values(), ids=FOREIGN.keys())
+@pytest.mark.parametrize("by", ["renewal", "look", "removal"])
+def test_what_others_did_to_our_tables_is_noticed_mended_and_told_of(
+    pair: Pair, fence: Fence, told: list[Report], harm: Callable[[Pair], None], by: str
+) -> None:
+    """Within one renewal; what was not ordered to open is closed afterwards."""
+    whole = re.sub(r" (timeout|expires) \w+", "", rules(pair.node))
+    assert fence.perform(opening(VIP4)) is None
+    harm(pair)
+    if by == "renewal":
+        assert fence.perform(opening(VIP4)) is None
+        assert answers_resolution(pair, VIP4)
+    elif by == "removal":
+        assert fence.perform(CloseFence((VIP4,))) is None
+    else:
+        fence.look()
+    if by != "renewal":
+        assert not answers_resolution(pair, VIP4)
+    assert not answers_resolution(pair, VIP6)
+    assert fence.reinstalled == 1
+    assert [(report.level.value, report.text) for report in told] == [
+        ("warning", "somebody changed our nftables tables: set up again")
+    ]
+    assert told[0].reason
+    assert fence.perform(CloseFence((VIP4, VIP6))) is None
+    assert rules(pair.node) == whole
+
+
+def test_what_others_do_to_their_own_tables_costs_a_look_and_nothing_else(
+    pair: Pair, fence: Fence, told: list[Report]
+) -> None:
+    assert fence.perform(opening(VIP4)) is None
+    for number in range(20):
+        pair.node.run(f"nft add table ip other{number}")
+        assert fence.perform(opening(VIP4)) is None
+        pair.node.run(f"nft add chain ip other{number} c")
+        fence.look()
+    assert answers_resolution(pair, VIP4)
+    assert told == []
+    assert fence.reinstalled == 0
+
+
+@pytest.mark.parametrize("how", ["guard", "cover", "install"])
+def test_a_changed_list_among_foreign_commits_cuts_nothing_and_accuses_nobody(
+    pair: Pair, fence: Fence, told: list[Report], deadman: Deadman, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """A reload, or a restart, while kube-proxy commits: the sets still are as they were, and that is no harm."""
+    new = Vip(IPv4Address("10.0.0.51"), "eth0")
+    pair.node.run("ip addr add 10.0.0.51/32 dev eth0")
+    assert fence.perform(opening(VIP4)) is None
+    with pair.node.inside():
+        acting = Fence(boot_clock, deadman, tell=told.append) if how == "install" else fence
+        channel = acting._channel()
+    send, commits = channel.send, iter(range(3))
+
+    def late(data: bytes) -> None:
+        if data[4:6] == b"\x10\0" and (number := next(commits, None)) is not None:
+            pair.node.run(f"nft add table ip other{number}")
+        send(data)
+
+    monkeypatch.setattr(channel, "send", late)
+    if how == "cover":
+        assert acting.cover([new.address]) is None
+    else:
+        assert (acting.guard if how == "guard" else acting.install)([VIP4, VIP6, new]) is None
+    assert answers_resolution(pair, VIP4)
+    assert not answers_resolution(pair, new)
+    assert told == []
+    pair.node.run("nft flush set inet sharedip guarded4")
+    acting.look()
+    assert not answers_resolution(pair, new)
+    assert len(told) == 1
+    if acting is not fence:
+        acting.close()
+
+
+def test_an_opening_is_never_confirmed_on_rules_that_went_between_the_look_and_the_commit(
+    pair: Pair, fence: Fence, told: list[Report], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert fence.perform(opening(VIP4)) is None
+    send, harms = fence._channel().send, iter([flush_tables, flush_all])
+
+    def late(data: bytes) -> None:
+        if data[4:6] == b"\x10\0" and (harm := next(harms, None)) is not None:  # a batch begins
+            harm(pair)
+        send(data)
+
+    monkeypatch.setattr(fence._channel(), "send", late)
+    assert fence.perform(opening(VIP4)) is None
+    assert fence.reinstalled == 2
+    assert answers_resolution(pair, VIP4)
+    assert not answers_resolution(pair, VIP6)
+
+
+def test_where_others_change_it_without_end_an_opening_is_refused(
+    pair: Pair, fence: Fence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = fence._channel().send
+
+    def late(data: bytes) -> None:
+        if data[4:6] == b"\x10\0":
+            flush_tables(pair)
+        send(data)
+
+    monkeypatch.setattr(fence._channel(), "send", late)
+    assert fence.perform(opening(VIP4)) is not None
+
+
+def test_nothing_of_a_fence_is_done_before_it_is_installed(pair: Pair, deadman: Deadman) -> None:
+    with pair.node.inside():
+        fence = Fence(boot_clock, deadman)
+        assert fence.perform(opening(VIP4)) == "the fence is not installed"
+        fence.look()
+        fence.close()
+    assert rules(pair.node) == ""
+
+
+def test_a_look_is_cheap(pair: Pair, fence: Fence) -> None:
+    """Where others commit all the time, each renewal looks at everything: milliseconds of CPU, printed."""
+    for number in (1, 100):
+        vips = [Vip(ip_address("10.7.0.0") + at, "eth0") for at in range(number)]
+        assert fence.guard(vips) is None
+        costs = []
+        for _ in range(50):
+            fence._whole_at = None
+            began = time.process_time()
+            assert fence.perform(opening(*vips)) is None
+            costs.append(time.process_time() - began)
+        idle = []
+        for _ in range(50):
+            began = time.process_time()
+            fence.look()
+            idle.append(time.process_time() - began)
+        print(
+            f"{number} VIPs: look and renew {sorted(costs)[25] * 1e3:.2f} ms; nothing new {sorted(idle)[25] * 1e3:.3f}"
+        )
+        assert sorted(costs)[25] < 0.02
+    assert fence.reinstalled == 0
+
+
+FORMER_SHAPE = """
+table inet sharedip {{
+  set guarded4 {{ type ipv4_addr; elements = {{ {vip} }} }}
+  set open4 {{ type ipv4_addr; flags timeout; }}
+  chain input {{ type filter hook input priority -310; ip daddr @guarded4 ip daddr != @open4 drop; }}
+  chain output {{ type filter hook output priority -310; ip saddr @guarded4 ip saddr != @open4 drop; }}
+  chain shape_0badc0de {{ }}
+}}
+"""
+
+
+def test_installing_over_another_shape_never_unmutes_what_stands(pair: Pair, deadman: Deadman) -> None:
+    """An upgrade: a former run's mute address, under rules of its own; nothing of a stream gets through meanwhile."""
+    pair.node.run(f"ip addr add {VIP4}/32 dev eth0")
+    script = f"""
+        import socket
+        sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sender.connect(("{VIP4}", {PORT}))
+        while True:
+            sender.send(b"x")
+    """
+    with pair.node.inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind((str(VIP4), PORT))
+        receiver.setblocking(False)
+        pair.peer.run(f"ip neigh replace {VIP4} lladdr {mac(pair.node)} dev eth0 nud permanent")
+        child = subprocess.Popen(["ip", "netns", "exec", pair.peer.name, sys.executable, "-c", textwrap.dedent(script)])
+        try:
+            assert select.select([receiver], [], [], 5)[0], "the stream runs, as long as nothing fences"
+            for _ in range(10):
+                with tempfile.NamedTemporaryFile("w", suffix=".nft") as file:
+                    anew = "add table inet sharedip\ndelete table inet sharedip\n"
+                    file.write(anew + FORMER_SHAPE.format(vip=VIP4))
+                    file.flush()
+                    pair.node.run(f"nft -f {file.name}")
+                while select.select([receiver], [], [], 0.01)[0]:
+                    receiver.recv(10)
+                fence = Fence(boot_clock, deadman)
+                assert fence.install([VIP4]) is None
+                fence.close()
+                assert not select.select([receiver], [], [], 0.02)[0], "something got through"
+        finally:
+            child.kill()
+            child.wait()
+
+
+def mac(namespace: Namespace) -> str:
+    return str(json.loads(namespace.run("ip -json link show eth0"))[0]["address"])
 
 
 def test_a_thousand_addresses_open_and_close_in_one_transaction_each(pair: Pair, fence: Fence) -> None:

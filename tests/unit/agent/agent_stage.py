@@ -57,14 +57,25 @@ class FakeNetlink:
         self.standing: set[Vip] = set()
         self.view = SimpleNamespace(addresses={}, links={LINK.index: LINK})
         self.kept: tuple[object, ...] = ()
-        self.also: tuple[object, ...] = ()
+        self.held: tuple[object, ...] = ()
+        self.tags_stick: bool | None = True
+        self.there: frozenset[object] = frozenset()
         self._reader, self._writer = os.pipe()
 
     def snapshot(self) -> None:
         pass
 
-    def remove_leftovers(self, _: object, also: Any = (), keep: Any = ()) -> Any:
-        self.also, self.kept = tuple(also), tuple(keep)
+    def prove_tags(self) -> bool | None:
+        return self.tags_stick
+
+    def still_standing(self, addresses: Any) -> frozenset[Any]:
+        return self.there & frozenset(addresses)
+
+    def has_ours(self, _: object) -> bool:
+        return True
+
+    def remove_leftovers(self, _: object, held: Any = (), keep: Any = ()) -> Any:
+        self.held, self.kept = tuple(held), tuple(keep)
         return SimpleNamespace(removed=[], failed=[], foreign=[])
 
     def perform_many(self, orders: list[object]) -> None:

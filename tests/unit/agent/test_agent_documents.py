@@ -17,7 +17,7 @@ from sharedip.adapters.kernel.rtwire import TAG, AddressRecord
 from sharedip.adapters.kernel.view import View
 from sharedip.adapters.state import StateDirectory
 from sharedip.agent import Agent
-from sharedip.agent_documents import judge, leftovers_by_record, link_facts, may_be_nobodys, recorded
+from sharedip.agent_documents import judge, link_facts, may_be_nobodys, recorded
 from sharedip.config.load import load
 from sharedip.core.candidacy import Candidacy
 from sharedip.core.messages import Level, Report
@@ -95,13 +95,6 @@ def test_only_a_host_address_with_a_lifetime_may_be_a_lost_runs(tmp_path: Path) 
         verdict = judge(config, view(record("192.168.0.1/24"), stands), ())
         assert verdict.exit_code == code
         assert may_be_nobodys(view(stands), ()) is (code == 1)
-
-
-def test_what_also_stands_as_somebody_elses_is_no_leftover_by_the_record() -> None:
-    held = {(VIP.address, LINK.index)}
-    assert leftovers_by_record(view(record("192.168.0.15/32")), held) == {VIP.address}
-    assert leftovers_by_record(view(record("192.168.0.15/32"), record("192.168.0.15/24")), held) == set()
-    assert leftovers_by_record(view(record("192.168.0.15/32", tag=TAG)), held) == set(), "the tag says so already"
 
 
 def test_every_link_is_shown_with_its_names_and_the_nodes_own_addresses() -> None:

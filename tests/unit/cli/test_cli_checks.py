@@ -42,6 +42,8 @@ MACHINE = MachineFacts(
     api_server_files=True,
     probed={},
     chrony=None,
+    gate_families=("IPv4", "IPv6"),
+    tags_stick=True,
 )
 
 
@@ -56,7 +58,16 @@ def told(check: checks.Check, facts: MachineFacts, agent: str = "") -> list[tupl
 def test_a_sound_machine_has_nothing_but_good_news() -> None:
     findings = [finding for check in checks.CHECKS for finding in check(config(), MACHINE)]
     assert {finding.level for finding in findings} == {Level.OK}
-    assert {f.subject for f in findings} == {"link", "source", "conflict", "etcd", "lease", "fence", "health"}
+    assert {f.subject for f in findings} == {
+        "link",
+        "source",
+        "conflict",
+        "etcd",
+        "lease",
+        "fence",
+        "mechanism",
+        "health",
+    }
 
 
 def test_every_error_and_warning_has_a_way_out() -> None:
@@ -67,11 +78,13 @@ def test_every_error_and_warning_has_a_way_out() -> None:
         nftables_error="no nft",
         api_server_files=False,
         sources={"eth0": (VIP.address,)},
+        timer_error="this process is number 1",
+        tags_stick=None,
     )
     agent = "failover: {fence: nftables}\nhealthChecks: [{kubeAPIServer: {}}]\n"
     findings = [finding for check in checks.CHECKS for finding in check(config(agent), bad)]
     wrong = [finding for finding in findings if finding.level is not Level.OK]
-    assert {f.subject for f in wrong} == {"link", "source", "conflict", "etcd", "lease", "fence", "health"}
+    assert {f.subject for f in wrong} == {"link", "source", "conflict", "etcd", "lease", "fence", "mechanism", "health"}
     assert all(finding.remedy for finding in wrong)
 
 
@@ -200,3 +213,33 @@ def test_what_a_user_may_not_look_at_is_not_known() -> None:
 def test_every_health_check_is_tried(result: tuple[bool, str], level: Level, text: str) -> None:
     agent = "healthChecks: [{name: port, tcp: {address: 127.0.0.1:6443}}]\n"
     assert told(checks.check_health, machine(probed={"port": result}), agent) == [(level, text)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "level", "words"),
+    [
+        ({}, Level.OK, "timer: one of the kernel ends this process"),
+        ({"timer_error": "this process is number 1"}, Level.ERROR, "timer: this process is number 1"),
+        ({}, Level.OK, "gate: seen to close for IPv4"),
+        ({}, Level.OK, "gate: seen to close for IPv6"),
+        ({"gate_families": ("IPv6",)}, Level.WARNING, "gate: IPv4 does not reach loopback"),
+        ({"gate_lacks": ("nft_ct (translated traffic)",)}, Level.WARNING, "gate: this kernel lacks nft_ct"),
+        ({}, Level.OK, "tags: this kernel keeps ours"),
+        ({"tags_stick": False}, Level.OK, "tags: this kernel keeps no tags"),
+        ({"tags_stick": None}, Level.WARNING, "tags: whether this kernel keeps tags"),
+    ],
+)
+def test_each_mechanism_has_a_line_of_its_own(changes: dict[str, Any], level: Level, words: str) -> None:
+    found = told(checks.check_mechanisms, machine(**changes))
+    assert [one for one, text in found if text.startswith(words)] == [level]
+
+
+def test_a_gate_that_does_not_close_is_told_by_the_fence_and_shortens_nothing() -> None:
+    bad = machine(nftables_error="the gate does not hold for IPv4: a packet went out", gate_families=())
+    assert not [text for _, text in told(checks.check_mechanisms, bad) if text.startswith("gate")]
+    assert any("the gate does not hold" in text for _, text in told(checks.check_fence, bad))
+
+
+def test_without_the_family_of_no_vip_nothing_is_missed() -> None:
+    found = told(checks.check_mechanisms, machine(gate_families=("IPv4",)))
+    assert {level for level, _ in found} == {Level.OK}

@@ -102,6 +102,16 @@ def test_the_pod_is_yaml_with_its_holes_filled(capsys: pytest.CaptureFixture[str
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["NET_ADMIN", "NET_RAW"]}
     assert {v["name"] for v in pod["spec"]["volumes"]} == {m["name"] for m in container["volumeMounts"]}
     assert pod["spec"]["hostNetwork"] is True
+    assert pod["spec"]["shareProcessNamespace"] is True, "as number 1 the agent refuses to start"
+
+
+def test_in_the_image_the_agent_is_never_the_first_process() -> None:
+    """Its timers could not kill it there, and nobody would reap what an exec check leaves behind."""
+    text = Path("packaging/Containerfile").read_text(encoding="utf-8")
+    (line,) = [line for line in text.splitlines() if line.startswith("ENTRYPOINT")]
+    assert json.loads(line.removeprefix("ENTRYPOINT")) == ["tini", "-s", "--", "sharedip"]
+    (install,) = [line for line in text.splitlines() if "apt-get install" in line]
+    assert "tini" in install.split()
 
 
 @pytest.mark.parametrize("path", ["relative", "/etc/with space", "/etc/%n", "/etc/a'b", ""])

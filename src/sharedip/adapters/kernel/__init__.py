@@ -3,9 +3,18 @@
 One package because its modules lean on each other; nothing outside imports more than what is named here.
 """
 
-from sharedip.adapters.kernel.deadman import Deadman, TooLateError
+from sharedip.adapters.kernel.deadman import Deadman, DeadmanRefusedError, TooLateError, why_no_deadman
 from sharedip.adapters.kernel.netlink import Leftovers, Netlink
 from sharedip.adapters.kernel.nftables import Fence
 from sharedip.adapters.kernel.packet import Segment
 
-__all__ = ["Deadman", "Fence", "Leftovers", "Netlink", "Segment", "TooLateError"]
+__all__ = [
+    "Deadman",
+    "DeadmanRefusedError",
+    "Fence",
+    "Leftovers",
+    "Netlink",
+    "Segment",
+    "TooLateError",
+    "why_no_deadman",
+]

@@ -1,7 +1,8 @@
 """An order with a deadline has no effect after it, even if the process is stopped right before the system call.
 
 Role: a timer in the kernel that kills this process if it is still inside a guarded window when the deadline comes.
-Must never: stay armed outside a window, or be asked to guard anything that waits.
+Must never: stay armed outside a window, be asked to guard anything that waits, or be there in a process that it
+cannot kill.
 Counterpart: every adapter of this package that executes an order with `not_after`.
 
 Reading the clock and then making the system call leaves a gap: SIGSTOP, the cgroup freezer or a starved CPU can hold
@@ -12,12 +13,17 @@ return to user mode).
 
 What it can't do: once the call is inside the kernel and waits there for a lock (RTNL), the kernel finishes it before
 the process dies. So the wait for that lock adds to how late an address may be; see docs/kernel.md.
+
+And it can't kill the first process of a pid namespace, as a container's entry point is: that one is SIGNAL_UNKILLABLE
+(kernel/fork.c), and a signal that its own timer sends it is dropped (kernel/signal.c, sig_task_ignored). So there is no
+deadman in a process that is number 1, nor in one where a trial timer of the same kind does not fire.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import time
 from types import TracebackType
 from typing import Final
@@ -32,6 +38,14 @@ _SLACK_MIN_S: Final = 0.002
 """A window that would begin with less than this before its deadline is refused: the call itself takes microseconds,
 and an agent should not die for having been preempted once."""
 _INSTANT_MAX: Final[Instant] = 2.0**31
+_TRIAL_SIGNAL: Final = signal.SIGURG
+"""Ignored by default, and sent by nothing but sockets that ask for it (F_SETOWN): none of ours does."""
+_TRIAL_AFTER_S: Final = 0.002
+_TRIAL_WITHIN_S: Final = 2.0
+
+
+class DeadmanRefusedError(Exception):
+    """No timer would kill this process; the text says why, and what to do. It must not carry out orders."""
 
 
 class TooLateError(Exception):
@@ -63,20 +77,68 @@ def _libc() -> ctypes.CDLL:
     return libc
 
 
+def why_no_deadman() -> str | None:
+    """None when a timer's SIGKILL would end this very process, else why not and what to do.
+
+    A trial in a forked child would prove nothing: the child is not number 1.
+    """
+    if os.getpid() == 1:
+        return (
+            "this process is number 1 of its pid namespace, which its own timer cannot kill: late orders would be "
+            "carried out; start it under an init: tini as the image's entry point, `docker run --init`, or "
+            "shareProcessNamespace in the pod"
+        )
+    try:
+        fired = _trial_fires()
+    except OSError as error:
+        return f"the kernel gives this process no timer: {error}"
+    return (
+        None if fired else f"a timer of the kernel did not fire within {_TRIAL_WITHIN_S:g} s; is the machine starved?"
+    )
+
+
+def _trial_fires() -> bool:
+    """A timer of the deadman's clock, mode and kind of notification, with a signal that this thread waits for."""
+    libc = _libc()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {_TRIAL_SIGNAL})
+    try:
+        timer = _create_timer(libc, _TRIAL_SIGNAL)
+        try:
+            at = time.clock_gettime(_CLOCK_BOOTTIME) + _TRIAL_AFTER_S
+            spec = _Itimerspec(value=_Timespec(int(at), int(at % 1 * 1e9)))
+            if libc.timer_settime(timer, _TIMER_ABSTIME, ctypes.byref(spec), None):
+                raise OSError(ctypes.get_errno(), f"timer_settime: {os.strerror(ctypes.get_errno())}")
+            return signal.sigtimedwait({_TRIAL_SIGNAL}, _TRIAL_WITHIN_S) is not None
+        finally:
+            libc.timer_delete(timer)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _create_timer(libc: ctypes.CDLL, number: int) -> ctypes.c_void_p:
+    timer = ctypes.c_void_p()
+    event = _Sigevent(signal=number, notify=_SIGEV_SIGNAL)
+    if libc.timer_create(ctypes.c_int(_CLOCK_BOOTTIME), ctypes.byref(event), ctypes.byref(timer)):
+        raise OSError(ctypes.get_errno(), f"timer_create: {os.strerror(ctypes.get_errno())}")
+    return timer
+
+
 class Deadman:
     """One timer per process. Invariant: it is armed exactly while a `with guard(...)` block runs.
 
-    A forked child has no such timer (timer_create(2)): `guard` raises there, it never runs unguarded.
+    Making one proves it, before the event loop runs: DeadmanRefusedError where it would not kill this process. A forked
+    child has no such timer (timer_create(2)): `guard` raises there, it never runs unguarded.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, only_looks: bool = False) -> None:
+        """`only_looks`: for a program that changes nothing, and says what it found of the timer by itself."""
+        reason = None if only_looks else why_no_deadman()
+        if reason is not None:
+            raise DeadmanRefusedError(reason)
         libc = _libc()
         self._settime = libc.timer_settime
         self._settime.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
-        self._timer = ctypes.c_void_p()
-        event = _Sigevent(signal=_SIGKILL, notify=_SIGEV_SIGNAL)
-        if libc.timer_create(ctypes.c_int(_CLOCK_BOOTTIME), ctypes.byref(event), ctypes.byref(self._timer)):
-            raise OSError(ctypes.get_errno(), f"timer_create: {os.strerror(ctypes.get_errno())}")
+        self._timer = _create_timer(libc, _SIGKILL)
         self._spec = _Itimerspec()
         self._armed_spec = ctypes.addressof(self._spec)
         self._no_spec = _Itimerspec()

@@ -2,16 +2,21 @@
 
 Role: execute `HoldAddress`, `RemoveAddress`, `ReorderAddress`; emit what changes behind our back.
 Must never: block, hold an address later than its order allows, answer `AddressRemoved` without the kernel's own
-list to prove it, or take an address of the host along.
+list to prove it, take an address of the host along, or remove what it did not put up.
 Counterparts: `core/messages.py` (orders, facts), `view.py` (what is known), `removal.py` (how addresses leave).
 
 All of it works inside the caller's system calls: an order is answered when `perform` returns. The echo of our own
 doing on the event socket is read right after it and is no news: a fact that follows an answer tells what the answer
 did not.
+
+Ours is what carries our tag, and a host address on a link where we put it up ourselves, in this run or by the former
+run's record: whoever changes an address may take its tag off, and kernels before Linux 5.18 keep none. Everything else
+is a person's or another program's, even if its address is a shared one: it is told as seen, and never removed.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from itertools import groupby
@@ -42,16 +47,18 @@ from sharedip.core.model import Instant, IPAddress, LinkState, Vip
 
 REMOVAL_LATENESS_S: Final = 1.0
 """How late the kernel may remove an expired address: 0 to 0.31 s alone, up to 1 s among others (addrconf and
-devinet check lifetimes with a work item that rounds to whole seconds)."""
+devinet check lifetimes with a work item that rounds to whole seconds). Measured; since Linux 6.13 IPv4's item is
+deferrable and may wait on an idle CPU, which no source bounds (docs/kernel.md)."""
 _IPV6_READY_S: Final = 0.02
 _FAR_IPV4: Final = IPv4Address("224.0.0.1")
+_TRIAL: Final = IPv4Address("192.0.2.78")  # TEST-NET-1, RFC 5737
 _FAR_IPV6: Final = IPv6Address("2001:db8::1")
 _TOO_LATE: Final = "too late: the address would outlive the right"
 _UNKNOWN: Final = "the kernel did not answer; taken off again"
 
 
 class Leftovers(NamedTuple):
-    """What `remove_leftovers` found: gone now, still there with a reason, and VIPs that somebody else had put up."""
+    """What `remove_leftovers` found: gone now, still there with a reason, and VIPs that somebody else has put up."""
 
     removed: tuple[AddressSeen, ...]
     failed: tuple[RemovalFailed, ...]
@@ -72,14 +79,15 @@ class Netlink:
     def __init__(self, emit: Emit, clock: Clock, deadman: Deadman, tell: Tell = tell_nobody) -> None:
         self.view = View()
         self.tags_stick: bool | None = None
-        """Whether the kernel keeps IFA_PROTO (Linux 5.18); None until the first address was held."""
+        """Whether the kernel keeps IFA_PROTO (Linux 5.18); None as long as nothing has shown it, see `prove_tags`."""
         self.connections = ConnectionResetter(clock, tell)
         self._emit = emit
         self._clock = clock
         self._deadman = deadman
         self._channel = Channel(NETLINK_ROUTE)
         self._events = Events(self.view, self._channel)
-        self._remover = Remover(self._channel, self.view, self.connections)
+        self._put_up: set[tuple[IPAddress, int]] = set()  # address and link, as a host address
+        self._remover = Remover(self._channel, self.view, self.connections, self.is_ours)
 
     def close(self) -> None:
         """Give the sockets back; addresses stay as they are, for as long as their lifetimes last."""
@@ -99,7 +107,10 @@ class Netlink:
 
     def receive(self) -> None:
         """Take in what has happened; a bounded amount of it, the loop calls again."""
-        self._emit_all(self._events.drain()[0])
+        facts = self._events.drain()[0]
+        if self._put_up and any(isinstance(fact, AddressGone) for fact in facts):
+            self._forget_what_is_gone()
+        self._emit_all(facts)
 
     @property
     def overruns(self) -> int:
@@ -119,9 +130,27 @@ class Netlink:
         return tuple(record for record in self.view.addresses.values() if record.link == index)
 
     def stands(self, vip: Vip) -> bool:
-        """Whether the address is on its own link, after the last order and the last event."""
+        """Whether the address is on its own link as we put it up, after the last order and the last event."""
         link = self.view.find_link(vip.link)
-        return link is not None and any(one.link == link.index for one in self.view.standing([vip.address]))
+        return link is not None and (link.index, vip.address, vip.host_prefix_length) in self.view.addresses
+
+    def is_ours(self, record: AddressRecord) -> bool:
+        """Whether this program put it up."""
+        is_host = record.prefix_length == record.address.max_prefixlen
+        return record.ours or (is_host and (record.address, record.link) in self._put_up)
+
+    def has_ours(self, address: IPAddress) -> bool:
+        """Whether something that this program put up stands under this address, as far as events have told."""
+        return any(self.is_ours(record) for record in self.view.standing([address]))
+
+    def still_standing(self, addresses: Collection[IPAddress]) -> frozenset[IPAddress]:
+        """Which of these the kernel's own list shows now, whoever put them up; all of them where it can't tell."""
+        if not addresses:
+            return frozenset()
+        try:
+            return frozenset(record.address for record in self._remover.list(addresses)) & frozenset(addresses)
+        except (OSError, SilenceError):
+            return frozenset(addresses)
 
     def is_own_mac(self, mac: bytes) -> bool:
         """Whether a link of this node has it: such a claim comes from ourselves."""
@@ -165,26 +194,29 @@ class Netlink:
                 self._hold(holds[at : at + BATCH_MAX])
 
     def remove_leftovers(
-        self, vips: Collection[Vip], also: Collection[IPAddress] = (), keep: Collection[IPAddress] = ()
+        self,
+        vips: Collection[Vip],
+        held: Collection[tuple[IPAddress, int]] = (),
+        keep: Collection[IPAddress] = (),
     ) -> Leftovers:
-        """At start: take off what a former run left on any link, with any mask.
+        """At start: take off what a former run left on any link.
 
-        That is every address with our tag and every one of `also` (the former run's own list, for kernels that don't
-        keep tags), but none of `keep` (a restarted agent still means to have those).
+        That is every address with our tag, and the host addresses that the former run's record names with their link
+        (`held`), but none of `keep` (a restarted agent still means to have those).
         """
         self.snapshot()
+        self._put_up |= set(held)
         shared = {vip.address for vip in vips}
-        former = frozenset(also)
         doomed, foreign = [], []
         for record in self.view.addresses.values():
-            if record.address in keep:
-                continue
-            if record.ours or record.address in former:
-                doomed.append(record)
+            if self.is_ours(record):
+                if record.address not in keep:
+                    doomed.append(record)
             elif record.address in shared:
                 foreign.append(_seen(record))
         outcome = self._remover.remove({record.address for record in doomed}, frozenset(r.address for r in doomed))
         self._emit_all(self._events.drain()[0])
+        self._forget_what_is_gone()
         failed = [
             RemovalFailed(_vip_of(record, vips), reason)
             for record in doomed
@@ -192,6 +224,43 @@ class Netlink:
         ]
         removed = [_seen(record) for record in doomed if outcome.get(record.address) is None]
         return Leftovers(tuple(removed), tuple(failed), tuple(foreign))
+
+    def prove_tags(self) -> bool | None:
+        """Show whether this kernel keeps our tag, before anything relies on it. None where nothing could be tried.
+
+        An address for documentation (RFC 5737) is put on `lo` for a moment; if this process dies just then, it leaves
+        by itself after a second.
+        """
+        if self.tags_stick is None and any(record.ours for record in self.view.addresses.values()):
+            self.tags_stick = True
+        link = self.view.find_link("lo")
+        if self.tags_stick is not None or link is None:
+            return self.tags_stick
+        trial = Vip(_TRIAL, "lo")
+        record = AddressRecord(link.index, _TRIAL, trial.host_prefix_length, 0, rtwire.TAG)
+        if key_of(record) in self.view.addresses:
+            return None  # somebody uses it: leave it alone
+        try:
+            if self._channel.transact([rtwire.hold(link.index, trial, 1)])[0] is None:
+                shown = [one for one in self._remover.list({_TRIAL}) if key_of(one) == key_of(record)]
+                self.tags_stick = shown[0].ours if shown else None
+        except (OSError, SilenceError):
+            return None
+        finally:
+            with contextlib.suppress(OSError, SilenceError):
+                self._channel.transact([rtwire.remove(record)])
+        for fact in self._events.drain()[0]:  # of the trial itself nobody needs to hear
+            if not isinstance(fact, AddressSeen | AddressGone) or fact.address != _TRIAL:
+                self._emit(fact)
+        return self.tags_stick
+
+    def _forget_what_is_gone(self) -> None:
+        """What has left its link is no longer in our record: what comes there later is another's."""
+        self._put_up = {
+            (address, link)
+            for address, link in self._put_up
+            if (link, address, address.max_prefixlen) in self.view.addresses
+        }
 
     def _remove(self, orders: Sequence[RemoveAddress]) -> None:
         reset = frozenset(order.vip.address for order in orders if order.reset_connections)
@@ -229,6 +298,8 @@ class Netlink:
                 doubtful.add(vip.address)
             elif reason == _UNKNOWN:
                 doubtful.add(vip.address)
+            if reason is None or vip.address in doubtful:
+                self._put_up.add((vip.address, plan.record.link))
             if reason is not None:
                 answers.append(AddressRefused(vip, reason))
                 continue
@@ -250,6 +321,10 @@ class Netlink:
         if vip.address.version == 6:
             # IPv6 knows one mask per address and link, and renewing keeps the old one: a wrong one must go first.
             first = [one for one in same_link if one.prefix_length != length]
+            if not all(map(self.is_ours, first)):
+                return AddressRefused(
+                    vip, f"another program or a person has it on {vip.link} as /{first[0].prefix_length}"
+                )
         elif isinstance(order, ReorderAddress):
             # Off and on again puts it behind every other address. Connections live on: they don't look at the list.
             first = [one for one in same_link if one.prefix_length == length]
@@ -301,12 +376,15 @@ class Netlink:
         for answer in answers:
             if isinstance(answer, AddressRemoved):  # the kernel's list showed it; what comes after is a new address
                 for record in self.view.standing([answer.vip.address]):
-                    self.view.drop(key_of(record))
+                    if self.is_ours(record):
+                        self.view.drop(key_of(record))
         # The kernel adds an IPv6 address's local route in a work item (addrconf_dad_start), and then sends the event:
         # announcing before that would draw traffic that is turned away. It takes microseconds.
         new_ipv6 = {key_of(one) for one in held if one.address.version == 6} - set().union(*before.values())
         facts, dropped = self._events.drain_until_present(new_ipv6, _IPV6_READY_S, self._clock)
         self._assume_held(held, dropped)
+        if dropped or any(isinstance(answer, AddressRemoved) for answer in answers):
+            self._forget_what_is_gone()
         self._emit_all(answers)
         for fact in facts:
             if not isinstance(fact, AddressSeen | AddressGone) or fact.address not in assumed:

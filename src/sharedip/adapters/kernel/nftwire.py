@@ -1,25 +1,27 @@
 """nfnetlink bytes for nftables: set elements with timeouts, tables and chains, as linux/nf_tables.h lays them out.
 
-Role: encode what `nftables.py` asks after the rules stand. Pure.
+Role: encode what is asked after the rules stand, and decode what the kernel shows of them. Pure.
 Must never: open a socket.
-Counterpart: `nftables.py`; the nft program shows in the tests what the kernel made of it.
+Counterparts: `nftables.py`, `nftstock.py`; the nft program shows in the tests what the kernel made of it.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from typing import Final
 
-from sharedip.adapters.kernel.wire import NLM_F_CREATE, Request, attribute, nested
+from sharedip.adapters.kernel.wire import NLM_F_CREATE, Message, Request, attribute, attributes, each_attribute, nested
 
 NFPROTO_INET: Final = 1
 NFPROTO_ARP: Final = 3
 _SUBSYSTEM: Final = 10  # NFNL_SUBSYS_NFTABLES
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
-_DELTABLE, _GETCHAIN, _NEWSETELEM, _DELSETELEM = 2, 4, 12, 14
+_GETTABLE, _DELTABLE, _GETCHAIN, _GETRULE, _NEWSETELEM, _GETSETELEM, _DELSETELEM, _GETGEN = 1, 2, 4, 7, 12, 13, 14, 16
 _NAME, _CHAIN_NAME = 1, 3
+_TABLE_FLAGS, _CHAIN_HOOK, _RULE_CHAIN, _GENERATION = 2, 4, 2, 1
+_BATCH_GENERATION: Final = 1  # NFNL_BATCH_GENID, linux/netfilter/nfnetlink.h
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
 _LIST_ELEM, _ELEM_KEY, _ELEM_TIMEOUT, _DATA_VALUE = 1, 1, 4, 1
 _ELEMENTS_MAX: Final = 500
@@ -28,9 +30,18 @@ _ELEMENTS_MAX: Final = 500
 _GENERIC = struct.Struct("!BBH")  # struct nfgenmsg: family, version, resource
 
 
-def begin() -> Request:
-    """Everything up to `end` happens at once or not at all."""
-    return Request(_BATCH_BEGIN, 0, _GENERIC.pack(0, 0, _SUBSYSTEM))
+def begin(generation: int | None = None) -> Request:
+    """Everything up to `end` happens at once or not at all; and only if nobody has committed since `generation`.
+
+    Else the kernel refuses all of it with ERESTART (nfnetlink_rcv_batch).
+    """
+    body = b"" if generation is None else attribute(_BATCH_GENERATION, struct.pack("!I", generation))
+    return Request(_BATCH_BEGIN, 0, _GENERIC.pack(0, 0, _SUBSYSTEM) + body)
+
+
+def following(generation: int) -> int:
+    """The generation that a commit makes of this one (nf_tables_commit: zero is left out)."""
+    return (generation + 1) & 0xFFFF_FFFF or 1
 
 
 def end() -> Request:
@@ -74,6 +85,65 @@ def delete_table(family: int, table: str) -> Request:
 def get_chain(family: int, table: str, chain: str) -> Request:
     """Is there such a chain?"""
     return _message(_GETCHAIN, 0, family, attribute(_NAME, _string(table)) + attribute(_CHAIN_NAME, _string(chain)))
+
+
+def get_generation() -> Request:
+    """Which commit was the last one?"""
+    return _message(_GETGEN, 0, 0, b"")
+
+
+def get_table(family: int, table: str) -> Request:
+    """Is there such a table?"""
+    return _message(_GETTABLE, 0, family, attribute(_NAME, _string(table)))
+
+
+def list_rules(family: int, table: str) -> Request:
+    """For a dump: the rules of one table."""
+    return _message(_GETRULE, 0, family, attribute(_NAME, _string(table)))
+
+
+def list_elements(family: int, table: str, name: str) -> Request:
+    """For a dump: what is in one set."""
+    return _message(_GETSETELEM, 0, family, _of_set(table, name))
+
+
+def parse_generation(message: Message) -> int | None:
+    """The number in a NFT_MSG_NEWGEN."""
+    number = attributes(message.body, _GENERIC.size).get(_GENERATION, b"")
+    return struct.unpack("!I", number)[0] if len(number) == 4 else None
+
+
+def content(message: Message) -> bytes:
+    """What a table, chain or rule is, its handle included; without the head, which carries a part of the generation."""
+    return message.body[_GENERIC.size :]
+
+
+def is_dormant(message: Message) -> bool:
+    """Whether a table's chains are off their hooks (NFT_TABLE_F_DORMANT is the only flag that anybody sets on it)."""
+    return any(attributes(message.body, _GENERIC.size).get(_TABLE_FLAGS, b""))
+
+
+def is_hooked(message: Message) -> bool:
+    """Whether a chain sees packets."""
+    return _CHAIN_HOOK in attributes(message.body, _GENERIC.size)
+
+
+def chain_of(rule: Message) -> str:
+    """Of which chain a rule is."""
+    return attributes(rule.body, _GENERIC.size).get(_RULE_CHAIN, b"").rstrip(b"\0").decode("ascii", "replace")
+
+
+def parse_elements(messages: Iterable[Message]) -> dict[bytes, bool]:
+    """The keys of a set, and whether each leaves by itself."""
+    found: dict[bytes, bool] = {}
+    for message in messages:
+        elements = attributes(message.body, _GENERIC.size).get(_LIST_ELEMENTS, b"")
+        for _, element in each_attribute(elements):
+            parts = attributes(element)
+            key = attributes(parts.get(_ELEM_KEY, b"")).get(_DATA_VALUE)
+            if key is not None:
+                found[key] = any(parts.get(_ELEM_TIMEOUT, b""))
+    return found
 
 
 def _delete(family: int, table: str, name: str, keys: Sequence[bytes]) -> list[Request]:

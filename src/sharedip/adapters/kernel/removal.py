@@ -1,7 +1,8 @@
-"""How addresses leave this node: connections first, then every place where they stand, then proof.
+"""How addresses leave this node: connections first, then every place where we put them, then proof.
 
 Role: delete, look at the kernel's own list, and again if need be.
-Must never: call an address gone that the list still shows, or take another address along.
+Must never: call an address gone that the list still shows as ours, or take another address along; ours or not is told
+by the caller, never by the address alone: the node's own may be the same.
 Counterpart: `netlink.py`, for orders and for leftovers of a former run.
 
 The trap: when IPv4's first address of a subnet goes, the kernel takes the subnet's other addresses along
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from ipaddress import ip_network
 from typing import Final
 
@@ -30,31 +31,35 @@ _TRIES: Final = 3
 _ABSENT: Final = (errno.EADDRNOTAVAIL, errno.ENODEV)
 
 Outcome = dict[IPAddress, str | None]
-"""None where the kernel's list shows the address nowhere, else why it may still be there."""
+"""None where the kernel's list shows nothing of ours under the address, else why it may still be there."""
+
+IsOurs = Callable[[AddressRecord], bool]
+"""Whether this program put it up: by its tag, or by address, mask and link in its own record."""
 
 
 class Remover:
-    """Takes addresses off, wherever they stand."""
+    """Takes addresses of ours off, wherever they stand."""
 
-    def __init__(self, channel: Channel, view: View, connections: ConnectionResetter) -> None:
+    def __init__(self, channel: Channel, view: View, connections: ConnectionResetter, is_ours: IsOurs) -> None:
         self._channel = channel
         self._view = view
         self._connections = connections
+        self._is_ours = is_ours
 
     def remove(self, addresses: Collection[IPAddress], reset: Collection[IPAddress]) -> Outcome:
-        """Remove `addresses` from every link, after resetting the connections on those of `reset`."""
+        """Remove ours of `addresses` from every link, after resetting the connections on those of `reset`."""
         if not addresses:
             return {}
         self._connections.reset_connections(reset)
         reasons: dict[IPAddress, str] = {}
         # The first try trusts what events have told; the dump after it is what counts, and shows what is left.
-        records = self._view.standing(addresses)
+        records = [record for record in self._view.standing(addresses) if self._is_ours(record)]
         others: Iterable[AddressRecord] = self._view.addresses.values()
         try:
             for _ in range(_TRIES):
                 reasons = self._delete(records, others)
-                others = self._list(addresses)
-                records = [record for record in others if record.address in addresses]
+                others = self.list(addresses)
+                records = [record for record in others if record.address in addresses and self._is_ours(record)]
                 if not records:
                     break
         except SilenceError as error:
@@ -67,7 +72,8 @@ class Remover:
             for address in addresses
         }
 
-    def _list(self, addresses: Collection[IPAddress]) -> list[AddressRecord]:
+    def list(self, addresses: Collection[IPAddress]) -> list[AddressRecord]:
+        """The kernel's own list, of the families of these addresses. OSError, SilenceError when it can't be read."""
         versions = {address.version for address in addresses}
         family = socket.AF_UNSPEC
         if len(versions) == 1:
