@@ -121,8 +121,10 @@ def test_an_agent_that_was_not_designated_by_it_can_not_beat_under_another_ones_
     watch = Watch()
     watch.talk.store.put(LAYOUT.agent("n3"), agent_record("n3"), OTHERS)
     watch.talk.serve()
-    assert watch.beat(secret=secret_of("n1", "n3"), sender=OTHERS) == []
-    assert watch.beat(secret=secret_of("n1", "n3")) == []
+    strange, theirs = watch.talk.node.post.strange_datagrams, secret_of("n2", "n3")
+    assert watch.beat(secret=theirs, sender=OTHERS) == []
+    assert watch.talk.node.post.strange_datagrams == strange, "it is authentic, and of no use"
+    assert watch.beat(secret=theirs) == []
     assert watch.beat()
 
 
