@@ -193,14 +193,25 @@ class FakeFence:
     """Remembers what it guards; refuses while `reason` is set."""
 
     reinstalled = 0
+    missing: tuple[str, ...] = ()
+    why_not: str | None = None
 
     def __init__(self, *_: object, **__: object) -> None:
-        self.guarded: list[tuple[Vip, ...]] = []
+        self.guards: list[tuple[Vip, ...]] = []
         self.reason: str | None = None
         self.installs = 0
 
-    def available(self) -> str | None:
+    def prove(self) -> str | None:
         return None
+
+    def look(self) -> str | None:
+        return None
+
+    def guarded(self) -> frozenset[IPAddress] | None:
+        return None
+
+    def cover(self, _: object) -> None:
+        pass
 
     def install(self, vips: Iterable[Vip]) -> str | None:
         self.installs += 1
@@ -208,7 +219,7 @@ class FakeFence:
 
     def guard(self, vips: Iterable[Vip]) -> str | None:
         if self.reason is None:
-            self.guarded.append(tuple(vips))
+            self.guards.append(tuple(vips))
         return self.reason
 
     def perform(self, _: object) -> str | None:
@@ -312,14 +323,14 @@ def test_what_was_taken_out_is_guarded_until_it_has_left(tmp_path: Path, monkeyp
                 assert (await stage.agent._operate("reload", {}))[0]
                 await stage.until(lambda: stage.agent._node.settings is stage.agent._settings)
                 await stage.until(lambda: stage.agent._turn_handle is None)
-                assert set(fence.guarded[-1]) == {VIP, other}, window
+                assert set(fence.guards[-1]) == {VIP, other}, window
             clear = True
             stage.agent._wake()
-            await stage.until(lambda: fence.guarded[-1] == (VIP,))
-            before = len(fence.guarded)
+            await stage.until(lambda: fence.guards[-1] == (VIP,))
+            before = len(fence.guards)
             stage.agent._wake()
             await stage.until(lambda: stage.agent._turn_handle is None)
-            assert len(fence.guarded) == before, "said only when it changes"
+            assert len(fence.guards) == before, "said only when it changes"
 
     run(scene())
 
@@ -341,7 +352,7 @@ def test_what_is_new_is_guarded_before_the_core_hears_of_it(tmp_path: Path, monk
             assert fence.installs == 2, "somebody may have taken the tables away: tried anew as well"
             fence.reason = None
             assert (await stage.agent._operate("reload", {}))[0]
-            assert len(fence.guarded[-1]) == 2
+            assert len(fence.guards[-1]) == 2
 
     run(scene())
 
