@@ -21,7 +21,7 @@ from sharedip.agent_documents import judge, link_facts, may_be_nobodys, recorded
 from sharedip.config.load import load
 from sharedip.core.candidacy import Candidacy
 from sharedip.core.messages import Level, Report
-from sharedip.core.model import LinkState, Vip
+from sharedip.core.model import IPAddress, LinkState, Vip
 from sharedip.core.state import FormerRun, write_state
 
 from .agent_stage import LINK, FakeNetlink, config_at, running
