@@ -13,8 +13,9 @@ from typing import Any
 
 from sharedip.lab.cluster import Stage
 from sharedip.lab.feeds import Note
+from sharedip.lab.points import Interval
 from sharedip.lab.protocol import protocol
-from sharedip.lab.recording import Interval, TwoOwners
+from sharedip.lab.recording import TwoOwners
 from sharedip.lab.runner import Outcome
 
 LOG_KEPT = 200_000
