@@ -152,7 +152,12 @@ def _round(stage: Stage, owner: str, dice: random.Random, *, at_word: bool, heir
         until = stage.note("means", f"{owner}: stopped") + dice.uniform(*HELD_IN_WINDOWS) * stage.plan.window_s
         if heirs:
             with contextlib.suppress(NotInTimeError):
-                stage.wait(lambda: any(one.struck.is_set() for one in heirs), "the next owner is struck", HEARD_S)
+                stage.wait(
+                    # An owner that its deadman has ended is started again and may stay: then there is no next one.
+                    lambda: any(one.struck.is_set() for one in heirs) or not stage.agents[owner].frozen,
+                    "the next owner is struck",
+                    HEARD_S,
+                )
             for one in heirs:
                 one.call_off()
             struck = [one.place.name for one in heirs if one.struck.is_set()]

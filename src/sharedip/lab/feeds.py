@@ -116,7 +116,7 @@ class Ears:
                 lambda line: self._take("client", line),
             ),
         )
-        self.heeded = ("observer", "client")
+        self.heeded: tuple[str, ...] = ("observer", "client")
         """Whose words are waited for."""
         if topology.asker is not None:
             self.feeds += (self._asker(topology, topology.asker),)

@@ -24,8 +24,7 @@ from sharedip.lab.topology import LINK, Place
 
 NETLINK_NETFILTER = 12  # linux/netlink.h
 _FLUSH_TRACKING = struct.pack("=IHHIIBBH", 20, 1 << 8 | 2, 0x5, 1, 0, 0, 0, 0)
-"""IPCTNL_MSG_CT_DELETE without a tuple: every tracked connection (linux/netfilter/nfnetlink_conntrack.h). A flow that
-is known already would not be translated."""
+"""IPCTNL_MSG_CT_DELETE without a tuple: every tracked flow (linux/netfilter/nfnetlink_conntrack.h)."""
 INSIDE4, INSIDE6 = "10.79.0", "fd79:"
 BEHIND = "behind0"
 SERVED_S = 5.0
@@ -104,7 +103,7 @@ def _build(stage: Stage, place: Place) -> None:
             f"address add {INSIDE6}:2/64 dev {LINK} nodad",
             f"link set {LINK} up",
             f"route add default via {INSIDE4}.1",
-            f"-6 route add default via {INSIDE6}:1",
+            f"route add ::/0 via {INSIDE6}:1",
         ],
     )
     _forward(place, on=True)
@@ -115,10 +114,12 @@ def _translate(stage: Stage, place: Place) -> None:
         is_v6 = ip_address(vip).version == 6
         family, backend = ("ip6", f"{INSIDE6}:2") if is_v6 else ("ip", f"{INSIDE4}.2")
         nft(place.namespace, _TABLE.format(family=family, vip=vip, port=PORT, backend=backend))
-    with (
-        inside(place.namespace),
-        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as sock,
-    ):
+    _forget_flows(place)
+
+
+def _forget_flows(place: Place) -> None:
+    """A flow keeps the translation, or the lack of one, that it began with; kube-proxy forgets flows likewise."""
+    with inside(place.namespace), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as sock:
         sock.send(_FLUSH_TRACKING)
         sock.settimeout(1.0)
         sock.recv(4096)
@@ -126,6 +127,7 @@ def _translate(stage: Stage, place: Place) -> None:
 
 def _undo(stage: Stage, place: Place) -> None:
     nft(place.namespace, "delete table inet lab_service\n")
+    _forget_flows(place)
     drop_namespace(_namespace(stage, place))
     _forward(place, on=False)
 
