@@ -147,7 +147,7 @@ def _round(stage: Stage, owner: str, dice: random.Random, *, at_word: bool, heir
             if not heard:
                 stage.note("wrong", f"{owner}: the owner renewed nothing within {HEARD_S:g} s")
         else:
-            time.sleep(dice.uniform(0.0, ANY_MOMENT_S))
+            stage.wait_until(time.monotonic() + dice.uniform(0.0, ANY_MOMENT_S))
         stage.agents[owner].freeze()
         until = stage.note("means", f"{owner}: stopped") + dice.uniform(*HELD_IN_WINDOWS) * stage.plan.window_s
         if heirs:

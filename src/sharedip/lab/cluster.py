@@ -176,6 +176,11 @@ class Stage:
             time.sleep(poll_s)
         return time.monotonic()
 
+    def wait_until(self, at: float) -> None:
+        """Let time pass until that instant, to the millisecond; nobody is started again meanwhile."""
+        self.check()
+        time.sleep(max(0.0, at - time.monotonic()))
+
     def check(self) -> None:
         """Raise if what was measured is not to be trusted."""
         if any(feed.process is not None for feed in self.ears.feeds):

@@ -199,13 +199,13 @@ _ALL = (
             f"behind DNAT on every node: {title}",
             behind_translation(strike),
             rest_s=1.5,
-            off_segment=name == "cut",
+            off_segment=name == "cut-off",
             leader_is_nothing_to_it=True,
         )
         for name, title, strike in (
-            ("sigkill", "agent killed", strikes.kill),
-            ("freeze", "agent frozen", strikes.freeze),
-            ("cut", "node cut from both networks", strikes.cut),
+            ("killed", "agent killed", strikes.kill),
+            ("frozen", "agent frozen", strikes.freeze),
+            ("cut-off", "node cut from both networks", strikes.cut),
         )
     ),
     *(

@@ -34,11 +34,11 @@ def refence(after_s: float, *, alone: bool = False) -> Callable[[Stage, str], Un
     """kill -9, and a start with the lifetime fence `after_s` later; `alone` without etcd, until it is healed."""
 
     def strike(stage: Stage, node: str) -> Undo:
-        agent = stage.agents[node]
+        agent, killed_at = stage.agents[node], time.monotonic()
         agent.kill()
         heal = cut_etcd(stage, node) if alone else lambda: None
         _write(stage, node, LIFETIME)
-        time.sleep(after_s)
+        stage.wait_until(killed_at + after_s)
         agent.start()
 
         def undo() -> None:
@@ -70,7 +70,7 @@ def flush(script: str) -> Callable[[Stage, str], Undo]:
             nft(stage.node(node).namespace, script)
         except LabError as error:
             stage.note("means", f"{node}: there was nothing to flush: {error}")
-        time.sleep(RENEWED_IN_WINDOWS * stage.plan.window_s)
+        stage.wait_until(time.monotonic() + RENEWED_IN_WINDOWS * stage.plan.window_s)
         stage.breaks_at = stage.note("means", f"{node}: agent killed")
         stage.agents[node].kill()
         return stage.agents[node].start

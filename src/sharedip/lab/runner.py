@@ -187,6 +187,10 @@ def _measure(stage: Stage, outcome: Outcome, vip: str) -> None:
     outcome.change_gap_s = recording.change_gap(outcome.struck_at, outcome.owner_before, outcome.ended_at)
     outcome.probes_missed = recording.probes_missed(outcome.struck_at, outcome.ended_at)
     outcome.two = recording.two_owners(outcome.struck_at, outcome.ended_at, fence_mutes=stage.plan.fence_mutes)
+    if stage.plan.asks_for_mac and not recording.asked.parties(outcome.struck_at, outcome.ended_at):
+        outcome.wrong.append(
+            "nobody was named to the client that asks for the MAC: can't tell how many owners there were"
+        )
     if outcome.two.ever and not outcome.by_hand:
         outcome.wrong.append(f"two owners ({describe(outcome.two)})")
     since = [note for note in list(stage.ears.notes) if note.at >= outcome.struck_at]
