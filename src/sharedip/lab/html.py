@@ -199,7 +199,9 @@ def _act(act: Act) -> str:
 
 
 def _outcome(act: Act, outcome: Outcome, mark: Mark) -> str:
-    seen = next(seen for seen in act.seen if seen.vip == outcome.vip)
+    seen = next((seen for seen in act.seen if seen.vip == outcome.vip), None)
+    if seen is None:  # the stage came to nothing before what was seen could be taken down
+        return f"<h3>{mark.number}. {escape(outcome.title)}</h3><p class='soft'>{escape(outcome.struck)} struck</p>"
     moved = "the owner stayed"
     if outcome.new_owner_s is not None:
         moved = f"a new owner answered after {seconds(outcome.new_owner_s)}"
