@@ -119,7 +119,7 @@ def test_drawn_runs_add_up_by_kind_by_settings_and_all_together() -> None:
     assert (kinds["window 300ms nftables"].two_owners_s, kinds["window 300ms nftables"].late_s) == (0.0, 0.003)
     gap = kinds["all"].gap_s
     assert gap is not None
-    assert (gap.median, gap.maximum) == (pytest.approx(0.2), pytest.approx(0.3))
+    assert [gap.median, gap.maximum] == pytest.approx([0.2, 0.3])
     assert kinds["all"].new_owner_s == Spread(0.9, 0.9)
 
 
