@@ -17,6 +17,7 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sharedip.lab.cluster import NotInTimeError, Stage
@@ -140,16 +141,10 @@ def _round(stage: Stage, owner: str, dice: random.Random, *, at_word: bool, heir
     frozen = [owner]
     heirs = [_ambush(stage, one.name, by_gate=False) for one in stage.others(owner)] if heir_too else []
     try:
-        if at_word:
-            ambush = _ambush(stage, owner, by_gate=stage.plan.fence_mutes, count=dice.randint(1, 3))
-            heard = ambush.struck.wait(HEARD_S)
-            ambush.call_off()
-            if not heard:
-                stage.note("wrong", f"{owner}: the owner renewed nothing within {HEARD_S:g} s")
-        else:
+        if not at_word:
             stage.wait_until(time.monotonic() + dice.uniform(0.0, ANY_MOMENT_S))
-        stage.agents[owner].freeze()
-        until = stage.note("means", f"{owner}: stopped") + dice.uniform(*HELD_IN_WINDOWS) * stage.plan.window_s
+        stopped_at = _stop(stage, owner, dice.randint(1, 3) if at_word else 0)
+        until = stopped_at + dice.uniform(*HELD_IN_WINDOWS) * stage.plan.window_s
         if heirs:
             with contextlib.suppress(NotInTimeError):
                 stage.wait(
@@ -173,6 +168,28 @@ def _round(stage: Stage, owner: str, dice: random.Random, *, at_word: bool, heir
         for name in frozen:
             stage.note("means", f"{name}: goes on")
             stage.agents[name].thaw()
+
+
+def freeze_at_renewal(count: int) -> Callable[[Stage, str], Undo]:
+    """SIGSTOP inside the `count`-th renewal from now on; the undo is SIGCONT."""
+
+    def strike(stage: Stage, node: str) -> Undo:
+        stage.breaks_at = _stop(stage, node, count)
+        return stage.agents[node].thaw
+
+    return strike
+
+
+def _stop(stage: Stage, owner: str, count: int) -> float:
+    """SIGSTOP inside the `count`-th renewal, or now if it is 0; returns when."""
+    if count:
+        ambush = _ambush(stage, owner, by_gate=stage.plan.fence_mutes, count=count)
+        heard = ambush.struck.wait(HEARD_S)
+        ambush.call_off()
+        if not heard:
+            stage.note("wrong", f"{owner}: the owner renewed nothing within {HEARD_S:g} s")
+    stage.agents[owner].freeze()
+    return stage.note("means", f"{owner}: stopped")
 
 
 def _ambush(stage: Stage, name: str, *, by_gate: bool, count: int = 1) -> Ambush:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from sharedip.lab.agents import overlay
+from sharedip.lab.ambush import HELD_IN_WINDOWS, freeze_at_renewal
 from sharedip.lab.cluster import Plan, Stage
 from sharedip.lab.faults import FAULTS, Fault, Sequel
 from sharedip.lab.matrix import FAMILIES, PLACEMENTS, Case, Leg, Part
@@ -44,9 +45,15 @@ def _sigkill(dice: random.Random, _: float) -> Fault:
 
 
 def _freeze(dice: random.Random, window_s: float) -> Fault:
-    """One that ends sometimes about when the right does, sometimes later."""
-    frozen = FAULTS["freeze-1s"]
-    if dice.random() < 0.5:
+    """Inside a system call, and longer than the window; or one that ends about when the right does, or later."""
+    frozen, which = FAULTS["freeze-1s"], dice.random()
+    if which < 1 / 3:
+        held_s = dice.uniform(*HELD_IN_WINDOWS) * window_s
+        strike = freeze_at_renewal(dice.randint(1, 3))
+        title = f"agent frozen inside a system call, for {held_s:.3f} s"
+        # One that its deadman has ended is started again, and may stay the owner.
+        return replace(frozen, title=title, strike=strike, hold_s=held_s, sequel=Sequel.ANY)
+    if which < 2 / 3:
         thawed = dice.uniform(*THAWED_WITHIN) * window_s
         return replace(frozen, title=f"agent frozen for {thawed:.3f} s", hold_s=thawed, sequel=Sequel.ANY)
     return replace(frozen, title="agent frozen", hold_s=0.0, sequel=Sequel.NEW_OWNER, rest_s=dice.uniform(*LEFT_SO_S))

@@ -166,7 +166,7 @@ def _wait_sequel(stage: Stage, fault: Fault, outcome: Outcome, vip: str) -> None
             )
         except NotInTimeError as error:
             outcome.wrong.append(str(error))
-    holds_until = max(outcome.struck_at + fault.hold_s, time.monotonic() + fault.rest_s)
+    holds_until = max(outcome.struck_at + outcome.prepared_s + fault.hold_s, time.monotonic() + fault.rest_s)
     stage.wait(lambda: time.monotonic() >= holds_until, "the fault has lasted", fault.hold_s + 60.0)
 
 
