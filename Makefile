@@ -9,7 +9,7 @@ PACKAGES := etcd-server etcd-client iproute2 nftables keepalived procps python3-
 export DEBIAN_FRONTEND := noninteractive
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test check lab-test lab-test-ops lab-test-faults bench matrix mutants soak proto lock format clean
+.PHONY: help setup demo test check lab-test lab-test-ops lab-test-faults bench matrix promise mutants soak proto lock format clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,11 +47,15 @@ lab-test-faults:
 	@$(BIN)/pytest tests/lab --ignore=tests/lab/ops
 
 bench: setup ## the figures of the README, medians of ten (about 70 minutes; ONLY=window,handover runs some)
-	@$(BIN)/sharedip lab run bench --filter "$(ONLY)" --json out/bench.json
+	@$(BIN)/sharedip lab run bench --filter "$(ONLY)" --json out/bench.json --report out/bench.html
 
 matrix: setup ## every fault, on and off etcd's leader, IPv4 and IPv6, both etcd versions (PART=1/4 RESUME=1 ONLY=words)
 	@$(BIN)/sharedip lab run matrix --etcd all --jobs 2 --filter "$(ONLY)" --part $(or $(PART),1/1) \
 	  $(if $(RESUME),--resume) --json out/matrix.json --report out/matrix.html
+
+promise: setup ## never two owners, in 300 drawn runs (about 20 minutes; RUNS=60 SEED=7 RESUME=1)
+	@$(BIN)/sharedip lab run promise --runs $(or $(RUNS),300) $(if $(SEED),--seed $(SEED)) --etcd all --jobs 2 \
+	  $(if $(RESUME),--resume) --json out/promise.json --report out/promise.html
 
 mutants: setup ## break each law in a copy and see which test notices
 	@$(BIN)/python -m tests.mutants

@@ -9,16 +9,29 @@ from sharedip.lab.cluster import VIP4, VIP6, Plan, Stage
 from sharedip.lab.etcd import Binary
 from sharedip.lab.faults import FAULTS
 from sharedip.lab.live import Lines
+from sharedip.lab.matrix import Part, matrix
+from sharedip.lab.promise import KINDS, promise_legs
 from sharedip.lab.report import table
-from sharedip.lab.results import Act, close_act
+from sharedip.lab.results import Act, Result, close_act
 from sharedip.lab.runner import Outcome, Step, run_steps
 
 from .conftest import LEASE_ALONE
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
-ELSEWHERE = ("sigterm", "move", "restart", "crash", "witness-crash", "sigkill", "cut", "address-deleted")
+ELSEWHERE = (
+    "sigterm",
+    "move",
+    "restart",
+    "crash",
+    "witness-crash",
+    "sigkill",
+    "cut",
+    "address-deleted",
+    "freeze-window",
+)
 WITH_ETCDS_LEADER = ("sigterm", "crash", "etcd-leader-killed", "etcd-down-5s", "move-leader", "unplug")
+AT_THE_FENCE = ("refence", "refence-later", "refence-alone", "dnat-killed", "dnat-frozen", "flush-sets", "flush-tables")
 BY_THE_LEASE = ("crash", "sigkill", "freeze-5s", "etcd-out", "etcd-in")
 
 
@@ -57,6 +70,22 @@ def test_faults_while_the_owner_is_etcds_leader(etcd: Binary, shipped: tuple[str
     """With every default, on IPv6: the same where etcd itself has to elect."""
     act = _played(Plan(etcd, vips=(VIP6,), agent=shipped), WITH_ETCDS_LEADER, leader_on_owner=True)
     _all_good(act, WITH_ETCDS_LEADER)
+
+
+def test_the_fence_holds_against_restarts_translation_and_other_hands(
+    any_etcd: Binary, shipped: tuple[str, ...]
+) -> None:
+    """Another kind of fence after a kill, DNAT in front, flushed sets: the former owner answers no more in time."""
+    act = _played(Plan(any_etcd, vips=(VIP4,), agent=shipped), AT_THE_FENCE, leader_on_owner=False)
+    _all_good(act, AT_THE_FENCE)
+
+
+def test_drawn_runs_that_a_client_judges_by_the_mac_too(any_etcd: Binary, shipped: tuple[str, ...]) -> None:
+    """One run of each kind of the promise: never two owners, and the client that asks is told the owner."""
+    todo = promise_legs([Plan(any_etcd, agent=shipped)], 5, len(KINDS), Part())
+    result = matrix(todo, Lines(), Result("promise", any_etcd.version, {}, 0.005, 5), lambda _: None)
+    assert result.wrong == []
+    assert [kind.runs for kind in result.kinds] == [1] * len(KINDS) + [len(KINDS)] * 2
 
 
 def test_faults_by_the_lease_alone(any_etcd: Binary, shipped: tuple[str, ...]) -> None:

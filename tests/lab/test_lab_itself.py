@@ -15,16 +15,19 @@ from pathlib import Path
 import pytest
 
 import sharedip
+from sharedip.lab.ambush import Ambush
 from sharedip.lab.cluster import VIP4, VIP6, Plan, Stage
 from sharedip.lab.etcd import Binary, disks_can_freeze, find_binary
 from sharedip.lab.faults import FAULTS
 from sharedip.lab.feeds import Ears
 from sharedip.lab.live import Lines
 from sharedip.lab.namespaces import NETNS_DIRECTORY, inside, ip, ip_batch, nft, processes_in
+from sharedip.lab.namespaces import run as run_program
 from sharedip.lab.runner import Step, run_step
 from sharedip.lab.runs import RECORDS, Run, recorded, remove_leftovers
 from sharedip.lab.scenarios import DEMO
-from sharedip.lab.topology import LINK, Topology
+from sharedip.lab.topology import LINK, SEGMENT4, Topology
+from sharedip.lab.translation import behind_translation
 
 from .conftest import LEASE_ALONE, STANDIN
 
@@ -257,12 +260,13 @@ def test_a_lab_that_is_interrupted_cleans_up_and_ends_with_130(any_etcd: Binary,
 def test_a_careless_agent_is_caught(any_etcd: Binary) -> None:
     """An agent without a fence, cut off with the address on, is two owners on the wire once it is back."""
     careless = (*STANDIN, "careless")
-    with Stage(Plan(any_etcd, nodes=3, agent=careless, settings=LEASE_ALONE)) as stage:
+    with Stage(Plan(any_etcd, nodes=3, agent=careless, settings=LEASE_ALONE, asks_for_mac=True)) as stage:
         for agent in stage.agents.values():
             agent.start()
         outcome = run_step(stage, Step(FAULTS["freeze-5s"]), Lines(), VIP4, settle_s=2.0)
     assert outcome.two.interfaces_s > 1.0
     assert outcome.two.wire_s > 1.0
+    assert outcome.two.asked_s > 0.5  # the client that asks for the MAC is told both
     assert not outcome.good
 
 
@@ -289,6 +293,70 @@ def test_faults_heal(standins: Stage, name: str) -> None:
     brief = replace(fault, hold_s=min(fault.hold_s, STUCK_S))
     outcome = run_step(standins, Step(brief, leader_on_owner=False), Lines(), VIP4)
     assert outcome.wrong == []
+
+
+def test_translated_traffic_reaches_the_backends_and_is_translated_no_more_after_the_healing(standins: Stage) -> None:
+    """The owner's backend answers the client; then tables and backends are gone, and the nodes answer themselves."""
+    standins.wait_settled()
+    owner = standins.owner()
+    assert owner is not None
+    began = time.monotonic()
+    undo = behind_translation(lambda _stage, _node: lambda: None)(standins, owner)
+    try:
+        assert not [note.text for note in standins.ears.notes if note.kind == "wrong" and note.at > began]
+        backends = [name for name in standins.run.namespaces if (NETNS_DIRECTORY / name).exists() and "-b" in name]
+        assert len(backends) == len(standins.agents)
+    finally:
+        undo()
+    assert not any((NETNS_DIRECTORY / name).exists() for name in backends)
+    standins.wait_settled()
+    where = standins.node(owner).namespace
+    assert "lab_service" not in run_program(["ip", "netns", "exec", where, "nft", "list", "tables"])
+
+
+def test_an_ambush_stops_a_process_at_the_kernels_word() -> None:
+    """An address of a VIP, renewed or new, on the node itself: not one of others, and once."""
+    run = Run.begin()
+    sleeper = subprocess.Popen(["sleep", "60"])
+    try:
+        topology = Topology(run, 1)
+        topology.up()
+        place = topology.nodes[0]
+        ambush = Ambush(place, sleeper.pid, (VIP4,), count=2, by_gate=False)
+        ambush.lie_in_wait()
+        ip("address", "add", f"{SEGMENT4 + 101}/32", "dev", LINK, namespace=place.namespace)
+        ip(
+            "address",
+            "add",
+            f"{VIP4}/32",
+            "dev",
+            LINK,
+            "valid_lft",
+            "60",
+            "preferred_lft",
+            "60",
+            namespace=place.namespace,
+        )
+        assert not ambush.struck.wait(0.3)
+        ip(
+            "address",
+            "replace",
+            f"{VIP4}/32",
+            "dev",
+            LINK,
+            "valid_lft",
+            "50",
+            "preferred_lft",
+            "50",
+            namespace=place.namespace,
+        )
+        assert ambush.struck.wait(5.0)
+        _wait(lambda: Path(f"/proc/{sleeper.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+        ambush.call_off()
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+        run.close()
 
 
 def test_an_etcd_leader_is_moved_and_read_from_outside(etcd: Binary) -> None:

@@ -19,6 +19,7 @@ from sharedip.lab import keepalived, ordeals, takeovers, thousand
 from sharedip.lab.agents import overlay
 from sharedip.lab.cluster import Plan, Stage
 from sharedip.lab.figures import Findings, told
+from sharedip.lab.html import write_figures
 from sharedip.lab.live import Lines
 from sharedip.lab.namespaces import LabError
 from sharedip.lab.repeats import Runs
@@ -111,6 +112,7 @@ class Wish:
     minutes: float | None = None
     json_path: Path | None = None
     log_directory: Path | None = None
+    report_path: Path | None = None
 
 
 def bench(plan: Plan, wish: Wish) -> int:
@@ -131,10 +133,14 @@ def bench(plan: Plan, wish: Wish) -> int:
     print()
     print(told(all_found))
     load = " ".join(f"{one:.1f}" for one in _load())
-    print(
-        f"\nLinux {platform.release()}, etcd {plan.etcd.version}, {platform.processor() or platform.machine()}, "
+    machine = (
+        f"Linux {platform.release()}, etcd {plan.etcd.version}, {platform.processor() or platform.machine()}, "
         f"{os.cpu_count()} cores; load of the machine at the end: {load}"
     )
+    print(f"\n{machine}")
+    if wish.report_path is not None:
+        write_figures(machine, all_found, wish.report_path)
+        print(f"report: {wish.report_path.absolute().as_uri()}")
     return 0 if all(found.good for found in all_found) else 1
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from sharedip.lab.cluster import NotInTimeError, Plan, Stage
 from sharedip.lab.faults import FAULTS, Fault, Target
 from sharedip.lab.growth import curve, grown, resources
-from sharedip.lab.results import Act, Result
+from sharedip.lab.results import Act, Result, spread
 from sharedip.lab.runner import Outcome
 from sharedip.lab.scenarios import Audience, play, result_of
 from sharedip.lab.strikes import Undo
@@ -132,6 +132,7 @@ def _figures(stage: Stage, act: Act, began: float, vip: str) -> dict[str, Any]:
             "client": 1000 * two.client_s,
         },
         "muted_ms": 1000 * two.muted_s,
+        "spread": spread(act.outcomes),
         "longest_gap_s": recording.answers.longest_gap(began, ended),
         "probes_sent": sent,
         "probes_answered": answered,

@@ -55,6 +55,8 @@ class Plan:
     probe_s: float = 0.005
     ask_s: float = ASK_S
     own_disks: bool = False
+    asks_for_mac: bool = False
+    """With a client on the segment that asks for the VIPs' MAC, all the time."""
     more_vips: int = 0
     """VIPs beside those that the ears listen for, to see what many cost."""
 
@@ -95,7 +97,9 @@ class Stage:
         self.plan = plan
         self.say = say
         self.run = Run.begin()
-        self.topology = Topology(self.run, plan.nodes, segment_bits=16 if plan.more_vips else 24)
+        self.topology = Topology(
+            self.run, plan.nodes, segment_bits=16 if plan.more_vips else 24, with_asker=plan.asks_for_mac
+        )
         self.ears = Ears(self.topology, plan.vips, probe_s=plan.probe_s, ask_s=plan.ask_s)
         self.agents: dict[str, Agent] = {}
         self.etcd: EtcdCluster
@@ -103,6 +107,8 @@ class Stage:
         """Whom the owner named when it was asked last."""
         self.supervising = False
         """Agents that end by themselves are started again, as a service manager would."""
+        self.breaks_at = 0.0
+        """When the last strike that prepares something first has really broken it."""
         self.began_at = time.monotonic()
         self._settled_since: float | None = None
 
@@ -169,6 +175,11 @@ class Stage:
                 raise NotInTimeError(f"{what}: not within {timeout_s:.0f} s")
             time.sleep(poll_s)
         return time.monotonic()
+
+    def wait_until(self, at: float) -> None:
+        """Let time pass until that instant, to the millisecond; nobody is started again meanwhile."""
+        self.check()
+        time.sleep(max(0.0, at - time.monotonic()))
 
     def check(self) -> None:
         """Raise if what was measured is not to be trusted."""

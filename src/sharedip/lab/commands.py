@@ -30,7 +30,8 @@ from sharedip.lab.html import write_html
 from sharedip.lab.live import Lines, screen
 from sharedip.lab.matrix import Part, legs, matrix, matrix_cases
 from sharedip.lab.namespaces import LabError, what_is_missing
-from sharedip.lab.report import kept, summary, table, write_json, write_logs
+from sharedip.lab.promise import KINDS, RUNS, promise_legs
+from sharedip.lab.report import kept, summary, told, write_json, write_logs
 from sharedip.lab.results import Result, result_from_json
 from sharedip.lab.runs import recorded, remove, remove_leftovers
 from sharedip.lab.scenarios import DEMO, demo, result_of
@@ -50,16 +51,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     demo_ = commands.add_parser("demo", help="every way to lose an owner, in less than two minutes")
     _common(demo_)
     run_ = commands.add_parser("run", help="run a scenario")
-    run_.add_argument("scenario", choices=("matrix", "chaos", "bench", "demo"))
+    run_.add_argument("scenario", choices=("matrix", "promise", "chaos", "bench", "demo"))
     run_.add_argument(
         "--filter", default="", metavar="WORDS", help="matrix: cases, bench: sections whose name contains one"
     )
-    run_.add_argument("--seed", type=int, help="chaos: the sequence of faults (default: from the clock)")
+    run_.add_argument("--seed", type=int, help="chaos, promise: what is drawn (default: from the clock)")
     run_.add_argument(
         "--minutes", type=float, help="chaos, and bench's saturated: for how long (default: 5; 10 when saturated)"
     )
     run_.add_argument(
-        "--runs", type=int, help="bench: how many runs of each fault (default: 10; 23 for two-owners, 3 for thousand)"
+        "--runs",
+        type=int,
+        help="promise: how many (default: 300); bench: of each fault (default: 10; 23 for two-owners, 3 for thousand)",
     )
     run_.add_argument(
         "--logs",
@@ -67,9 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="bench: keep what was done and said (default: where a target is missed)",
     )
-    run_.add_argument("--part", default="1/1", metavar="K/N", help="matrix: the K-th of N equal parts")
-    run_.add_argument("--jobs", type=int, default=1, metavar="N", help="matrix: in N labs side by side (two cores: 2)")
-    run_.add_argument("--resume", action="store_true", help="matrix: go on with what --json FILE has already")
+    run_.add_argument("--part", default="1/1", metavar="K/N", help="matrix, promise: the K-th of N equal parts")
+    run_.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="matrix, promise: in N labs side by side (two cores: 2)"
+    )
+    run_.add_argument("--resume", action="store_true", help="matrix, promise: go on with what --json FILE has already")
     _common(run_)
     down = commands.add_parser("down", help="remove what killed runs have left behind")
     down.add_argument("--all", action="store_true", help="also runs that are alive")
@@ -82,7 +87,7 @@ def _common(parser: argparse.ArgumentParser, *, nodes: bool = True) -> None:
     parser.add_argument(
         "--etcd",
         metavar="VERSION|PATH",
-        help="3.4, 3.5 or a binary (default: the first on PATH); matrix: several with commas, or all",
+        help="3.4, 3.5 or a binary (default: the first on PATH); matrix, promise: several with commas, or all",
     )
     parser.add_argument("--ttl", default="15s", help="lease.ttl of the agents (default: 15s)")
     parser.add_argument(
@@ -125,14 +130,14 @@ def _run(args: argparse.Namespace) -> int:
         print(f"removed what {record.name} had left behind")
     if args.lab_command == "down":
         return _down(everything=args.all)
-    if args.lab_command == "run" and args.scenario == "matrix":
-        return _matrix(args)
+    if args.lab_command == "run" and args.scenario in {"matrix", "promise"}:
+        return _staged(args)
     plan = _plan(args, find_binary(args.etcd))
     if args.lab_command == "up":
         return _up(plan)
     scenario = "demo" if args.lab_command == "demo" else args.scenario
     if scenario == "bench":
-        return bench(plan, Wish(args.filter, args.runs, args.minutes, args.json, args.logs))
+        return bench(plan, Wish(args.filter, args.runs, args.minutes, args.json, args.logs, args.report))
     with screen() as audience:
         result = _play(scenario, plan, args, audience)
     return _tell(result, args)
@@ -176,37 +181,45 @@ def _play(scenario: str, plan: Plan, args: argparse.Namespace, audience: Lines) 
     return demo(plan, audience)
 
 
-def _matrix(args: argparse.Namespace) -> int:
-    """All cells, or a part of them, here or in several labs."""
+def _staged(args: argparse.Namespace) -> int:
+    """All cells of the matrix, or all runs of the promise, or a part of them, here or in several labs."""
     plans = [_plan(args, binary) for binary in find_binaries(args.etcd)]
-    part, path = Part.read(args.part), args.json or kept("matrix", ".json")
+    part, path = Part.read(args.part), args.json or kept(args.scenario, ".json")
     if args.resume and args.json is None:
         raise LabError("--resume needs the --json FILE of the run that it goes on with")
-    result = result_of("matrix", plans[0])
+    result = result_of(args.scenario, plans[0])
+    if args.scenario == "promise":
+        result.seed = args.seed if args.seed is not None else int(time.time())
     result.etcd = ", ".join(plan.etcd.version for plan in plans)
     if args.resume and path.exists():
-        result = _resumed(result, path)
+        result = _resumed(result, path, any_seed=args.seed is None)
     if args.jobs > 1:
         words = ["--filter", args.filter, "--etcd", args.etcd or plans[0].etcd.path, "--nodes", str(args.nodes)]
         words += ["--ttl", args.ttl, "--probe-ms", str(args.probe_ms), *(f"--set={word}" for word in args.set)]
         words += ["--agent", args.agent] if args.agent else []
+        words += ["--seed", str(result.seed), "--runs", str(args.runs or RUNS)] if result.seed is not None else []
         with _ended_by_signals():
             result = side_by_side(words, part.split(args.jobs), result, path, Lines().say)
     else:
         with screen() as audience:
-            todo = legs(plans, matrix_cases(args.filter), part, audience.say)
+            if result.seed is not None:
+                todo = promise_legs(plans, result.seed, args.runs or RUNS, part)
+            else:
+                todo = legs(plans, matrix_cases(args.filter), part, audience.say)
             result = matrix(todo, audience, result, lambda so_far: write_json(so_far, path))
     args.json = path
     return _tell(result, args)
 
 
-def _resumed(fresh: Result, path: Path) -> Result:
+def _resumed(fresh: Result, path: Path, *, any_seed: bool) -> Result:
     """What the file has, if it was measured under the same settings."""
     try:
         result = result_from_json(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError, KeyError) as error:
-        raise LabError(f"{path} is no history of a matrix: {error}") from error
-    for name in ("scenario", "settings", "probe_s", "kernel"):
+        raise LabError(f"{path} is no history of this scenario: {error}") from error
+    if any_seed:
+        fresh.seed = result.seed
+    for name in ("scenario", "settings", "probe_s", "kernel", "seed"):
         if getattr(result, name) != getattr(fresh, name):
             raise LabError(f"{path} has another {name} ({getattr(result, name)}): start anew, without --resume")
     versions = [*result.etcd.split(", "), *fresh.etcd.split(", ")]
@@ -216,7 +229,7 @@ def _resumed(fresh: Result, path: Path) -> Result:
 
 def _tell(result: Result, args: argparse.Namespace) -> int:
     print()
-    print(table(result.outcomes))
+    print(told(result))
     print()
     print(summary(result))
     json_path, html_path = args.json, args.report
@@ -277,11 +290,12 @@ def signal_run(pid: int) -> None:
 
 
 def _list() -> int:
-    print("scenarios: demo, matrix, chaos, bench")
+    print("scenarios: demo, matrix, promise, chaos, bench")
     print(f"demo:      {', '.join(name for name, _ in DEMO)}")
     print("matrix:    FAULT/{ipv4,ipv6}/{elsewhere,on-owner}, where the last says where etcd's leader is; faults:")
     for fault in FAULTS.values():
         print(f"  {fault.name:<20} {fault.title}, at {fault.target.value}")
+    print(f"promise:   {'; '.join(KINDS)}")
     print("bench:")
     for section in SECTIONS:
         print(f"  {section.name:<20} {section.title}")

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from sharedip.lab import strikes
+from sharedip.lab import ambush, fences, strikes
 from sharedip.lab.cluster import Stage
 from sharedip.lab.strikes import Undo
+from sharedip.lab.translation import behind_translation
 
 
 class Target(Enum):
@@ -56,6 +57,10 @@ class Fault:
     own_disks: bool = False
     leader_apart: bool = False
     """It means the node of etcd's leader beside the owner's: the two must not be one."""
+    leader_is_nothing_to_it: bool = False
+    """Where etcd's leader is makes no difference: the matrix plays it with the leader elsewhere alone."""
+    kind: str = ""
+    """What a drawn fault is added up under, beside others of its kind."""
     nodes_min: int = 1
     """With fewer nodes etcd itself would be gone."""
 
@@ -159,5 +164,59 @@ _ALL = (
     ),
     Fault("link-down", "link set down on the node", strikes.link_down, off_segment=True, hold_s=2.0),
     Fault("flapping", "flapping link", strikes.flap, sequel=Sequel.ANY, hold_s=5.0),
+    Fault(
+        "freeze-window",
+        "agent frozen inside its system calls, three times",
+        ambush.freeze_in_windows,
+        sequel=Sequel.ANY,
+        takes_s=9.0,
+    ),
+    Fault(
+        "refence",
+        "killed, started at once with the lifetime fence",
+        fences.refence(fences.SOON_S),
+        sequel=Sequel.ANY,
+        hold_s=3.0,
+        leader_is_nothing_to_it=True,
+    ),
+    Fault(
+        "refence-later",
+        "killed, started 1 s later with the lifetime fence",
+        fences.refence(fences.LATER_S),
+        sequel=Sequel.ANY,
+        hold_s=4.0,
+        leader_is_nothing_to_it=True,
+    ),
+    Fault(
+        "refence-alone",
+        "killed, started 1 s later with the lifetime fence, cut from etcd",
+        fences.refence(fences.LATER_S, alone=True),
+        hold_s=5.0,
+    ),
+    *(
+        Fault(
+            f"dnat-{name}",
+            f"behind DNAT on every node: {title}",
+            behind_translation(strike),
+            rest_s=1.5,
+            off_segment=name == "cut-off",
+            leader_is_nothing_to_it=True,
+        )
+        for name, title, strike in (
+            ("killed", "agent killed", strikes.kill),
+            ("frozen", "agent frozen", strikes.freeze),
+            ("cut-off", "node cut from both networks", strikes.cut),
+        )
+    ),
+    *(
+        Fault(
+            f"flush-{name}",
+            f"the fence's {name} flushed by another, agent killed a renewal later",
+            fences.flush(script),
+            rest_s=1.5,
+            leader_is_nothing_to_it=True,
+        )
+        for name, script in (("sets", fences.FLUSHED_SET), ("tables", fences.FLUSHED_TABLE))
+    ),
 )
 FAULTS: dict[str, Fault] = {fault.name: fault for fault in _ALL}

@@ -18,7 +18,7 @@ from typing import Any
 
 from sharedip.lab.namespaces import LabError
 from sharedip.lab.recording import Recording
-from sharedip.lab.topology import Topology
+from sharedip.lab.topology import Place, Topology
 
 ASK_S = 0.02
 
@@ -98,7 +98,7 @@ class Ears:
         self.counts: dict[str, list[int]] = {}
         self.heard_until: dict[str, float] = {}
         nodes = [(node.index, node.name, node.namespace, node.mac, node.port) for node in topology.nodes]
-        self.feeds = (
+        self.feeds: tuple[Feed, ...] = (
             Feed("echo", {"nodes": [(name, namespace) for _, name, namespace, _, _ in nodes]}, lambda _: None),
             Feed(
                 "observer",
@@ -115,6 +115,24 @@ class Ears:
                 {"namespace": topology.client.namespace, "vips": self.vips, "interval_s": probe_s},
                 lambda line: self._take("client", line),
             ),
+        )
+        self.heeded: tuple[str, ...] = ("observer", "client")
+        """Whose words are waited for."""
+        if topology.asker is not None:
+            self.feeds += (self._asker(topology, topology.asker),)
+            self.heeded += ("asker",)
+
+    def _asker(self, topology: Topology, host: Place) -> Feed:
+        return Feed(
+            "asker",
+            {
+                "namespace": host.namespace,
+                "host": (host.mac, str(host.address4), str(host.address6)),
+                "nodes": [(node.name, node.mac) for node in topology.nodes],
+                "vips": self.vips,
+                "interval_s": ASK_S,
+            },
+            lambda line: self._take("asker", line),
         )
 
     def start(self) -> None:
@@ -146,7 +164,7 @@ class Ears:
     def catch_up(self, until: float, timeout_s: float = 10.0) -> None:
         """Wait until observer and client have reported everything up to that instant."""
         deadline = time.monotonic() + timeout_s
-        while min((self.heard_until.get(who, 0.0) for who in ("observer", "client")), default=0.0) < until:
+        while min((self.heard_until.get(who, 0.0) for who in self.heeded), default=0.0) < until:
             self.check()
             if time.monotonic() > deadline:
                 raise LabError("the observer or the client fell behind: this machine is too busy to measure on")
@@ -172,10 +190,13 @@ class Ears:
                 self.notes.append(Note(at, "connection", f"client's connection to {vip}: {party}", vip))
             elif word == "probe":
                 recording.answers.add(at, party)
+            elif word == "named":
+                recording.asked.add(at, party)
+            elif word == "announced":
+                recording.announced(at, party)
+                self.notes.append(Note(at, "announced", f"{party} announced {vip}", vip))
             else:
                 recording.claims.add(at, party)
-                if word == "announced":
-                    self.notes.append(Note(at, "announced", f"{party} announced {vip}", vip))
         self.events_lost = max(self.events_lost, line.get("lost", 0))
         self.counts.update(line.get("counts", {}))
         self.heard_until[who] = line.get("judged", line["now"])

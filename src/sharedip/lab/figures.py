@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 
 from sharedip.lab.report import columns
 
-HEADINGS = ("figure", "median", "smallest", "largest", "target", "")
+HEADINGS = ("figure", "median", "maximum", "smallest", "target", "")
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Figure:
             most = f"{most}, always" if self.most else f"{self.most:g} {self.unit}".rstrip() + ", always"
         verdict = "" if self.most is None else "good" if self.good else "MISSED"
         median = self._shown(statistics.median(self.values))
-        return self.name, median, self._shown(min(self.values)), self._shown(max(self.values)), most, verdict
+        return self.name, median, self._shown(max(self.values)), self._shown(min(self.values)), most, verdict
 
     def _shown(self, value: float) -> str:
         if 0 < value < 0.1:
@@ -78,7 +78,16 @@ class Findings:
 
     def as_json(self) -> dict[str, object]:
         """With the verdicts that are computed."""
-        figures = [{**asdict(one), "value": one.value, "good": one.good} for one in self.figures]
+        figures = [
+            {
+                **asdict(one),
+                "median": statistics.median(one.values),
+                "maximum": max(one.values),
+                "value": one.value,
+                "good": one.good,
+            }
+            for one in self.figures
+        ]
         return {**asdict(self), "figures": figures, "good": self.good}
 
 

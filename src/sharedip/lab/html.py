@@ -6,17 +6,20 @@ Must never: load a script, a font or a picture from anywhere. Counterpart: `resu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from sharedip.lab.report import HEADINGS, row, seconds
+from sharedip.lab.figures import HEADINGS as FIGURE_HEADINGS
+from sharedip.lab.figures import Findings
+from sharedip.lab.report import HEADINGS, KIND_HEADINGS, kind_rows, row, seconds, spread_rows
 from sharedip.lab.results import Act, Result
 from sharedip.lab.runner import Outcome
 from sharedip.lab.timeline import Mark, timeline
 
 BEFORE_S, AFTER_S = 0.7, 0.5
-NUMERIC_COLUMNS = range(2, 8)
+NUMERIC_COLUMNS = range(2, 9)
 HISTORY_MAX = 2000
 
 _STYLE = """
@@ -41,6 +44,7 @@ td:nth-child(2) { min-width: 13rem; } td:nth-child(3) { white-space: nowrap; } t
 tr.note td { padding-top: 0; color: var(--soft); font-size: .85rem; white-space: normal; }
 tr:has(+ tr.note) td { border-bottom: 0; }
 figure { margin: .6rem 0; padding: .8rem; background: var(--panel); border: 1px solid var(--line); border-radius: 8px; }
+tfoot td { color: var(--soft); border-bottom: 0; }
 svg { display: block; width: 100%; height: auto; font: 12px system-ui, "DejaVu Sans", sans-serif; }
 svg text { fill: var(--ink); } svg .tick, svg .mark { fill: var(--soft); } svg .inside { fill: #fff; font-weight: 600; }
 svg .grid { stroke: var(--line); } svg .lane { stroke: var(--line); } svg .strike { stroke: var(--strike); }
@@ -73,7 +77,8 @@ mute. <b>Muted</b>: for how long an address stood beside the owner's whose node,
 neither answered nor claimed: its fence drops everything for it until the kernel removes it. <i>Wire</i>: ARP and
 neighbour advertisements on the segment, announced or asked for every 20 ms, and answers to datagrams for the VIP that
 are sent straight to the MAC of each node just as often; those of two nodes must not interleave. <i>Client</i>: the
-answers of two nodes must not interleave.</p></details>"""
+answers of two nodes must not interleave. <i>MAC</i>, where a client asks for it: a former owner answered, announced or
+was named by ARP or neighbour advertisement after the next one.</p></details>"""
 
 
 def write_html(result: Result, path: Path) -> None:
@@ -90,17 +95,13 @@ def page(result: Result) -> str:
     probe_ms = f"{1000 * result.probe_s:g} ms"
     seed = f", seed {result.seed}" if result.seed is not None else ""
     settings = ", ".join(_flat(result.settings)) or "defaults"
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>sharedip lab: {escape(result.scenario)}</title><style>{_STYLE}</style></head><body>
-<h1>sharedip lab: {escape(result.scenario)}{seed}</h1>
+    body = f"""<h1>sharedip lab: {escape(result.scenario)}{seed}</h1>
 <p class="soft">{escape(result.began)} · etcd {escape(result.etcd)} · Linux {escape(result.kernel)} · Python
 {escape(result.python)} · a probe every {probe_ms} · settings: {escape(settings)}</p>
 <p class="verdict {"good" if good else "bad"}">{verdict}</p>{wrong}
-{_table(result)}{_HOW}
-{"".join(_act(act) for act in result.acts)}
-</body></html>
-"""
+{_kinds(result)}{_table(result)}{_HOW}
+{"".join(_act(act) for act in result.acts)}"""
+    return _document(f"sharedip lab: {result.scenario}", body)
 
 
 def _flat(settings: dict[str, Any], above: str = "") -> list[str]:
@@ -126,7 +127,53 @@ def _table(result: Result) -> str:
         )
         for number, (outcome, line) in enumerate(zip(outcomes, cells, strict=True), 1)
     )
-    return f'<div class="scroll"><table><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    foot = "".join(
+        f"<tr><td></td>{''.join(f'<td{kind[i]}>{escape(line[i])}</td>' for i in kept)}</tr>"
+        for line in spread_rows(outcomes)
+    )
+    parts = f"<thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody><tfoot>{foot}</tfoot>"
+    return f'<div class="scroll"><table>{parts}</table></div>'
+
+
+def _kinds(result: Result) -> str:
+    """Drawn runs, added up."""
+    return _plain(KIND_HEADINGS, kind_rows(result)) if result.kinds else ""
+
+
+def _plain(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose first column has names and whose others have figures."""
+    kind = ["", *[' class="n"'] * (len(headings) - 1)]
+    head = "".join(f"<th{one}>{escape(text)}</th>" for one, text in zip(kind, headings, strict=True))
+    body = "".join(
+        f"<tr>{''.join(f'<td{one}>{escape(text)}</td>' for one, text in zip(kind, line, strict=True))}</tr>"
+        for line in rows
+    )
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def write_figures(machine: str, all_found: Sequence[Findings], path: Path) -> None:
+    """What a bench found, as a page."""
+    missed = [one for one in all_found if not one.good]
+    wrong = "".join(f'<p class="bad">[{escape(one.name)}] {escape(text)}</p>' for one in missed for text in one.wrong)
+    verdict = "every target reached" if not missed else f"missed in {', '.join(one.name for one in missed)}"
+    sections = "".join(
+        f"<h2>{escape(one.name)}</h2><p class='soft'>{escape(one.title)}</p>"
+        + _plain(FIGURE_HEADINGS, [figure.row() for figure in one.figures])
+        for one in all_found
+    )
+    body = f"""<h1>sharedip lab: bench</h1><p class="soft">{escape(machine)}</p>
+<p class="verdict {"bad" if missed else "good"}">{escape(verdict)}</p>{wrong}{sections}"""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(_document("sharedip lab: bench", body), encoding="utf-8")
+
+
+def _document(title: str, body: str) -> str:
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)}</title><style>{_STYLE}</style></head><body>
+{body}
+</body></html>
+"""
 
 
 def _class(column: int, outcome: Outcome) -> str:
@@ -152,7 +199,9 @@ def _act(act: Act) -> str:
 
 
 def _outcome(act: Act, outcome: Outcome, mark: Mark) -> str:
-    seen = next(seen for seen in act.seen if seen.vip == outcome.vip)
+    seen = next((seen for seen in act.seen if seen.vip == outcome.vip), None)
+    if seen is None:  # the stage came to nothing before what was seen could be taken down
+        return f"<h3>{mark.number}. {escape(outcome.title)}</h3><p class='soft'>{escape(outcome.struck)} struck</p>"
     moved = "the owner stayed"
     if outcome.new_owner_s is not None:
         moved = f"a new owner answered after {seconds(outcome.new_owner_s)}"

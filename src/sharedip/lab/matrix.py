@@ -56,7 +56,7 @@ def matrix_cases(wanted: str = "") -> list[Case]:
         for family in FAMILIES
         for placement in PLACEMENTS
         for fault in FAULTS.values()
-        if not (fault.leader_apart and PLACEMENTS[placement])
+        if not ((fault.leader_apart or fault.leader_is_nothing_to_it) and PLACEMENTS[placement])
     ]
     chosen = [case for case in cases if not words or any(word in case.name for word in words)]
     if not chosen:

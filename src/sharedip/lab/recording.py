@@ -10,136 +10,19 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-Interval = tuple[float, float]
-"""[from, until)."""
+from sharedip.lab.overlaps import Overlap, merged, overlaps
+from sharedip.lab.points import Interval, Points, seconds_with_two, subtract
 
 UNDER_WAY_S = 0.05
 """A frame may reach the observer this long after its node lost the address, on a busy machine."""
-SAME_TENURE_S = 0.05
-"""Two points of one node no further apart than this (or five steps) belong to one stretch; no owner change goes
-there and back in that time."""
 MUTE_BEFORE_S = 10.0
 """Longer than a muted address stands."""
 ANSWER_S = 0.01
 """A node that has heard a question answers it within this; measured: under 1 ms, on a busy machine 4 ms."""
-
-
-def seconds_with_two(stretches: Iterable[Sequence[Interval]], since: float, until: float) -> float:
-    """For how long between `since` and `until` at least two of the parties were in one of their stretches."""
-    edges = []
-    for party in stretches:
-        for begin, end in party:
-            clipped = (max(begin, since), min(end, until))
-            if clipped[0] < clipped[1]:
-                edges += [(clipped[0], 1), (clipped[1], -1)]
-    edges.sort()
-    total, inside, before = 0.0, 0, since
-    for at, step in edges:
-        if inside >= 2:
-            total += at - before
-        inside, before = inside + step, at
-    return total
-
-
-def subtract(stretches: Sequence[Interval], holes: Sequence[Interval]) -> list[Interval]:
-    """The stretches without the holes."""
-    left = list(stretches)
-    for hole_from, hole_until in holes:
-        cut: list[Interval] = []
-        for begin, end in left:
-            cut += [(b, e) for b, e in ((begin, min(end, hole_from)), (max(begin, hole_until), end)) if b < e]
-        left = cut
-    return left
-
-
-@dataclass
-class Points:
-    """Answers or claims in the order in which they were seen, each with the party that gave it."""
-
-    step_s: float
-    """How often there should be one."""
-    at: array[float] = field(default_factory=lambda: array("d"))
-    party: list[str] = field(default_factory=list)
-
-    def add(self, at: float, party: str) -> None:
-        """One more; instants never go back (a reader that sorted them would hide an interleaving)."""
-        self.at.append(max(at, self.at[-1]) if self.at else at)
-        self.party.append(party)
-
-    def parties(self, since: float, until: float) -> set[str]:
-        """Who was seen between the two instants."""
-        return set(self.party[bisect_left(self.at, since) : bisect_right(self.at, until)])
-
-    def last(self) -> tuple[float, str] | None:
-        """The newest one."""
-        return (self.at[-1], self.party[-1]) if self.at else None
-
-    def first_of_other(self, since: float, than: str | None) -> tuple[float, str] | None:
-        """The first after `since` that came from anybody but `than`."""
-        for index in range(bisect_right(self.at, since), len(self.at)):
-            if self.party[index] != than:
-                return self.at[index], self.party[index]
-        return None
-
-    def stretches(self, since: float, until: float) -> dict[str, list[Interval]]:
-        """Each party's points, joined where they are near each other."""
-        near = max(SAME_TENURE_S, 5 * self.step_s)
-        found: dict[str, list[Interval]] = {}
-        for index in range(bisect_left(self.at, since), bisect_right(self.at, until)):
-            at = self.at[index]
-            mine = found.setdefault(self.party[index], [])
-            if mine and at - mine[-1][1] <= near:
-                mine[-1] = (mine[-1][0], at)
-            else:
-                mine.append((at, at))
-        return found
-
-    def seconds_with_two(self, since: float, until: float) -> float:
-        """As the function of this name; a lone point inside another's stretch counts as one step, never as nothing."""
-        found = self.stretches(since, until)
-        widened = [
-            [
-                (begin, max(end, begin + self.step_s) if _inside_another(begin, found, party) else end)
-                for begin, end in own
-            ]
-            for party, own in found.items()
-        ]
-        return seconds_with_two(widened, since, until)
-
-    def changes(self, since: float, until: float) -> int:
-        """How many times the party changed."""
-        inside = self.party[bisect_left(self.at, since) : bisect_right(self.at, until)]
-        return sum(one != other for one, other in pairwise(inside))
-
-    def longest_gap(self, since: float, until: float) -> float:
-        """The longest time between two points that touches the window; silence until its end counts as one."""
-        first = max(bisect_left(self.at, since) - 1, 0)
-        before, longest = (self.at[first] if self.at and self.at[first] <= since else since), 0.0
-        for index in range(first, len(self.at)):
-            at = self.at[index]
-            if at > until:
-                return max(longest, until - before if before < until else 0.0)
-            longest, before = max(longest, at - before), at
-        return max(longest, until - before)
-
-    def gaps(self, since: float, until: float, *, longer_than_s: float) -> list[Interval]:
-        """Every silence in the window that is longer than that."""
-        found, before = [], since
-        for index in range(bisect_left(self.at, since), bisect_right(self.at, until)):
-            if self.at[index] - before > longer_than_s:
-                found.append((before, self.at[index]))
-            before = self.at[index]
-        if until - before > longer_than_s:
-            found.append((before, until))
-        return found
-
-
-def _inside_another(at: float, found: dict[str, list[Interval]], party: str) -> bool:
-    return any(begin <= at <= end for other, own in found.items() if other != party for begin, end in own)
 
 
 @dataclass
@@ -195,6 +78,10 @@ class Recording:
     presence: Presence = field(default_factory=Presence)
     claims: Points = field(init=False)
     answers: Points = field(init=False)
+    asked: Points = field(init=False)
+    """MACs that were named to the client that asks for them, where there is one."""
+    unasked: set[float] = field(default_factory=set)
+    """The instants of those claims that nobody asked for."""
     knocked: array[float] = field(default_factory=lambda: array("d"))
     """When every node was asked at its own port, where no cut is in the way."""
     spoke: dict[str, array[float]] = field(default_factory=dict)
@@ -206,6 +93,16 @@ class Recording:
     def __post_init__(self) -> None:
         self.claims = Points(self.ask_step_s)
         self.answers = Points(self.probe_step_s)
+        self.asked = Points(self.ask_step_s)
+
+    def announced(self, at: float, party: str) -> None:
+        """A claim that nobody asked for."""
+        self.claims.add(at, party)
+        self.unasked.add(self.claims.at[-1])
+
+    def overlaps(self, since: float, until: float) -> list[Overlap]:
+        """Former owners that were heard after the next one, by answers, announcements and MACs that were named."""
+        return overlaps(merged((self.asked, self.answers), since, until), since, until) if self.asked.at else []
 
     def probes_missed(self, since: float, until: float) -> int:
         """How many probes of the window were never answered."""
@@ -242,14 +139,14 @@ class Recording:
         """The claims of the window without those that were under way when their node's address left its interface.
 
         A node without the address answers nothing new: what comes within `UNDER_WAY_S` was sent, or waited for a
-        neighbour's MAC, before the removal.
+        neighbour's MAC, before the removal. An announcement waits for nobody: it is never excused.
         """
         kept = Points(self.claims.step_s)
         window = slice(bisect_left(self.claims.at, since), bisect_right(self.claims.at, until))
         for at, party in zip(self.claims.at[window], self.claims.party[window], strict=True):
             own = held.get(party, ())
             holds = any(begin <= at <= end for begin, end in own)
-            if holds or not any(end < at <= end + UNDER_WAY_S for _, end in own):
+            if holds or at in self.unasked or not any(end < at <= end + UNDER_WAY_S for _, end in own):
                 kept.add(at, party)
         return kept
 
@@ -260,12 +157,15 @@ class Recording:
         # An address that was mute before the window is mute in its first moments, too: ask from before on.
         muted = self.muted(since - MUTE_BEFORE_S, until) if fence_mutes else {}
         unmuted = {node: subtract(own, muted.get(node, ())) for node, own in held.items()}
+        late = self.overlaps(since, until)
         return TwoOwners(
             interfaces_s=seconds_with_two(held.values(), since, until),
             unmuted_s=seconds_with_two(unmuted.values(), since, until),
             usable_s=seconds_with_two(usable.values(), since, until),
             wire_s=self._spoken_by_holders(held, since, until).seconds_with_two(since, until),
             client_s=self.answers.seconds_with_two(since, until),
+            asked_s=max((one.late_s for one in late if one.is_two_owners), default=0.0),
+            late_s=max((one.late_s for one in late), default=0.0),
         )
 
 
@@ -282,6 +182,11 @@ class TwoOwners:
     usable_s: float = 0.0
     wire_s: float = 0.0
     client_s: float = 0.0
+    asked_s: float = 0.0
+    """How long after the next one's first sign a former owner was heard, or its MAC named, beyond what was under way;
+    only where a client asks for the MAC."""
+    late_s: float = 0.0
+    """The same with what was under way."""
 
     @property
     def muted_s(self) -> float:
@@ -291,7 +196,7 @@ class TwoOwners:
     @property
     def longest_s(self) -> float:
         """The worst of the looks that the law is judged by."""
-        return max(self.unmuted_s, self.wire_s, self.client_s)
+        return max(self.unmuted_s, self.wire_s, self.client_s, self.asked_s)
 
     @property
     def ever(self) -> bool:

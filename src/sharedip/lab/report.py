@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sharedip.lab.results import Result
+from sharedip.lab.overlaps import UNDER_WAY_S
+from sharedip.lab.results import Result, spread
 from sharedip.lab.runner import Outcome
 
 HEADINGS = (
@@ -24,6 +25,7 @@ HEADINGS = (
     "two: interfaces",
     "two: wire",
     "two: client",
+    "two: MAC",
     "muted",
     "verdict",
 )
@@ -56,6 +58,7 @@ def row(outcome: Outcome) -> tuple[str, ...]:
         milliseconds(outcome.two.unmuted_s),
         milliseconds(outcome.two.wire_s),
         milliseconds(outcome.two.client_s),
+        milliseconds(outcome.two.asked_s) if outcome.two.asked_s else "",
         milliseconds(outcome.two.muted_s) if outcome.two.muted_s else "",
         verdict,
     )
@@ -77,7 +80,62 @@ def outcome_line(outcome: Outcome) -> str:
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """The table as text; the case column is left out when it is empty everywhere."""
-    return columns(HEADINGS, [row(outcome) for outcome in outcomes])
+    return columns(HEADINGS, [*(row(outcome) for outcome in outcomes), *spread_rows(outcomes)])
+
+
+def spread_rows(outcomes: Sequence[Outcome]) -> list[tuple[str, ...]]:
+    """The last lines of the table: median and maximum of each column, where there is more than one line."""
+    if len(outcomes) < 2:
+        return []
+    found = spread(outcomes)
+    rows = []
+    for which in ("median", "maximum"):
+        value = {name: one[which] for name, one in found.items()}
+        cells = [milliseconds(value.get(f"two_{look}_s", 0.0)) for look in ("interfaces", "wire", "client")]
+        sometimes = [milliseconds(value[name]) if value.get(name) else "" for name in ("two_asked_s", "muted_s")]
+        new_owner = seconds(value["new_owner_s"]) if "new_owner_s" in value else ""
+        rows.append((which, "", new_owner, milliseconds(value["client_gap_s"]), *cells, *sometimes, ""))
+    return rows
+
+
+KIND_HEADINGS = (
+    "kind",
+    "runs",
+    "two owners, at most",
+    "heard late, at most",
+    "gap: median",
+    "gap: maximum",
+    "new owner: median",
+    "new owner: maximum",
+    "errors",
+)
+
+
+def kind_rows(result: Result) -> list[tuple[str, ...]]:
+    """Drawn runs by kind, and by settings."""
+    rows: list[tuple[str, ...]] = []
+    for kind in result.kinds:
+        gap, new_owner = kind.gap_s, kind.new_owner_s
+        rows.append(
+            (
+                kind.name,
+                str(kind.runs),
+                milliseconds(kind.two_owners_s),
+                milliseconds(kind.late_s),
+                *((milliseconds(gap.median), milliseconds(gap.maximum)) if gap else ("", "")),
+                *((seconds(new_owner.median), seconds(new_owner.maximum)) if new_owner else ("", "")),
+                str(kind.errors),
+            )
+        )
+    return rows
+
+
+def told(result: Result) -> str:
+    """What stands above the summary: of hundreds of drawn runs those that went wrong, and how all of them add up."""
+    if not result.kinds:
+        return table(result.outcomes)
+    wrong = [outcome for outcome in result.outcomes if outcome.wrong]
+    return "\n\n".join([*([table(wrong)] if wrong else []), columns(KIND_HEADINGS, kind_rows(result))])
 
 
 def columns(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -94,6 +152,8 @@ def summary(result: Result) -> str:
     lines = (
         [_versions(result)]
         if result.scenario == "matrix"
+        else [_promised(result)]
+        if result.scenario == "promise"
         else [
             f"{act.title}: first owner answered {act.first_owner_s:.2f} s after the agents were started"
             for act in result.acts
@@ -108,6 +168,14 @@ def summary(result: Result) -> str:
         by_hand = any(outcome.by_hand for outcome in result.outcomes)
         lines.append("never two owners" + (" (but where a human put the address on a second node)" if by_hand else ""))
     return "\n".join(lines)
+
+
+def _promised(result: Result) -> str:
+    """What the columns of the drawn runs say."""
+    return (
+        f"seed {result.seed}. Heard late: how long after the next owner's first answer, announcement or named MAC the "
+        f"former one was still heard;\nup to {1000 * UNDER_WAY_S:g} ms were under way, more are two owners."
+    )
 
 
 def _versions(result: Result) -> str:
@@ -159,11 +227,12 @@ def _resources(samples: Sequence[dict[str, Any]]) -> str:
 def chaos_figures(said: dict[str, Any]) -> str:
     """What a run of chaos comes to, with the agents' sizes over its course."""
     two = ", ".join(f"{look} {milliseconds(value / 1000)}" for look, value in said["two_owners_ms"].items())
+    gap = said["spread"].get("client_gap_s", {"median": 0.0})
     lines = [
         f"{said['minutes']:g} minutes, {said['faults']} faults, {said['changes_of_owner']} changes of owner, "
         f"{said['ended_by_themselves']} agents that ended by themselves",
         f"two owners: {two}; muted beside the owner {milliseconds(said['muted_ms'] / 1000)}",
-        f"longest gap {said['longest_gap_s']:.2f} s, "
+        f"longest gap {said['longest_gap_s']:.2f} s (of a fault: median {gap['median']:.2f} s), "
         f"{said['probes_answered']} of {said['probes_sent']} probes answered",
     ]
     rows = [

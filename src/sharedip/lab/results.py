@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import datetime
 import platform
+import statistics
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sharedip.lab.cluster import Stage
 from sharedip.lab.feeds import Note
+from sharedip.lab.points import Interval
 from sharedip.lab.protocol import protocol
-from sharedip.lab.recording import Interval, TwoOwners
+from sharedip.lab.recording import TwoOwners
 from sharedip.lab.runner import Outcome
 
 LOG_KEPT = 200_000
@@ -60,6 +63,64 @@ class Act:
     """What a scenario adds up at its end."""
 
 
+@dataclass(frozen=True)
+class Spread:
+    """Some values of one figure."""
+
+    median: float
+    maximum: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread | None:
+        """None where there is no value."""
+        return cls(statistics.median(values), max(values)) if values else None
+
+
+def spread(outcomes: Sequence[Outcome]) -> dict[str, dict[str, float]]:
+    """Median and maximum of each figure of the table, in seconds; what never happened is left out."""
+    unforced = [one.two for one in outcomes if not one.by_hand]
+    values = {
+        "new_owner_s": [one.new_owner_s for one in outcomes if one.new_owner_s is not None],
+        "client_gap_s": [one.client_gap_s for one in outcomes],
+        "two_interfaces_s": [two.unmuted_s for two in unforced],
+        "two_wire_s": [two.wire_s for two in unforced],
+        "two_client_s": [two.client_s for two in unforced],
+        "two_asked_s": [two.asked_s for two in unforced],
+        "muted_s": [two.muted_s for two in unforced],
+    }
+    found = {name: Spread.of(own) for name, own in values.items()}
+    return {name: asdict(one) for name, one in found.items() if one is not None}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Drawn runs of one kind."""
+
+    name: str
+    runs: int
+    two_owners_s: float
+    """At most, by whichever look."""
+    late_s: float
+    """How long after the next one's first sign a former owner was still heard, at most, with what was under way."""
+    gap_s: Spread | None
+    new_owner_s: Spread | None
+    errors: int
+    """Runs in which something went wrong."""
+
+    @classmethod
+    def of(cls, name: str, outcomes: Sequence[Outcome]) -> Kind:
+        """Added up."""
+        return cls(
+            name,
+            len(outcomes),
+            max((one.two.longest_s for one in outcomes), default=0.0),
+            max((one.two.late_s for one in outcomes), default=0.0),
+            Spread.of([one.client_gap_s for one in outcomes]),
+            Spread.of([one.new_owner_s for one in outcomes if one.new_owner_s is not None]),
+            sum(not one.good for one in outcomes),
+        )
+
+
 @dataclass
 class Result:
     """A whole scenario."""
@@ -80,6 +141,21 @@ class Result:
         return [outcome for act in self.acts for outcome in act.outcomes]
 
     @property
+    def kinds(self) -> list[Kind]:
+        """Drawn runs added up: by what was done, by the settings, and all of them."""
+        groups: dict[str, list[Outcome]] = {}
+        for one in self.outcomes:
+            if one.kind:
+                groups.setdefault(one.kind, []).append(one)
+        for act in self.acts:
+            own = [one for one in act.outcomes if one.kind]
+            if own:
+                groups.setdefault(act.title.partition(",")[0], []).extend(own)
+        if groups:
+            groups["all"] = [one for one in self.outcomes if one.kind]
+        return [Kind.of(name, outcomes) for name, outcomes in groups.items()]
+
+    @property
     def wrong(self) -> list[str]:
         """Everything that went wrong, each with where it did."""
         found = []
@@ -90,12 +166,16 @@ class Result:
 
     def as_json(self) -> dict[str, Any]:
         """Everything, as JSON knows it; instants in seconds of CLOCK_MONOTONIC."""
-        return {"verdict": "wrong" if self.wrong else "good", "wrong": self.wrong, **asdict(self)}
+        verdict = "wrong" if self.wrong else "good"
+        added_up = {"spread": spread(self.outcomes), "kinds": [asdict(kind) for kind in self.kinds]}
+        return {"verdict": verdict, "wrong": self.wrong, **added_up, **asdict(self)}
 
 
 def result_from_json(said: dict[str, Any]) -> Result:
     """What `as_json` wrote."""
-    values = {name: value for name, value in said.items() if name not in {"verdict", "wrong", "acts"}}
+    values = {
+        name: value for name, value in said.items() if name not in {"verdict", "wrong", "spread", "kinds", "acts"}
+    }
     return Result(**values, acts=[_act_from_json(act) for act in said["acts"]])
 
 

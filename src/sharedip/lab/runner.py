@@ -14,7 +14,8 @@ from typing import Protocol
 
 from sharedip.lab.cluster import NotInTimeError, Stage
 from sharedip.lab.faults import Fault, Sequel, Target
-from sharedip.lab.recording import Interval, TwoOwners
+from sharedip.lab.points import Interval
+from sharedip.lab.recording import TwoOwners
 
 NEW_OWNER_S = 45.0
 """Longer than any lease that a scenario uses plus etcd's slowest election."""
@@ -41,7 +42,7 @@ class Outcome:
     owner_before: str | None
     owner_after: str | None = None
     new_owner_s: float | None = None
-    """From the strike until another node first answered the client."""
+    """From the strike, or what it had prepared, until another node first answered the client."""
     client_gap_s: float = 0.0
     change_gap_s: float | None = None
     """From the last answer of the owner before to the first one of another."""
@@ -55,6 +56,10 @@ class Outcome:
     struck_at: float = 0.0
     healed_at: float = 0.0
     ended_at: float = 0.0
+    kind: str = ""
+    """What it is added up under."""
+    prepared_s: float = 0.0
+    """For how long the strike prepared before it broke anything: what `new_owner_s` is counted after."""
     wrong: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
@@ -101,11 +106,14 @@ def run_step(stage: Stage, step: Step, progress: Progress, vip: str, *, settle_s
     struck = _target(stage, step.fault.target, owner)
     logged = {name: len(agent.log_text()) for name, agent in stage.agents.items()}
     outcome = Outcome(
-        step.fault.name, step.fault.title, vip, case, struck, owner, by_hand=step.fault.two_owners_by_hand
+        *(step.fault.name, step.fault.title, vip, case, struck, owner),
+        by_hand=step.fault.two_owners_by_hand,
+        kind=step.fault.kind,
     )
     outcome.remarks += [text for text in missing if text]
     outcome.struck_at = stage.note("strike", f"{struck}: {step.fault.title}")
     undo = step.fault.strike(stage, struck)
+    outcome.prepared_s = max(0.0, stage.breaks_at - outcome.struck_at)
     cut_from = time.monotonic()
     try:
         progress.phase(step.fault.sequel.value)
@@ -158,7 +166,7 @@ def _wait_sequel(stage: Stage, fault: Fault, outcome: Outcome, vip: str) -> None
             )
         except NotInTimeError as error:
             outcome.wrong.append(str(error))
-    holds_until = max(outcome.struck_at + fault.hold_s, time.monotonic() + fault.rest_s)
+    holds_until = max(outcome.struck_at + outcome.prepared_s + fault.hold_s, time.monotonic() + fault.rest_s)
     stage.wait(lambda: time.monotonic() >= holds_until, "the fault has lasted", fault.hold_s + 60.0)
 
 
@@ -174,11 +182,15 @@ def _measure(stage: Stage, outcome: Outcome, vip: str) -> None:
     outcome.owner_after = stage.owner(vip)
     first = recording.answers.first_of_other(outcome.struck_at, outcome.owner_before)
     if first is not None and first[0] <= outcome.ended_at:
-        outcome.new_owner_s = first[0] - outcome.struck_at
+        outcome.new_owner_s = first[0] - outcome.struck_at - outcome.prepared_s
     outcome.client_gap_s = recording.answers.longest_gap(outcome.struck_at, outcome.ended_at)
     outcome.change_gap_s = recording.change_gap(outcome.struck_at, outcome.owner_before, outcome.ended_at)
     outcome.probes_missed = recording.probes_missed(outcome.struck_at, outcome.ended_at)
     outcome.two = recording.two_owners(outcome.struck_at, outcome.ended_at, fence_mutes=stage.plan.fence_mutes)
+    if stage.plan.asks_for_mac and not recording.asked.parties(outcome.struck_at, outcome.ended_at):
+        outcome.wrong.append(
+            "nobody was named to the client that asks for the MAC: can't tell how many owners there were"
+        )
     if outcome.two.ever and not outcome.by_hand:
         outcome.wrong.append(f"two owners ({describe(outcome.two)})")
     since = [note for note in list(stage.ears.notes) if note.at >= outcome.struck_at]
@@ -187,8 +199,10 @@ def _measure(stage: Stage, outcome: Outcome, vip: str) -> None:
 
 
 def describe(two: TwoOwners) -> str:
-    """The three looks in milliseconds."""
-    looks = (("interfaces", two.unmuted_s), ("wire", two.wire_s), ("client", two.client_s))
+    """The looks in milliseconds."""
+    looks = [("interfaces", two.unmuted_s), ("wire", two.wire_s), ("client", two.client_s)]
+    if two.asked_s:
+        looks.append(("asking for the MAC", two.asked_s))
     return ", ".join(f"{name} {1000 * seconds:.1f} ms" for name, seconds in looks)
 
 

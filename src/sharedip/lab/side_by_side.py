@@ -1,9 +1,9 @@
-"""A matrix in several labs at once, each with a share of the stages, and one result of all.
+"""Matrix or promise in several labs at once, each with a share of the stages, and one result of all.
 
 A lab waits most of the time: three agents, three etcd members and the ears take a third of a core. So two of them fit
 on two cores; what they measure is judged by the same promises, and only the seconds may be a little longer.
 
-Role: start `sharedip lab run matrix` for each share, pass its lines on, put the results together.
+Role: start `sharedip lab run SCENARIO` for each share, pass its lines on, put the results together.
 Must never: measure. Counterparts: `matrix.py`, `commands.py`.
 """
 
@@ -36,7 +36,9 @@ def side_by_side(
     children = []
     for part, file in zip(parts, files, strict=True):
         write_json(kept, file)
-        children.append(_start([*words, "--part", f"{part.number}/{part.count}", "--json", str(file), "--resume"]))
+        children.append(
+            _start([kept.scenario, *words, "--part", f"{part.number}/{part.count}", "--json", str(file), "--resume"])
+        )
     threads = [
         threading.Thread(target=_pass_on, args=(child, index, say), daemon=True)
         for index, child in enumerate(children, 1)
@@ -67,7 +69,7 @@ def side_by_side(
 def _start(words: Sequence[str]) -> subprocess.Popen[str]:
     guard = ["setpriv", "--pdeathsig", "TERM", "--"] if shutil.which("setpriv") else []
     return subprocess.Popen(
-        [*guard, sys.executable, "-m", "sharedip.cli.main", "lab", "run", "matrix", *words],
+        [*guard, sys.executable, "-m", "sharedip.cli.main", "lab", "run", *words],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

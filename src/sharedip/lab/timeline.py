@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from sharedip.lab.recording import Interval
+from sharedip.lab.points import Interval
 from sharedip.lab.results import Act, Seen
 
 WIDTH, LEFT, RIGHT = 1080, 96, 16

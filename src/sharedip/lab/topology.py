@@ -18,7 +18,7 @@ from sharedip.lab.runs import Run
 SEGMENT4 = IPv4Address("10.77.0.0")  # /24, or /16 where there are many VIPs
 SEGMENT6 = IPv6Address("fd77::")  # /64
 ETCD4 = IPv4Address("10.78.0.0")  # /24
-CLIENT_INDEX = 200
+CLIENT_INDEX, ASKER_INDEX = 200, 201
 WITNESS_INDEX = 253
 """The outside observer's address: it exists in the frames that it sends, on no interface."""
 WITNESS_MAC = f"02:77:00:00:00:{WITNESS_INDEX:02x}"
@@ -83,7 +83,7 @@ class Place:
 class Topology:
     """N nodes, a client and two bridges. Built by `up`, taken away with the run."""
 
-    def __init__(self, run: Run, node_count: int, *, segment_bits: int = 24) -> None:
+    def __init__(self, run: Run, node_count: int, *, segment_bits: int = 24, with_asker: bool = False) -> None:
         if not 1 <= node_count <= MAX_NODES:
             raise ValueError(f"between 1 and {MAX_NODES} nodes, not {node_count}")
         self.run = run
@@ -91,6 +91,8 @@ class Topology:
         self.bridge_namespace = f"{run.name}-seg"
         self.nodes = tuple(Place(f"n{i}", i, f"{run.name}-n{i}") for i in range(1, node_count + 1))
         self.client = Place("client", CLIENT_INDEX, f"{run.name}-client")
+        self.asker = Place("asker", ASKER_INDEX, f"{run.name}-asker") if with_asker else None
+        """A client that asks for the MAC."""
         self._cuts: Counter[tuple[str, str]] = Counter()
 
     def up(self) -> None:
@@ -108,7 +110,7 @@ class Topology:
                 f"link set {ETCD_BRIDGE} up",
             ],
         )
-        for place in (*self.nodes, self.client):
+        for place in self.hosts:
             self._make(place.namespace)
             # The observer hears the address events of every namespace to which its own has given a number; ours tells
             # which node it is, and must come before the kernel picks one of its own for the veth pairs.
@@ -118,8 +120,13 @@ class Topology:
 
     def down(self) -> None:
         """Remove the namespaces."""
-        for name in (self.client.namespace, *(node.namespace for node in self.nodes), self.bridge_namespace):
+        for name in (*(host.namespace for host in self.hosts), self.bridge_namespace):
             drop_namespace(name)
+
+    @property
+    def hosts(self) -> tuple[Place, ...]:
+        """Everybody on the segment."""
+        return (*self.nodes, self.client, *([self.asker] if self.asker is not None else []))
 
     def node(self, name: str) -> Place:
         """The node of this name."""
@@ -180,7 +187,7 @@ class Topology:
     def _plug(self, place: Place) -> None:
         segment = self.bridge_namespace
         pairs = [(LINK, place.port, SEGMENT_BRIDGE)]
-        if place is not self.client:
+        if place in self.nodes:
             pairs.append((ETCD_LINK, place.etcd_port, ETCD_BRIDGE))
         lines = []
         for link, port, bridge in pairs:
@@ -189,7 +196,7 @@ class Topology:
         ip_batch(segment, lines)
         ip("link", "set", LINK, "address", place.mac, "up", namespace=place.namespace)
         self.give_addresses(place)
-        if place is not self.client:
+        if place in self.nodes:
             ip_batch(
                 place.namespace,
                 [f"link set {ETCD_LINK} up", f"address add {place.etcd_address}/24 dev {ETCD_LINK}"],

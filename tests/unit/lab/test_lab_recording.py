@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharedip.lab.recording import Points, Presence, Recording, TwoOwners, seconds_with_two, subtract
+from sharedip.lab.points import Points, seconds_with_two, subtract
+from sharedip.lab.recording import Presence, Recording, TwoOwners
 
 INTERVALS = st.lists(
     st.tuples(st.integers(0, 60), st.integers(0, 60)).map(lambda pair: (float(min(pair)), float(max(pair)))), max_size=6

@@ -8,7 +8,10 @@ from typing import Any, cast
 
 import pytest
 
-from sharedip.lab.cluster import Stage
+from sharedip.lab import fences
+from sharedip.lab.cluster import NotInTimeError, Stage
+from sharedip.lab.fences import FLUSHED_SET, LIFETIME, flush, refence
+from sharedip.lab.namespaces import LabError
 from sharedip.lab.strikes import terminate
 
 
@@ -61,3 +64,87 @@ def test_an_agent_that_is_told_to_end_ends_in_order_or_was_still_loading(
     stage = _Stage({"n1": _Agent(status, ready_at)})
     terminate(cast("Stage", stage), "n1")()
     assert bool([text for kind, text in stage.notes if kind == "wrong"]) is is_wrong
+
+
+@dataclass
+class _Plan:
+    window_s: float = 1.0
+
+
+@dataclass
+class _Node:
+    namespace: str = "sil-n1"
+
+
+@dataclass
+class _Fenced(_Stage):
+    """A stage on which nothing takes time, and somebody answers or nobody does."""
+
+    plan: _Plan = field(default_factory=_Plan)
+    breaks_at: float = 0.0
+    is_dark: bool = False
+
+    def node(self, name: str) -> _Node:
+        """As `lab.cluster.Stage` does."""
+        return _Node(f"sil-{name}")
+
+    def wait_until(self, at: float) -> None:
+        """As `lab.cluster.Stage` does."""
+
+    def served(self) -> bool:
+        """As `lab.cluster.Stage` does."""
+        return not self.is_dark
+
+    def wait(self, condition: object, what: str, timeout_s: float) -> float:
+        """As `lab.cluster.Stage` does."""
+        if self.is_dark:
+            raise NotInTimeError(what)
+        return 0.0
+
+
+@dataclass
+class _Told:
+    """An agent that writes down what becomes of it."""
+
+    said: list[str]
+
+    def kill(self) -> None:
+        """As `lab.agents.Agent` does."""
+        self.said.append("kill")
+
+    def start(self) -> None:
+        """As `lab.agents.Agent` does."""
+        self.said.append("start")
+
+
+@pytest.mark.parametrize("is_dark", [False, True])
+def test_another_fence_is_written_between_kill_and_start_and_taken_back_at_the_healing(
+    monkeypatch: pytest.MonkeyPatch, *, is_dark: bool
+) -> None:
+    """A VIP that nobody answers for is wrong, though nothing has two owners."""
+    said: list[str] = []
+    monkeypatch.setattr(
+        fences, "_write", lambda _stage, _node, laid: said.append("lifetime" if laid == LIFETIME else "former")
+    )
+    stage = _Fenced({"n1": _Told(said)}, is_dark=is_dark)
+    undo = refence(0.0)(cast("Stage", stage), "n1")
+    assert said == ["kill", "lifetime", "start"]
+    undo()
+    assert said[3:] == ["kill", "former", "start"]
+    assert bool([text for kind, text in stage.notes if kind == "wrong"]) is is_dark
+
+
+def test_a_flush_comes_before_the_kill_and_a_fence_that_is_not_there_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[str] = []
+
+    def nothing_there(namespace: str, script: str) -> None:
+        said.append(script)
+        raise LabError(f"no table in {namespace}")
+
+    monkeypatch.setattr(fences, "nft", nothing_there)
+    stage = _Fenced({"n1": _Told(said)})
+    flush(FLUSHED_SET)(cast("Stage", stage), "n1")()
+    assert said == [FLUSHED_SET, "kill", "start"]
+    assert [kind for kind, _ in stage.notes] == ["means", "means"]
