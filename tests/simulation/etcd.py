@@ -61,6 +61,8 @@ class Member:
     cut_off: bool = False
     stale_leader_until: float = float("-inf")
     stale_term: int = 0
+    needs_snapshot: bool = False
+    """The entries that it has missed are compacted by the time it comes back."""
     led_in_term: int = 0
     """In which term it was the leader when it was frozen; 0: it was not."""
     applied_term: int = 2
@@ -162,9 +164,10 @@ class ModelEtcd:
                     return
                 there_s += spell.there_s
                 self._late_answers[host.name, run, command.request] = spell.back_s
-        if world.lost(host, command.endpoint):
+        rejected = (host.name, command.endpoint) in world.rejects
+        if not rejected and world.lost(host, command.endpoint):
             return
-        if not self.members[command.endpoint].up:
+        if rejected or not self.members[command.endpoint].up:
             failed = RequestFailed(command.request, command.endpoint, Failure.UNAVAILABLE, "connection refused")
             world.later(there_s, host.answer, run, command.request, failed)
             return
@@ -252,7 +255,7 @@ class ModelEtcd:
             case Transact():
                 is_entry = any(not isinstance(op, Get) for op in (*command.then, *command.otherwise))
             case ReadKeys():
-                is_entry = getattr(command, "by_entry", False)
+                is_entry = command.by_entry
             case _:
                 is_entry = isinstance(command, GrantLease | RevokeLease)
         if is_entry:
@@ -494,7 +497,8 @@ class ModelEtcd:
         led_in_term, member.led_in_term = member.led_in_term, 0
         if member.applied_term == self.term:
             return
-        if not self.makes_snapshots or self.world.random.random() < 0.5:
+        needs_snapshot, member.needs_snapshot = member.needs_snapshot, False
+        if not needs_snapshot and (not self.makes_snapshots or self.world.random.random() < 0.5):
             member.applied_term = self.term
             return
         self._has_laggards = True

@@ -7,9 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sharedip.core.messages import Command, SendDatagram, Transact
+from sharedip.core.messages import Command, SendDatagram, StopRequested, Transact
 from sharedip.core.model import FenceKind, Put
-from tests.simulation.faults import Fault, cut_from_etcd, cut_from_peers, freeze, kill_briefly, move, undisturbed
+from tests.simulation.faults import (
+    Fault,
+    cut_from_etcd,
+    cut_from_peers,
+    freeze,
+    kill_briefly,
+    move,
+    undisturbed,
+    while_ill,
+)
 from tests.simulation.world import BEAT, LAYOUT, Doom, Host, World
 
 ORDERS_MAX = 60
@@ -65,13 +74,32 @@ def _kill_in_the_act_twice(world: World, host: Host, member: int, seconds: float
 
 
 def _kill_around_its_designation(world: World, host: Host, member: int, seconds: float) -> None:
-    """It finds a witness, and dies before it hears so; its next run beats once, and dies or loses etcd as well."""
+    """An owner finds a witness, and dies before it hears so; its next run beats once, and dies as well."""
     random = world.random
-    cut_from_peers(world, host, member, random.uniform(0.5, 2.0))
+    host = next((owner for owner in world.hosts if any(map(owner.uses, owner.kernel.addresses))), host)
+    alone_s = random.uniform(0.5, 1.5) * (world.window_s or 1.0)
+    for other in world.hosts:
+        for pair in ((host.name, other.name), (other.name, host.name)):
+            world.peer_cuts.add(pair)
+            world.later(alone_s, world.peer_cuts.discard, pair)
     after_s = random.choice((APPLIED_AFTER_S, APPLIED_AFTER_S, 0.0, 0.003))
-    host.dooms.append(Doom(_is_designation, after_s, _soon(world)))
+    while_ill(world, alone_s, host.dooms.append, Doom(_is_designation, after_s, random.uniform(0.01, 0.3)))
     if random.random() < 0.8:
-        host.dooms.append(Doom(_is_beat, random.choice((0.0, 0.002, 0.3)), random.choice((seconds, 5.0))))
+        second = Doom(_is_beat, random.choice((0.0, 0.002, 0.3)), random.choice((seconds, 5.0)))
+        while_ill(world, alone_s, host.dooms.append, second)
+
+
+def _stop_soon_after_a_restart(world: World, host: Host, member: int, seconds: float) -> None:
+    """The next run is told to go before its lease is proved: what its former run left is all that it knows."""
+    host.kill()
+    started_in_s = world.random.uniform(0.01, 0.5)
+    world.later(started_in_s, host.start)
+    world.later(started_in_s + world.random.choice((0.0, 0.001, 0.003, 0.1)), _stop, host)
+    world.later(started_in_s + seconds, host.start)
+
+
+def _stop(host: Host) -> None:
+    host.hear(host.run, StopRequested())
 
 
 def _restart_with_another_fence(world: World, host: Host, member: int, seconds: float) -> None:
@@ -113,6 +141,7 @@ FAULTS: dict[str, Fault] = {
     "kill between two orders": _kill_in_the_act,
     "kill between two orders, twice": _kill_in_the_act_twice,
     "kill around its designation": _kill_around_its_designation,
+    "stop soon after a restart": _stop_soon_after_a_restart,
     "restart with another fence": _restart_with_another_fence,
     "state can only be deleted": _disk("full"),
     "state can be neither written nor deleted": _disk("stuck"),

@@ -143,6 +143,7 @@ def _heal(world: World) -> None:
     world.etcd.spells.clear()
     world.refusals.clear()
     world.cuts.clear()
+    world.rejects.clear()
     world.peer_cuts.clear()
     for member in range(world.members):
         world.etcd.heal_member(member)

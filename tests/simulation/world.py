@@ -610,6 +610,8 @@ class World:
         self.refusals: dict[tuple[str, str], float] = {}
         """For a host and "holds", "removals" or "fences": how often its kernel refuses."""
         self.cuts: set[tuple[str, int]] = set()
+        self.rejects: set[tuple[str, int]] = set()
+        """Of the cuts, those at which a connection is refused at once."""
         self.etcd = ModelEtcd(self, members)
         self.etcd.clock_rate = 1.0 + self.random.uniform(-drift, drift)
         self.hosts = [
