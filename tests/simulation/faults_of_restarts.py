@@ -122,11 +122,11 @@ def _disk(state: str) -> Fault:
     def fail(world: World, host: Host, member: int, seconds: float) -> None:
         host.disk = state
         world.later(seconds, setattr, host, "disk", "well")
-        occasion = world.random.choice((None, move, cut_from_etcd, _kill_in_the_act))
+        occasion = world.random.choice((None, move, move, cut_from_etcd, _kill_in_the_act))
         if occasion is not None:
             occasion(world, host, member, seconds / 2)
-        if world.random.random() < 0.7:
-            world.later(world.random.uniform(0.0, 0.5), kill_briefly, world, host, member, seconds)
+        if world.random.random() < 0.8:
+            world.later(world.random.choice((0.0, 0.005, 0.05, 0.5)), kill_briefly, world, host, member, seconds)
 
     return fail
 
