@@ -6,8 +6,18 @@ Must never: touch what an agent believes. Counterpart: `Host` in `world.py`.
 from __future__ import annotations
 
 from sharedip.core.model import FenceKind
-from tests.simulation.faults import Fault, crash, cut_from_etcd, cut_from_peers, move, stop_member
-from tests.simulation.world import Host, World
+from tests.simulation.faults import (
+    Fault,
+    crash,
+    cut_from_etcd,
+    cut_from_peers,
+    freeze,
+    move,
+    stop_member,
+    undisturbed,
+    while_ill,
+)
+from tests.simulation.world import LOOKS_AT_FENCE_WITHIN_S, Host, World
 
 
 def _power_cut(world: World, host: Host, member: int, seconds: float) -> None:
@@ -33,9 +43,17 @@ def _flush_fence(world: World, host: Host, member: int, seconds: float) -> None:
     if host.fence is not FenceKind.NFTABLES or not willing or not all(map(host.uses, host.kernel.addresses)):
         return
     host.flush_fence()
+    if world.random.random() < 0.6:  # just when the agent must have seen it
+        fate = world.random.choice((freeze, _kill))
+        while_ill(world, LOOKS_AT_FENCE_WITHIN_S + 0.001, fate, world, host, member, max(seconds, 3.0))
     occasion = world.random.choice((None, None, cut_from_etcd, cut_from_peers, move))
     if occasion is not None:
         occasion(world, host, member, seconds)
+
+
+def _kill(world: World, host: Host, member: int, seconds: float) -> None:
+    undisturbed(world, host.kill)
+    world.later(seconds, host.start)
 
 
 FAULTS: dict[str, Fault] = {
