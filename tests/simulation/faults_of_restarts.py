@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sharedip.core.messages import Command, SendDatagram, StopRequested, Transact
-from sharedip.core.model import FenceKind, Put
+from sharedip.core.messages import Command, MoveRequested, SendDatagram, StopRequested, Transact
+from sharedip.core.model import Delete, FenceKind, Put
+from tests.simulation.etcd import Request, Spell
 from tests.simulation.faults import (
     Fault,
     cut_from_etcd,
@@ -122,13 +123,29 @@ def _disk(state: str) -> Fault:
     def fail(world: World, host: Host, member: int, seconds: float) -> None:
         host.disk = state
         world.later(seconds, setattr, host, "disk", "well")
-        occasion = world.random.choice((None, move, move, cut_from_etcd, _kill_in_the_act))
+        occasion = world.random.choice(
+            (None, _move_without_release, _move_without_release, cut_from_etcd, _kill_in_the_act)
+        )
         if occasion is not None:
             occasion(world, host, member, seconds / 2)
         if world.random.random() < 0.8:
             world.later(world.random.choice((0.0, 0.005, 0.05, 0.5)), kill_briefly, world, host, member, seconds)
 
     return fail
+
+
+def _move_without_release(world: World, host: Host, member: int, seconds: float) -> None:
+    """The word is heard, and etcd never hears of it: the transaction is lost."""
+    spell = Spell(lambda by, request: by is host and _is_release(request), world.t + 0.5, None)
+    world.etcd.spells.append(spell)
+    for vip in world.vips:
+        host.hear(host.run, MoveRequested(1, vip.address, None))
+
+
+def _is_release(request: Request) -> bool:
+    return isinstance(request, Transact) and any(
+        isinstance(op, Delete) and LAYOUT.election_of(op.key) is not None for op in request.then
+    )
 
 
 def _lose_state(world: World, host: Host, member: int, seconds: float) -> None:
