@@ -20,7 +20,7 @@ from tests.simulation.faults import (
     undisturbed,
     while_ill,
 )
-from tests.simulation.world import BEAT, LAYOUT, Doom, Host, World
+from tests.simulation.world import HEARTBEAT, LAYOUT, Doom, Host, World
 
 ORDERS_MAX = 60
 """A start and a whole hand over take some dozens of orders."""
@@ -47,7 +47,7 @@ def _is_designation(order: Command) -> bool:
 
 
 def _is_beat(order: Command) -> bool:
-    return isinstance(order, SendDatagram) and order.payload[4] == BEAT and any(order.payload[FIRST_REVISION])
+    return isinstance(order, SendDatagram) and order.payload[4] == HEARTBEAT and any(order.payload[FIRST_REVISION])
 
 
 def _soon(world: World) -> float:

@@ -8,7 +8,7 @@ import pytest
 
 from sharedip.core.messages import Command, SendDatagram, Transact
 from sharedip.core.model import FenceKind, Put
-from tests.simulation.world import BEAT, LAYOUT, Doom, Host, World
+from tests.simulation.world import HEARTBEAT, LAYOUT, Doom, Host, World
 
 FIRST_REVISION = slice(22, 30)
 """Of a datagram's first entry: 0 in a greeting, a designation's in a beat (docs/protocol.md)."""
@@ -45,7 +45,7 @@ def _designates(order: Command) -> bool:
 
 
 def _beats(order: Command) -> bool:
-    return isinstance(order, SendDatagram) and order.payload[4] == BEAT and any(order.payload[FIRST_REVISION])
+    return isinstance(order, SendDatagram) and order.payload[4] == HEARTBEAT and any(order.payload[FIRST_REVISION])
 
 
 @pytest.mark.parametrize(("fence", "window_s"), [(FenceKind.NFTABLES, 1.0), (FenceKind.LIFETIME, 2.5)])

@@ -63,7 +63,7 @@ from tests.simulation.etcd import ModelEtcd
 LINK_INDEX = 2
 KEY_PREFIX = "sharedip:v1"
 LAYOUT = Layout(KEY_PREFIX)
-BEAT, ACKNOWLEDGEMENT, WORD = 1, 2, 3
+HEARTBEAT, ACKNOWLEDGEMENT, WORD = 1, 2, 3
 HEADER_BYTES, ENTRY_BYTES, NUMBERS_BYTES = 22, 32, 16
 SENDER = slice(6, 14)
 """docs/protocol.md: a beat's entry is a designation's revision, a sequence, and a tag."""
@@ -71,7 +71,6 @@ SENDER = slice(6, 14)
 LOOKS_AT_FENCE_WITHIN_S = 2.0
 """The agent's adapter sees by itself, within this, that somebody has flushed its rules."""
 
-CLEARS_AGAIN_AFTER_S = 0.1
 LIFETIME_WINDOW_S_MIN = 2.1
 """No whole second of a lifetime fits into a shorter one (core/settings.py)."""
 
@@ -179,33 +178,25 @@ class Host:
     def _clear_up(self, former: FormerRun | None, settings: Settings) -> None:
         """What the agent does before its core begins (agent.py, `_start_core`).
 
-        It keeps what a former run of the same fence may still stand on. A fence is taken away only when nothing that
-        it mutes stands any more.
+        It keeps what a former run of the same fence may still stand on, and no more. A fence is taken away only when
+        nothing stands that it mutes.
         """
         kernel, self.fence = self.kernel, settings.fence
         configured = {vip.address for vip in settings.vips}
         recorded, keep = set[IPAddress](), set[IPAddress]()
         if former is not None:
-            recorded = {*former.addresses, *(address for address, _ in former.held)}
-            if former.lease is not None and former.fence is settings.fence:
-                keep = recorded & configured
-        doomed = [a for a in kernel.addresses if a not in keep and (self.keeps_tags or a in recorded)]
-        self._clear_again(self.run, doomed)
-        if settings.fence is FenceKind.NFTABLES:
-            kernel.guarded = configured | (kernel.guarded & kernel.addresses.keys())
-        else:
-            self._unguard()
-
-    def _clear_again(self, run: int, doomed: list[IPAddress]) -> None:
-        """The adapter tries until the kernel lets the leftovers go."""
-        if run != self.run or self.core is None:
-            return
-        for address in doomed:
-            if not self._refuses("removals"):
+            recorded = {address for address, _ in former.held} or set(former.addresses)
+            stands = settings.fence is FenceKind.LIFETIME and bool(kernel.guarded)
+            if former.lease is not None and former.fence is settings.fence and not stands:
+                keep = configured & {*former.addresses}
+        for address in list(kernel.addresses):
+            if address not in keep and (self.keeps_tags or address in recorded) and not self._refuses("removals"):
                 self.take_off(address)
-        left = [address for address in doomed if address in self.kernel.addresses]
-        if left and self.fence is FenceKind.LIFETIME and not self.kernel.guarded.isdisjoint(left):
-            self.world.later(CLEARS_AGAIN_AFTER_S, self._clear_again, run, left)
+        if settings.fence is FenceKind.NFTABLES:
+            kernel.guarded = configured | ((kernel.guarded | recorded) & kernel.addresses.keys())
+        elif kernel.guarded:
+            kernel.guarded |= recorded & kernel.addresses.keys()
+            self._unguard()
 
     def _unguard(self) -> None:
         """Another fence's rules go when nothing stands that they mute."""
@@ -467,9 +458,6 @@ class Host:
         if now + order.valid_lft_s + 1.0 > order.not_after or not self.running_link:
             self._soon(AddressRefused(order.vip, "too late, or no link"))
             return
-        if self.fence is FenceKind.LIFETIME and order.vip.address in self.kernel.guarded:
-            self._soon(AddressRefused(order.vip, "the former run's fence would mute it"))
-            return
         refused = self._refuses("holds")
         if refused and self.world.random.random() < 0.8:  # else it was carried out, and nobody could see it
             self._soon(AddressRefused(order.vip, "ENOMEM"))
@@ -691,7 +679,7 @@ class World:
 
     def carry(self, sender: Host, order: SendDatagram) -> None:
         """UDP between agents: lost, late, twice, out of order."""
-        if order.payload[4] == BEAT:
+        if order.payload[4] == HEARTBEAT:
             sender.note_beats(order.payload)
         for host in self.hosts:
             if host.peer_host == order.host and host is not sender:
