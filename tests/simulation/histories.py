@@ -97,17 +97,17 @@ def _take_on(world: World, trait: str) -> bool:
         case "mixed fences":
             for host in hosts:
                 host.fence = random.choice((FenceKind.NFTABLES, FenceKind.LIFETIME))
-        case "clones":
-            if len(hosts) < CLONES_AMONG:
-                return False
+        case "clones" | "clones with one peer address":
             one, other = hosts[0], hosts[-1]
+            if len(hosts) < CLONES_AMONG or other.node_name == one.node_name:
+                return False
             other.machine, other.node_name = one.machine, one.node_name
-            if random.random() < 0.5:
+            if trait != "clones":
                 other.peer_host = one.peer_host
     return True
 
 
-TRAITS = ("kernels without tags", "raft snapshots", "mixed fences", "clones")
+TRAITS = ("kernels without tags", "raft snapshots", "mixed fences", "clones", "clones with one peer address")
 TRAIT_CHANCE = 0.15
 CLONES_AMONG = 3
 """Two that are one by their name leave an election with two candidates."""
