@@ -40,11 +40,18 @@ MUTANTS = (
     Mutant(
         "former-self-at-a-copied-address",
         FORMER_SELF,
-        "            own.is_here  # else a clone whose documents were copied with the address would be told nothing\n"
-        "            and self",
-        "            self",
+        "            own.is_here  # else",
+        "            True  # else",
         ONE_OWNER,
         "A clone whose documents name the other one's address hears nothing of it.",
+    ),
+    Mutant(
+        "former-self-without-the-address",
+        FORMER_SELF,
+        '            and record.get("peerIsLocal") is True  #',
+        "            #",
+        ONE_OWNER,
+        "A clone whose documents name our address, which it never had, counts as our former self.",
     ),
     Mutant(
         "former-self-of-a-kernel-unknown",

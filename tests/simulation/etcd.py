@@ -2,13 +2,16 @@
 
 What it can do to an agent is what etcd was measured to do: expire leases up to 0.5 s late; extend every lease when a
 new leader comes; go on confirming keepalives for two seconds on a leader that was cut off; apply a write long after
-the client stopped waiting, or died; deliver watch events late; compact; answer nothing at all.
+the client stopped waiting, or died; deliver watch events late; compact; answer nothing at all; serve the newest state
+under an old term on a member that caught up by a raft snapshot, since only *entries* that are applied set the term that
+headers carry (server/etcdserver/server.go: `apply` calls setTerm, `applySnapshot` does not; seen with 3.5.1).
 
 Must never: know what the agent believes. Counterpart: `tests/contract` runs the same expectations against real etcd.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
 ELECTION_TIMEOUT_S = 1.0
 STALE_LEADER_S = 2.0
 EXPIRY_SCAN_S = 0.5
+WAKING_LEADER_S = 0.02
+"""For so long may a leader that was frozen answer keepalives before it hears of the one that was elected meanwhile."""
 
 Request = GrantLease | KeepLeaseAlive | ReadKeys | Transact | RevokeLease | ReadMember
 Answer = LeaseGranted | KeepaliveConfirmed | KeysRead | TransactionDone | LeaseRevoked | MemberRead | RequestFailed
@@ -56,7 +61,28 @@ class Member:
     cut_off: bool = False
     stale_leader_until: float = float("-inf")
     stale_term: int = 0
+    needs_snapshot: bool = False
+    """The entries that it has missed are compacted by the time it comes back."""
+    led_in_term: int = 0
+    """In which term it was the leader when it was frozen; 0: it was not."""
+    applied_term: int = 2
+    """Of the last *entry* that it has applied: what its headers carry."""
     held: list[tuple[Host, int, Request, float]] = field(default_factory=list)
+
+    @property
+    def takes_part(self) -> bool:
+        """Whether it hears of entries."""
+        return self.up and not self.frozen and not self.cut_off
+
+
+@dataclass(slots=True)
+class Spell:
+    """The next request of a kind has a fate of its own: lost on its way (`there_s` None), late, or its answer late."""
+
+    matches: Callable[[Host, Request], bool]
+    until: float
+    there_s: float | None = 0.0
+    back_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -97,6 +123,11 @@ class ModelEtcd:
         self.compacted = 0
         self.watchers: list[Watcher] = []
         self.clock_rate = 1.0
+        self.makes_snapshots = False
+        """Whether members that were away may catch up by a snapshot instead of by entries."""
+        self.spells: list[Spell] = []
+        self._late_answers: dict[tuple[str, int, int], float] = {}
+        self._has_laggards = False
         self.ttl_floor_s = ttl_floor_s
         self._next_lease = 0x7000_0000
         world.later(EXPIRY_SCAN_S, self._scan)
@@ -126,25 +157,45 @@ class ModelEtcd:
         host.pending[command.request] = command.endpoint
         world.later(command.timeout_s / host.rate, host.time_out, run, command.request, command.endpoint)
         there_s = world.delay()
-        if world.lost(host, command.endpoint):
+        if self.spells:
+            spell = self._spell_on(host, command)
+            if spell is not None:
+                if spell.there_s is None:
+                    return
+                there_s += spell.there_s
+                self._late_answers[host.name, run, command.request] = spell.back_s
+        rejected = (host.name, command.endpoint) in world.rejects
+        if not rejected and world.lost(host, command.endpoint):
             return
-        if not self.members[command.endpoint].up:
+        if rejected or not self.members[command.endpoint].up:
             failed = RequestFailed(command.request, command.endpoint, Failure.UNAVAILABLE, "connection refused")
             world.later(there_s, host.answer, run, command.request, failed)
             return
         world.later(there_s, self._arrive, host, run, command, sent_at)
+
+    def _spell_on(self, host: Host, command: Request) -> Spell | None:
+        """The first that waits for this request; it is broken by it."""
+        self.spells = [spell for spell in self.spells if spell.until > self.world.t]
+        for spell in self.spells:
+            if spell.matches(host, command):
+                self.spells.remove(spell)
+                return spell
+        return None
 
     def _arrive(self, host: Host, run: int, command: Request, sent_at: float) -> None:
         member = self.members[command.endpoint]
         if member.frozen:
             member.held.append((host, run, command, sent_at))
             return
+        if isinstance(command, RevokeLease):
+            self.world.check_revocation(host, command.lease)
         answer = self._serve(command, sent_at)
         if isinstance(answer, LeaseGranted):
             self.holders[answer.lease] = host
         if answer is None or self.world.lost(host, command.endpoint):
             return
-        self.world.later(self.world.delay(), host.answer, run, command.request, answer)
+        late_s = self._late_answers.pop((host.name, run, command.request), 0.0) if self._late_answers else 0.0
+        self.world.later(self.world.delay() + late_s, host.answer, run, command.request, answer)
 
     def _serve(self, command: Request, sent_at: float) -> Answer | None:
         """What the member does with it at this instant; None: it never answers."""
@@ -162,45 +213,71 @@ class ModelEtcd:
             return None
         if isinstance(command, ReadMember):
             leader_id = 0 if self.leader is None else self.leader + 1
-            return MemberRead(request, endpoint, endpoint + 1, leader_id, self.term, "3.5.1")
+            return MemberRead(request, endpoint, endpoint + 1, leader_id, member.applied_term, "3.5.1")
+        if isinstance(command, KeepLeaseAlive) and self.world.t < member.stale_leader_until:
+            lease = self.leases.get(command.lease)
+            if lease is not None:  # it has just woken up, and believes to lead: the store's lease is not renewed
+                return KeepaliveConfirmed(request, endpoint, command.lease, lease.ttl_s, member.stale_term, sent_at)
         if self.leader is None:
             return RequestFailed(request, endpoint, Failure.NO_LEADER, "etcdserver: no leader")
         return self._apply(command, sent_at)
 
     def _apply(self, command: Request, sent_at: float) -> Answer | None:
         request, endpoint = command.request, command.endpoint
+        term = self._term_of_answer(command)
         match command:
             case GrantLease():
                 ttl_s = max(command.ttl_s, self.ttl_floor_s)
                 self._next_lease += 1
                 self.leases[self._next_lease] = Lease(ttl_s, self._expiry(ttl_s))
-                return LeaseGranted(request, endpoint, self._next_lease, ttl_s, self.term, sent_at)
+                return LeaseGranted(request, endpoint, self._next_lease, ttl_s, term, sent_at)
             case KeepLeaseAlive():
                 lease = self.leases.get(command.lease)
                 if lease is None:
                     return RequestFailed(request, endpoint, Failure.LEASE_NOT_FOUND, "requested lease not found")
                 lease.expires_at = self._expiry(lease.ttl_s)
-                return KeepaliveConfirmed(request, endpoint, command.lease, lease.ttl_s, self.term, sent_at)
+                return KeepaliveConfirmed(request, endpoint, command.lease, lease.ttl_s, term, sent_at)
             case ReadKeys():
-                keys = self._under(command.prefix)
+                keys = self.under(command.prefix)
                 fresh = tuple(key for key in keys if key.mod_revision > command.after)
-                return KeysRead(request, endpoint, fresh, len(keys), self.revision, self.term, sent_at, command.after)
+                return KeysRead(request, endpoint, fresh, len(keys), self.revision, term, sent_at, command.after)
             case RevokeLease():
                 self._end_lease(command.lease)
                 return LeaseRevoked(request, endpoint, command.lease)
             case Transact():
-                return self._transact(command, sent_at)
+                return self._transact(command, term, sent_at)
             case ReadMember():
                 return None
 
-    def _transact(self, command: Transact, sent_at: float) -> Answer:
+    def _term_of_answer(self, command: Request) -> int:
+        """What the answering member's header says; where the request itself is an entry, it has applied that one."""
+        match command:
+            case Transact():
+                is_entry = any(not isinstance(op, Get) for op in (*command.then, *command.otherwise))
+            case ReadKeys():
+                is_entry = command.by_entry
+            case _:
+                is_entry = isinstance(command, GrantLease | RevokeLease)
+        if is_entry:
+            self._append_entry()
+        return self.members[command.endpoint].applied_term
+
+    def _append_entry(self) -> None:
+        """One more entry in the log: whoever takes part applies it, and is in the leader's term by that."""
+        if self._has_laggards:
+            self._has_laggards = False
+            for member in self.members:
+                if member.takes_part:
+                    member.applied_term = self.term
+
+    def _transact(self, command: Transact, term: int, sent_at: float) -> Answer:
         succeeded = all(self._holds(guard) for guard in command.guards)
         operations = command.then if succeeded else command.otherwise
         missing = any(isinstance(op, Put) and op.lease not in self.leases for op in operations)
         if missing:
             return RequestFailed(command.request, command.endpoint, Failure.LEASE_NOT_FOUND, "lease not found")
         found = self._carry_out(operations)
-        return TransactionDone(command.request, command.endpoint, succeeded, found, self.revision, self.term, sent_at)
+        return TransactionDone(command.request, command.endpoint, succeeded, found, self.revision, term, sent_at)
 
     def _carry_out(self, operations: tuple[Operation, ...]) -> tuple[KeyValue, ...]:
         revision = self.revision + 1
@@ -222,7 +299,7 @@ class ModelEtcd:
                         changes.append(KeyChange(op.key, None, revision))
                 case Get():
                     if op.prefix:
-                        found.extend(self._under(op.key))
+                        found.extend(self.under(op.key))
                     elif op.key in self.keys:
                         found.append(self.keys[op.key])
         self._publish(changes)
@@ -258,7 +335,8 @@ class ModelEtcd:
         actual = key.create_revision if guard.target is GuardTarget.CREATE else key.mod_revision
         return actual == guard.revision
 
-    def _under(self, prefix: str) -> tuple[KeyValue, ...]:
+    def under(self, prefix: str) -> tuple[KeyValue, ...]:
+        """All keys with the prefix."""
         return tuple(key for name, key in sorted(self.keys.items()) if name.startswith(prefix))
 
     def _remove(self, name: str, *, by_hand: bool = False) -> bool:
@@ -294,6 +372,7 @@ class ModelEtcd:
     def _publish(self, changes: list[KeyChange]) -> None:
         if not changes:
             return
+        self._append_entry()
         self.revision += 1
         self.history.extend((self.revision, change) for change in changes)
         for watcher in self.watchers:
@@ -389,6 +468,7 @@ class ModelEtcd:
         if not member.up or member.frozen:
             return
         member.frozen = True
+        member.led_in_term = self.term if self.leader == index else 0
         if self.leader == index:
             self._lose_leader()
         elif not self._quorum():
@@ -397,8 +477,11 @@ class ModelEtcd:
     def heal_member(self, index: int) -> None:
         """Bring one member back. One that was frozen serves what it finds in its buffer, in order."""
         member = self.members[index]
+        was_away = not member.takes_part
         member.up, member.cut_off, member.stale_leader_until = True, False, float("-inf")
         member.frozen = False
+        if was_away:
+            self._catch_up(member)
         if self.leader is None:
             self._lose_leader()
         self.feed_all()
@@ -408,6 +491,20 @@ class ModelEtcd:
             if self.world.random.random() < 0.9:  # else the client's reset overtook it
                 wait_s += self.world.random.random() * 0.002
                 self.world.later(wait_s, self._arrive, *request)
+
+    def _catch_up(self, member: Member) -> None:
+        """By entries, or by a snapshot of the state: then no entry has told it of the new term yet."""
+        led_in_term, member.led_in_term = member.led_in_term, 0
+        if member.applied_term == self.term:
+            return
+        needs_snapshot, member.needs_snapshot = member.needs_snapshot, False
+        if not needs_snapshot and (not self.makes_snapshots or self.world.random.random() < 0.5):
+            member.applied_term = self.term
+            return
+        self._has_laggards = True
+        if led_in_term:
+            member.stale_term = led_in_term
+            member.stale_leader_until = self.world.t + self.world.random.random() * WAKING_LEADER_S
 
     def move_leader(self) -> None:
         """A planned change of leader: short, and it extends every lease."""
@@ -436,6 +533,8 @@ class ModelEtcd:
             return
         self.leader = wanted if wanted in alive else self.world.random.choice(alive)
         self.term += 1
+        self._has_laggards = True
+        self._append_entry()
         self.world.note(f"etcd: member {self.leader} leads, term {self.term}")
         for lease in self.leases.values():  # etcd server/lease/lessor.go, Promote
             lease.expires_at = max(lease.expires_at, self._expiry(lease.ttl_s) + ELECTION_TIMEOUT_S)

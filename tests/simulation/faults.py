@@ -1,6 +1,7 @@
 """What can go wrong in a history: each fault is one function, and ends by itself after a while.
 
-Must never: touch what an agent believes. Counterpart: `histories.py`, which draws them by lot and heals them all.
+Must never: touch what an agent believes. Counterparts: `catalogue.py`, which draws by lot among these and those of
+`faults_of_*.py`; `histories.py`, which heals them all.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_address
+from typing import Any
 
 from sharedip.core.keys import read_record
 from sharedip.core.messages import (
@@ -34,24 +36,7 @@ SETTLE_S = 0.3
 HOST_ADDRESS = ip_address("192.168.0.2")
 
 
-def strike(world: World) -> None:
-    """One thing goes wrong, mostly at an owner, and later it is healed."""
-    if world.t < world.undisturbed_until:
-        world.at(world.undisturbed_until, strike, world)
-        return
-    random = world.random
-    owners = [host for host in world.hosts if host.kernel.addresses]
-    host = random.choice(owners) if owners and random.random() < 0.6 else random.choice(world.hosts)
-    member = random.randrange(world.members)
-    if world.etcd.leader is not None and random.random() < 0.5:
-        member = world.etcd.leader
-    seconds = random.choice((0.05, 0.3, 1.0, 2.0, 3.0, 5.0, 8.0, 20.0)) * random.uniform(0.8, 1.2)
-    name = random.choice(NAMES)
-    world.note(f"--- {name}: {host.name}, member {member}, {seconds:.2f} s")
-    FAULTS[name](world, host, member, seconds)
-
-
-def _freeze(world: World, host: Host, member: int, seconds: float) -> None:
+def freeze(world: World, host: Host, member: int, seconds: float) -> None:
     host.freeze(seconds)
 
 
@@ -65,7 +50,7 @@ def _kill(world: World, host: Host, member: int, seconds: float) -> None:
     world.later(seconds, host.start)
 
 
-def _crash(world: World, host: Host, member: int, seconds: float) -> None:
+def crash(world: World, host: Host, member: int, seconds: float) -> None:
     host.crash()
     world.later(seconds, host.start)
 
@@ -75,8 +60,8 @@ def _stop(world: World, host: Host, member: int, seconds: float) -> None:
     world.later(seconds, host.start)
 
 
-def _move(world: World, host: Host, member: int, seconds: float) -> None:
-    to = world.random.choice((None, *(each.name for each in world.hosts)))
+def move(world: World, host: Host, member: int, seconds: float) -> None:
+    to = world.random.choice((None, *(each.node_name for each in world.hosts)))
     host.hear(host.run, MoveRequested(1, world.random.choice(world.vips).address, to))
 
 
@@ -100,19 +85,19 @@ def set_link(host: Host, *, running: bool) -> None:
     host.hear(host.run, LinkChanged(LinkState(LINK_INDEX, ("eth0",), b"\2\0\0\0\0\1", running=running)))
 
 
-def _cut_from_member(world: World, host: Host, member: int, seconds: float) -> None:
+def cut_from_member(world: World, host: Host, member: int, seconds: float) -> None:
     pair = (host.name, member)
     world.cuts.add(pair)
     world.later(seconds, world.cuts.discard, pair)
     world.later(seconds, world.etcd.feed_all)
 
 
-def _cut_from_etcd(world: World, host: Host, member: int, seconds: float) -> None:
+def cut_from_etcd(world: World, host: Host, member: int, seconds: float) -> None:
     for each in range(world.members):
-        _cut_from_member(world, host, each, seconds)
+        cut_from_member(world, host, each, seconds)
 
 
-def _cut_from_peers(world: World, host: Host, member: int, seconds: float) -> None:
+def cut_from_peers(world: World, host: Host, member: int, seconds: float) -> None:
     for other in world.hosts:
         both = ((host.name, other.name), (other.name, host.name))
         for pair in both if world.random.random() < 0.6 else both[: world.random.randint(0, 1)] or both[1:]:
@@ -125,14 +110,14 @@ def _cut_member(world: World, host: Host, member: int, seconds: float) -> None:
     world.later(seconds, world.etcd.heal_member, member)
 
 
-def _stop_member(world: World, host: Host, member: int, seconds: float) -> None:
+def stop_member(world: World, host: Host, member: int, seconds: float) -> None:
     world.etcd.stop_member(member)
     world.later(seconds, world.etcd.heal_member, member)
 
 
 def _stop_etcd(world: World, host: Host, member: int, seconds: float) -> None:
     for each in range(world.members):
-        _stop_member(world, host, each, seconds)
+        stop_member(world, host, each, seconds)
 
 
 def _move_leader(world: World, host: Host, member: int, seconds: float) -> None:
@@ -158,7 +143,7 @@ def _disorder(world: World, host: Host, member: int, seconds: float) -> None:
     world.later(seconds, lambda: setattr(world, "disorder", 0.0))
 
 
-def _forget(world: World, pair: tuple[str, str]) -> None:
+def forget(world: World, pair: tuple[str, str]) -> None:
     world.refusals.pop(pair, None)
 
 
@@ -166,8 +151,8 @@ def _refuses(what: str) -> Fault:
     def refuse(world: World, host: Host, member: int, seconds: float) -> None:
         pair = (host.name, what)
         world.refusals[pair] = world.random.choice((0.3, 0.7, 1.0))
-        world.later(seconds, _forget, world, pair)
-        occasion = world.random.choice((None, _move, _freeze, _cut_from_etcd, _cut_from_peers, _kill_briefly))
+        world.later(seconds, forget, world, pair)
+        occasion = world.random.choice((None, move, freeze, cut_from_etcd, cut_from_peers, kill_briefly))
         if occasion is not None:  # else nobody may ask the kernel for anything meanwhile
             occasion(world, host, member, seconds / 2)
 
@@ -194,20 +179,20 @@ def _stranger(world: World, host: Host, member: int, seconds: float) -> None:
 def _reload(world: World, host: Host, member: int, seconds: float) -> None:
     """Another window, or one VIP fewer; later as it was."""
     settings = world.settings(host.name)
-    if len(world.vips) > 1 and world.random.random() < 0.5:
+    if len(settings.vips) > 1 and world.random.random() < 0.5:
         changed = replace(settings, vips=settings.vips[1:])
     else:
-        windows = (None, 0.5, 1.0) if world.fence is FenceKind.NFTABLES else (None, 2.5, 3.0)
+        windows = (None, 0.5, 1.0) if host.fence is FenceKind.NFTABLES else (None, 2.5, 3.0)
         changed = replace(settings, window_s=world.random.choice(windows))
     host.hear(host.run, SettingsChanged(changed))
-    world.later(seconds, lambda: host.hear(host.run, SettingsChanged(settings)))
+    world.later(seconds, lambda: host.hear(host.run, SettingsChanged(world.settings(host.name))))
 
 
-def _freeze_member(world: World, host: Host, member: int, seconds: float) -> None:
+def freeze_member(world: World, host: Host, member: int, seconds: float) -> None:
     """What is sent to it is carried out when it wakes up, if it wakes up."""
     world.etcd.freeze_member(member)
     if world.random.random() < 0.2:
-        world.later(seconds / 2, _undisturbed, world, lambda: world.etcd.stop_member(member))
+        world.later(seconds / 2, undisturbed, world, lambda: world.etcd.stop_member(member))
     world.later(seconds, world.etcd.heal_member, member)
 
 
@@ -216,20 +201,25 @@ def _restart_over_a_frozen_member(world: World, host: Host, member: int, seconds
     core = host.core
     if core is None:
         return
-    _freeze_member(world, host, core.session.endpoint, seconds)
+    freeze_member(world, host, core.session.endpoint, seconds)
     if world.random.random() < 0.5:
-        _move(world, host, member, seconds)
-    _kill_briefly(world, host, member, seconds)
+        move(world, host, member, seconds)
+    kill_briefly(world, host, member, seconds)
 
 
-def _kill_briefly(world: World, host: Host, member: int, seconds: float) -> None:
+def kill_briefly(world: World, host: Host, member: int, seconds: float) -> None:
     """SIGKILL, and a supervisor that is quick: the next run takes the lease up."""
     killed_in_s = world.random.choice((0.0, 0.001, 0.02, 0.5))
-    world.later(killed_in_s, _undisturbed, world, host.kill)
+    world.later(killed_in_s, undisturbed, world, host.kill)
     world.later(killed_in_s + world.random.uniform(0.01, 0.5), host.start)
 
 
-def _undisturbed(world: World, call: Callable[[], None]) -> None:
+def while_ill(world: World, seconds: float, call: Callable[..., None], *args: Any) -> None:
+    """Later, unless all has been healed by then."""
+    world.later(seconds, lambda: None if world.is_healed else call(*args))
+
+
+def undisturbed(world: World, call: Callable[[], None]) -> None:
     world.at(max(world.t, world.undisturbed_until), call)
 
 
@@ -239,7 +229,7 @@ def _crash_of_the_node(world: World, host: Host, member: int, seconds: float) ->
     world.later(seconds, host.start)
     own = world.settings(host.name).local_endpoint
     if own is not None:
-        _stop_member(world, host, own, seconds)
+        stop_member(world, host, own, seconds)
 
 
 def _crash_with_the_leader(world: World, host: Host, member: int, seconds: float) -> None:
@@ -253,13 +243,19 @@ def _crash_with_the_leader(world: World, host: Host, member: int, seconds: float
 
 def _crash_with_the_witness(world: World, host: Host, member: int, seconds: float) -> None:
     """An owner, and whoever could depose it; or they are frozen."""
-    doomed = [host]
-    for vip in world.vips:
-        leases = read_witnesses(read_record(world.etcd.keys.get(LAYOUT.witness(vip.address))) or {})
-        doomed += [other for lease in leases if (other := world.etcd.holders.get(lease)) and other not in doomed]
-    fate = world.random.choice((_crash, _crash_of_the_node, _freeze, _cut_from_etcd))
+    doomed = [host, *(other for other in witnesses(world) if other is not host)]
+    fate = world.random.choice((crash, _crash_of_the_node, freeze, cut_from_etcd))
     for other in doomed:
         fate(world, other, member, seconds)
+
+
+def witnesses(world: World) -> list[Host]:
+    """Whoever could depose somebody now."""
+    found: list[Host] = []
+    for vip in world.vips:
+        leases = read_witnesses(read_record(world.etcd.keys.get(LAYOUT.witness(vip.address))) or {})
+        found += [host for lease in leases if (host := world.etcd.holders.get(lease)) and host not in found]
+    return found
 
 
 def _delete_by_hand(world: World, host: Host, member: int, seconds: float) -> None:
@@ -298,25 +294,26 @@ def _is_free(world: World, name: str) -> bool:
 
 def _hears_at_once(world: World, host: Host) -> bool:
     awake = host.core is not None and not host.frozen and host.freeze_after is None
+    awake = awake and not host.dooms and not host.stall_s and not host.pause_at_word_s
     willing = all(name != host.name for name, _ in world.refusals)
     return awake and willing and not world.slow and not world.loss and world.etcd.hears(host)
 
 
 FAULTS: dict[str, Fault] = {
-    "freeze": _freeze,
+    "freeze": freeze,
     "freeze in the act": _freeze_in_the_act,
     "kill": _kill,
-    "crash": _crash,
+    "crash": crash,
     "stop": _stop,
-    "move": _move,
+    "move": move,
     "drain": _drain,
     "sick": _sick,
     "link": _link,
-    "cut from member": _cut_from_member,
-    "cut from etcd": _cut_from_etcd,
-    "cut from peers": _cut_from_peers,
+    "cut from member": cut_from_member,
+    "cut from etcd": cut_from_etcd,
+    "cut from peers": cut_from_peers,
     "cut member": _cut_member,
-    "stop member": _stop_member,
+    "stop member": stop_member,
     "stop etcd": _stop_etcd,
     "move leader": _move_leader,
     "compact": _compact,
@@ -330,9 +327,9 @@ FAULTS: dict[str, Fault] = {
     "the host's address returns": _host_address_returns,
     "stranger": _stranger,
     "reload": _reload,
-    "freeze member": _freeze_member,
+    "freeze member": freeze_member,
     "restart over a frozen member": _restart_over_a_frozen_member,
-    "kill briefly": _kill_briefly,
+    "kill briefly": kill_briefly,
     "crash of the node": _crash_of_the_node,
     "crash with the leader": _crash_with_the_leader,
     "crash with the witness": _crash_with_the_witness,
@@ -341,4 +338,3 @@ FAULTS: dict[str, Fault] = {
     "revoke by hand": _revoke_by_hand,
     "forger": forge,
 }
-NAMES = tuple(FAULTS)

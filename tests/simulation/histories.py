@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
-from sharedip.core.candidacy import Phase
 from sharedip.core.messages import DrainRequested, HealthChanged, MoveRequested, SettingsChanged
 from sharedip.core.model import FenceKind
-from tests.simulation.faults import set_link, strike
+from tests.simulation.catalogue import strike
+from tests.simulation.faults import set_link
+from tests.simulation.liveness import Watchman, is_apart
 from tests.simulation.world import InvariantBrokenError, World
 
 CONVERGED_WITHIN_S = 60.0
@@ -30,6 +32,8 @@ class Outcome:
     steps: int
     transcript: list[str]
     failure: str | None
+    played: Counter[str]
+    """Each kind of fault, and what was wrong from the beginning, with how often it was drawn."""
 
 
 def play(seed: int, *, verbose: bool = False) -> Outcome:
@@ -43,7 +47,7 @@ def play(seed: int, *, verbose: bool = False) -> Outcome:
     except InvariantBrokenError as broken:
         failure = str(broken)
         world.note(f"BROKEN: {broken}")
-    return Outcome(seed, world.steps, world.transcript, failure)
+    return Outcome(seed, world.steps, world.transcript, failure, world.played)
 
 
 def _world(seed: int, *, verbose: bool) -> World:
@@ -72,7 +76,40 @@ def _world(seed: int, *, verbose: bool) -> World:
         world.etcd.clock_rate = 1.0 + sizes.choice((-DRIFT, DRIFT))
         for host in world.hosts:
             host.rate = 1.0 + sizes.choice((-DRIFT, DRIFT))
+    drawn = [trait for trait in TRAITS if sizes.random() < TRAIT_CHANCE]
+    for trait in drawn:
+        if _take_on(world, trait):
+            world.played[trait] += 1
+            world.note(f"--- {trait}")
     return world
+
+
+def _take_on(world: World, trait: str) -> bool:
+    """Give the whole history this trait; False where it has no room for it."""
+    random, hosts = world.random, world.hosts
+    match trait:
+        case "kernels without tags":
+            for host in random.sample(hosts, random.randint(1, len(hosts))):
+                host.keeps_tags = False
+        case "raft snapshots":
+            world.etcd.makes_snapshots = True
+        case "mixed fences":
+            for host in hosts:
+                host.fence = random.choice((FenceKind.NFTABLES, FenceKind.LIFETIME))
+        case "clones" | "clones with one peer address":
+            one, other = hosts[0], hosts[-1]
+            if len(hosts) < CLONES_AMONG or other.node_name == one.node_name:
+                return False
+            other.machine, other.node_name = one.machine, one.node_name
+            if trait != "clones":
+                other.peer_host = one.peer_host
+    return True
+
+
+TRAITS = ("kernels without tags", "raft snapshots", "mixed fences", "clones", "clones with one peer address")
+TRAIT_CHANCE = 0.15
+CLONES_AMONG = 3
+"""Two that are one by their name leave an election with two candidates."""
 
 
 def _trouble(world: World) -> None:
@@ -92,7 +129,7 @@ def _trouble(world: World) -> None:
 def _scatter(world: World) -> None:
     """Several addresses: let them have different owners."""
     for number, vip in enumerate(world.vips[1:], start=1):
-        wanted = world.hosts[number % len(world.hosts)].name
+        wanted = world.hosts[number % len(world.hosts)].node_name
         for host in world.hosts:
             host.hear(host.run, MoveRequested(number, vip.address, wanted))
 
@@ -101,14 +138,18 @@ def _heal(world: World) -> None:
     """All faults end at once; healings that were still to come find nothing left to heal."""
     world.note("--- all healed")
     world.is_healed = True
-    world.loss = world.slow = world.disorder = 0.0
+    world.loss = world.slow = world.disorder = world.late_words = 0.0
+    world.etcd.spells.clear()
     world.refusals.clear()
     world.cuts.clear()
+    world.rejects.clear()
     world.peer_cuts.clear()
     for member in range(world.members):
         world.etcd.heal_member(member)
     for host in world.hosts:
-        host.freeze_after = None
+        host.freeze_after, host.disk = None, "well"
+        host.stall_s = host.pause_at_word_s = 0.0
+        host.dooms.clear()
         host.thaw(host.run)
         host.start()
         if not host.running_link:
@@ -120,20 +161,7 @@ def _heal(world: World) -> None:
 
 def _converge(world: World) -> None:
     """In the end every address has exactly one owner, the first of its queue, and every other node waits behind it."""
-    if not world.run_while(lambda: _is_apart(world), CONVERGED_WITHIN_S):
+    Watchman(world).begin()
+    if not world.run_while(lambda: is_apart(world), CONVERGED_WITHIN_S):
         state = {h.name: [c.phase.value for c in h.core.candidacies.values()] if h.core else None for h in world.hosts}
         raise InvariantBrokenError(f"not converged {CONVERGED_WITHIN_S:.0f} s after the last fault: {state}")
-
-
-def _is_apart(world: World) -> bool:
-    for vip in world.vips:
-        owners = [host for host in world.hosts if host.uses(vip.address)]
-        if len(owners) != 1:
-            return True
-        for host in world.hosts:
-            if host.core is None or host.core.candidacies[vip.address].phase is not _REST[host is owners[0]]:
-                return True
-    return False
-
-
-_REST = {True: Phase.OWNING, False: Phase.WAITING}

@@ -1,6 +1,7 @@
 """Play one history again and print what happened: `python -m tests.simulation.replay SEED [--facts]`.
 
-With `--facts` every fact that a core hears and every order that it gives is printed too. Exit 1 when the history fails.
+At the end it tells which faults were drawn. With `--facts` every fact that a core hears and every order that it gives
+is printed too. Exit 1 when the history fails.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.facts:
         _print_facts(now)
     outcome = histories.play(options.seed, verbose=True)
+    drawn = ", ".join(f"{name} {count}" for name, count in sorted(outcome.played.items()))
+    print(f"drawn: {drawn}")
     print(f"seed {outcome.seed}: {outcome.steps} steps, {outcome.failure or 'every invariant held'}")
     return 0 if outcome.failure is None else 1
 

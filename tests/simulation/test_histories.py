@@ -1,6 +1,6 @@
 """Thousands of random histories, each a seed: law 1 at every step, law 3 at every release, convergence at the end.
 
-SHAREDIP_HISTORIES says how many (10,000), SHAREDIP_HISTORIES_FROM the first seed (0), SHAREDIP_WORKERS how many
+SHAREDIP_HISTORIES says how many (5,000), SHAREDIP_HISTORIES_FROM the first seed (0), SHAREDIP_WORKERS how many
 processes (2).
 """
 
@@ -11,16 +11,19 @@ import multiprocessing
 import os
 import signal
 import time
+from collections import Counter
 from types import FrameType
 
 import pytest
 
-from tests.simulation.histories import play
+from tests.simulation.catalogue import NAMES
+from tests.simulation.histories import TRAITS, play
 
-HISTORIES = int(os.environ.get("SHAREDIP_HISTORIES", "10000"))
+HISTORIES = int(os.environ.get("SHAREDIP_HISTORIES", "5000"))
 FIRST_SEED = int(os.environ.get("SHAREDIP_HISTORIES_FROM", "0"))
 WORKERS = int(os.environ.get("SHAREDIP_WORKERS", "2"))
 BATCH = 50
+EACH_KIND_IS_PLAYED_WITHIN = 1000
 REST_WITHIN_S = 30.0
 """A history takes some hundredths of a second; one that takes this long goes round and round at one instant."""
 
@@ -29,10 +32,10 @@ def _give_up(_number: int, _frame: FrameType | None) -> None:
     raise TimeoutError(f"the history does not come to rest within {REST_WITHIN_S:.0f} s")
 
 
-def play_batch(first: int) -> tuple[int, int, int | None, str]:
-    """Histories played, steps taken, and the first seed that failed with what went wrong."""
+def play_batch(first: int) -> tuple[int, int, Counter[str], int | None, str]:
+    """Histories played, steps taken, faults by kind, and the first seed that failed with what went wrong."""
     gc.disable()  # a world is all cycles, and nothing of it can go before it ends: a tenth of the time
-    steps = 0
+    steps, kinds = 0, Counter[str]()
     last = min(first + BATCH, FIRST_SEED + HISTORIES)
     signal.signal(signal.SIGALRM, _give_up)
     for seed in range(first, last):
@@ -40,24 +43,26 @@ def play_batch(first: int) -> tuple[int, int, int | None, str]:
         try:
             outcome = play(seed)
         except Exception as bug:  # noqa: BLE001 - a core that raises is a finding as good as a broken law
-            return seed - first, steps, seed, f"the core raised {bug!r}"
+            return seed - first, steps, kinds, seed, f"the core raised {bug!r}"
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0.0)
         steps += outcome.steps
+        kinds += outcome.played
         if outcome.failure is not None:
-            return seed - first, steps, seed, outcome.failure
+            return seed - first, steps, kinds, seed, outcome.failure
     gc.collect()
-    return last - first, steps, None, ""
+    return last - first, steps, kinds, None, ""
 
 
 @pytest.mark.timeout(1800)
 def test_no_history_breaks_a_law(capsys: pytest.CaptureFixture[str]) -> None:
     """At no instant two owners, no release before the confirmation, and in the end exactly one owner."""
-    began, played, steps, told = time.monotonic(), 0, 0, 0
+    began, played, steps, told, kinds = time.monotonic(), 0, 0, 0, Counter[str]()
     batches = range(FIRST_SEED, FIRST_SEED + HISTORIES, BATCH)
     with multiprocessing.get_context("spawn").Pool(WORKERS) as pool:
-        for count, took, seed, failure in pool.imap_unordered(play_batch, batches):
+        for count, took, of_kinds, seed, failure in pool.imap_unordered(play_batch, batches):
             played, steps = played + count, steps + took
+            kinds += of_kinds
             if seed is not None:
                 pool.terminate()
                 pytest.fail(f"seed {seed}: {failure}\nreplay: python -m tests.simulation.replay {seed}", pytrace=False)
@@ -68,4 +73,9 @@ def test_no_history_breaks_a_law(capsys: pytest.CaptureFixture[str]) -> None:
                     print(
                         f"\n  {played} of {HISTORIES} histories, {steps} steps, {rate:.0f} a second", end="", flush=True
                     )
+    wanted = [*NAMES, *TRAITS]
+    with capsys.disabled():
+        print("\n  " + ", ".join(f"{name} {kinds[name]}" for name in wanted))
     assert played == HISTORIES
+    never = [name for name in wanted if not kinds[name]]
+    assert not never or played < EACH_KIND_IS_PLAYED_WITHIN, f"never played: {never}"

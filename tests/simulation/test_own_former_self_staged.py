@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from sharedip.core.identity import Identity
 from sharedip.core.messages import PeerAddressChanged, RevokeLease, SendDatagram
 from sharedip.core.model import FenceKind
-from sharedip.core.settings import Settings
 from tests.simulation import world as worlds
 from tests.simulation.world import Host, World
 
@@ -96,26 +93,17 @@ def test_a_candidate_that_reboots_is_back_in_the_queue_while_the_owner_stays(see
 def cloned(monkeypatch: pytest.MonkeyPatch, seed: int, *, same_peer: bool) -> tuple[World, list[Host]]:
     """Two nodes that are copies of one machine, with its id and its name, and a third one."""
 
-    def identity(machine: str, kernel: str) -> Identity:
-        return Identity("machine of n3" if machine == "machine of n3" else "the clones' machine", f"{machine} {kernel}")
-
-    monkeypatch.setattr(worlds, "Identity", identity)
     world = World(seed, nodes=3, ttl_s=TTL_S, window_s=1.0, fence=FenceKind.NFTABLES, verbose=True)
     first, second, _ = world.hosts
-    plain: Callable[[str], Settings] = world.settings
-
-    def settings(name: str) -> Settings:
-        made = plain(name)
-        return replace(made, node_name="n1") if name == "n2" else made
-
-    monkeypatch.setattr(world, "settings", settings)
+    second.machine, second.node_name = first.machine, first.node_name
     if same_peer:
         monkeypatch.setattr(worlds, "PeerAddressChanged", _with_one_address)
     return world, [first, second]
 
 
-def _with_one_address(address: str) -> PeerAddressChanged:
-    return PeerAddressChanged("n1:9470" if address == "n2:9470" else address)
+def _with_one_address(address: str, *, is_here: bool) -> PeerAddressChanged:
+    assert is_here
+    return PeerAddressChanged("n1:9470" if address == "n2:9470" else address, is_here=True)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
@@ -48,6 +48,8 @@ from sharedip.core.messages import (
     RevokeLease,
     SaveState,
     SendDatagram,
+    SettingsChanged,
+    StateNotSaved,
     StateSaved,
     TimePassed,
     Transact,
@@ -55,20 +57,26 @@ from sharedip.core.messages import (
 from sharedip.core.model import Delete, Failure, FenceKind, IPAddress, LinkState, Vip
 from sharedip.core.node import Node
 from sharedip.core.settings import Settings
-from sharedip.core.state import read_state
+from sharedip.core.state import FormerRun, read_state
 from tests.simulation.agreement import ModelAgreement
 from tests.simulation.etcd import ModelEtcd
 
 LINK_INDEX = 2
 KEY_PREFIX = "sharedip:v1"
 LAYOUT = Layout(KEY_PREFIX)
-HEARTBEAT, ACKNOWLEDGEMENT = 1, 2
+HEARTBEAT, ACKNOWLEDGEMENT, WORD = 1, 2, 3
 HEADER_BYTES, ENTRY_BYTES, NUMBERS_BYTES = 22, 32, 16
 SENDER = slice(6, 14)
 """docs/protocol.md: a heartbeat's entry is a designation's revision, a sequence, and a tag."""
 
 FORGER = "forger"
 """Where datagrams come from that no agent has made (`forger.py`)."""
+
+LOOKS_AT_FENCE_WITHIN_S = 2.0
+"""The agent's adapter sees by itself, within this, that somebody has flushed its rules."""
+
+LIFETIME_WINDOW_S_MIN = 2.1
+"""No whole second of a lifetime fits into a shorter one (core/settings.py)."""
 
 WAKES_MAX = 200
 """So many wakings within a millisecond each mean a core that spins."""
@@ -82,12 +90,22 @@ class InvariantBrokenError(AssertionError):
 class Kernel:
     """The addresses of one host, each with the instant at which its lifetime ends and a serial number.
 
-    `gates` says until when the nftables fence lets traffic for an address pass.
+    `guarded` are those that the nftables fence's rules mute, `gates` says until when it lets traffic for one pass.
     """
 
     addresses: dict[IPAddress, tuple[float, int]] = field(default_factory=dict)
+    guarded: set[IPAddress] = field(default_factory=set)
     gates: dict[IPAddress, float] = field(default_factory=dict)
     serial: int = 0
+
+
+@dataclass(slots=True)
+class Doom:
+    """SIGKILL at an order: before it is carried out, or a while after it. Then a supervisor starts the agent again."""
+
+    strikes: Callable[[Command], bool]
+    after_s: float | None
+    restart_s: float
 
 
 class Host:
@@ -113,6 +131,24 @@ class Host:
         self.freeze_after: int | None = None
         self.freeze_s = 0.0
         self.running_link = True
+        self.node_name = self.peer_host = name
+        self.machine = f"machine of {name}"
+        self.fence = world.fence
+        """The kind that its documents ask for; a running agent has it from its start on."""
+        self.vips = world.vips
+        """What its documents list."""
+        self.keeps_tags = True
+        """Kernels before 5.18 keep no IFA_PROTO: nothing that a former run put up shows whose it is."""
+        self.disk = "well"
+        """"full": nothing can be written, but deleted; "stuck": neither."""
+        self.dooms: deque[Doom] = deque()
+        self.unharmed_until = float("-inf")
+        """While its fence is gone, until the agent must have seen that, nothing but that goes wrong with this process
+        (docs/safety.md: a flush and a death together are bounded by the lifetime alone)."""
+        self.stall_s = 0.0
+        """So long may a fact wait in the agent's loop."""
+        self.busy_until = float("-inf")
+        self.pause_at_word_s = 0.0
         self.wakes = 0
         self.woken_at = 0.0
         self.proved_until = float("-inf")
@@ -132,26 +168,60 @@ class Host:
         if self.core is not None:
             return
         self.run += 1
+        run = self.run
         self.inbox, self.pending, self.rest, self.frozen = [], {}, [], False
         random = self.world.random
         jitter, fresh = random.getrandbits(32), random.randbytes(16)
         self.private = fresh if self.private is None else self.private
         agreement = ModelAgreement(self.private, self.world.agreements)
-        identity = Identity(f"machine of {self.name}", f"boot {self.boot}", agreement.public, agreement.agree)
-        self.core = Node(self.world.settings(self.name), jitter, lambda: random.randbytes(16), identity)
+        boot = f"boot {self.boot} of {self.name}"
+        settings = self.world.settings(self.name)
+        identity = Identity(self.machine, boot, agreement.public, agreement.agree)
+        self.core = Node(settings, jitter, lambda: random.randbytes(16), identity)
         former = read_state(self.state) if self.state is not None else None
-        if former is None:
-            for address in list(self.kernel.addresses):  # the agent removes what carries its tag
-                self.take_off(address)
-        orders = self.core.start(former, self.now())
-        self._execute(orders)
-        self.process(PeerAddressChanged(f"{self.name}:9470"))
-        self.process(LinkChanged(LinkState(LINK_INDEX, ("eth0",), b"\2\0\0\0\0\1", running=self.running_link)))
+        self._clear_up(former, settings)
+        self._execute(self.core.start(former, self.now()))
+        self.hear(run, PeerAddressChanged(f"{self.peer_host}:9470", is_here=self.peer_host == self.name))
+        self.hear(run, LinkChanged(LinkState(LINK_INDEX, ("eth0",), b"\2\0\0\0\0\1", running=self.running_link)))
         for address in list(self.kernel.addresses):
-            self.process(AddressSeen(LINK_INDEX, address, address.max_prefixlen, ours=True))
+            self.hear(run, AddressSeen(LINK_INDEX, address, address.max_prefixlen, ours=self.keeps_tags))
+
+    def _clear_up(self, former: FormerRun | None, settings: Settings) -> None:
+        """What the agent does before its core begins (agent.py, `_start_core`).
+
+        It keeps what a former run of the same fence may still stand on, and no more. A fence is taken away only when
+        nothing stands that it mutes.
+        """
+        kernel, self.fence = self.kernel, settings.fence
+        configured = {vip.address for vip in settings.vips}
+        recorded, keep = set[IPAddress](), set[IPAddress]()
+        if former is not None:
+            recorded = {address for address, _ in former.held} or set(former.addresses)
+            stands = settings.fence is FenceKind.LIFETIME and bool(kernel.guarded)
+            if former.lease is not None and former.fence is settings.fence and not stands:
+                keep = configured & {*former.addresses}
+        for address in list(kernel.addresses):
+            if address not in keep and (self.keeps_tags or address in recorded) and not self._refuses("removals"):
+                self.take_off(address)
+        if settings.fence is FenceKind.NFTABLES:
+            kernel.guarded = configured | ((kernel.guarded | recorded) & kernel.addresses.keys())
+        elif kernel.guarded:
+            kernel.guarded |= recorded & kernel.addresses.keys()
+            self._unguard()
+
+    def _unguard(self) -> None:
+        """Another fence's rules go when nothing stands that they mute."""
+        kernel = self.kernel
+        if kernel.guarded and kernel.guarded.isdisjoint(kernel.addresses):
+            kernel.guarded.clear()
+            kernel.gates.clear()
 
     def kill(self) -> None:
         """SIGKILL: the kernel keeps the address until its lifetime ends."""
+        if self.world.t >= self.unharmed_until:
+            self._end()
+
+    def _end(self) -> None:
         self.core = None
         self.run += 1
         self.timer = float("inf")
@@ -159,15 +229,16 @@ class Host:
 
     def crash(self) -> None:
         """The machine is gone, and with it its addresses and its /run."""
-        self.kill()
+        self._end()
         self.boot += 1
         self.kernel.addresses.clear()
+        self.kernel.guarded.clear()
         self.kernel.gates.clear()
         self.state, self.private = None, None
 
     def freeze(self, seconds: float) -> None:
         """SIGSTOP for a while."""
-        if not self.frozen and self.core is not None:
+        if not self.frozen and self.core is not None and self.world.t >= self.unharmed_until:
             self.frozen = True
             self.world.later(seconds, self.thaw, self.run)
 
@@ -187,6 +258,25 @@ class Host:
 
     def hear(self, run: int, event: Event) -> None:
         """A fact for one run of the agent; another run never hears it."""
+        if run != self.run or self.core is None:
+            return
+        if self.pause_at_word_s and isinstance(event, DatagramReceived) and event.payload[4] == WORD:
+            self.freeze_after, self.freeze_s = self.world.random.randrange(3), self.pause_at_word_s
+            self.pause_at_word_s = 0.0
+        if self.stall_s or self.busy_until > self.world.t:
+            self._wait_in_loop(run, event)
+        else:
+            self._take(run, event)
+
+    def _wait_in_loop(self, run: int, event: Event) -> None:
+        """The loop is busy: facts wait in their order. A datagram may have been read from its socket before."""
+        random = self.world.random
+        if isinstance(event, DatagramReceived) and random.random() < 0.5:
+            event = replace(event, received_at=self.now())
+        self.busy_until = max(self.busy_until, self.world.t + random.random() * self.stall_s)
+        self.world.at(self.busy_until, self._take, run, event)
+
+    def _take(self, run: int, event: Event) -> None:
         if run == self.run and self.core is not None:
             if self.frozen:
                 self.inbox.append(event)
@@ -217,7 +307,11 @@ class Host:
             return
         self.world.steps += 1
         if isinstance(event, DatagramReceived):  # the adapter reads the clock when it reads the socket
-            event = replace(event, received_at=self.now())
+            if not event.received_at:
+                event = replace(event, received_at=self.now())
+        elif isinstance(event, SettingsChanged) and self.fence is FenceKind.NFTABLES:
+            standing = self.kernel.guarded & self.kernel.addresses.keys()
+            self.kernel.guarded = {vip.address for vip in event.settings.vips} | standing
         strange = core.post.strange_datagrams
         orders = core.handle(event, self.now())
         is_forged = isinstance(event, DatagramReceived) and event.host == FORGER
@@ -280,13 +374,15 @@ class Host:
             self.woken_at = self.world.t
             if self.wakes > WAKES_MAX:
                 raise InvariantBrokenError(f"t={self.world.t:.3f} {self.name} is woken without end")
-            self.process(TimePassed())
+            self.hear(run, TimePassed())
 
     # -- orders -------------------------------------------------------------------------------------------------------
 
     def _execute(self, orders: list[Command]) -> None:
         for position, order in enumerate(orders):
-            if self.freeze_after is not None and self.core is not None:
+            if self.dooms and self._is_doomed(order):
+                return
+            if self.freeze_after is not None and self.core is not None and self.world.t >= self.unharmed_until:
                 if self.freeze_after == 0:  # between the decision and the deed
                     self.freeze_after = None
                     self.rest = list(orders[position:])
@@ -296,6 +392,24 @@ class Host:
             self._carry_out(order)
             if self.core is None:
                 return
+
+    def _is_doomed(self, order: Command) -> bool:
+        """Whether the process dies instead of carrying this order out."""
+        doom = self.dooms[0]
+        if self.world.t < max(self.unharmed_until, self.world.undisturbed_until) or not doom.strikes(order):
+            return False
+        self.dooms.popleft()
+        if doom.after_s is not None:
+            self.world.later(doom.after_s, self._die, self.run, doom.restart_s)
+            return False
+        self._die(self.run, doom.restart_s)
+        return True
+
+    def _die(self, run: int, restart_s: float) -> None:
+        if run == self.run and self.world.t >= self.world.undisturbed_until:
+            self.world.note(f"{self.name}: SIGKILL")
+            self.kill()
+            self.world.later(restart_s, self.start)
 
     def _carry_out(self, order: Command) -> None:
         world = self.world
@@ -313,10 +427,10 @@ class Host:
             case Report():
                 world.note(f"{self.name}: {order.text}" + (f" ({order.reason})" if order.reason else ""))
             case SaveState():
-                self.state = order.content
-                self._soon(StateSaved(order.number))
+                self._save(order)
             case Exit():
-                self.kill()
+                self.kernel.guarded &= self.kernel.addresses.keys()
+                self._end()
                 if world.is_healed:  # a supervisor starts it again
                     world.later(0.2, self.start)
             case OpenFence():
@@ -336,9 +450,19 @@ class Host:
                 self._check_release(order)
                 world.etcd.receive(self, order)
 
+    def _save(self, order: SaveState) -> None:
+        """As adapters/state.py: what can't be written is deleted, so that no later run believes in what is old."""
+        if self.disk == "stuck":
+            self._soon(StateNotSaved(order.number, "Input/output error"))
+            return
+        self.state = order.content if self.disk == "well" else None
+        self._soon(StateSaved(order.number))
+
     def _refuses(self, what: str) -> bool:
         """Whether the kernel says no this time."""
         chance = self.world.refusals.get((self.name, what), 0.0)
+        if self.world.t < self.unharmed_until:
+            return False
         return chance > 0 and self.world.random.random() < chance
 
     def _soon(self, event: Event) -> None:
@@ -376,9 +500,13 @@ class Host:
             self._soon(FenceRefused(order.vips, "EBUSY"))
             return
         late_s = self.world.random.random() * 0.003
+        assert self.core is not None
+        # Rules that somebody has flushed are put back with the element, in one transaction.
+        self.kernel.guarded.update(vip.address for vip in self.core.settings.vips)
         for vip in order.vips:
             if vip.address in self.kernel.addresses:
                 self.world.check_use(self, vip.address)
+            self.kernel.guarded.add(vip.address)
             self.kernel.gates[vip.address] = self.world.t + order.timeout_s / self.rate + late_s
         if refused:
             self._soon(FenceRefused(order.vips, "the kernel did not answer"))
@@ -386,8 +514,27 @@ class Host:
             self._soon(FenceOpened(order.vips, order.not_after))
 
     def usable_gate(self, address: IPAddress) -> bool:
-        """Whether the nftables fence, where there is one, lets traffic for the address pass."""
-        return self.world.fence is FenceKind.LIFETIME or self.kernel.gates.get(address, 0.0) > self.world.t
+        """Whether the nftables fence, as long as its rules stand, lets traffic for the address pass."""
+        kernel = self.kernel
+        return address not in kernel.guarded or kernel.gates.get(address, 0.0) > self.world.t
+
+    def flush_fence(self) -> None:
+        """Another program flushes the ruleset; the agent's next order or its own look puts it back."""
+        kernel = self.kernel
+        for address in kernel.addresses:
+            self.world.check_use(self, address)
+        lost = (set(kernel.guarded), dict(kernel.gates))
+        kernel.guarded.clear()
+        kernel.gates.clear()
+        self.unharmed_until = self.world.t + LOOKS_AT_FENCE_WITHIN_S
+        self.world.later(self.world.random.uniform(0.0, LOOKS_AT_FENCE_WITHIN_S), self._mend_fence, self.run, *lost)
+
+    def _mend_fence(self, run: int, guarded: set[IPAddress], gates: dict[IPAddress, float]) -> None:
+        """The rules come back with the gates as the agent's last orders had them."""
+        if run == self.run and self.core is not None and not self.kernel.guarded:
+            self.kernel.guarded.update(vip.address for vip in self.core.settings.vips)
+            self.kernel.guarded |= guarded & self.kernel.addresses.keys()
+            self.kernel.gates.update(gates)
 
     def uses(self, address: IPAddress) -> bool:
         """Whether clients could reach the address here, whatever the agent believes."""
@@ -400,6 +547,10 @@ class Host:
     def take_off(self, address: IPAddress) -> None:
         """The address leaves the link: by our order, by its lifetime, or behind the agent's back."""
         if self.kernel.addresses.pop(address, None) is not None:
+            if self.fence is FenceKind.LIFETIME:
+                self._unguard()
+            elif self.core is not None and all(vip.address != address for vip in self.core.settings.vips):
+                self.kernel.guarded.discard(address)  # taken out of the documents, and now it has left
             self._soon(AddressGone(LINK_INDEX, address, address.max_prefixlen))
 
     def _check_release(self, order: Command) -> None:
@@ -452,6 +603,10 @@ class World:
         self.loss = 0.0
         self.slow = 0.0
         self.disorder = 0.0
+        self.late_words = 0.0
+        """How often a word is said again, seconds later."""
+        self.played: Counter[str] = Counter()
+        """What went wrong, by its name."""
         self.undisturbed_until = self.t
         self.is_healed = False
         self.overheard: deque[tuple[str, str, bytes]] = deque(maxlen=50)
@@ -461,6 +616,8 @@ class World:
         self.refusals: dict[tuple[str, str], float] = {}
         """For a host and "holds", "removals" or "fences": how often its kernel refuses."""
         self.cuts: set[tuple[str, int]] = set()
+        self.rejects: set[tuple[str, int]] = set()
+        """Of the cuts, those at which a connection is refused at once."""
         self.etcd = ModelEtcd(self, members)
         self.etcd.clock_rate = 1.0 + self.random.uniform(-drift, drift)
         self.hosts = [
@@ -469,15 +626,19 @@ class World:
         ]
 
     def settings(self, name: str) -> Settings:
-        """Each node prefers its own member."""
+        """As the host's documents have it; each node prefers its own member."""
+        host = next(host for host in self.hosts if host.name == name)
+        window_s = self.window_s
+        if host.fence is FenceKind.LIFETIME and window_s is not None and window_s < LIFETIME_WINDOW_S_MIN:
+            window_s = 2.5
         return Settings(
-            node_name=name,
+            node_name=host.node_name,
             key_prefix=KEY_PREFIX,
             endpoints=tuple(f"http://m{i}:2379" for i in range(self.members)),
-            vips=self.vips,
+            vips=host.vips,
             lease_ttl_s=self.ttl_s,
-            window_s=self.window_s,
-            fence=self.fence,
+            window_s=window_s,
+            fence=host.fence,
             local_endpoint=(int(name[1:]) - 1) % self.members,
         )
 
@@ -539,15 +700,17 @@ class World:
         if order.payload[4] == HEARTBEAT:
             sender.note_beats(order.payload)
         for host in self.hosts:
-            if host.name == order.host:
+            if host.peer_host == order.host and host is not sender:
                 copies = 2 if self.random.random() < 0.02 else 1
                 for _ in range(copies):
                     if (sender.name, host.name) in self.peer_cuts or self.random.random() < self.loss:
                         continue
-                    event = DatagramReceived(sender.name, 9470, order.payload, 0.0)
+                    event = DatagramReceived(sender.peer_host, 9470, order.payload, 0.0)
                     self.later(self.delay(), self._arrive, host, event)
+                    if self.late_words and order.payload[4] == WORD and self.random.random() < self.late_words:
+                        self.later(self.random.uniform(0.3, 8.0), self._arrive, host, event)
         if self.disorder or self.is_overheard:
-            self.overheard.append((sender.name, order.host, order.payload))
+            self.overheard.append((sender.peer_host, order.host, order.payload))
         if self.disorder:
             self._disturb()
 
@@ -557,7 +720,7 @@ class World:
             said_by, to, payload = self.random.choice(self.overheard)
             event = DatagramReceived(said_by, 9470, payload, 0.0)
             for host in self.hosts:
-                if host.name == to:
+                if host.peer_host == to:
                     self.later(self.random.uniform(0.0, 2.0), self._arrive, host, event)
 
     @staticmethod
@@ -585,3 +748,12 @@ class World:
         address = LAYOUT.election_of(key)
         if address is not None and holder.uses(address):
             raise InvariantBrokenError(f"t={self.t - 100.0:.3f} {holder.name}'s key goes while it has {address}")
+
+    def check_revocation(self, by: Host, lease: int) -> None:
+        """Nobody's live lease is revoked by another host's run, whatever name and machine the two share."""
+        holder = self.etcd.holders.get(lease)
+        if holder is None or holder is by or lease not in self.etcd.leases:
+            return
+        stands_on_it = holder.core is not None and not holder.frozen and holder.core.session.lease == lease
+        if stands_on_it or any(holder.uses(vip.address) for vip in self.vips):
+            raise InvariantBrokenError(f"t={self.t - 100.0:.3f} {by.name} revokes the lease of {holder.name}")

@@ -59,6 +59,7 @@ class FormerSelf:
         is_here = bool(self._identity.kernel) and kernel == self._identity.kernel
         is_other_boot = (
             own.is_here  # else a clone whose documents were copied with the address would be told nothing
+            and record.get("peerIsLocal") is True  # else it is that clone, and this node has the address
             and self._identity.machine is not None
             and machine == self._identity.machine
             and bool(self._identity.kernel)

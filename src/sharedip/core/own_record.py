@@ -30,16 +30,17 @@ class OwnRecord:
             "machine": identity.machine,
             "kernel": identity.kernel,
         }
-        self._written: tuple[dict[str, object], str | None, bytes] | None = None
+        self._written: tuple[dict[str, object], str | None, bool, bytes] | None = None
         self._published_at_revision = 0
         self._publish_at: Instant = NEVER
 
     def value(self) -> bytes:
         """Asked for at every turn, written anew only when it says something else."""
-        if self._written is None or self._written[:2] != (self.content, self.advertise):
-            text = write_record({**self.content, **self._fixed, "peer": self.advertise})
-            self._written = (self.content, self.advertise, text)
-        return self._written[2]
+        if self._written is None or self._written[:3] != (self.content, self.advertise, self.is_here):
+            address = {"peer": self.advertise, "peerIsLocal": self.is_here}
+            text = write_record({**self.content, **self._fixed, **address})
+            self._written = (self.content, self.advertise, self.is_here, text)
+        return self._written[3]
 
     def registration(self, lease: int) -> tuple[Guard, Put]:
         """Claim the name, unless somebody has it."""

@@ -24,7 +24,13 @@ from sharedip.core.peerwire import Heartbeat, Kind, seal
 from tests.unit.core.harness import LAYOUT, OURS, THEIRS, VIP, Store, Talk
 
 PEER = "192.0.2.1:9470"
-HERE = {"node": "n1", "machine": "machine of n1", "kernel": "kernel of n1", "peer": PEER}
+HERE = {
+    "node": "n1",
+    "machine": "machine of n1",
+    "kernel": "kernel of n1",
+    "peer": PEER,
+    "peerIsLocal": True,
+}
 REBOOTED = {**HERE, "kernel": "an earlier kernel of n1"}
 
 
@@ -205,6 +211,7 @@ def test_a_picture_that_was_asked_for_before_the_silence_was_over_shows_no_silen
         {**HERE, "peer": "192.0.2.2:9470"},
         {**REBOOTED, "peer": "192.0.2.2:9470"},
         {**REBOOTED, "peer": None},
+        {**REBOOTED, "peerIsLocal": False},
         {**REBOOTED, "machine": "another"},
         {**REBOOTED, "machine": None},
         {**REBOOTED, "kernel": None},
