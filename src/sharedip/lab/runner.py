@@ -135,15 +135,15 @@ def run_step(stage: Stage, step: Step, progress: Progress, vip: str, *, settle_s
 
 def _prepare(stage: Stage, step: Step, vip: str) -> tuple[str, str, list[str]]:
     """The owner to strike, where etcd's leader is, and what is missing; again if the owner changes meanwhile."""
-    for _ in range(PREPARED_MAX):
+    for turn in range(1, PREPARED_MAX + 1):
         stage.wait_settled(SETTLE_S, anew=False)
         owner = stage.owner(vip)
         assert owner is not None
         case = _place_leader(stage, step.leader_on_owner, owner)
         missing = [stage.wait_heir(owner, vip), stage.wait_witnessed(owner, vip)]
-        if stage.owner(vip) == owner:
-            break
-    return owner, case, missing
+        if stage.owner(vip) == owner or turn == PREPARED_MAX:
+            return owner, case, missing
+    raise AssertionError("the last turn returns")
 
 
 def _place_leader(stage: Stage, on_owner: bool | None, owner: str) -> str:  # noqa: FBT001 - three-valued, named in Step
