@@ -8,6 +8,7 @@ Counterparts: `matrix.py`, which plays the stages; `report.py`, which adds up th
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ from typing import Any
 
 from sharedip.lab.agents import overlay
 from sharedip.lab.ambush import HELD_IN_WINDOWS, freeze_at_renewal
-from sharedip.lab.cluster import Plan, Stage
+from sharedip.lab.cluster import NotInTimeError, Plan, Stage
 from sharedip.lab.faults import FAULTS, Fault, Sequel
 from sharedip.lab.matrix import FAMILIES, PLACEMENTS, Case, Leg, Part
 from sharedip.lab.strikes import Undo
@@ -36,6 +37,11 @@ STARTED_WITHIN = (0.0, 1.6)
 """In windows from SIGKILL to start: before a witness deposes, while it does, after."""
 LIVES_S = (0.0, 1.5)
 """From that start to the next SIGKILL: while it loads, asks etcd, adopts, owns or waits."""
+
+READY_S = 20.0
+ADOPTS_S, DECIDED_AFTER = 0.3, 1.3
+"""How long an agent that is ready may take to find its key; in how many windows from the last SIGKILL on a witness has
+deposed, or never will."""
 
 Draw = Callable[[random.Random, float], Fault]
 
@@ -64,12 +70,12 @@ def _cut(dice: random.Random, _: float) -> Fault:
 
 
 def _restart(dice: random.Random, window_s: float) -> Fault:
-    return _restarts([dice.uniform(*STARTED_WITHIN) * window_s])
+    return _restarts([dice.uniform(*STARTED_WITHIN) * window_s], window_s)
 
 
 def _restart_twice(dice: random.Random, window_s: float) -> Fault:
     first, second = (dice.uniform(*STARTED_WITHIN) * window_s for _ in range(2))
-    return _restarts([first, dice.uniform(*LIVES_S), second])
+    return _restarts([first, dice.uniform(*LIVES_S), second], window_s)
 
 
 KINDS: dict[str, Draw] = {
@@ -81,10 +87,16 @@ KINDS: dict[str, Draw] = {
 }
 
 
-def _restarts(pauses_s: Sequence[float]) -> Fault:
+def _restarts(pauses_s: Sequence[float], window_s: float) -> Fault:
     told = ", ".join(f"{word} {1000 * pause:.0f} ms" for word, pause in zip(_WORDS, pauses_s, strict=False))
     return Fault(
-        "restarted", f"agent killed, {told}", restarting(pauses_s), sequel=Sequel.ANY, takes_s=sum(pauses_s) + 1.0
+        "restarted",
+        f"agent killed, {told}",
+        restarting(pauses_s),
+        sequel=Sequel.ANY,
+        takes_s=sum(pauses_s) + 1.0,
+        # Until then the dead agent's address and key look as if all were well.
+        rest_s=ADOPTS_S + max(0.0, DECIDED_AFTER * window_s - pauses_s[-1]),
     )
 
 
@@ -102,6 +114,8 @@ def restarting(pauses_s: Sequence[float]) -> Callable[[Stage, str], Undo]:
             stage.wait_until(struck_at)
             (agent.kill if number % 2 else agent.start)()
             stage.note("means", f"{node}: {'killed' if number % 2 else 'started'}")
+        with contextlib.suppress(NotInTimeError):  # what is missing then, is told after the healing
+            stage.wait(lambda: agent.ready_at is not None, "the agent is ready", READY_S)
         return lambda: None
 
     return strike

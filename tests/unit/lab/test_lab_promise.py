@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -70,6 +71,7 @@ def test_freezes_end_about_when_rights_do_or_after_another_has_taken_over() -> N
 @dataclass
 class _Agent:
     said: list[str] = field(default_factory=list)
+    ready_at: float | None = 1.0
 
     def kill(self) -> None:
         self.said.append("kill")
@@ -88,6 +90,10 @@ class _Stage:
 
     def wait_until(self, at: float) -> None:
         self.waited.append(at)
+
+    def wait(self, condition: Callable[[], bool], what: str, timeout_s: float) -> float:
+        assert condition()
+        return 0.0
 
 
 def test_an_agent_that_is_restarted_twice_ends_alive_and_keeps_to_its_pauses() -> None:
