@@ -36,9 +36,17 @@ def is_apart(world: World) -> bool:
                 names.setdefault(host.node_name, []).append(candidacy.phase)
             elif candidacy is not None and candidacy.phase is not Phase.OUT:
                 return True
-        if any(len(names.get(host.node_name, ())) != 1 for host in world.hosts if vip in _bearer(world, host).vips):
-            return True  # of clones, one stands in the queue; who is none must stand there itself
+        if any(not _is_told(world, host, names) for host in world.hosts if vip in _bearer(world, host).vips):
+            return True
     return bool(_strays(world))
+
+
+def _is_told(world: World, host: Host, names: dict[str, list[Phase]]) -> bool:
+    """Who is no clone stands in the queue itself. Of clones one does, and one whose record was deleted by hand may, too:
+    the other has the name since, but its key was there before.
+    """
+    namesakes = sum(each.node_name == host.node_name for each in world.hosts)
+    return 1 <= len(names.get(host.node_name, ())) <= namesakes
 
 
 def _bearer(world: World, host: Host) -> Host:
