@@ -42,7 +42,7 @@ def is_apart(world: World) -> bool:
 
 
 def _is_told(world: World, host: Host, names: dict[str, list[Phase]]) -> bool:
-    """Who is no clone stands in the queue itself. Of clones one does, and one whose record was deleted by hand may, too:
+    """Who is no clone stands in the queue itself. Of clones one does; one whose record was deleted by hand may as well:
     the other has the name since, but its key was there before.
     """
     namesakes = sum(each.node_name == host.node_name for each in world.hosts)
