@@ -36,7 +36,20 @@ UNIT = [*KEYS, "tests/unit/core", "--ignore=tests/unit/core/test_holes.py", "-k"
 """Without the known holes: a mutant that happens to mend one would count as killed."""
 
 HISTORIES = ["tests/simulation/test_histories.py"]
-STAGED = [f"tests/simulation/test_{name}.py" for name in ("staged_witness", "standing", "late_writes", "forger")]
+STAGED = [
+    f"tests/simulation/test_{name}.py"
+    for name in (
+        "staged_witness",
+        "standing",
+        "late_writes",
+        "forger",
+        "stolen_secret",
+        "findings",
+        "raft_snapshots",
+        "own_former_self",
+        "own_former_self_staged",
+    )
+]
 SIMULATION = [*STAGED, *HISTORIES]
 
 

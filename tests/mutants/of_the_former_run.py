@@ -79,6 +79,14 @@ MUTANTS = (
         "No later run knows what this one has put up.",
     ),
     Mutant(
+        "put-up-before-it-is-recorded",
+        OWNERSHIP,
+        "now >= self._hold_at and self._is_recorded:",
+        "now >= self._hold_at:",
+        FORMER,
+        "A disk that can be neither written nor cleared, a kernel without tags, a kill: nobody knows of the address.",
+    ),
+    Mutant(
         "held-for-ever",
         NODE,
         "            self._held.pop(address, None)\n",
@@ -106,16 +114,17 @@ MUTANTS = (
     Mutant(
         "copy-in-nobodys-way",
         CANDIDACY,
-        "if obstacle is not None or self.phase is Phase.OWNING or not self.chronicle.strays:",
-        "if obstacle is not None or self.phase is not Phase.RELEASING:",
+        "if self._settings.fence is FenceKind.NFTABLES or not self.chronicle.strays:",
+        "if True:",
         OURS,
         "A copy that no fence mutes answers beside the next owner.",
     ),
     Mutant(
         "owner-flees-from-a-copy",
         CANDIDACY,
-        "if obstacle is not None or self.phase is Phase.OWNING or not self.chronicle.strays:",
-        "if obstacle is not None or not self.chronicle.strays:",
+        "if obstacle is not None or self.phase is Phase.OWNING:\n            return obstacle\n"
+        "        if self._settings",
+        "if obstacle is not None:\n            return obstacle\n        if self._settings",
         OURS,
         "An owner hands over and leaves a copy behind that answers.",
     ),

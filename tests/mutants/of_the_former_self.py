@@ -112,7 +112,7 @@ MUTANTS = (
     Mutant(
         "former-self-before-the-address",
         NODE,
-        "        if all(candidacy.is_clear and not candidacy.chronicle.strays for candidacy in self._all()):\n",
+        "        if self._nothing_is_left() and not any(candidacy.chronicle.strays for candidacy in self._all()):\n",
         "        if True:\n",
         WAY_OUT,
         "The key goes while its address stands.",

@@ -76,7 +76,9 @@ def _is_campaign(host: Host, request: Request) -> bool:
 def _vip_leaves_for_good(world: World, host: Host, member: int, seconds: float) -> None:
     """Out of the documents of one node, that others keep; its campaign may still be on its way."""
     doomed = world.random.choice(world.vips)
-    if any(other is not host and doomed in other.vips for other in world.hosts) and doomed in host.vips:
+    names = [each.node_name for each in world.hosts]
+    keep = [other for other in world.hosts if other is not host and names.count(other.node_name) == 1]
+    if any(doomed in other.vips for other in keep) and doomed in host.vips:  # of clones only one is a candidate
         leave = tuple(vip for vip in host.vips if vip != doomed)
         if world.random.random() < 0.7:  # out, in again with a campaign in doubt, and out
             settings = world.settings(host.name)

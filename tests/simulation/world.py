@@ -151,6 +151,8 @@ class Host:
         self.pause_at_word_s = 0.0
         self.wakes = 0
         self.woken_at = 0.0
+        self.put_up_under: dict[IPAddress, int] = {}
+        """The lease on which each address was put up last: a later run's own key says nothing of it."""
         self.proved_until = float("-inf")
         """The right on the lease, as it was last looked at."""
         self.beats_sent_at: dict[bytes, float] = {}
@@ -485,6 +487,8 @@ class Host:
         # The kernel's clock is the host's: a lifetime of N s on a slow clock is longer in real time.
         ends_at = self.world.t + (order.valid_lft_s + late_s) / self.rate
         self.kernel.addresses[order.vip.address] = (ends_at, serial)
+        assert self.core is not None
+        self.put_up_under[order.vip.address] = self.core.session.lease or 0
         self.world.at(ends_at, self._expire, order.vip.address, serial)
         if refused:
             self._soon(AddressRefused(order.vip, "the kernel did not answer"))
@@ -556,8 +560,8 @@ class Host:
     def _check_release(self, order: Command) -> None:
         """Law 3: a key is given up only when the kernel has the address no more."""
         assert self.core is not None
-        held = self.kernel.addresses
-        if isinstance(order, RevokeLease) and held:
+        held = {address: self.put_up_under[address] for address in self.kernel.addresses}
+        if isinstance(order, RevokeLease) and order.lease in held.values():
             raise InvariantBrokenError(
                 f"t={self.world.t:.3f} {self.name} revokes its lease while it holds {list(held)}"
             )
@@ -565,7 +569,7 @@ class Host:
             for op in order.then:
                 if isinstance(op, Delete) and op.key.endswith(f"/{self.core.session.lease or 0:x}"):
                     address = self.core.session.layout.election_of(op.key)
-                    if address in held:
+                    if address is not None and held.get(address) == self.core.session.lease:
                         raise InvariantBrokenError(
                             f"t={self.world.t:.3f} {self.name} releases {address} while it holds it"
                         )
@@ -746,7 +750,8 @@ class World:
         if holder is None or ":election:" not in key:
             return
         address = LAYOUT.election_of(key)
-        if address is not None and holder.uses(address):
+        under = key.rpartition("/")[2]
+        if address is not None and holder.uses(address) and f"{holder.put_up_under[address]:x}" == under:
             raise InvariantBrokenError(f"t={self.t - 100.0:.3f} {holder.name}'s key goes while it has {address}")
 
     def check_revocation(self, by: Host, lease: int) -> None:

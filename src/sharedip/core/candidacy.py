@@ -105,6 +105,10 @@ class Circumstances(Protocol):
     def obstacle(self, vip: Vip) -> str | None:
         """Why this node may not be a candidate now; None if it may."""
 
+    @property
+    def unfit(self) -> str | None:
+        """Why this node had better not be a candidate, though an owner may stay one."""
+
     def reason_to_step_back(self, queue: list[KeyValue]) -> str | None:
         """Why this candidate, who waits, had better not be the next in line; None if it isn't, or if it may be."""
 
@@ -653,10 +657,10 @@ class Candidacy:
         fence mutes it; without that, and since it is not ours to remove, this node must not be in the way of others.
         """
         obstacle = self._obstacle()
-        if obstacle is not None or self.phase is Phase.OWNING or not self.chronicle.strays:
+        if obstacle is not None or self.phase is Phase.OWNING:
             return obstacle
-        if self._settings.fence is FenceKind.NFTABLES:
-            return None
+        if self._settings.fence is FenceKind.NFTABLES or not self.chronicle.strays:
+            return self._circumstances.unfit
         return "a copy of the address stands on this node that is not sharedip's, and no fence can mute it"
 
     def _execute(self, now: Instant) -> None:

@@ -82,6 +82,8 @@ from sharedip.core.standing import Standing
 from sharedip.core.state import FormerRun, write_state
 from sharedip.core.witness import Watchfulness
 
+UNSAVED_S_MAX = 2.0
+"""A node whose state can't be saved for so long stands in nobody's way: it can give nothing up in order."""
 SAVE_RETRY_S = 0.2
 """A state file that can be neither written nor deleted keeps words from being said: it is tried again soon."""
 STOP_PATIENCE_S = 10.0
@@ -120,6 +122,8 @@ class Node:
         """What a later run will find at the oldest."""
         self._save_again_at: Instant = float("inf")
         self._save_trouble: str | None = None
+        self._unsaved_since: Instant | None = None
+        self._is_unfit = False
         self._gives_back = False
         self._held: dict[IPAddress, int] = {}
         self._held_saved: tuple[tuple[IPAddress, int], ...] = ()
@@ -143,6 +147,8 @@ class Node:
             for address, candidacy in list(self.candidacies.items()):
                 if address in self._held:
                     self.candidacies[address] = self._make(candidacy.vip, may_stand=True)
+                    if former.fence is not self.settings.fence:  # the other fence goes from what stands nowhere alone
+                        self.candidacies[address].ownership.give_up(now)
             for address in dict.fromkeys((*former.addresses, *self._held)):
                 if address not in self.candidacies:  # its key may stand on the lease, its address on a link
                     self._leaving[address] = self._make(Vip(address, ""), may_stand=address in self._held)
@@ -229,6 +235,11 @@ class Node:
             if vip.address in self._leaving:
                 return "the address is still leaving in its former configuration"
         return self.links.obstacle(vip.link)
+
+    @property
+    def unfit(self) -> str | None:
+        """Why this node had better not be a candidate, though an owner may stay one."""
+        return "the state of this node can be neither saved nor deleted" if self._is_unfit else None
 
     def reason_to_step_back(self, queue: list[KeyValue]) -> str | None:
         """Whether another node should rather be the next in line."""
@@ -661,6 +672,10 @@ class Node:
             self.session.revoke_abandoned()
         if self.session.revocable is not None:
             self._make_way(now)
+        if self._is_unfit and not self._held and any(each.phase is Phase.LEAVING for each in self._all()):
+            # What hangs on it can't be given up in order: no later run may stand on a key whose deletion is on its way.
+            self.session.lose_lease("its state can be neither saved nor deleted: the lease is left to expire", now)
+            self._settle(now)
         self.session.advance(now)
         if self.stopping:
             self._advance_stop(now)
@@ -676,7 +691,7 @@ class Node:
             self._touch_all()
             self._settle(now)
         # A copy that nobody knows may be its own, where the kernel keeps no tags and the state file is lost.
-        if all(candidacy.is_clear and not candidacy.chronicle.strays for candidacy in self._all()):
+        if self._nothing_is_left() and not any(candidacy.chronicle.strays for candidacy in self._all()):
             self.session.revoke_former_self()
 
     def _nothing_is_left(self) -> bool:
@@ -749,11 +764,22 @@ class Node:
     def _state_answered(self, event: StateSaved | StateNotSaved, now: Instant) -> None:
         run = self._unanswered.pop(event.number, None)
         if isinstance(event, StateSaved) and run is not None:
-            self._durable, self._save_trouble = run, None
+            self._durable, self._save_trouble, self._unsaved_since = run, None, None
             self.resignations.saved(dict(run.resigned))
             self._touched.update(each for each in self._all() if each.phase is Phase.LEAVING)
+            held = dict(run.held)
+            for candidacy in self._all():
+                if candidacy.ownership.recorded(is_recorded=candidacy.vip.address in held):
+                    self._touched.add(candidacy)
+            if self._is_unfit:
+                self._is_unfit = False
+                self._touch_all()
         elif isinstance(event, StateNotSaved):
             self._saved, self._save_again_at = None, now + SAVE_RETRY_S
+            self._unsaved_since = now if self._unsaved_since is None else self._unsaved_since
+            if not self._is_unfit and now - self._unsaved_since >= UNSAVED_S_MAX:
+                self._is_unfit = True
+                self._touch_all()
             if self._save_trouble != event.reason:
                 self._save_trouble = event.reason
                 text = "the state can be neither saved nor deleted: what this node gives up it can't tell the others"

@@ -168,6 +168,7 @@ class Ownership:
         self._ends_at: Instant = NEVER
         self._runs_out_at: Instant = float("inf")
         self._address_until: Instant = UNKNOWN if may_stand else NEVER
+        self._is_recorded = may_stand
         self._gone_meanwhile = False
         self._gate_asked: list[_Asked] = []
         self._gate_dirty = False
@@ -232,6 +233,11 @@ class Ownership:
     def may_stand(self) -> bool:
         """Whether something that this program put up may be on a link: what a later run must know."""
         return self.presence is not Presence.ABSENT or self._hold_pending or self.tenure in _PUT_UP
+
+    def recorded(self, *, is_recorded: bool) -> bool:
+        """Whether a later run will know that the address may stand: it is not put up before. True: that is news."""
+        was, self._is_recorded = self._is_recorded, is_recorded
+        return is_recorded and not was
 
     @property
     def stands_until(self) -> Instant:
@@ -487,7 +493,7 @@ class Ownership:
                 return self._probe_at
             case Tenure.HOLDING:
                 waiting = [self.lapses_at, self.runs_out_at]
-                if not self._hold_pending:
+                if not self._hold_pending and self._is_recorded:
                     waiting.append(self._hold_at)
                 if self._fence is FenceKind.NFTABLES and not self._gate_asked:
                     waiting.append(self._gate_at)
@@ -507,7 +513,7 @@ class Ownership:
 
     def _advance_hold(self, now: Instant) -> None:
         announces = False
-        if not self._hold_pending and now >= self._hold_at:
+        if not self._hold_pending and now >= self._hold_at and self._is_recorded:
             lifetime_s = self._lifetime_s(now)
             if lifetime_s >= 1:
                 self._hold_pending = True

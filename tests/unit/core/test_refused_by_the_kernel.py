@@ -26,6 +26,7 @@ def taken(fence: FenceKind) -> tuple[Ownership, list[Command]]:
     """An address that was just taken on the lease alone, its first orders not answered yet."""
     out: list[Command] = []
     ownership = Ownership(VIP, out.append, fence)
+    ownership.recorded(is_recorded=True)
     ownership.right.set("lease", LEASE_UNTIL)
     ownership.take(7, NOW)
     return ownership, out
