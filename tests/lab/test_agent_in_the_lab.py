@@ -41,6 +41,7 @@ def _played(plan: Plan, faults: tuple[str, ...], *, leader_on_owner: bool) -> Ac
         act = Act("test", [node.name for node in stage.topology.nodes], stage.began_at, 0.0, None)
         for one in stage.agents.values():
             one.start()
+        stage.supervising = True  # a deadman that strikes ends an agent, and a service manager starts it again
         act.outcomes = run_steps(stage, [Step(FAULTS[name], leader_on_owner) for name in faults], Lines(), vip)
         act.ended_at = max(outcome.ended_at for outcome in act.outcomes)
         return close_act(stage, act)

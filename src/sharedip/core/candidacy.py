@@ -552,6 +552,8 @@ class Candidacy:
         own = self._own_key(queue)
         if self.epoch is None or own is None or own.create_revision != self.epoch:
             return False
+        if self._lapsed_at > NEVER:
+            return False  # the right has ended under this key: only etcd's own word brings the address back
         return self._session.registry.revision >= self.epoch and self.words.let_us_take(queue, own)
 
     def _passes_on(self, queue: list[KeyValue], now: Instant) -> bool:

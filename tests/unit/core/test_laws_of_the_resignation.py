@@ -19,10 +19,11 @@ from sharedip.core.messages import (
     SendDatagram,
     StateNotSaved,
     StateSaved,
+    TimePassed,
     Transact,
 )
 from sharedip.core.model import Delete, GuardTarget
-from sharedip.core.peerwire import Kind, unseal
+from sharedip.core.peerwire import Kind, Released, unseal
 from sharedip.core.words import EXECUTED_WITHIN_S
 from tests.unit.core.harness import LAYOUT, MAC, OURS, THEIRS, VIP, Talk, agent_record, owner, waiting_behind
 
@@ -33,7 +34,7 @@ def taken_by_word() -> Talk:
     """n2 has said that it leaves; nobody has told etcd yet."""
     talk = waiting_behind()
     speaker = talk.candidacy.queue()[0]
-    talk.candidacy.released(speaker.create_revision, "moved", talk.now)
+    talk.node._released(THEIRS, Released(speaker.create_revision, VIP.address, "moved"), talk.now)
     talk.hear(PeerAddressChanged("n1:9470"))
     assert talk.is_in(Phase.OWNING)
     return talk
@@ -186,6 +187,18 @@ def test_a_read_from_before_the_lapse_brings_no_address_back() -> None:
     assert not talk.is_in(Phase.OWNING)
     talk.run(0.1)
     assert talk.is_in(Phase.OWNING)
+
+
+def test_who_lapsed_takes_nothing_by_an_old_word() -> None:
+    """The right has ended under this key: only a renewal and a picture that were sent later bring the address back."""
+    talk = taken_by_word()
+    talk.candidacy.ownership.right.set("witness", talk.now + 0.1)
+    talk.node._touch_all()
+    talk.hear(TimePassed())
+    talk.run(0.2, Transact, KeepLeaseAlive, ReadKeys)
+    talk.candidacy.ownership.right.drop("witness")
+    talk.run(0.5, Transact, KeepLeaseAlive, ReadKeys)
+    assert talk.is_in(Phase.WAITING), "its speaker's key stands before ours"
 
 
 def test_an_owner_that_sees_a_later_epoch_in_use_says_so_as_an_error() -> None:
