@@ -23,11 +23,11 @@ $(VENV)/.ready: pyproject.toml requirements-dev.txt scripts/venv.sh
 demo: setup ## three nodes, a real etcd, a client that watches: the owner is stopped, crashed, frozen, cut off
 	@$(BIN)/sharedip lab demo --report out/demo.html
 
-check: setup ## the quick part: format, lint, types, unit, simulation
+check: setup ## the quick part: format, lint, types, unit, simulation (500 histories)
 	@$(BIN)/ruff format --check src tests bench
 	@$(BIN)/ruff check src tests bench
 	@$(BIN)/mypy
-	@$(BIN)/pytest -q tests/unit tests/simulation tests/mutants
+	@SHAREDIP_HISTORIES=$${SHAREDIP_HISTORIES:-500} $(BIN)/pytest -q tests/unit tests/simulation tests/mutants
 
 test: setup ## everything: check, then the contracts with real etcd 3.4, 3.5 and the kernel, then the lab
 	@$(BIN)/ruff format --check src tests bench
