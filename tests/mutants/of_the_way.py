@@ -48,7 +48,6 @@ MUTANTS = (
         "if own is None or own.create_revision != self.epoch or queue[0] is not own:",
         "if own is None or own.create_revision != self.epoch:",
         ONE_OWNER,
-        OURS_ALONE,
         "A place in the queue is enough, whichever.",
     ),
     Mutant(
@@ -115,7 +114,6 @@ MUTANTS = (
         "        if revision < self.revision:\n            return None\n",
         "",
         ONE_OWNER,
-        OURS_ALONE,
         "The picture of the keys goes back in time.",
     ),
     Mutant(
@@ -124,7 +122,6 @@ MUTANTS = (
         "            if change.revision <= known_until:\n                continue",
         "            if change.revision < 0:\n                continue",
         ONE_OWNER,
-        OURS_ALONE,
         "A slow watch undoes what a snapshot knew better.",
     ),
     # -- losing it ----------------------------------------------------------------------------------------------------
@@ -135,7 +132,6 @@ MUTANTS = (
         '            self.chronicle.tell(Level.WARNING, "gave the address up", reason, self.epoch, now)\n',
         "        self._enter(Phase.OUT, now)\n",
         ONE_OWNER,
-        OURS_ALONE,
         "Every key is gone, and the address stays until its lifetime ends.",
     ),
     Mutant(
@@ -144,7 +140,6 @@ MUTANTS = (
         "if self.phase in KEYED and shown and (own is None or own.create_revision != self.epoch):",
         "if self.phase is Phase.CAMPAIGNING and shown and (own is None or own.create_revision != self.epoch):",
         ONE_OWNER,
-        OURS_ALONE,
         "The lease lives, the key does not: the next candidate owns as well.",
     ),
     Mutant(
@@ -155,7 +150,6 @@ MUTANTS = (
         "        self._enter(Phase.OUT, now)",
         "        self.ownership.stop_probing()\n        self._enter(Phase.OUT, now)",
         ONE_OWNER,
-        OURS_ALONE,
         "No key of ours stands any more, and the address does.",
     ),
     Mutant(
@@ -350,7 +344,6 @@ MUTANTS = (
         "return all(word is not None and word.heard_at >= self._claimed_at for word in words)",
         "return any(word is not None and word.heard_at >= self._claimed_at for word in words)",
         ONE_OWNER,
-        OURS_ALONE,
         "One of several candidates before us has released: we take it.",
     ),
     Mutant(
@@ -359,7 +352,6 @@ MUTANTS = (
         "return self._session.registry.revision >= self.epoch and self.words.let_us_take(queue, own)",
         "return self.words.let_us_take(queue, own)",
         ONE_OWNER,
-        OURS_ALONE,
         "The picture of the keys is older than the own campaign: somebody may stand before us whom it does not show.",
     ),
     Mutant(

@@ -24,3 +24,10 @@ def test_the_old_text_stands_exactly_once(mutant: Mutant) -> None:
 def test_every_mutant_has_a_name_of_its_own() -> None:
     """`--only NAME` means one."""
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) >= 25
+
+
+def test_a_reason_to_live_is_a_sentence() -> None:
+    """And what is broken is one, too: fields that slipped by one would let a mutant live unseen."""
+    for mutant in MUTANTS:
+        assert mutant.sentence.endswith("."), mutant.name
+        assert mutant.immortal is None or mutant.immortal != mutant.sentence, mutant.name
