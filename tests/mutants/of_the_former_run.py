@@ -73,7 +73,7 @@ MUTANTS = (
     Mutant(
         "held-is-not-recorded",
         NODE,
-        "                self._held[address] = index\n",
+        "                self._held[address] = index\n                self._held_now = None\n",
         "                pass\n",
         FORMER,
         "No later run knows what this one has put up.",
@@ -89,8 +89,8 @@ MUTANTS = (
     Mutant(
         "held-for-ever",
         NODE,
-        "            self._held.pop(address, None)\n",
-        "            pass\n",
+        "        elif self._held.pop(address, None) is not None:\n",
+        "        elif False:\n",
         OURS,
         "What a person puts up after us counts as ours.",
     ),

@@ -126,7 +126,8 @@ class Node:
         self._is_unfit = False
         self._gives_back = False
         self._held: dict[IPAddress, int] = {}
-        self._held_saved: tuple[tuple[IPAddress, int], ...] = ()
+        self._held_now: tuple[tuple[IPAddress, int], ...] | None = None
+        """The same, ready for the state file; None when it has to be made anew."""
         self._cleared_for: int | None = None
         self._leaving: dict[IPAddress, Candidacy] = {}
         self._touched: set[Candidacy] = set()
@@ -756,10 +757,11 @@ class Node:
         address = candidacy.vip.address
         if any(each.ownership.may_stand for each in self._both(address)):
             index = self.links.index_of(candidacy.vip.link)
-            if index is not None and candidacy.ownership.may_stand:
+            if index is not None and candidacy.ownership.may_stand and self._held.get(address) != index:
                 self._held[address] = index
-        else:
-            self._held.pop(address, None)
+                self._held_now = None
+        elif self._held.pop(address, None) is not None:
+            self._held_now = None
 
     def _reckon_recorded(self) -> None:
         """What the state file has, whichever of the orders to save that are under way is the last to succeed."""
@@ -793,8 +795,8 @@ class Node:
 
     def _run(self) -> FormerRun:
         """What a later run must know of this one."""
-        if self._held_saved != tuple(self._held.items()):
-            self._held_saved = tuple(self._held.items())
+        if self._held_now is None:
+            self._held_now = tuple(self._held.items())
         return FormerRun(
             lease=None if self._gives_back else self.session.lease,
             key_prefix=self.settings.key_prefix,
@@ -802,7 +804,7 @@ class Node:
             addresses=self._addresses,
             drained=self.soundness.drained,
             resigned=tuple(self.resignations.epochs.items()),
-            held=self._held_saved,
+            held=self._held_now,
             fence=self.settings.fence,
         )
 

@@ -243,7 +243,7 @@ class Ownership:
     def stands_until(self) -> Instant:
         """When the kernel has ended the last lifetime, and closed the gate, whatever it says to our removal."""
         if self.presence is Presence.ABSENT and not self._hold_pending:
-            return self._gate_until
+            return NEVER if self._gate_until == UNKNOWN else self._gate_until  # a former gate ends by the former right
         return max(self._address_until, self._gate_until)
 
     @property

@@ -478,3 +478,11 @@ def test_nothing_is_put_up_before_a_later_run_will_know_of_it() -> None:
     assert not ownership.recorded(is_recorded=True)
     ownership.advance(NOW)
     assert isinstance(out[0], HoldAddress)
+
+
+def test_a_former_gate_that_cannot_be_closed_keeps_nobody_from_ending() -> None:
+    """No address stands, and the gate ends by the former run's right, which is over before anybody else is entitled."""
+    out: list[Any] = []
+    ownership = Ownership(VIP, out.append, FenceKind.NFTABLES)
+    assert not ownership.is_clear
+    assert ownership.stands_until == NEVER
