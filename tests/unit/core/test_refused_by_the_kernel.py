@@ -23,9 +23,10 @@ WINDOW_UNTIL = 1001.0
 
 
 def taken(fence: FenceKind) -> tuple[Ownership, list[Command]]:
-    """An address that was just taken on the lease alone, its first orders not answered yet."""
+    """An address that was just taken on the lease alone, its first orders not answered yet; the gate was closed."""
     out: list[Command] = []
     ownership = Ownership(VIP, out.append, fence)
+    ownership.fence_closed(NOW)
     ownership.recorded(is_recorded=True)
     ownership.right.set("lease", LEASE_UNTIL)
     ownership.take(7, NOW)
