@@ -47,7 +47,7 @@ def _move_all_to(world: World, host: Host, to: Host) -> None:
         host.hear(host.run, MoveRequested(2, vip.address, to.node_name))
 
 
-def _is_execution(host: Host, request: Request) -> bool:
+def is_execution(host: Host, request: Request) -> bool:
     """A transaction that deletes the election key of somebody else: a word's execution, or a deposition."""
     lease = None if host.core is None else host.core.session.lease
     return isinstance(request, Transact) and any(
@@ -61,7 +61,7 @@ def _executions_fail(world: World, host: Host, member: int, seconds: float) -> N
     until = world.t + max(seconds, 2.0)
     for _ in range(world.random.choice((1, 3, 30))):
         there_s = world.random.choice((None, None, 0.0, world.random.uniform(0.1, 4.0)))
-        world.etcd.spells.append(Spell(_is_execution, until, there_s, world.random.choice((0.0, 0.5, 4.0))))
+        world.etcd.spells.append(Spell(is_execution, until, there_s, world.random.choice((0.0, 0.5, 4.0))))
     _hand_over(world, host, seconds)
     if world.random.random() < 0.3:  # and the speaker does not live to delete its key itself
         while_ill(world, world.random.choice((0.002, 0.005, 0.02)), freeze, world, host, member, seconds)

@@ -13,6 +13,8 @@ from sharedip.core.candidacy import Phase
 from sharedip.core.messages import Command, FenceRefused, MoveRequested, OpenFence, SendDatagram, StopRequested
 from sharedip.core.model import FenceKind
 from sharedip.core.peerwire import Kind
+from tests.simulation.etcd import Spell
+from tests.simulation.faults_of_words import is_execution
 from tests.simulation.world import Host, World
 
 WINDOW_S = 1.0
@@ -149,6 +151,7 @@ def test_an_owner_whose_etcd_and_peers_are_away_keeps_its_place(seed: int) -> No
 def test_who_hands_over_is_not_the_new_owners_witness(seed: int) -> None:
     """Its key stands in front until etcd hears of its release, and it answers greetings until it ends."""
     stage = Stage(seed)
+    stage.etcd.spells += [Spell(is_execution, stage.t + 10.0, None) for _ in range(100)]  # the new owner's, all lost
     stage.lead_from_the_heir()
     stage.cut_from_etcd(stage.n1)
     stage.n1.hear(stage.n1.run, StopRequested())
