@@ -296,11 +296,6 @@ class Candidacy:
         self.words.heard(epoch, reason, now)
         self.advance(now)
 
-    @property
-    def is_adopted(self) -> bool:
-        """Whether the key is a former run's, and nothing was taken on it yet."""
-        return self._is_adopted
-
     def leave(
         self,
         reason: str,

@@ -177,11 +177,6 @@ class Session:
             self._renew_at = now
         self.advance(now)
 
-    @property
-    def is_giving_back(self) -> bool:
-        """The lease's revocation is on its way, or will be: nobody may stand on it any more, not even another run."""
-        return self._stopping
-
     def stop(self, now: Instant) -> None:
         """Give the lease back; to be called when no address is left. Sets `is_over` when done."""
         self._stopping = True
