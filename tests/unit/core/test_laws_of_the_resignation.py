@@ -22,9 +22,9 @@ from sharedip.core.messages import (
     TimePassed,
     Transact,
 )
-from sharedip.core.model import Delete, GuardTarget
+from sharedip.core.model import Delete, GuardTarget, KeyValue
 from sharedip.core.peerwire import Kind, Released, unseal
-from sharedip.core.words import EXECUTED_WITHIN_S
+from sharedip.core.words import EXECUTED_WITHIN_S, Words
 from tests.unit.core.harness import LAYOUT, MAC, OURS, THEIRS, VIP, Talk, agent_record, owner, waiting_behind
 
 THIRD = 0xA00
@@ -116,6 +116,18 @@ def test_a_word_that_etcd_does_not_confirm_in_time_is_void_for_good() -> None:
     talk.candidacy.released(talk.candidacy.queue()[0].create_revision, "moved", talk.now)
     talk.run(1.0, Transact)
     assert not talk.is_in(Phase.OWNING), "void for good"
+
+
+def test_a_void_word_is_void_under_the_next_key_as_well() -> None:
+    """It names an epoch, and that epoch was never resigned as far as etcd knows."""
+    words = Words()
+    before, own = KeyValue("a", b"", 7, 7, 1), KeyValue("b", b"", 9, 9, 2)
+    words.heard(7, "moved", 0.0)
+    words.take([before], 0.0)
+    words.void()
+    words.forget()
+    words.heard(7, "moved", 5.0)
+    assert not words.let_us_take([before, own], own)
 
 
 def test_while_etcd_is_silent_the_taker_keeps_the_address_until_its_right_ends() -> None:
