@@ -326,7 +326,6 @@ MUTANTS = (
         "return None",
         NO_KEY_ALONE,
         "Who can give nothing up in order comes first, and nobody else gets the address.",
-        in_histories=True,
     ),
     Mutant(
         "former-self-revoked-unsaved",

@@ -115,8 +115,16 @@ def _restart_with_another_fence(world: World, host: Host, member: int, seconds: 
 def _change_fence(world: World, host: Host) -> None:
     host.kill()
     if host.core is None:
+        if world.random.random() < 0.25:  # so the former fence's address cannot be taken off at once
+            pair = host.name, "removals"
+            world.refusals[pair] = 1.0
+            world.later(2.0, _accept_again, world, pair)
         host.fence = FenceKind.LIFETIME if host.fence is FenceKind.NFTABLES else FenceKind.NFTABLES
         world.later(world.random.choice((0.01, 0.3, 1.5)), host.start)
+
+
+def _accept_again(world: World, pair: tuple[str, str]) -> None:
+    world.refusals.pop(pair, None)
 
 
 def _disk(state: str) -> Fault:
@@ -135,9 +143,10 @@ def _disk(state: str) -> Fault:
 
 
 def _move_without_release(world: World, host: Host, member: int, seconds: float) -> None:
-    """The word is heard, and etcd never hears of it: the transaction is lost."""
-    spell = Spell(lambda by, request: by is host and _is_release(request), world.t + 0.5, None)
-    world.etcd.spells.append(spell)
+    """The word is heard, and etcd never hears of it: the speaker's transaction is lost, often the taker's as well."""
+    by_all = world.random.random() < 0.7
+    spell = Spell(lambda by, request: (by_all or by is host) and _is_release(request), world.t + 1.5, None)
+    world.etcd.spells += [spell] * (40 if by_all else 1)
     for vip in world.vips:
         host.hear(host.run, MoveRequested(1, vip.address, None))
 

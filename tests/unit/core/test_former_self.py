@@ -10,6 +10,7 @@ import pytest
 from sharedip.core.keys import write_record
 from sharedip.core.messages import (
     DatagramReceived,
+    DrainRequested,
     LeaseRevoked,
     Level,
     PeerAddressChanged,
@@ -17,6 +18,7 @@ from sharedip.core.messages import (
     RemovalFailed,
     RemoveAddress,
     RevokeLease,
+    StateSaved,
     Transact,
 )
 from sharedip.core.model import Failure
@@ -88,6 +90,19 @@ def test_on_this_kernel_nothing_is_revoked_while_the_removal_is_not_confirmed() 
     talk.answer(talk.expect(RemoveAddress))
     talk.run(3.0, RevokeLease)
     assert THEIRS in revoked(talk)
+
+
+def test_nothing_is_revoked_while_a_later_run_may_still_stand_on_it() -> None:
+    """The state file that could not be replaced may name that very lease."""
+    talk = met(HERE)
+    talk.disk_answers = False
+    talk.hear(DrainRequested(1, drained=True))
+    talk.answer(talk.expect(RemoveAddress))
+    talk.run(0.1, RevokeLease)
+    assert revoked(talk) == []
+    for order in list(talk.saves):
+        talk.hear(StateSaved(order.number))
+    assert revoked(talk) == [THEIRS]
 
 
 def test_a_former_run_is_not_called_another_agent() -> None:

@@ -7,6 +7,7 @@ import pytest
 from sharedip.core.candidacy import Phase
 from sharedip.core.keys import write_record
 from sharedip.core.messages import (
+    DrainRequested,
     ForeignClaim,
     GrantLease,
     HoldAddress,
@@ -16,6 +17,7 @@ from sharedip.core.messages import (
     PeerAddressChanged,
     ReadKeys,
     RemoveAddress,
+    RevokeLease,
     SendDatagram,
     StateNotSaved,
     StateSaved,
@@ -23,6 +25,7 @@ from sharedip.core.messages import (
     Transact,
 )
 from sharedip.core.model import Delete, GuardTarget, KeyValue
+from sharedip.core.node import UNSAVED_S_MAX
 from sharedip.core.peerwire import Kind, Released, unseal
 from sharedip.core.words import EXECUTED_WITHIN_S, Words
 from tests.unit.core.harness import LAYOUT, MAC, OURS, THEIRS, VIP, Talk, agent_record, owner, waiting_behind
@@ -184,6 +187,45 @@ def test_a_word_that_cannot_be_saved_is_not_said() -> None:
     assert all(key.create_revision != epoch for key in talk.store.keys.values())
 
 
+def fail_to_save(talk: Talk, seconds: float) -> None:
+    """So long the state file can be neither written nor deleted."""
+    until = talk.now + seconds
+    talk.disk_answers = False
+    while talk.now < until:
+        for order in list(talk.saves):
+            talk.saves.remove(order)
+            talk.hear(StateNotSaved(order.number, "EIO"))
+        talk.run(0.1, GrantLease)
+
+
+def test_who_can_save_nothing_leaves_the_queue_by_letting_its_lease_expire() -> None:
+    """It can give no key up in order, and would stand in everybody's way."""
+    talk = waiting_behind()
+    lease = talk.node.session.lease
+    talk.disk_answers = False
+    talk.hear(DrainRequested(1, drained=True))  # there is something to save
+    fail_to_save(talk, UNSAVED_S_MAX + 1.0)
+    assert talk.is_in(Phase.OUT)
+    talk.none(RevokeLease)
+    assert not any(isinstance(order, KeepLeaseAlive) and order.lease == lease for order in talk.open)
+    talk.store.end_lease(OURS)
+    talk.answer(talk.expect(GrantLease))
+    fail_to_save(talk, 3.0)
+    assert talk.is_in(Phase.OUT), "not before the state can be saved again"
+    talk.disk_answers = True
+    talk.run(3.0)
+    assert talk.is_in(Phase.WAITING)
+
+
+def test_an_owner_that_can_save_nothing_stays_one() -> None:
+    """It has the address, and could tell nobody."""
+    talk = owner()
+    talk.disk_answers = False
+    talk.hear(DrainRequested(1, drained=True))
+    fail_to_save(talk, UNSAVED_S_MAX + 3.0)
+    assert talk.is_in(Phase.OWNING)
+
+
 def test_a_read_from_before_the_lapse_brings_no_address_back() -> None:
     """What it shows may be what has ended the right: only a proof and a picture that were sent later count."""
     talk = owner()
@@ -209,7 +251,8 @@ def test_who_lapsed_takes_nothing_by_an_old_word() -> None:
     talk.hear(TimePassed())
     talk.run(0.2, Transact, KeepLeaseAlive, ReadKeys)
     talk.candidacy.ownership.right.drop("witness")
-    talk.run(0.5, Transact, KeepLeaseAlive, ReadKeys)
+    talk.node._touch_all()
+    talk.hear(TimePassed())
     assert talk.is_in(Phase.WAITING), "its speaker's key stands before ours"
 
 
