@@ -212,10 +212,10 @@ class Host:
             self._unguard()
 
     def _unguard(self) -> None:
-        """Another fence's rules go when nothing stands that they mute."""
+        """Another fence's rules mute what still stands, and go when nothing does (`FormerFence.address_gone`)."""
         kernel = self.kernel
-        if kernel.guarded and kernel.guarded.isdisjoint(kernel.addresses):
-            kernel.guarded.clear()
+        kernel.guarded &= kernel.addresses.keys()
+        if not kernel.guarded:
             kernel.gates.clear()
 
     def kill(self) -> None:
