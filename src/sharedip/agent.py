@@ -66,6 +66,7 @@ from sharedip.core.messages import (
     DatagramReceived,
     DrainRequested,
     Event,
+    FenceClosed,
     Level,
     LinkChanged,
     LinkVanished,
@@ -73,6 +74,7 @@ from sharedip.core.messages import (
     PeerAddressChanged,
     Report,
     SettingsChanged,
+    StateSaved,
     StopRequested,
     TimePassed,
 )
@@ -402,9 +404,15 @@ class Agent:
         self._timer = self._loop.call_later(sleep_s, self._turn)
 
     def _next_facts(self) -> list[Event]:
-        """The next fact, and with a kernel's answer the ones behind it that are alike, each about another VIP."""
+        """The next fact, and with a kernel's answer the ones behind it that are alike, each about another VIP.
+
+        What was saved and which gates have closed comes along with the removals between them: the word waits for all.
+        """
         first = self._queue.popleft()
         facts = [first]
+        while isinstance(first, StateSaved) and self._queue and isinstance(self._queue[0], StateSaved | AddressRemoved):
+            first = self._queue.popleft()
+            facts.append(first)
         if isinstance(first, AddressHeld | AddressRemoved):
             seen = {first.vip.address}
             while self._queue and len(facts) < TOGETHER_MAX:
@@ -413,6 +421,8 @@ class Agent:
                     break
                 seen.add(following.vip.address)
                 facts.append(self._queue.popleft())
+        if isinstance(first, AddressRemoved) and self._queue and isinstance(self._queue[0], FenceClosed):
+            facts.append(self._queue.popleft())
         return facts
 
     def _tell_if_still(self) -> None:

@@ -15,6 +15,7 @@ from sharedip.adapters.kernel.packet import Segment
 from sharedip.adapters.peer import PeerSocket
 from sharedip.adapters.state import StateDirectory
 from sharedip.core.messages import (
+    AddressRefused,
     Announce,
     AnswerOperator,
     CloseFence,
@@ -75,6 +76,8 @@ class Executor:
         self._answer = answer
         self._end = end
         self._is_saved = True
+        self._is_durable = False
+        """Whether no later run will find anything older than what was to be saved last."""
 
     def execute(self, orders: list[Command]) -> None:
         """Carry the orders out in their order."""
@@ -83,6 +86,9 @@ class Executor:
             if isinstance(order, HoldAddress | RemoveAddress | ReorderAddress):
                 if isinstance(order, RemoveAddress):
                     self._segment.withhold(order.vip)
+                elif isinstance(order, HoldAddress) and order.once_saved and not self._is_durable:
+                    self._emit(AddressRefused(order.vip, "the state could be neither saved nor deleted"))
+                    continue
                 batch.append(order)
                 continue
             if batch:
@@ -134,6 +140,7 @@ class Executor:
         """Without a state file a restarted agent starts afresh, which is slower and safe; an old one would not be."""
         reason = self._state.save(order.content)
         stays = None if reason is None else self._state.discard()
+        self._is_durable = stays is None
         self._emit(StateSaved(order.number) if stays is None else StateNotSaved(order.number, stays))
         if reason is not None:
             if self._is_saved:

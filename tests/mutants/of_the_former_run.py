@@ -81,8 +81,8 @@ MUTANTS = (
     Mutant(
         "put-up-before-it-is-recorded",
         OWNERSHIP,
-        "now >= self._hold_at and self._is_recorded:",
-        "now >= self._hold_at:",
+        "                once_saved = not self._is_recorded\n",
+        "                once_saved = False\n",
         FORMER,
         "A disk that can be neither written nor cleared, a kernel without tags, a kill: nobody knows of the address.",
     ),
@@ -303,12 +303,12 @@ MUTANTS = (
         "Who lapsed takes the address again by what was said before.",
     ),
     Mutant(
-        "recorded-by-the-earlier-file",
-        NODE,
-        "[self._durable, *self._unanswered.values()]",
-        "[self._durable]",
+        "recorded-for-ever",
+        OWNERSHIP,
+        "        self.presence = Presence.ABSENT\n        self._is_recorded = False\n        self._address_until",
+        "        self.presence = Presence.ABSENT\n        self._address_until",
         FORMER,
-        "A file that is under way and knows nothing of the address comes last.",
+        "What has gone and comes again is put up though the file has forgotten it.",
     ),
     Mutant(
         "former-fence-forgotten",

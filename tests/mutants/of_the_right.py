@@ -276,7 +276,7 @@ MUTANTS = (
     Mutant(
         "hold-has-no-end",
         OWNERSHIP,
-        "self._out(HoldAddress(self.vip, lifetime_s, self._hold_not_after))",
+        "self._out(HoldAddress(self.vip, lifetime_s, self._hold_not_after, once_saved=once_saved))",
         'self._out(HoldAddress(self.vip, lifetime_s, float("inf")))',
         FENCE,
         "An agent that freezes between the decision and the deed adds the address at any time.",
@@ -285,7 +285,7 @@ MUTANTS = (
     Mutant(
         "lifetime-dropped",
         OWNERSHIP,
-        "self._out(HoldAddress(self.vip, lifetime_s, self._hold_not_after))",
+        "self._out(HoldAddress(self.vip, lifetime_s, self._hold_not_after, once_saved=once_saved))",
         'self._out(HoldAddress(self.vip, 3600, float("inf")))',
         NOTHING_BEHIND,
         "Only the agent ends the use of the address: frozen or dead it does not.",

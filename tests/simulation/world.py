@@ -151,6 +151,8 @@ class Host:
         self.pause_at_word_s = 0.0
         self.wakes = 0
         self.woken_at = 0.0
+        self.is_durable = False
+        """Whether what was to be saved last is saved, or nothing is (`Executor`)."""
         self.put_up_under: dict[IPAddress, int] = {}
         """The lease on which each address was put up last: a later run's own key says nothing of it."""
         self.proved_until = float("-inf")
@@ -171,6 +173,7 @@ class Host:
             return
         self.run += 1
         run = self.run
+        self.is_durable = False
         self.inbox, self.pending, self.rest, self.frozen = [], {}, [], False
         random = self.world.random
         jitter, fresh = random.getrandbits(32), random.randbytes(16)
@@ -454,6 +457,7 @@ class Host:
 
     def _save(self, order: SaveState) -> None:
         """As adapters/state.py: what can't be written is deleted, so that no later run believes in what is old."""
+        self.is_durable = self.disk != "stuck"
         if self.disk == "stuck":
             self._soon(StateNotSaved(order.number, "Input/output error"))
             return
@@ -474,6 +478,9 @@ class Host:
         now = self.now()
         if now + order.valid_lft_s + 1.0 > order.not_after or not self.running_link:
             self._soon(AddressRefused(order.vip, "too late, or no link"))
+            return
+        if isinstance(order, HoldAddress) and order.once_saved and not self.is_durable:
+            self._soon(AddressRefused(order.vip, "the state could be neither saved nor deleted"))
             return
         refused = self._refuses("holds")
         if refused and self.world.random.random() < 0.8:  # else it was carried out, and nobody could see it

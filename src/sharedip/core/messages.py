@@ -135,12 +135,14 @@ class DropEndpoint:
 class HoldAddress:
     """Add the address, or renew its lifetime, with `valid_lft_s` whole seconds; nothing happens after `not_after`.
 
+    `once_saved`: only if the last order to save was carried out, or nothing older stands: a later run must know of it.
     Answered by `AddressHeld` or `AddressRefused`.
     """
 
     vip: Vip
     valid_lft_s: int
     not_after: Instant
+    once_saved: bool = False
 
 
 @dataclass(frozen=True, slots=True)

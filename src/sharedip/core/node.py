@@ -763,22 +763,12 @@ class Node:
         elif self._held.pop(address, None) is not None:
             self._held_now = None
 
-    def _reckon_recorded(self) -> None:
-        """What the state file has, whichever of the orders to save that are under way is the last to succeed."""
-        runs = [] if self._durable is None else [self._durable, *self._unanswered.values()]
-        known = [frozenset(address for address, _ in run.held) for run in runs]
-        recorded = frozenset[IPAddress]().union(*known[:1]).intersection(*known)
-        for candidacy in self._all():
-            if candidacy.ownership.recorded(is_recorded=candidacy.vip.address in recorded):
-                self._touched.add(candidacy)
-
     def _state_answered(self, event: StateSaved | StateNotSaved, now: Instant) -> None:
         run = self._unanswered.pop(event.number, None)
         if isinstance(event, StateSaved) and run is not None:
             self._durable, self._save_trouble, self._unsaved_since = run, None, None
             self.resignations.saved(dict(run.resigned))
             self._touched.update(each for each in self._all() if each.phase is Phase.LEAVING)
-            self._reckon_recorded()
             if self._is_unfit:
                 self._is_unfit = False
                 self._touch_all()
@@ -815,7 +805,6 @@ class Node:
         self._saved, self._save_again_at = run, float("inf")
         self._save_number += 1
         self._unanswered[self._save_number] = run
-        self._reckon_recorded()
         self._commands.insert(0, SaveState(write_state(run), self._save_number))
 
 

@@ -234,11 +234,6 @@ class Ownership:
         """Whether something that this program put up may be on a link: what a later run must know."""
         return self.presence is not Presence.ABSENT or self._hold_pending or self.tenure in _PUT_UP
 
-    def recorded(self, *, is_recorded: bool) -> bool:
-        """Whether a later run will know that the address may stand: it is not put up before. True: that is news."""
-        was, self._is_recorded = self._is_recorded, is_recorded
-        return is_recorded and not was
-
     @property
     def stands_until(self) -> Instant:
         """When the kernel has ended the last lifetime, and closed the gate, whatever it says to our removal."""
@@ -336,6 +331,7 @@ class Ownership:
     def address_held(self, event: AddressHeld, now: Instant) -> None:
         """The kernel has it. An answer that comes after we gave up means that it must be removed again."""
         self._hold_pending = False
+        self._is_recorded = True
         self.presence = Presence.PRESENT
         self._address_until = self._hold_not_after
         self._ends_at = event.held_at + event.valid_lft_s - KERNEL_EARLY_S
@@ -382,6 +378,7 @@ class Ownership:
         """The kernel showed that it is on no link of this node."""
         self._removal_pending = False
         self.presence = Presence.ABSENT
+        self._is_recorded = False
         self._address_until = NEVER
         if self._removal_trouble is not None:
             self._out(Report(Level.INFO, "the address is removed at last", self.vip, self.epoch))
@@ -420,6 +417,7 @@ class Ownership:
         """It left the link: by its lifetime, by our own order, or behind our back. Put it back if the right holds."""
         if self.is_leftover:
             self.presence = Presence.ABSENT
+            self._is_recorded = False
             self.advance(now)
         if self.tenure is Tenure.HOLDING and self._hold_pending:
             self._gone_meanwhile = True
@@ -493,7 +491,7 @@ class Ownership:
                 return self._probe_at
             case Tenure.HOLDING:
                 waiting = [self.lapses_at, self.runs_out_at]
-                if not self._hold_pending and self._is_recorded:
+                if not self._hold_pending:
                     waiting.append(self._hold_at)
                 if self._fence is FenceKind.NFTABLES and not self._gate_asked:
                     waiting.append(self._gate_at)
@@ -513,7 +511,7 @@ class Ownership:
 
     def _advance_hold(self, now: Instant) -> None:
         announces = False
-        if not self._hold_pending and now >= self._hold_at and self._is_recorded:
+        if not self._hold_pending and now >= self._hold_at:
             lifetime_s = self._lifetime_s(now)
             if lifetime_s >= 1:
                 self._hold_pending = True
@@ -521,7 +519,8 @@ class Ownership:
                 if self.presence is Presence.ABSENT:
                     self.presence = Presence.UNKNOWN
                 self._hold_not_after = self._lifetime_right
-                self._out(HoldAddress(self.vip, lifetime_s, self._hold_not_after))
+                once_saved = not self._is_recorded
+                self._out(HoldAddress(self.vip, lifetime_s, self._hold_not_after, once_saved=once_saved))
                 announces = not self._announced
             else:
                 self._hold_at = float("inf")  # only a longer right helps: `right_changed` brings it

@@ -29,7 +29,6 @@ from sharedip.core.messages import (
     StateNotSaved,
     StateSaved,
     StopRequested,
-    TimePassed,
     Transact,
 )
 from sharedip.core.model import FenceKind, Put, Vip
@@ -280,23 +279,3 @@ def test_the_lease_is_given_back_only_when_no_later_run_can_stand_on_it() -> Non
     (last,) = talk.saves
     talk.hear(StateSaved(last.number))
     assert talk.expect(RevokeLease).lease == OURS
-
-
-def test_of_two_orders_to_save_the_later_one_says_what_is_recorded() -> None:
-    """An address that goes and comes again is put up only when the file that has it is the last one under way."""
-    talk = with_a_rival(owner())
-    talk.disk_answers = False
-    talk.candidacy.ownership.give_up(talk.now)
-    talk.hear(TimePassed())
-    talk.answer(talk.expect(RemoveAddress))
-    (without,) = talk.saves
-    assert b'"held": {}' in without.content
-    talk.candidacy.ownership.take(talk.candidacy.epoch or 0, talk.now)
-    talk.node._touch_all()
-    talk.hear(TimePassed())
-    _, with_it = talk.saves
-    talk.none(HoldAddress)
-    talk.hear(StateSaved(without.number))
-    talk.none(HoldAddress)
-    talk.hear(StateSaved(with_it.number))
-    talk.expect(HoldAddress)

@@ -37,7 +37,6 @@ def begin(tenure: Tenure = Tenure.NONE) -> tuple[Ownership, list[Any]]:
     """An ownership in this tenure with fifteen seconds of right, and the list that its orders go to."""
     out: list[Command] = []
     ownership = Ownership(VIP, out.append)
-    ownership.recorded(is_recorded=True)
     ownership.right.set("lease", UNTIL)
     if tenure is Tenure.PROBING:
         ownership.probe(NOW, NOW)
@@ -263,7 +262,6 @@ def test_a_longer_lease_renews_the_gate_where_no_witness_does(
     """A hundred addresses with one witness need no hundred orders at every renewal of the lease."""
     out: list[Any] = []
     ownership = Ownership(VIP, out.append, FenceKind.NFTABLES)
-    ownership.recorded(is_recorded=True)
     ownership.right.set("lease", UNTIL)
     ownership.right.set("witness", NOW + 1.0)
     ownership.take(7, NOW)
@@ -304,7 +302,6 @@ def test_the_gate_closes_right_behind_the_removal_and_both_are_to_be_confirmed()
     for answer in ("removed", "removal failed"):
         out: list[Any] = []
         ownership = Ownership(VIP, out.append, FenceKind.NFTABLES)
-        ownership.recorded(is_recorded=True)
         ownership.right.set("lease", UNTIL)
         ownership.take(7, NOW)
         ownership.address_held(AddressHeld(VIP, NOW, 13), NOW)
@@ -322,7 +319,6 @@ def test_a_gate_that_the_kernel_does_not_close_is_closed_again_until_it_has_ende
     """Until then nothing is clear, for nobody knows what passes."""
     out: list[Any] = []
     ownership = Ownership(VIP, out.append, FenceKind.NFTABLES)
-    ownership.recorded(is_recorded=True)
     ownership.fence_closed(NOW)
     ownership.right.set("lease", NOW + 1.0)
     ownership.take(7, NOW)
@@ -466,18 +462,23 @@ def test_the_right_is_the_earliest_of_its_deadlines_and_none_without_any() -> No
     assert right.until == NEVER
 
 
-def test_nothing_is_put_up_before_a_later_run_will_know_of_it() -> None:
-    """The state file has it, or is no more: until then there is no order, and nothing asks for a wakening."""
+def test_what_is_put_up_first_is_put_up_only_if_a_later_run_knows_of_it() -> None:
+    """A renewal hangs on no disk: what stands is recorded."""
     out: list[Any] = []
     ownership = Ownership(VIP, out.append)
     ownership.right.set("lease", UNTIL)
     ownership.take(7, NOW)
-    assert not out
-    assert ownership.next_deadline() == ownership.lapses_at
-    assert ownership.recorded(is_recorded=True), "that is news"
-    assert not ownership.recorded(is_recorded=True)
-    ownership.advance(NOW)
-    assert isinstance(out[0], HoldAddress)
+    (first,) = [order for order in out if isinstance(order, HoldAddress)]
+    assert first.once_saved
+    ownership.address_held(AddressHeld(VIP, NOW, first.valid_lft_s), NOW)
+    out.clear()
+    ownership.right_changed(NOW)
+    assert [order.once_saved for order in out if isinstance(order, HoldAddress)] == [False]
+    ownership.address_held(AddressHeld(VIP, NOW, first.valid_lft_s), NOW)
+    ownership.give_up(NOW)
+    ownership.address_removed(NOW)
+    ownership.take(8, NOW)
+    assert out[-2].once_saved, "it went, and comes again"
 
 
 def test_a_former_gate_that_cannot_be_closed_keeps_nobody_from_ending() -> None:

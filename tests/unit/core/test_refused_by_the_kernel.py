@@ -27,7 +27,6 @@ def taken(fence: FenceKind) -> tuple[Ownership, list[Command]]:
     out: list[Command] = []
     ownership = Ownership(VIP, out.append, fence)
     ownership.fence_closed(NOW)
-    ownership.recorded(is_recorded=True)
     ownership.right.set("lease", LEASE_UNTIL)
     ownership.take(7, NOW)
     return ownership, out
