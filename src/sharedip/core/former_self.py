@@ -3,9 +3,8 @@
 Law: a lease is called our former self's, and may be revoked, only if its record names our own peer address, and either
 this kernel (then whoever put addresses up here was our former run, for the address to which peers write is ours now) or
 this machine under another kernel (then that kernel is gone, and every address with it; the address must be on a link
-of this node). A clone shares machine id and
-host name, so the second is believed only after a silence: nothing on that lease is written, and nothing arrives from
-it, for a window. Whoever cannot tell has another agent before him.
+of this node). A clone shares machine id and host name, so the second is believed only after a silence: nothing on that
+lease is written, and nothing arrives from it, for a window. Whoever cannot tell has another agent before him.
 
 Must never: revoke anything; `session.py` does, when the node has seen that nothing of it stands on this kernel.
 Counterparts: `own_record.py` (what a run says about itself), `identity.py`.

@@ -44,8 +44,11 @@ class Words:
         self.execute_at: Instant = NEVER
 
     def heard(self, epoch: int, reason: str, now: Instant) -> None:
-        """The owner of this epoch says that the address is off its link for good, and why."""
-        if epoch not in self._void:
+        """The owner of this epoch says that the address is off its link for good, and why.
+
+        Only the first time counts: a recorded datagram that comes again is no younger than what was seen meanwhile.
+        """
+        if epoch not in self._void and epoch not in self._heard:
             self._heard[epoch] = _Word(reason, now)
 
     def claimed(self, seen_at: Instant) -> None:

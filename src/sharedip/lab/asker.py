@@ -12,23 +12,19 @@ import contextlib
 import json
 import select
 import socket
-import struct
 import sys
 import time
-from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from sharedip.lab import frames
 from sharedip.lab.namespaces import inside
-from sharedip.lab.observer import Wire, keep_time
+from sharedip.lab.observer import SO_TIMESTAMPNS, Wire, keep_time
 from sharedip.lab.topology import LINK
 
-SO_TIMESTAMPNS = 35  # asm-generic/socket.h
 FLUSH_S = 0.05
 SETTLED_S = 0.05
 """What was received before so long ago has been read by now."""
-_TIMESPEC = struct.Struct("@qq")
 
 
 class Asker:
@@ -58,28 +54,11 @@ class Asker:
 
     def read(self) -> None:
         """Take in every claim that waits."""
-        for at, frame in self._waiting():
+        for at, frame in Wire.stamped(self.socket):
             claim = frames.read_claim(frame)
             if claim is not None and str(claim.address) in self.vips:
                 who = self.names.get(claim.mac, frames.mac_text(claim.mac))
                 self.facts.append(["named", at, who, str(claim.address)])
-
-    def _waiting(self) -> Iterator[tuple[float, bytes]]:
-        """Every frame that waits, with the instant at which the kernel received it."""
-        wall_ahead_s = time.time() - time.monotonic()
-        while True:
-            try:
-                frame, controls, _, _ = self.socket.recvmsg(128, 64)
-            except BlockingIOError:
-                return
-            except OSError:
-                continue
-            at = time.monotonic()
-            for _, name, value in controls:
-                if name == SO_TIMESTAMPNS:
-                    seconds, nanoseconds = _TIMESPEC.unpack(value[: _TIMESPEC.size])
-                    at = seconds + nanoseconds / 1e9 - wall_ahead_s
-            yield at, frame
 
 
 def main(argument: str) -> None:

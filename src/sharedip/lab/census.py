@@ -15,14 +15,14 @@ import struct
 import sys
 import time
 from ipaddress import IPv4Address
+from itertools import islice
 from typing import Any
 
 from sharedip.lab import frames
 from sharedip.lab.namespaces import inside
-from sharedip.lab.observer import AddressWatch, Wire, keep_time
+from sharedip.lab.observer import SO_TIMESTAMPNS, AddressWatch, Wire, keep_time
 from sharedip.lab.topology import SEGMENT_BRIDGE
 
-SO_TIMESTAMPNS = 35  # asm-generic/socket.h
 QUIET_S = 0.5
 """The addresses are listed outright only when nothing has happened for this long: a listing takes its time."""
 SWEEP_S = 5.0
@@ -30,7 +30,6 @@ FLUSH_S = 0.05
 BATCH = 2000
 """So many frames are taken in before the address events have their turn again."""
 _ARP = struct.Struct("!HHBBH6s4s6s4s")
-_TIMESPEC = struct.Struct("@qq")
 
 
 class Traffic:
@@ -48,21 +47,9 @@ class Traffic:
 
     def read(self) -> None:
         """Take in what waits, up to a batch."""
-        wall_ahead_s = time.time() - time.monotonic()
-        for _ in range(BATCH):
-            try:
-                frame, controls, _, _ = self.socket.recvmsg(128, 64)
-            except BlockingIOError:
-                return
-            except OSError:
-                continue
+        for at, frame in islice(Wire.stamped(self.socket), BATCH):
             kind = self.kind(frame)
             if kind is not None:
-                at = time.monotonic()
-                for _, name, value in controls:
-                    if name == SO_TIMESTAMPNS:
-                        seconds, nanoseconds = _TIMESPEC.unpack(value[: _TIMESPEC.size])
-                        at = seconds + nanoseconds / 1e9 - wall_ahead_s
                 self.facts.append([kind, at, self.names[frame[6:12]], ""])
 
     def kind(self, frame: bytes) -> str | None:

@@ -37,7 +37,7 @@ NLM_F_REQUEST, NLM_F_DUMP = 0x1, 0x300
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 IFA_ADDRESS, IFA_LOCAL = 1, 2
 SOL_PACKET, PACKET_ADD_MEMBERSHIP, PACKET_MR_PROMISC = 263, 1, 1
-SO_ATTACH_FILTER, SO_RCVBUFFORCE = 26, 33
+SO_ATTACH_FILTER, SO_RCVBUFFORCE, SO_TIMESTAMPNS = 26, 33, 35
 ETH_P_ALL = 3
 RECEIVE_BUFFER = 8 << 20
 TICK_S = 0.000001
@@ -47,6 +47,7 @@ SWEEP_S = 1.0
 _HEADER = struct.Struct("=IHHII")
 _IFADDRMSG = struct.Struct("=BBBBI")
 _ATTRIBUTE = struct.Struct("=HH")
+_TIMESPEC = struct.Struct("@qq")
 
 ECHO_PORT = 7777
 
@@ -249,6 +250,24 @@ class Wire:
         sock.bind((interface, ETH_P_ALL))
         sock.settimeout(0)
         return sock
+
+    @staticmethod
+    def stamped(sock: socket.socket) -> Iterator[tuple[float, bytes]]:
+        """Every frame that waits, with the instant at which the kernel received it: on a socket with SO_TIMESTAMPNS."""
+        wall_ahead_s = time.time() - time.monotonic()
+        while True:
+            try:
+                frame, controls, _, _ = sock.recvmsg(128, 64)
+            except BlockingIOError:
+                return
+            except OSError:
+                continue
+            at = time.monotonic()
+            for _, name, value in controls:
+                if name == SO_TIMESTAMPNS:
+                    seconds, nanoseconds = _TIMESPEC.unpack(value[: _TIMESPEC.size])
+                    at = seconds + nanoseconds / 1e9 - wall_ahead_s
+            yield at, frame
 
     def ask(self, vips: Iterable[str]) -> None:
         """Who has it? And through each door: do you? A full queue loses the question, which is no answer."""

@@ -142,7 +142,7 @@ def test_while_etcd_is_silent_the_taker_keeps_the_address_until_its_right_ends()
 
 @pytest.mark.parametrize("of_cluster", [True, False])
 def test_a_node_of_the_cluster_that_claims_the_address_after_the_word_blocks_taking(of_cluster: bool) -> None:
-    """The word may be old, or forged; a stranger's frame blocks nobody."""
+    """The word may be old, or forged, or a recorded one that comes again; a stranger's frame blocks nobody."""
     talk = Talk()
     talk.store.stand("n2")
     talk.store.stand("n3", THIRD)
@@ -154,6 +154,8 @@ def test_a_node_of_the_cluster_that_claims_the_address_after_the_word_blocks_tak
     talk.candidacy.released(first.create_revision, "moved", talk.now)
     talk.now += 0.1
     talk.hear(ForeignClaim(VIP, MAC, talk.now))
+    talk.now += 0.1
+    talk.candidacy.released(first.create_revision, "moved", talk.now)
     talk.candidacy.released(second.create_revision, "moved", talk.now)
     assert talk.is_in(Phase.WAITING if of_cluster else Phase.OWNING)
 
@@ -237,6 +239,9 @@ def test_a_read_from_before_the_lapse_brings_no_address_back() -> None:
     talk.answer(talk.expect(RemoveAddress))
     talk.candidacy.ownership.right.drop("witness")
     talk.candidacy.keys_proved(early, talk.now)
+    talk.none(HoldAddress)
+    assert talk.node.session.proved_sent_at < early
+    talk.candidacy.keys_proved(talk.now, talk.now)  # a new picture, and no proof since
     talk.none(HoldAddress)
     assert not talk.is_in(Phase.OWNING)
     talk.run(0.1)

@@ -1,0 +1,94 @@
+"""Orders are carried out in their order, and no address goes up that a later run would not know of."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sharedip.agent_orders import Executor
+from sharedip.core.messages import AddressRefused, Event, HoldAddress, RemoveAddress, SaveState, StateNotSaved
+from sharedip.core.model import Vip
+
+VIP = Vip(ip_address("192.168.0.15"), "eth0")
+FIRST = HoldAddress(VIP, 10, 100.0, once_saved=True)
+RENEWAL = HoldAddress(VIP, 10, 100.0)
+
+
+class Disk:
+    """A state directory that can't be written, or not even cleared."""
+
+    def __init__(self) -> None:
+        self.save_trouble: str | None = None
+        self.discard_trouble: str | None = None
+
+    def save(self, _: bytes) -> str | None:
+        return self.save_trouble
+
+    def discard(self) -> str | None:
+        return self.discard_trouble
+
+
+class Stage:
+    """An executor between a disk that may fail and a kernel that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.disk = Disk()
+        self.facts: list[Event] = []
+        self.to_kernel: list[object] = []
+        ignored: Any = None
+        self.executor = Executor(
+            netlink=SimpleNamespace(perform_many=self.to_kernel.extend),  # type: ignore[arg-type]
+            segment=SimpleNamespace(withhold=lambda _: None),  # type: ignore[arg-type]
+            fence=ignored,
+            etcd=ignored,
+            peers=ignored,
+            state=self.disk,  # type: ignore[arg-type]
+            emit=self.facts.append,
+            report=lambda _: None,
+            answer=lambda _: None,
+            end=lambda: None,
+        )
+
+
+def test_an_address_goes_up_in_the_turn_in_which_it_is_saved() -> None:
+    stage = Stage()
+    stage.executor.execute([SaveState(b"{}", 1), FIRST])
+    assert stage.to_kernel == [FIRST]
+
+
+def test_what_nobody_would_know_of_is_not_put_up() -> None:
+    """Neither saved nor deleted: a later run would find an older file, and believe it."""
+    stage = Stage()
+    stage.disk.save_trouble = stage.disk.discard_trouble = "Input/output error"
+    stage.executor.execute([SaveState(b"{}", 1), FIRST])
+    assert stage.to_kernel == []
+    assert [type(fact) for fact in stage.facts] == [StateNotSaved, AddressRefused]
+
+
+def test_before_anything_was_saved_nothing_is_put_up() -> None:
+    stage = Stage()
+    stage.executor.execute([FIRST])
+    assert stage.to_kernel == []
+
+
+@pytest.mark.parametrize("order", [RENEWAL, RemoveAddress(VIP)])
+def test_a_failing_disk_is_in_the_way_of_nothing_that_is_known(order: HoldAddress | RemoveAddress) -> None:
+    stage = Stage()
+    stage.disk.save_trouble = stage.disk.discard_trouble = "Input/output error"
+    stage.executor.execute([SaveState(b"{}", 1), order])
+    assert stage.to_kernel == [order]
+
+
+def test_a_deleted_file_misleads_nobody() -> None:
+    """A later run starts afresh; and the next save that succeeds counts again."""
+    stage = Stage()
+    stage.disk.save_trouble = "No space left on device"
+    stage.executor.execute([SaveState(b"{}", 1), FIRST])
+    stage.disk.discard_trouble = "Read-only file system"
+    stage.executor.execute([SaveState(b"{}", 2), FIRST])
+    stage.disk.save_trouble = None
+    stage.executor.execute([SaveState(b"{}", 3), FIRST])
+    assert stage.to_kernel == [FIRST, FIRST]
