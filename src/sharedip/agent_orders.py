@@ -1,7 +1,7 @@
 """The core's orders, carried out one after the other by the adapters that they are for.
 
 Role: who does what; neighbours that go to rtnetlink travel together.
-Must never: reorder, repeat or leave out an order. Counterparts: `agent.py` (the loop), `core/agenda.py` (the order).
+Must never: reorder, repeat or leave out an order. Counterparts: `agent.py` (the loop), `core/orders.py` (the order).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from sharedip.adapters.state import StateDirectory
 from sharedip.core.messages import (
     AddressRefused,
     Announce,
+    AnnounceOnceHeld,
     AnswerOperator,
     CloseFence,
     CloseWatch,
@@ -121,9 +122,9 @@ class Executor:
             case CloseFence():
                 reason = self._fence.perform(order)
                 self._emit(FenceClosed(order.vips) if reason is None else FenceRefused(order.vips, reason))
-            case Announce(once_held=True) if not self._netlink.stands(order.vip):
+            case AnnounceOnceHeld() if not self._netlink.stands(order.vip):
                 pass
-            case Announce() | Probe():
+            case Announce() | AnnounceOnceHeld() | Probe():
                 self._segment.perform(order)
             case SaveState():
                 self._save(order)

@@ -22,6 +22,7 @@ from sharedip.core.messages import (
     AddressRemoved,
     AddressSeen,
     Announce,
+    AnnounceOnceHeld,
     CloseFence,
     CloseWatch,
     Command,
@@ -370,7 +371,7 @@ class Stage:
                 for vip in order.vips:
                     self._judge_use(order, vip, order.not_after)
                 assert self.now + order.timeout_s <= order.not_after, "the gate stays open too long"
-            case Announce():
+            case Announce() | AnnounceOnceHeld():
                 self._judge_use(order, order.vip, order.not_after)
             case RevokeLease():
                 assert not self.present, f"the lease is revoked while {list(self.present)} may be there"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tests.mutants.mutant import (
-    AGENDA,
     CANDIDACY,
     CANNOT_TELL,
     CONVOYS,
@@ -14,6 +13,7 @@ from tests.mutants.mutant import (
     NODE,
     NOTHING_BEHIND,
     ONE_OWNER,
+    ORDERS,
     OURS_ALONE,
     OWNERSHIP,
     PROOF,
@@ -94,8 +94,8 @@ MUTANTS = (
     Mutant(
         "an-owner-never-asks",
         OWNERSHIP,
-        "self._out(Announce(self.vip, self.right.until, asks=True))",
-        "self._out(Announce(self.vip, self.right.until))",
+        "            self._out(Announce(self.vip, self.right.until))",
+        "            self._out(AnnounceOnceHeld(self.vip, self.right.until))",
         "address: before the first claim, probe",
         "A stranger that announces nothing is never found.",
     ),
@@ -232,9 +232,9 @@ MUTANTS = (
     ),
     Mutant(
         "removals-last",
-        AGENDA,
-        "    return [*first, *removals, *closings, *ahead, *holds, *fences, *frames, *datagrams, *behind, *rest]\n",
-        "    return [*first, *closings, *ahead, *holds, *fences, *frames, *datagrams, *behind, *rest, *removals]\n",
+        ORDERS,
+        "    return [*first, *removals, *closing, *ahead, *holds, *gates, *frames, *datagrams, *behind, *rest]\n",
+        "    return [*first, *closing, *ahead, *holds, *gates, *frames, *datagrams, *behind, *rest, *removals]\n",
         WAY_OUT,
         "Whatever else is ordered goes before the removal.",
     ),
@@ -265,7 +265,7 @@ MUTANTS = (
     ),
     Mutant(
         "lease-saved-too-late",
-        AGENDA,
+        ORDERS,
         "*datagrams, *behind, *rest]\n",
         "*datagrams, *rest, *behind]\n",
         NOTHING_BEHIND,
@@ -389,9 +389,9 @@ MUTANTS = (
     ),
     Mutant(
         "announces-behind-the-removal",
-        AGENDA,
-        "    frames = [each for each in announcements if each.vip not in removed]\n",
-        "    frames = announcements\n",
+        ORDERS,
+        "    frames = [each for each in announced if each.vip not in removed]\n",
+        "    frames = announced\n",
         WAY_OUT,
         "A last frame draws the neighbours to a node that has just let go.",
     ),

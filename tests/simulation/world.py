@@ -26,6 +26,7 @@ from sharedip.core.messages import (
     AddressRemoved,
     AddressSeen,
     Announce,
+    AnnounceOnceHeld,
     AnswerOperator,
     CloseFence,
     Command,
@@ -449,7 +450,7 @@ class Host:
                 self._soon(FenceClosed(order.vips))
             case SendDatagram():
                 world.carry(self, order)
-            case Announce() | Probe() | AnswerOperator():
+            case Announce() | AnnounceOnceHeld() | Probe() | AnswerOperator():
                 pass
             case _:
                 self._check_release(order)

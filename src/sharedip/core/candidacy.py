@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, assert_never
 
 from sharedip.core.chronicle import REASON_MAX, Chronicle, handed_over, name_of
 from sharedip.core.convoys import Outcome, Wish
@@ -433,8 +433,10 @@ class Candidacy:
             case Phase.RELEASING:
                 if not self._is_asking and now >= self._release_at and self.ownership.is_clear:
                     self._release(now)
+            case Phase.CAMPAIGNING | Phase.VERIFYING:
+                pass  # an answer of etcd's is on its way
             case _:
-                pass
+                assert_never(self.phase)
 
     def next_deadline(self) -> Instant | None:
         """The earliest instant at which something is due."""

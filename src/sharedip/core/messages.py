@@ -147,7 +147,8 @@ class HoldAddress:
 
 @dataclass(frozen=True, slots=True)
 class RemoveAddress:
-    """Reset the connections on the address (if asked), remove it from every link, and look whether it is gone.
+    """Reset the connections on the address (if asked), remove it from every link, and look whether it is gone. What
+    still waits to be announced of it is not sent any more.
 
     Answered by `AddressRemoved` only when the kernel shows the address on no link, else by `RemovalFailed`.
     """
@@ -186,16 +187,22 @@ class CloseFence:
 
 @dataclass(frozen=True, slots=True)
 class Announce:
-    """Send gratuitous ARP (request and reply form) or an unsolicited neighbour advertisement.
-
-    `once_held`: only if the kernel has the address now, which was ordered just before. `asks`: send a probe as well:
-    a stranger who was given the address and has never announced it answers that.
+    """Send gratuitous ARP (request and reply form) or an unsolicited neighbour advertisement, and a probe behind it: a
+    stranger who was given the address and has never announced it answers that.
     """
 
     vip: Vip
     not_after: Instant
-    once_held: bool = False
-    asks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AnnounceOnceHeld:
+    """The first announcement: the same frames without the probe, if the kernel has the address by now, which was
+    ordered just before.
+    """
+
+    vip: Vip
+    not_after: Instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +273,17 @@ class Exit:
 EtcdCommand = (
     GrantLease | KeepLeaseAlive | ReadKeys | Transact | RevokeLease | ReadMember | OpenWatch | CloseWatch | DropEndpoint
 )
-KernelCommand = HoldAddress | RemoveAddress | ReorderAddress | OpenFence | CloseFence | Announce | Probe | SendDatagram
+KernelCommand = (
+    HoldAddress
+    | RemoveAddress
+    | ReorderAddress
+    | OpenFence
+    | CloseFence
+    | Announce
+    | AnnounceOnceHeld
+    | Probe
+    | SendDatagram
+)
 Command = EtcdCommand | KernelCommand | SaveState | Report | AnswerOperator | Exit
 
 

@@ -17,7 +17,6 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from typing import assert_never
 
-from sharedip.core.agenda import Agenda, in_order
 from sharedip.core.candidacy import Candidacy, Phase
 from sharedip.core.convoys import Outcome, Wish
 from sharedip.core.designation import Designations
@@ -30,7 +29,7 @@ from sharedip.core.messages import (
     AddressRefused,
     AddressRemoved,
     AddressSeen,
-    Announce,
+    AnnounceOnceHeld,
     AnswerOperator,
     Command,
     DatagramReceived,
@@ -68,6 +67,7 @@ from sharedip.core.messages import (
     WatchOpened,
 )
 from sharedip.core.model import Instant, IPAddress, KeyValue, Vip
+from sharedip.core.orders import in_order
 from sharedip.core.ownership import Presence
 from sharedip.core.peers import Peers
 from sharedip.core.peerwire import Released
@@ -80,6 +80,7 @@ from sharedip.core.settings import Settings
 from sharedip.core.soundness import Health, Soundness
 from sharedip.core.standing import Standing
 from sharedip.core.state import FormerRun, write_state
+from sharedip.core.timers import DeadlineQueue
 from sharedip.core.witness import Watchfulness
 
 UNSAVED_S_MAX = 2.0
@@ -132,7 +133,7 @@ class Node:
         self._leaving: dict[IPAddress, Candidacy] = {}
         self._touched: set[Candidacy] = set()
         self._host_addresses: set[tuple[int, IPAddress]] = set()
-        self._agenda: Agenda[Candidacy] = Agenda()
+        self._timers: DeadlineQueue[Candidacy] = DeadlineQueue()
         self._probe_pace = Pace(PROBES_AT_ONCE, PROBED_PER_S)
         self._addresses: tuple[IPAddress, ...] = ()
         self._number()
@@ -186,7 +187,7 @@ class Node:
             self._touch_all()
         self.watchfulness.advance(now)
         self._settle(now)
-        if self.post.has_word or any(isinstance(each, Announce) and each.once_held for each in self._commands):
+        if self.post.has_word or any(isinstance(each, AnnounceOnceHeld) for each in self._commands):
             self.post.depart()
             yield self._give_out(now)
         self._finish(now)
@@ -197,7 +198,7 @@ class Node:
         of_session = self.session.next_deadline()
         of_links = self.links.next_deadline()
         return min(
-            self._agenda.next_deadline(),
+            self._timers.next_deadline(),
             self.standing.next_deadline(),
             float("inf") if of_session is None else of_session,
             float("inf") if of_links is None else of_links,
@@ -379,10 +380,10 @@ class Node:
 
     def _expire(self, now: Instant) -> None:
         """Law 2: time passes first."""
-        for candidacy in self._agenda.take(now):
+        for candidacy in self._timers.pop_due(now):
             later = candidacy.next_deadline()
             if later is None or later > now:  # a right that witnesses prolong, with all that goes with it
-                self._agenda.set(candidacy, later)
+                self._timers.set(candidacy, later)
                 continue
             self._touched.add(candidacy)
             candidacy.expire(now)
@@ -445,8 +446,10 @@ class Node:
             case LinkVanished():
                 self.links.vanished(event.index, now)
                 self._touch_all()
-            case _:
+            case AddressSeen() | AddressGone():
                 self._address_moved(event, now)
+            case _:
+                assert_never(event)
 
     def _apply_of_operator(
         self, event: MoveRequested | DrainRequested | SettingsChanged | StopRequested, now: Instant
@@ -460,6 +463,8 @@ class Node:
                 self._reconfigure(event.settings, now)
             case StopRequested():
                 self._stop(now)
+            case _:
+                assert_never(event)
 
     def _answer_of_kernel(
         self, event: AddressHeld | AddressRefused | AddressRemoved | RemovalFailed | ForeignClaim, now: Instant
@@ -482,6 +487,8 @@ class Node:
                 case ForeignClaim():
                     if not candidacy.foreign_claim(event, now, of_cluster=self.peers.has_mac(event.mac)):
                         continue
+                case _:
+                    assert_never(event)
             self._touched.add(candidacy)
 
     def _answer_of_fence(self, event: FenceOpened | FenceClosed | FenceRefused, now: Instant) -> None:
@@ -640,7 +647,7 @@ class Node:
     def _drop(self, candidacy: Candidacy) -> None:
         """Nothing will be asked of it any more."""
         self._touched.discard(candidacy)
-        self._agenda.set(candidacy, None)
+        self._timers.set(candidacy, None)
 
     def _forget_what_left(self) -> None:
         for address, candidacy in list(self._leaving.items()):
@@ -717,7 +724,7 @@ class Node:
             rounds += 1
             assert rounds < 100, "the machine does not come to rest"
             for candidacy in touched:
-                self._agenda.set(candidacy, candidacy.next_deadline())
+                self._timers.set(candidacy, candidacy.next_deadline())
                 self._note_held(candidacy)
 
     def _settle_links(self, now: Instant) -> None:

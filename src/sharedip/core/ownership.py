@@ -18,6 +18,7 @@ from sharedip.core.messages import (
     AddressHeld,
     AddressRefused,
     Announce,
+    AnnounceOnceHeld,
     CloseFence,
     Command,
     FenceOpened,
@@ -529,9 +530,9 @@ class Ownership:
         if self._fence is FenceKind.NFTABLES:
             self._advance_gate(now)
         if announces:  # clients wait for it: it does not come back to us before it leaves
-            self._out(Announce(self.vip, self.right.until, once_held=True))
+            self._out(AnnounceOnceHeld(self.vip, self.right.until))
         elif self.presence is Presence.PRESENT and self.announcements.take(now):
-            self._out(Announce(self.vip, self.right.until, asks=True))
+            self._out(Announce(self.vip, self.right.until))
 
     def _advance_gate(self, now: Instant) -> None:
         if now < self._gate_at:

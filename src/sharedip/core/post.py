@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import ceil
+from typing import assert_never
 
 from sharedip.core.designation import Designations
 from sharedip.core.messages import Command, DatagramReceived, SendDatagram
@@ -75,6 +76,8 @@ class Post:
                         answers.append(entry)
                 case Ping():
                     answers += self._pong(sender, entry, now)
+                case _:
+                    assert_never(entry)
         if answers:
             kind = Kind.PONG if envelope.kind is Kind.PING else Kind.ACKNOWLEDGEMENT
             self._out(SendDatagram(event.host, event.port, seal(kind, lease, sender, answers, secret)))

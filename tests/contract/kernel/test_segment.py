@@ -14,7 +14,7 @@ from sharedip.adapters.kernel.deadman import Deadman
 from sharedip.adapters.kernel.netlink import Netlink
 from sharedip.adapters.kernel.packet import Segment
 from sharedip.core import frames
-from sharedip.core.messages import Announce, ForeignClaim, HoldAddress, Probe
+from sharedip.core.messages import Announce, AnnounceOnceHeld, ForeignClaim, HoldAddress, Probe
 from sharedip.core.model import IPAddress, LinkState, Vip
 from tests.contract.kernel.conftest import Pair
 from tests.contract.kernel.kernel_netns import Namespace, Recorder, boot_clock, wait_until
@@ -108,7 +108,7 @@ def test_an_announcement_updates_a_neighbour_that_has_just_learned_otherwise(
     pair: Pair, netlink: Netlink, segment: Segment, vip: Vip
 ) -> None:
     believe(pair.peer, vip.address, OLD)
-    segment.perform(Announce(vip, boot_clock() + 1))
+    segment.perform(AnnounceOnceHeld(vip, boot_clock() + 1))
     mine = text_of(link_of(netlink).mac)
     wait_until(lambda: believed(pair.peer, vip.address) == mine)
     assert segment.sent == (2 if vip.address.version == 4 else 1)
@@ -142,7 +142,7 @@ def test_each_form_alone_does_to_a_young_entry_what_the_docs_say(
 
 @BOTH
 def test_an_announcement_after_its_deadline_is_not_sent(pair: Pair, segment: Segment, vip: Vip) -> None:
-    segment.perform(Announce(vip, boot_clock() - 0.1))
+    segment.perform(AnnounceOnceHeld(vip, boot_clock() - 0.1))
     assert (segment.sent, segment.unsent) == (0, 1)
 
 
@@ -172,10 +172,10 @@ def test_an_owner_that_asks_finds_a_stranger_that_never_said_a_word(
 ) -> None:
     """`ip address add` on another machine announces nothing, and Linux does not answer a gratuitous request."""
     hold_silently(pair, vip)
-    segment.perform(Announce(vip, boot_clock() + 1))
+    segment.perform(AnnounceOnceHeld(vip, boot_clock() + 1))
     assert not loop.turn(0.2)
     assert recorder.take() == []
-    segment.perform(Announce(vip, boot_clock() + 1, asks=True))
+    segment.perform(Announce(vip, boot_clock() + 1))
     loop.until(lambda: recorder.facts)
     (claim,) = recorder.take()
     assert isinstance(claim, ForeignClaim)
@@ -288,7 +288,7 @@ def test_a_link_that_is_down_or_gone_is_weather(
 ) -> None:
     index = link_of(netlink).index
     pair.node.run("ip link set eth0 down")
-    segment.perform(Announce(VIP4, boot_clock() + 1))
+    segment.perform(AnnounceOnceHeld(VIP4, boot_clock() + 1))
     assert segment.unsent == 2
     while loop.turn(0.05):
         pass
@@ -304,14 +304,14 @@ def test_a_link_that_is_down_or_gone_is_weather(
     send_from(pair.peer, *frames.announcements(STRANGER, VIP4.address))
     loop.until(lambda: recorder.facts)
     pair.node.run("ip link del eth0")
-    segment.perform(Announce(VIP4, boot_clock() + 1))
+    segment.perform(AnnounceOnceHeld(VIP4, boot_clock() + 1))
     segment.perform(Probe(VIP6))
     while loop.turn(0.05):
         pass
     segment.forget_link(index)
     assert loop.readers == {}
     before = segment.unsent
-    segment.perform(Announce(VIP4, boot_clock() + 1))
+    segment.perform(AnnounceOnceHeld(VIP4, boot_clock() + 1))
     assert segment.unsent == before + 1
 
 
@@ -327,7 +327,7 @@ def test_watching_follows_mac_and_addresses(
     assert len(loop.readers) == 1, "no IPv6 address, no IPv6 socket"
     recorder.take()
     believe(pair.peer, new.address, OLD)
-    segment.perform(Announce(new, boot_clock() + 1))
+    segment.perform(AnnounceOnceHeld(new, boot_clock() + 1))
     wait_until(lambda: believed(pair.peer, new.address) == "02:00:00:00:00:99")
     send_from(pair.peer, *frames.announcements(STRANGER, VIP4.address))
     assert not loop.turn(0.1)
@@ -339,7 +339,7 @@ def test_watching_follows_mac_and_addresses(
 def test_a_link_that_vanished_before_it_is_watched_is_weather(pair: Pair, loop: Loop, segment: Segment) -> None:
     with pair.node.inside():
         segment.watch_link(LinkState(999, ("eth9",), STRANGER, running=True), [VIP4])
-    segment.perform(Announce(Vip(VIP4.address, "eth9"), boot_clock() + 1))
+    segment.perform(AnnounceOnceHeld(Vip(VIP4.address, "eth9"), boot_clock() + 1))
     assert segment.unsent == 1
 
 
@@ -366,8 +366,8 @@ def test_a_thousand_announcements_leave_at_a_pace_and_what_is_withheld_never_doe
     with pair.node.inside():
         made.watch_link(link_of(netlink), vips)
     for vip in vips:
-        made.perform(Announce(vip, boot_clock() + 30))
-    made.perform(Announce(vips[-1], boot_clock() + 30))  # again, before its turn has come: once is enough
+        made.perform(AnnounceOnceHeld(vip, boot_clock() + 30))
+    made.perform(AnnounceOnceHeld(vips[-1], boot_clock() + 30))  # again, before its turn has come: once is enough
     at_once = made.sent
     assert 2 <= at_once <= 260
     made.withhold(vips[-2])

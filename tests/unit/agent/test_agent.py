@@ -22,7 +22,7 @@ from sharedip.adapters.api.metrics import COUNTERS
 from sharedip.adapters.state import StateDirectory, StateRefusedError
 from sharedip.config.certificates import EtcdFiles
 from sharedip.core.messages import (
-    Announce,
+    AnnounceOnceHeld,
     Command,
     DatagramReceived,
     GrantLease,
@@ -354,7 +354,7 @@ def test_what_is_announced_with_its_hold_needs_the_kernel_to_have_it(
             monkeypatch.setattr(stage.agent._segment, "perform", sent.append)
             vip = stage.agent._settings.vips[0]
             stage.kernel.standing = {vip} if stands else set()
-            stage.agent._orders.execute([HoldAddress(vip, 5, 1e9), Announce(vip, 1e9, once_held=True)])
+            stage.agent._orders.execute([HoldAddress(vip, 5, 1e9), AnnounceOnceHeld(vip, 1e9)])
             assert len(sent) == int(stands)
 
     run(scene())

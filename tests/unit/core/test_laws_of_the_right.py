@@ -7,6 +7,7 @@ import pytest
 from sharedip.core.candidacy import Phase
 from sharedip.core.messages import (
     Announce,
+    AnnounceOnceHeld,
     GrantLease,
     HoldAddress,
     KeepLeaseAlive,
@@ -220,7 +221,7 @@ def test_after_a_freeze_the_first_fact_finds_the_address_given_up() -> None:
     talk = owner()
     talk.hear(LinkChanged(LINK), after_s=60.0)
     talk.expect(RemoveAddress)
-    talk.none(HoldAddress, Announce)
+    talk.none(HoldAddress, Announce, AnnounceOnceHeld)
 
 
 # -- renewing in good time --------------------------------------------------------------------------------------------

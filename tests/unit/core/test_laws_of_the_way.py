@@ -9,6 +9,7 @@ from sharedip.core.messages import (
     AddressHeld,
     AddressSeen,
     Announce,
+    AnnounceOnceHeld,
     Exit,
     GrantLease,
     HoldAddress,
@@ -253,12 +254,13 @@ def test_the_announcement_waits_for_the_kernel() -> None:
     talk.run(1.0, HoldAddress)
     assert talk.is_in(Phase.OWNING)
     kinds = [type(order) for order in talk.open]
-    assert kinds.index(HoldAddress) < kinds.index(Announce)
-    assert talk.expect(Announce).once_held
-    talk.none(Announce)
+    assert kinds.index(HoldAddress) < kinds.index(AnnounceOnceHeld)
+    talk.expect(AnnounceOnceHeld)
+    talk.none(Announce, AnnounceOnceHeld)
     talk.answer(talk.expect(HoldAddress))
     talk.pass_time(1.2)
-    assert not talk.expect(Announce).once_held
+    talk.expect(Announce)
+    talk.none(AnnounceOnceHeld)
 
 
 def test_whatever_is_ordered_ends_before_the_right_does() -> None:

@@ -7,7 +7,6 @@ from ipaddress import ip_address
 
 import pytest
 
-from sharedip.core.agenda import in_order
 from sharedip.core.candidacy import Phase
 from sharedip.core.keys import read_record, write_record
 from sharedip.core.messages import (
@@ -23,6 +22,7 @@ from sharedip.core.messages import (
     Transact,
 )
 from sharedip.core.model import KeyValue, Put, Vip
+from sharedip.core.orders import in_order
 from sharedip.core.peerwire import Pong, Released
 from tests.unit.core.harness import LAYOUT, THEIRS, VIP, Talk, agent_record, owner, waiting_behind
 from tests.unit.core.test_laws_of_the_witness import WITNESS, Owner

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from sharedip.core.agenda import in_order
 from sharedip.core.candidacy import Phase
 from sharedip.core.messages import (
     AddressSeen,
     Announce,
+    AnnounceOnceHeld,
     AnswerOperator,
     CloseFence,
     Command,
@@ -35,6 +35,7 @@ from sharedip.core.messages import (
     Transact,
 )
 from sharedip.core.model import Failure
+from sharedip.core.orders import in_order
 from sharedip.core.requests import Kind
 from sharedip.core.state import FormerRun
 from tests.unit.core.harness import LAYOUT, LINK, OURS, THEIRS, VIP, Talk, owner, waiting_behind
@@ -43,7 +44,7 @@ OTHER = replace(VIP, address=VIP.address + 1)
 HOLD, HOLD_OTHER = HoldAddress(VIP, 5, 10.0), HoldAddress(OTHER, 5, 10.0)
 REMOVE, REMOVE_OTHER = RemoveAddress(VIP), RemoveAddress(OTHER)
 SAY, SAVE, BYE = Report(Level.INFO, "x"), SaveState(b""), Exit()
-SHOW = Announce(VIP, 10.0, once_held=True)
+SHOW = AnnounceOnceHeld(VIP, 10.0)
 OPEN, CLOSE, TELL = OpenFence((VIP,), 0.9, 10.0), CloseFence((VIP,)), SendDatagram("192.168.0.2", 9470, b"x")
 
 

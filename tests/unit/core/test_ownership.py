@@ -11,6 +11,7 @@ from sharedip.core.messages import (
     AddressHeld,
     AddressRefused,
     Announce,
+    AnnounceOnceHeld,
     CloseFence,
     Command,
     FenceOpened,
@@ -76,7 +77,7 @@ TABLE: dict[Tenure, dict[str, tuple[str, tuple[type, ...]]]] = {
     Tenure.NONE: {
         "probe": ("probing absent", (Probe,)),
         "stop probing": ("none absent", ()),
-        "take": ("holding unknown", (HoldAddress, Announce)),
+        "take": ("holding unknown", (HoldAddress, AnnounceOnceHeld)),
         "give up": ("removing unknown", (RemoveAddress,)),
         "right changed": ("none absent", ()),
         "held": ("removing unknown", (RemoveAddress,)),
@@ -96,7 +97,7 @@ TABLE: dict[Tenure, dict[str, tuple[str, tuple[type, ...]]]] = {
     Tenure.PROBING: {
         "probe": ("probing absent", (Probe,)),
         "stop probing": ("none absent", ()),
-        "take": ("holding unknown", (HoldAddress, Announce)),
+        "take": ("holding unknown", (HoldAddress, AnnounceOnceHeld)),
         "give up": ("removing unknown", (RemoveAddress,)),
         "right changed": ("probing absent", ()),
         "held": ("removing unknown", (RemoveAddress,)),
@@ -116,7 +117,7 @@ TABLE: dict[Tenure, dict[str, tuple[str, tuple[type, ...]]]] = {
     Tenure.HOLDING: {
         "probe": ("probing present", (Probe,)),
         "stop probing": ("holding present", ()),
-        "take": ("holding present", (HoldAddress, Announce)),
+        "take": ("holding present", (HoldAddress, AnnounceOnceHeld)),
         "give up": ("removing unknown", (RemoveAddress,)),
         "right changed": ("holding present", (HoldAddress,)),
         "held": ("holding present", ()),
@@ -127,7 +128,7 @@ TABLE: dict[Tenure, dict[str, tuple[str, tuple[type, ...]]]] = {
         "seen, ours": ("holding present", ()),
         "seen elsewhere": ("holding present", ()),
         "seen, foreign": ("holding present", ()),
-        "gone": ("holding unknown", (Report, HoldAddress, Announce)),
+        "gone": ("holding unknown", (Report, HoldAddress, AnnounceOnceHeld)),
         "reorder": ("holding present", (ReorderAddress,)),
         "announce": ("holding present", (Announce,)),
         "nothing": ("holding present", ()),
@@ -136,7 +137,7 @@ TABLE: dict[Tenure, dict[str, tuple[str, tuple[type, ...]]]] = {
     Tenure.REMOVING: {
         "probe": ("probing unknown", (Probe,)),
         "stop probing": ("removing unknown", ()),
-        "take": ("holding unknown", (HoldAddress, Announce)),
+        "take": ("holding unknown", (HoldAddress, AnnounceOnceHeld)),
         "give up": ("removing unknown", ()),
         "right changed": ("removing unknown", ()),
         "held": ("removing present", ()),
@@ -209,7 +210,7 @@ def test_a_right_too_short_for_a_lifetime_is_not_asked_for_again_until_it_grows(
     assert not out
     ownership.right.set("lease", NOW + 9.0)
     ownership.right_changed(NOW + 1.0)
-    assert [type(order) for order in out] == [HoldAddress, Announce]
+    assert [type(order) for order in out] == [HoldAddress, AnnounceOnceHeld]
 
 
 def test_only_one_hold_is_under_way() -> None:
@@ -218,7 +219,7 @@ def test_only_one_hold_is_under_way() -> None:
     ownership.take(7, NOW)
     ownership.right.set("lease", UNTIL + 5)
     ownership.right_changed(NOW + 0.1)
-    assert [type(order) for order in out] == [HoldAddress, Announce]
+    assert [type(order) for order in out] == [HoldAddress, AnnounceOnceHeld]
     ownership.address_held(AddressHeld(VIP, NOW, 13), NOW + 0.2)
     assert ownership.next_deadline() == NOW + 0.2 + 1.1  # the burst; the renewal comes later
 
@@ -391,12 +392,12 @@ def test_nothing_is_announced_before_the_kernel_has_the_address() -> None:
     ownership.take(7, NOW)
     ownership.announce_again(NOW)
     ownership.advance(NOW + 1)
-    assert [type(order) for order in out] == [HoldAddress, Announce]
-    assert out[-1] == Announce(VIP, UNTIL, once_held=True), "it goes with the hold, and only if the kernel does it"
+    assert [type(order) for order in out] == [HoldAddress, AnnounceOnceHeld]
+    assert out[-1] == AnnounceOnceHeld(VIP, UNTIL), "it goes with the hold, and only if the kernel does it"
     ownership.address_held(AddressHeld(VIP, NOW + 1, 12), NOW + 1)
     assert len(out) == 2, "that was the first of the burst"
     ownership.advance(NOW + 1 + BURST_STEP_S)
-    assert out[2:] == [Announce(VIP, UNTIL, asks=True)], "a stranger may have come without a word"
+    assert out[2:] == [Announce(VIP, UNTIL)], "a stranger may have come without a word"
 
 
 def test_a_hold_that_was_refused_is_announced_with_the_next_try() -> None:
@@ -406,14 +407,14 @@ def test_a_hold_that_was_refused_is_announced_with_the_next_try() -> None:
     ownership.address_refused(AddressRefused(VIP, "no"), NOW)
     out.clear()
     ownership.advance(ownership.next_deadline() or 0.0)
-    assert [type(order) for order in out] == [HoldAddress, Announce]
+    assert [type(order) for order in out] == [HoldAddress, AnnounceOnceHeld]
 
 
 def test_an_address_deleted_behind_our_back_is_held_again_at_once_and_announced_anew() -> None:
     """An address removed behind our back is back within milliseconds."""
     ownership, out = begin(Tenure.HOLDING)
     ownership.address_gone(NOW + 3)
-    assert [type(order) for order in out] == [Report, HoldAddress, Announce]
+    assert [type(order) for order in out] == [Report, HoldAddress, AnnounceOnceHeld]
 
 
 def test_whoever_deletes_it_every_second_is_named_once_in_ten_minutes() -> None:

@@ -21,6 +21,7 @@ from sharedip.core.messages import (
     AddressRefused,
     AddressSeen,
     Announce,
+    AnnounceOnceHeld,
     Command,
     DrainRequested,
     Exit,
@@ -300,15 +301,16 @@ class Wandering:
         own = talk.store.keys.get(str(candidacy.key))
         if talk.node.session.lease is not None and candidacy.key is not None and own is not None:
             assert talk.right_until <= self.ends_at, "the right outlives the lease"
+        removes = any(isinstance(each, RemoveAddress) for each in orders)
         for order in orders:
             match order:
                 case HoldAddress():
                     assert talk.now + order.valid_lft_s + LIFETIME_LATE_S <= order.not_after
                     assert order.not_after <= max(talk.right_until, talk.now), "held beyond the right"
                     assert candidacy.epoch not in self.released, "held on a key that was released"
-                case Announce() if not any(isinstance(each, RemoveAddress) for each in orders):  # test_holes.py
+                case Announce() | AnnounceOnceHeld() if not removes:  # test_holes.py
                     assert candidacy.phase is Phase.OWNING
-                    assert order.once_held or ownership.presence.value == "present"
+                    assert isinstance(order, AnnounceOnceHeld) or ownership.presence.value == "present"
                 case RevokeLease():
                     assert not stands, "the lease is revoked while the address stands"
                 case Transact() if any(isinstance(op, Delete) for op in order.then):

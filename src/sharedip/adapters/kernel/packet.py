@@ -24,7 +24,7 @@ from sharedip.adapters.kernel.deadman import Deadman, TooLateError
 from sharedip.adapters.kernel.facts import Clock, Emit
 from sharedip.core import frames
 from sharedip.core.frames import ETHERTYPE_ARP, ETHERTYPE_IPV6
-from sharedip.core.messages import Announce, ForeignClaim, Probe
+from sharedip.core.messages import Announce, AnnounceOnceHeld, ForeignClaim, Probe
 from sharedip.core.model import Instant, IPAddress, LinkState, Vip
 
 _SO_ATTACH_FILTER: Final = 26
@@ -78,7 +78,7 @@ class Segment:
         self._watched: dict[int, _Watched] = {}
         self._heard: dict[tuple[Vip, bytes], Instant] = {}
         self._call_later = call_later
-        self._waiting: dict[Vip, Announce] = {}
+        self._waiting: dict[Vip, Announce | AnnounceOnceHeld] = {}
         self._will_drain = False
         self._allowance = float(_BURST)
         self._counted_at: Instant = clock()
@@ -113,7 +113,7 @@ class Segment:
             for ethertype in list(watched.sockets):
                 self._close_socket(watched, ethertype)
 
-    def perform(self, order: Announce | Probe) -> None:
+    def perform(self, order: Announce | AnnounceOnceHeld | Probe) -> None:
         """Send the frames of one order, now or in its turn; nothing answers it, a loss shows in `unsent`."""
         if isinstance(order, Probe) or self._call_later is None:
             self._perform(order)
@@ -142,7 +142,7 @@ class Segment:
         self._will_drain = False
         self._drain()
 
-    def _perform(self, order: Announce | Probe) -> None:
+    def _perform(self, order: Announce | AnnounceOnceHeld | Probe) -> None:
         address = order.vip.address
         watched = next((one for one in self._watched.values() if order.vip.link in one.link.names), None)
         ethertype = ETHERTYPE_ARP if isinstance(address, IPv4Address) else ETHERTYPE_IPV6
@@ -163,7 +163,7 @@ class Segment:
         except TooLateError:
             self.unsent += 1
             return
-        if order.asks:
+        if isinstance(order, Announce):
             self._send(channel, [frames.probe(watched.link.mac, address)])
 
     def _send(self, channel: socket.socket, prepared: Iterable[bytes]) -> None:
