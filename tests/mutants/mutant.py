@@ -25,7 +25,7 @@ class Mutant:
     in_histories: bool = False
 
 
-SESSION, CANDIDACY, OWNERSHIP = "core/session.py", "core/candidacy.py", "core/ownership.py"
+SESSION, RENEWAL, CANDIDACY, OWNERSHIP = "core/session.py", "core/renewal.py", "core/candidacy.py", "core/ownership.py"
 NODE, KEYS, SETTINGS, ORDERS = "core/node.py", "core/keys.py", "core/settings.py", "core/orders.py"
 DESIGNATION, WITNESS, ENDPOINTS = "core/designation.py", "core/witness.py", "core/endpoints.py"
 CONVOYS, STANDING, WORDS = "core/convoys.py", "core/standing.py", "core/words.py"

@@ -65,8 +65,8 @@ MUTANTS = (
     Mutant(
         "adopted-though-it-waited",
         CANDIDACY,
-        "self._is_adopted = self._session.is_adopting and own is queue[0]",
-        "self._is_adopted = self._session.is_adopting",
+        "self._is_adopted = adopting and own is queue[0]",
+        "self._is_adopted = adopting",
         FORMER,
         "A candidate that was restarted takes the address unasked whenever its turn comes.",
     ),

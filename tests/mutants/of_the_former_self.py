@@ -104,8 +104,8 @@ MUTANTS = (
     Mutant(
         "former-self-by-an-old-picture",
         SESSION,
-        "self.revocable is None or self._shown_at < self.former_self.silent_at(self._settings.window_s)",
-        "self.revocable is None",
+        "if held.shown_at < self.former_self.silent_at(self._settings.window_s):\n            return",
+        "if False:\n            return",
         ONE_OWNER,
         "What was read before the silence was over shows nothing of its end.",
     ),

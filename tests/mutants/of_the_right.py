@@ -14,6 +14,7 @@ from tests.mutants.mutant import (
     ONE_OWNER,
     OWNERSHIP,
     PROOF,
+    RENEWAL,
     SESSION,
     SETTINGS,
     TIME_FIRST,
@@ -27,33 +28,34 @@ MUTANTS = (
     Mutant(
         "renewal-from-receive-time",
         SESSION,
-        "_Keepalive(event.endpoint, event.raft_term, event.sent_at, event.ttl_s, request)",
-        "_Keepalive(event.endpoint, event.raft_term, now, event.ttl_s, request)",
+        "        held.confirmed(event)\n",
+        "        held.confirmed(event)\n        held.keepalive.sent_at = now\n",
         FROM_SENDING,
         "A slow answer makes the right longer than the lease.",
         in_histories=True,
     ),
     Mutant(
         "renewal-from-the-reads-sending",
-        SESSION,
-        "proved_until = keepalive.sent_at + ttl_s",
-        "proved_until = event.sent_at + ttl_s",
+        RENEWAL,
+        "proved_until = keepalive.sent_at + self.ttl_s",
+        "proved_until = event.sent_at + self.ttl_s",
         FROM_SENDING,
         "The read left later than the keepalive that renewed the lease.",
     ),
     Mutant(
         "grant-from-receive-time",
-        SESSION,
-        "self.lease_deadline.until = event.sent_at + event.ttl_s",
-        "self.lease_deadline.until = now + event.ttl_s",
+        RENEWAL,
+        "deadline.until = event.sent_at + event.ttl_s",
+        "deadline.until = now + event.ttl_s",
         FROM_SENDING,
         "A slow grant makes the right longer than the lease.",
     ),
     Mutant(
         "asked-for-ttl",
         SESSION,
-        "self.lease_deadline.until = event.sent_at + event.ttl_s",
-        "self.lease_deadline.until = event.sent_at + self._settings.lease_ttl_s",
+        "        self._answered(held, event.raft_term, now)\n        self._news.append(LeaseRenewed())\n",
+        "        self._answered(held, event.raft_term, now)\n        self._news.append(LeaseRenewed())\n"
+        "        self.lease_deadline.until += self._settings.lease_ttl_s - event.ttl_s\n",
         FROM_SENDING,
         "The TTL that was asked for, not the one that was granted.",
     ),
@@ -101,16 +103,16 @@ MUTANTS = (
     Mutant(
         "renewal-without-the-read",
         SESSION,
-        "        request = self._read(Kind.PROOF, event.endpoint, now)\n",
-        "        self.lease_deadline.until = event.sent_at + event.ttl_s - lease_margin_s(event.ttl_s)\n"
-        "        self._listener.lease_renewed(now)\n"
-        "        request = self._read(Kind.PROOF, event.endpoint, now)\n",
+        "        held.confirmed(event)\n",
+        "        self.lease_deadline.until = event.sent_at + 0.99 * event.ttl_s\n"
+        "        self._news.append(LeaseRenewed())\n"
+        "        held.confirmed(event)\n",
         PROOF,
         "An etcd leader that was cut off confirms keepalives for two seconds.",
     ),
     Mutant(
         "read-on-another-endpoint",
-        SESSION,
+        RENEWAL,
         "if event.endpoint != keepalive.endpoint or event.raft_term != keepalive.raft_term:",
         "if event.raft_term != keepalive.raft_term:",
         PROOF,
@@ -119,14 +121,14 @@ MUTANTS = (
     Mutant(
         "proof-asked-elsewhere",
         SESSION,
-        "        request = self._read(Kind.PROOF, event.endpoint, now)\n",
-        "        request = self._read(Kind.PROOF, self.endpoint, now)\n",
+        "self._read(held, Kind.PROOF, held.keepalive.endpoint, now)",
+        "self._read(held, Kind.PROOF, self.endpoint, now)",
         PROOF,
         "The read goes to whatever endpoint is the current one.",
     ),
     Mutant(
         "read-in-another-term",
-        SESSION,
+        RENEWAL,
         "if event.endpoint != keepalive.endpoint or event.raft_term != keepalive.raft_term:",
         "if event.endpoint != keepalive.endpoint:",
         PROOF,
@@ -143,8 +145,8 @@ MUTANTS = (
     ),
     Mutant(
         "read-without-own-key",
-        SESSION,
-        "shows_us = any(key.lease == self.lease for key in event.keys)",
+        KEYS,
+        "shows_us = any(key.lease == lease for key in event.keys)",
         "shows_us = bool(event.keys)",
         PROOF,
         "Somebody else's keys prove our lease.",
@@ -167,7 +169,7 @@ MUTANTS = (
     ),
     Mutant(
         "claim-on-a-read-that-shows-nothing",
-        SESSION,
+        KEYS,
         "        if fresh is None:\n            self._wants_everything = True\n            return None, None\n",
         "        if fresh is None:\n            return set(), True\n",
         CANNOT_TELL,
@@ -200,10 +202,9 @@ MUTANTS = (
     Mutant(
         "adoption-without-proof",
         SESSION,
-        "            self._adopting = True\n",
-        "            self._adopting = True\n"
-        "            self.lease_until = now + self.ttl_s\n"
-        "            self._listener.lease_renewed(now)\n",
+        "            self._held = HeldLease(former_lease, self.ttl_s, self.lease_deadline, registry, renew_at=now)\n",
+        "            self._held = HeldLease(former_lease, self.ttl_s, self.lease_deadline, registry, renew_at=now)\n"
+        "            self.lease_deadline.until = now + self.ttl_s\n",
         PROOF,
         "A restarted agent believes its state file.",
     ),

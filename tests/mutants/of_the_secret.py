@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants.mutant import CANNOT_TELL, DESIGNATION, SESSION, WITNESS, Mutant
+from tests.mutants.mutant import CANNOT_TELL, DESIGNATION, RENEWAL, WITNESS, Mutant
 
 POST, PEERS, PEERWIRE, IDENTITY = "core/post.py", "core/peers.py", "core/peerwire.py", "core/identity.py"
 AGREEMENT, STATE = "adapters/agreement.py", "adapters/state.py"
@@ -150,7 +150,7 @@ MUTANTS = (
     ),
     Mutant(
         "failed-for-the-last-time",
-        SESSION,
+        RENEWAL,
         "self.failing_since = now if self.failing_since is None else self.failing_since",
         "self.failing_since = now",
         HEIR,

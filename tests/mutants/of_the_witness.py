@@ -185,7 +185,7 @@ MUTANTS = (
     Mutant(
         "a-former-run-may-have-deposed",
         WITNESS,
-        "is_mute = self._session.is_adopting or key.mod_revision in self._mute",
+        "is_mute = adopting or key.mod_revision in self._mute",
         "is_mute = key.mod_revision in self._mute",
         WITNESSED,
         "A restarted witness acknowledges though its former run's deposition may still be applied.",

@@ -213,8 +213,11 @@ class Candidacy:
         """Our right on the lease reaches further. False: that changes nothing here."""
         return self.ownership.lease_extended(now)
 
-    def keys_changed(self, now: Instant) -> None:
-        """The queue of this VIP, or what is said about it, has changed."""
+    def keys_changed(self, now: Instant, *, adopting: bool = False) -> None:
+        """The queue of this VIP, or what is said about it, has changed.
+
+        `adopting`: what stands on our lease is a former run's, which nobody had looked at before.
+        """
         queue = self.queue()
         own = self._own_key(queue)
         self.words.standing(queue)
@@ -222,7 +225,7 @@ class Candidacy:
         if self.phase in KEYED and shown and (own is None or own.create_revision != self.epoch):
             self._lost_key(now)
             own = None
-        self._look_for_own_key(now)
+        self._look_for_own_key(now, adopting=adopting)
         self._note_owner(queue, now)
         self._check_record()
         self.advance(now)
@@ -278,7 +281,7 @@ class Candidacy:
             self.ownership.probe_answer = event.mac
         known = self.chronicle.conflict
         if known is None or now - known.last_at >= DEFEND_EVERY_S:
-            self._session.want_read(now)  # a machine that was paused may have missed that it owns nothing any more
+            self._session.want_read()  # a machine that was paused may have missed that it owns nothing any more
         self.chronicle.claimed_by(event, self._settings.conflict_policy, self.epoch, now)
         if self.phase is not Phase.OWNING:
             return True
@@ -499,7 +502,7 @@ class Candidacy:
         self._enter(Phase.WAITING, now)
         self.keys_changed(now)
 
-    def _look_for_own_key(self, now: Instant) -> None:
+    def _look_for_own_key(self, now: Instant, *, adopting: bool = False) -> None:
         """A key on our lease that we did not know of: a former run's, or a campaign that was applied late.
 
         A stale key blocks everybody behind it, and an address may stand with it: if we can't be a candidate, leave in
@@ -512,8 +515,8 @@ class Candidacy:
         if own is None or own.create_revision <= self._released_epoch:
             return
         self.epoch = own.create_revision
-        self.has_found_key = self._session.is_adopting
-        self._is_adopted = self._session.is_adopting and own is queue[0]
+        self.has_found_key = adopting
+        self._is_adopted = adopting and own is queue[0]
         self._enter(Phase.WAITING, now)
         obstacle = self._obstacle()
         if self._circumstances.resignations.has(self.vip, own.create_revision):
@@ -530,7 +533,7 @@ class Candidacy:
             if self._passes_on(queue, now):
                 return
             self._enter(Phase.VERIFYING, now)
-            self._session.want_read(now)
+            self._session.want_read()
         elif self._is_entitled_by_word(queue) and self.ownership.can_hold(now) and not self._passes_on(queue, now):
             told = handed_over(queue[0], self.words.reason(queue[0].create_revision))
             self.words.take([key for key in queue if key.create_revision < own.create_revision], now)

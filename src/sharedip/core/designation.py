@@ -209,7 +209,7 @@ class Designations:
             self._reopen_gate(designation, now)
         for address, candidacy in designation.vips.items():
             if candidacy.phase is Phase.VERIFYING:  # its read came before this promise
-                self._session.want_read(now)
+                self._session.want_read()
             elif self._settings.fence is FenceKind.LIFETIME and candidacy.ownership.right_changed(now):
                 self._touch(address)
 
@@ -449,7 +449,7 @@ class Designations:
             if candidacy.phase is Phase.OWNING:
                 candidacy.ownership.right_changed(now)
             else:
-                self._session.want_read(now)
+                self._session.want_read()
             self._touch(address)
         if designation.vips:
             self.active[revision] = designation

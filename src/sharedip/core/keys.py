@@ -2,7 +2,7 @@
 
 Role: the layout of etcd's own election recipe (etcd client/v3/concurrency/election.go: `<prefix>/<lease id, hex>`), the
 records beside it, and `Registry`, the picture of all keys under one prefix at one revision.
-Must never: decide who owns what; that is `election.py`.
+Must never: decide who owns what; that is `candidacy.py`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,13 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
-from sharedip.core.model import IPAddress, KeyChange, KeyValue
+from sharedip.core.messages import KeysRead
+from sharedip.core.model import Instant, IPAddress, KeyChange, KeyValue
 
 ADDRESS_CHARACTERS_MAX = 64
+EVERYTHING_EVERY_S = 30.0
+"""Reads bring what has changed since the picture that we have, and prove by a count that nothing is missing. Whatever
+a picture could be wrong in all the same does not last for longer than this."""
 RECORD_BYTES_MAX = 64 * 1024
 """A record of ours is some hundred bytes; anything larger is not ours."""
 
@@ -107,6 +111,43 @@ class Registry:
         self._elections: dict[IPAddress, dict[str, KeyValue]] = {}
         self._queues: dict[IPAddress, list[KeyValue]] = {}
         self.releases: dict[IPAddress, Release] = {}
+        self._written_until = 0
+        """The newest revision of a write of ours: what is older is no picture to claim by."""
+        self._wants_everything = False
+        self._everything_at: Instant = float("-inf")
+
+    def written(self, revision: int) -> None:
+        """A write of ours was applied at this revision."""
+        self._written_until = max(self._written_until, revision)
+
+    def read_after(self, now: Instant) -> int:
+        """After which revision the next read is to ask: after what is known; now and then for everything (0)."""
+        if not self._wants_everything and now < self._everything_at:
+            return self.revision
+        self._everything_at = now + EVERYTHING_EVERY_S
+        return 0
+
+    def take_read(self, event: KeysRead, lease: int) -> tuple[set[str] | None, bool | None]:
+        """Bring the picture to the read's revision, if it is not there yet.
+
+        Answers which keys differ (None: it is no picture to go by), and whether the read showed a key on our lease
+        (None: can't tell).
+        """
+        # The watch, or a write of ours, may have been faster than this read: good as a proof, not as a picture.
+        is_picture = event.revision >= max(self.revision, self._written_until)
+        if event.after == 0:
+            self._wants_everything = False
+            shows_us = any(key.lease == lease for key in event.keys)
+            return self.apply_snapshot(event.keys, event.revision) if is_picture else None, shows_us
+        if event.revision < self.revision:
+            # A key present now and created before that revision was present at it.
+            return None, self.has_key_of(lease, event.revision)
+        fresh = self.difference(event.keys, event.count)
+        if fresh is None:
+            self._wants_everything = True
+            return None, None
+        shows_us = self.has_key_of(lease, event.revision, fresh)
+        return self.apply_difference(fresh, event.revision) if is_picture else None, shows_us
 
     def apply_snapshot(self, keys: tuple[KeyValue, ...], revision: int) -> set[str] | None:
         """Take over a linearizable read. Returns the keys that differ, or None when the read is older than we are."""

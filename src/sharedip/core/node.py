@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import assert_never
 
 from sharedip.core.candidacy import Candidacy, Phase
-from sharedip.core.convoys import Outcome, Wish
 from sharedip.core.designation import Designations
 from sharedip.core.handover import why_not_move
 from sharedip.core.identity import Identity
@@ -34,7 +33,6 @@ from sharedip.core.messages import (
     Command,
     DatagramReceived,
     DrainRequested,
-    EtcdFact,
     Event,
     Exit,
     FenceClosed,
@@ -42,37 +40,39 @@ from sharedip.core.messages import (
     FenceRefused,
     ForeignClaim,
     HealthChanged,
-    KeepaliveConfirmed,
-    KeysChanged,
-    KeysRead,
-    LeaseGranted,
-    LeaseRevoked,
     Level,
     LinkChanged,
     LinkVanished,
-    MemberRead,
     MoveRequested,
     PeerAddressChanged,
     RemovalFailed,
     Report,
-    RequestFailed,
     SaveState,
     SettingsChanged,
     StateNotSaved,
     StateSaved,
     StopRequested,
     TimePassed,
-    TransactionDone,
-    WatchLost,
     WatchOpened,
 )
 from sharedip.core.model import Instant, IPAddress, KeyValue, Vip
+from sharedip.core.news import (
+    DepositionAnswered,
+    DesignationAnswered,
+    LeaderChanged,
+    LeaseLost,
+    LeaseRenewed,
+    News,
+    PictureChanged,
+    PictureProved,
+    Registered,
+    WriteAnswered,
+)
 from sharedip.core.orders import in_order
 from sharedip.core.ownership import Presence
 from sharedip.core.peers import Peers
 from sharedip.core.peerwire import Released
 from sharedip.core.post import Post
-from sharedip.core.requests import Kind as RequestKind
 from sharedip.core.resignations import Resignations
 from sharedip.core.schedule import PROBED_PER_S, PROBES_AT_ONCE, Pace
 from sharedip.core.session import Session
@@ -101,7 +101,7 @@ class Node:
         random_source = random.Random(seed)  # noqa: S311 - jitter, not a secret
         self.peers = Peers(identity)
         self._commands: list[Command] = []
-        self.session = Session(settings, self._out, self, random_source.random, identity)
+        self.session = Session(settings, self._out, random_source.random, identity)
         self.soundness = Soundness(self.session, has_checks=settings.has_health_checks)
         self.links = Links(vip.link for vip in settings.vips)
         self.candidacies: dict[IPAddress, Candidacy] = {
@@ -259,15 +259,47 @@ class Node:
         """The epoch is over, and with it every designation of it."""
         self.designations.forget(vip.address)
 
-    # -- SessionListener ----------------------------------------------------------------------------------------------
+    # -- what the session answers -------------------------------------------------------------------------------------
 
-    def lease_renewed(self, now: Instant) -> None:
+    def _apply_news(self, news: list[News], now: Instant) -> None:
+        for each in news:
+            match each:
+                case LeaseRenewed():
+                    self._lease_renewed(now)
+                case LeaseLost():
+                    self._lease_lost(each.reason, now)
+                case Registered():
+                    for candidacy in self._all():
+                        candidacy.settle_leftover(now)
+                    self._touch_all()
+                case PictureChanged():
+                    self._picture_changed(each, now)
+                case PictureProved():
+                    for candidacy in self._all():
+                        if candidacy.keys_proved(each.sent_at, now):
+                            self._touched.add(candidacy)
+                case WriteAnswered():
+                    for candidacy in self._both(each.wish.vip.address):
+                        candidacy.answered(each.wish, each.outcome, now)
+                        self._touched.add(candidacy)
+                case DesignationAnswered():
+                    self.designations.answered(each.request, each.answer, now)
+                case DepositionAnswered():
+                    self.watchfulness.answered(each.request, now)
+                case LeaderChanged():
+                    self.session.publish(self._record())  # our member may be among what is known anew
+                    self.standing.leader_changed(now)
+                    self.designations.look_again(now)
+                case _:
+                    assert_never(each)
+
+    def _lease_renewed(self, now: Instant) -> None:
         """Every VIP's right on the lease reaches further."""
         for candidacy in self._all():
             if candidacy.lease_renewed(now):
                 self._touched.add(candidacy)
 
-    def lease_lost(self, reason: str, now: Instant) -> None:
+    def _lease_lost(self, reason: str, now: Instant) -> None:
         """Every key is gone."""
         self.designations.lease_lost()
         self.watchfulness.lease_lost()
@@ -277,25 +309,18 @@ class Node:
             candidacy.lease_lost(reason, now)
         self._touch_all()
 
-    def registered(self, now: Instant) -> None:
-        """Campaigns may begin; what a former run left without a key goes."""
-        for candidacy in self._all():
-            if not self.session.is_adopting:
-                candidacy.settle_leftover(now)
-        self._touch_all()
-
-    def keys_changed(self, changed: set[str], now: Instant) -> None:
+    def _picture_changed(self, news: PictureChanged, now: Instant) -> None:
         """Tell the VIPs whose queue or record changed; an agent's record concerns all."""
         layout = self.session.layout
         concerned: set[IPAddress] = set()
         agents = layout.agent("")
-        if any(key.startswith(agents) for key in changed):
+        if any(key.startswith(agents) for key in news.keys):
             self.peers.refresh(self.session.registry)
             self._touch_all()
-        for key in changed:
+        for key in news.keys:
             designated = layout.witness_of(key)
             if designated is not None:
-                self.watchfulness.designation_changed(designated)
+                self.watchfulness.designation_changed(designated, adopting=news.adopting)
                 self.designations.seen(designated, now)
             address = designated or layout.election_of(key) or layout.owner_of(key)
             if address is not None:
@@ -304,7 +329,7 @@ class Node:
         self._adopt_strays(concerned)
         both = (candidacy for address in concerned for candidacy in self._both(address))
         for candidacy in sorted(both, key=_place):
-            candidacy.keys_changed(now)
+            candidacy.keys_changed(now, adopting=news.adopting)
             if candidacy.has_found_key:
                 candidacy.has_found_key = False
                 self.designations.adopt(candidacy, now)
@@ -323,33 +348,6 @@ class Node:
 
     def _make(self, vip: Vip, *, may_stand: bool = False) -> Candidacy:
         return Candidacy(vip, self.settings, self.session, self, self._out, may_stand=may_stand)
-
-    def keys_proved(self, sent_at: Instant, now: Instant) -> None:
-        """A fresh read: whoever waits for it may claim."""
-        for candidacy in self._all():
-            if candidacy.keys_proved(sent_at, now):
-                self._touched.add(candidacy)
-
-    def vip_answered(self, wish: Wish, outcome: Outcome, now: Instant) -> None:
-        """What a VIP asked of etcd has an outcome."""
-        for candidacy in self._both(wish.vip.address):
-            candidacy.answered(wish, outcome, now)
-            self._touched.add(candidacy)
-
-    def peer_answered(
-        self, kind: RequestKind, request: int, answer: TransactionDone | RequestFailed, now: Instant
-    ) -> None:
-        """A designation's or a deposition's transaction has an outcome."""
-        if kind is RequestKind.DESIGNATE:
-            self.designations.answered(request, answer, now)
-            return
-        self.watchfulness.answered(request, now)
-
-    def leader_changed(self, now: Instant) -> None:
-        """Our member is published; a witness on the new leader's node must be replaced."""
-        self.session.publish(self._record(), now)
-        self.standing.leader_changed(now)
-        self.designations.look_again(now)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -407,37 +405,13 @@ class Node:
                 self._apply_of_operator(event, now)
             case HealthChanged():
                 self.soundness.health = Health(event.healthy, event.detail)
-                self._record_changed(now)
+                self._record_changed()
             case PeerAddressChanged():
                 self.session.own_record.advertise = event.address
                 self.session.own_record.is_here = event.is_here
-                self.session.publish(self._record(), now)
+                self.session.publish(self._record())
             case _:
-                self._apply_of_etcd(event, now)
-
-    def _apply_of_etcd(self, event: EtcdFact, now: Instant) -> None:
-        match event:
-            case LeaseGranted():
-                self.session.lease_granted(event, now)
-                self.lease_renewed(now)
-            case KeepaliveConfirmed():
-                self.session.keepalive_confirmed(event, now)
-            case KeysRead():
-                self.session.keys_read(event, now)
-            case TransactionDone():
-                self.session.transaction_done(event, now)
-            case LeaseRevoked():
-                self.session.lease_revoked(event, now)
-            case MemberRead():
-                self.session.member_read(event, now)
-            case RequestFailed():
-                self.session.request_failed(event, now)
-            case KeysChanged():
-                self.session.watch_changed(event, now)
-            case WatchLost():
-                self.session.watch_lost(event, now)
-            case _:
-                assert_never(event)
+                self._apply_news(self.session.handle(event, now), now)
 
     def _apply_of_links(self, event: LinkChanged | LinkVanished | AddressSeen | AddressGone, now: Instant) -> None:
         match event:
@@ -458,7 +432,7 @@ class Node:
             case MoveRequested():
                 self._move(event, now)
             case DrainRequested():
-                self._drain(event, now)
+                self._drain(event)
             case SettingsChanged():
                 self._reconfigure(event.settings, now)
             case StopRequested():
@@ -516,7 +490,7 @@ class Node:
     def _link_changed(self, event: LinkChanged, now: Instant) -> None:
         again = self.links.changed(event.link, now)
         if self._record() != self.session.own_record.content:
-            self.session.publish(self._record(), now)  # another MAC
+            self.session.publish(self._record())  # another MAC
         for candidacy in self._all():
             if candidacy.vip.link in event.link.names:
                 self._touched.add(candidacy)
@@ -578,9 +552,9 @@ class Node:
         text = refusal or f"handing {event.address} over" + (f" to {event.to}" if event.to else "")
         self._out(AnswerOperator(event.ticket, refusal is None, text))
 
-    def _drain(self, event: DrainRequested, now: Instant) -> None:
+    def _drain(self, event: DrainRequested) -> None:
         was, self.soundness.drained = self.soundness.drained, event.drained
-        self._record_changed(now)
+        self._record_changed()
         verb = "drained" if event.drained else "undrained"
         text = f"{self.settings.node_name} is {verb}" + (" already" if was == event.drained else "")
         if was != event.drained:
@@ -608,8 +582,8 @@ class Node:
         links = (self.links.get(name) for name in {vip.link for vip in self.settings.vips})
         return {link.mac for link in links if link is not None}
 
-    def _record_changed(self, now: Instant) -> None:
-        self.session.publish(self._record(), now)
+    def _record_changed(self) -> None:
+        self.session.publish(self._record())
         self._touch_all()
 
     def _reconfigure(self, settings: Settings, now: Instant) -> None:
@@ -636,7 +610,7 @@ class Node:
         for candidacy in self.candidacies.values():
             candidacy.reconfigure(settings)
             self.watchfulness.designation_changed(candidacy.vip.address)
-        self._record_changed(now)
+        self._record_changed()
 
     def _number(self) -> None:
         """The order of the documents; kept ready, for it is asked for at every fact."""
@@ -682,7 +656,8 @@ class Node:
             self._make_way(now)
         if self._is_unfit and not self._held and any(each.phase is Phase.LEAVING for each in self._all()):
             # What hangs on it can't be given up in order: no later run may stand on a key whose deletion is on its way.
-            self.session.lose_lease("its state can be neither saved nor deleted: the lease is left to expire", now)
+            reason = "its state can be neither saved nor deleted: the lease is left to expire"
+            self._apply_news(self.session.lose_lease(reason), now)
             self._settle(now)
         self.session.advance(now)
         if self.stopping:

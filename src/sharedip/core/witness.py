@@ -71,8 +71,10 @@ class Watchfulness:
         self._seen: dict[IPAddress, int] = {}
         self._mute: set[int] = set()
 
-    def designation_changed(self, address: IPAddress) -> None:
-        """What stands under the witness key of this VIP has changed."""
+    def designation_changed(self, address: IPAddress, *, adopting: bool = False) -> None:
+        """What stands under the witness key of this VIP has changed. `adopting`: as the first picture of a former run's
+        lease shows it.
+        """
         key = self._session.registry.get(self._session.layout.witness(address))
         known = self._seen.pop(address, None)
         if known is not None and (key is None or key.mod_revision != known):
@@ -91,7 +93,7 @@ class Watchfulness:
         if not 0 < window_ms <= WINDOW_S_MAX * 1000 or key.lease == lease:
             return
         if key.mod_revision not in self._duties:
-            is_mute = self._session.is_adopting or key.mod_revision in self._mute
+            is_mute = adopting or key.mod_revision in self._mute
             fresh = Duty(key.mod_revision, key.lease, window_ms / 1000, is_mute=is_mute)
             self._duties[key.mod_revision] = fresh
         duty = self._duties[key.mod_revision]

@@ -63,6 +63,7 @@ from sharedip.core.model import (
 )
 from sharedip.core.node import Node
 from sharedip.core.ownership import NEVER
+from sharedip.core.renewal import HeldLease
 from sharedip.core.settings import Settings
 from sharedip.core.state import FormerRun, read_state
 from tests.simulation.agreement import agreed_by_name
@@ -235,6 +236,17 @@ class Talk:
         """The first VIP's election key."""
         assert self.candidacy.key is not None
         return self.candidacy.key
+
+    @property
+    def held(self) -> HeldLease:
+        """The lease that the node has."""
+        held = self.node.session._held
+        assert held is not None
+        return held
+
+    def lose_lease(self, reason: str) -> None:
+        """The node lets go of its lease, for a reason that no fact of these tests gives."""
+        self.node._apply_news(self.node.session.lose_lease(reason), self.now)
 
     # -- facts in -----------------------------------------------------------------------------------------------------
 

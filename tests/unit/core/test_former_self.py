@@ -209,7 +209,7 @@ def test_a_picture_that_was_asked_for_before_the_silence_was_over_shows_no_silen
     """The answer waited while this process stood still; nobody knows what has been written since."""
     talk = met(REBOOTED)
     talk.run(0.5, RevokeLease)
-    talk.node.session._register_at = talk.now  # for whatever reason it looks early
+    talk.held.register_at = talk.now  # for whatever reason it looks early
     talk.pass_time(0.0)
     early = talk.expect(Transact)
     talk.now += 5.0

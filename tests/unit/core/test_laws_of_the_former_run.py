@@ -221,7 +221,7 @@ def test_a_lost_lease_is_revoked_only_when_no_later_run_can_stand_on_it() -> Non
     """The state file names it until something newer is there, or nothing."""
     talk = with_a_rival(owner())
     talk.disk_answers = False
-    talk.node.session.lose_lease("an etcd that answers nonsense", talk.now)
+    talk.lose_lease("an etcd that answers nonsense")
     talk.pass_time(0.0)
     talk.serve(RevokeLease, GrantLease)
     talk.none(RevokeLease)

@@ -113,7 +113,7 @@ def test_a_keepalive_is_proved_by_an_entry_of_etcds_log() -> None:
     _, proof = talk.renew()
     assert proof.by_entry
     talk.answer(proof)
-    talk.node.session.want_read(talk.now)
+    talk.node.session.want_read()
     talk.hear(TimePassed())
     assert not talk.expect(ReadKeys).by_entry  # a claim wants the state, whatever the term
 
@@ -210,7 +210,7 @@ def test_an_ended_right_is_won_back_only_by_fresh_proof() -> None:
     talk.open = [order for order in talk.open if not isinstance(order, KeepLeaseAlive)]
     talk.answer(ReadKeys(talk.node.session._begin(Kind.READ), 0, LAYOUT.root, 1.0))
     talk.none(HoldAddress)
-    talk.node.session._renewing = False  # the keepalive that was swallowed above
+    talk.held.is_renewing = False  # the keepalive that was swallowed above
     talk.run(3.0)
     assert talk.is_in(Phase.OWNING)
     assert talk.candidacy.epoch == epoch

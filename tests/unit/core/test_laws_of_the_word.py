@@ -70,7 +70,7 @@ def test_an_old_pings_answer_makes_no_dead_peer_reachable() -> None:
 def test_what_is_left_of_a_lost_lease_is_revoked_only_when_no_address_is_left() -> None:
     """Its keys may still stand, and with them whoever is next would begin too early."""
     talk = owner()
-    talk.node.session.lose_lease("a test", talk.now)
+    talk.lose_lease("a test")
     talk.hear(TimePassed())
     removal = talk.expect(RemoveAddress)
     talk.none(RevokeLease)

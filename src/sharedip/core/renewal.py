@@ -1,0 +1,141 @@
+"""One lease from its grant to its end, and the proof that makes its deadline grow.
+
+Law (5; docs/safety.md, "Why a read after each keepalive", "Why an entry after each keepalive"): the deadline grows only
+by a proof, and a proof is a keepalive that was confirmed, followed by a read by an entry of etcd's log, on the same
+endpoint in the same raft term, that shows a key of ours with our lease. An etcd leader that was cut off goes on
+confirming keepalives for up to two election timeouts (1.96 s seen); that entry it can't commit. The deadline counts
+from the instant before the keepalive left, never from its answer.
+
+Must never: send anything, or look at a key but for the lease it hangs on. Counterpart: `session.py`, which asks etcd.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from sharedip.core.endpoints import NEVER
+from sharedip.core.keys import Registry
+from sharedip.core.messages import KeepaliveConfirmed, KeysRead, LeaseGranted
+from sharedip.core.model import Instant
+from sharedip.core.ownership import Deadline
+from sharedip.core.settings import lease_margin_s, renew_every_s
+
+
+@dataclass(slots=True)
+class Keepalive:
+    """A confirmed keepalive that waits for its read; `read` is the request's number, None until it is ordered."""
+
+    endpoint: int
+    raft_term: int
+    sent_at: Instant
+    ttl_s: int
+    read: int | None = None
+
+
+class Proof(Enum):
+    """What a read says of the keepalive before it."""
+
+    NONE = auto()
+    """It is not that keepalive's other half."""
+    AGAIN = auto()
+    """Nothing is proved, and nothing disproved."""
+    RENEWED = auto()
+    """The lease lives, and its deadline has moved."""
+    KNOWN = auto()
+    """The lease lives, as an earlier proof had shown."""
+    GONE = auto()
+    """etcd shows no key of ours."""
+
+
+class HeldLease:
+    """Invariant: `deadline.until` <= (send time of the last proved keepalive) + TTL - margin.
+
+    All that ends with the lease is here: who loses it drops this value, and nothing is to be reset by hand.
+    """
+
+    def __init__(self, lease: int, ttl_s: int, deadline: Deadline, registry: Registry, *, renew_at: Instant) -> None:
+        """A former run's lease: its proof begins at *never*, and it is `adopting` until a picture shows our name."""
+        self.id = lease
+        self.ttl_s = ttl_s
+        self.deadline = deadline
+        self.registry = registry
+        self.renew_at = renew_at
+        self.is_renewing = False
+        self.keepalive: Keepalive | None = None
+        self.proved_sent_at: Instant = NEVER
+        """When the keepalive of the newest proof left."""
+        self.failing_since: Instant | None = None
+        """When a renewal failed for the first time since the last proof; None: none has."""
+        self.raft_term = 0
+        self.adopting = True
+        self.is_registered = False
+        self.register_at: Instant = NEVER
+        self.name_taken_by: str | None = None
+        self.revocable: int | None = None
+        """A former run's lease that has our name."""
+        self.shown_at: Instant = NEVER
+        """When the request left that brought the picture by which a name is judged."""
+        self.watch: int | None = None
+        self.read_wanted = False
+        self.stale_answers = 0
+
+    @classmethod
+    def granted(cls, event: LeaseGranted, deadline: Deadline, registry: Registry, now: Instant) -> HeldLease:
+        """A new lease: its first deadline counts from when it was asked for."""
+        renew_at = event.sent_at + renew_every_s(event.ttl_s)
+        held = cls(event.lease, event.ttl_s, deadline, registry, renew_at=renew_at)
+        held.adopting = False
+        held.proved_sent_at, held.register_at = event.sent_at, now
+        deadline.until = event.sent_at + event.ttl_s - lease_margin_s(event.ttl_s)
+        return held
+
+    def end(self) -> None:
+        """The lease is lost: every right on it ends at this instant."""
+        self.deadline.until = NEVER
+
+    def begin(self, now: Instant) -> None:
+        """A keepalive leaves."""
+        self.is_renewing = True
+        self.renew_at = now + renew_every_s(self.ttl_s)
+
+    def confirmed(self, event: KeepaliveConfirmed) -> None:
+        """Half a renewal: the read that proves it is to be ordered, on the same endpoint."""
+        self.raft_term = max(self.raft_term, event.raft_term)
+        self.keepalive = Keepalive(event.endpoint, event.raft_term, event.sent_at, event.ttl_s)
+
+    def ask_again(self, now: Instant) -> None:
+        """What was under way tells nothing: another keepalive at once."""
+        self.keepalive, self.is_renewing, self.renew_at = None, False, now
+
+    def failed(self, now: Instant) -> None:
+        """No answer that counts. "Cannot tell" changes no right (law 4)."""
+        self.failing_since = now if self.failing_since is None else self.failing_since
+        self.ask_again(now)
+
+    def judge(self, event: KeysRead, now: Instant, *, shows_us: bool | None) -> Proof:
+        """The second half of a renewal counts on the same endpoint, in the same term, with a key on our lease.
+
+        `shows_us`: whether the read showed such a key; None: can't tell.
+        """
+        keepalive = self.keepalive
+        if keepalive is None or keepalive.read != event.request:
+            return Proof.NONE  # an earlier try's read: it may have been served before this keepalive
+        self.keepalive, self.is_renewing = None, False
+        if event.endpoint != keepalive.endpoint or event.raft_term != keepalive.raft_term:
+            self.renew_at = now  # the leader changed in between: nothing is proved, ask again
+            return Proof.AGAIN
+        if shows_us is None:
+            self.renew_at = now
+            return Proof.AGAIN
+        if not shows_us:
+            return Proof.GONE
+        self.ttl_s = keepalive.ttl_s if self.adopting else min(keepalive.ttl_s, self.ttl_s)
+        self.proved_sent_at = keepalive.sent_at
+        self.renew_at = keepalive.sent_at + renew_every_s(self.ttl_s)
+        self.failing_since = None
+        proved_until = keepalive.sent_at + self.ttl_s - lease_margin_s(self.ttl_s)
+        if proved_until <= self.deadline.until:
+            return Proof.KNOWN
+        self.deadline.until = proved_until
+        return Proof.RENEWED
