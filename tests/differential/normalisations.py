@@ -1,0 +1,118 @@
+"""The written list of what may differ between the core of the base and today's: names, and nothing that a node does.
+
+The base's words are the neutral ones: every entry says what is called differently today, what the base calls it, and
+why. A difference that no entry names is a finding. Counterpart: `neutral.py`, which applies the list; a run prints
+which entries it needed, and one that no run needs is to be deleted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A message, value or enum with another name today. `sets`: fields of the base's that the new name says already."""
+
+    today: str
+    base: str
+    why: str
+    sets: dict[str, object] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of a kind (by its base name) with another name today."""
+
+    kind: str
+    today: str
+    base: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of an enum (by its base name) with another name today."""
+
+    kind: str
+    today: str
+    base: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Default:
+    """A field of a kind (by its base name) that one of the two may lack: with this value it says nothing."""
+
+    kind: str
+    field: str
+    value: object
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Words for people that read differently today: what `today` matches (a regular expression) becomes `base`."""
+
+    today: str
+    base: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """What the base is made to do as today's core does it, before it plays: a line of it with another text."""
+
+    file: str
+    base: str
+    today: str
+    why: str
+
+
+Normalisation = Kind | Field | Member | Default | Text
+
+NORMALISATIONS: tuple[Normalisation, ...] = (
+    Kind("OpenGate", "OpenFence", "the nftables element of an address is its gate; the fence is both kinds together"),
+    Kind("CloseGate", "CloseFence", "as OpenGate"),
+    Kind("GateOpened", "FenceOpened", "as OpenGate"),
+    Kind("GateClosed", "FenceClosed", "as OpenGate"),
+    Kind("GateRefused", "FenceRefused", "as OpenGate"),
+    Kind(
+        "AnnounceOnceHeld",
+        "Announce",
+        "a frame that waits for the kernel is an order of its own",
+        {"once_held": True, "asks": False},
+    ),
+    Default("Announce", "once_held", False, "AnnounceOnceHeld says it by its name"),
+    Default("Announce", "asks", True, "an announcement that is repeated asks as well"),
+)
+
+RANKS: tuple[frozenset[str], ...] = (
+    frozenset({"RemoveAddress"}),
+    frozenset({"HoldAddress", "ReorderAddress"}),
+    frozenset({"OpenFence", "CloseFence"}),
+    frozenset({"Announce"}),
+    frozenset({"Probe"}),
+    frozenset({"Report"}),
+)
+"""Neighbours of one rank (by their base names) that concern different VIPs are compared without regard to their order:
+no VIP waits for another. Orders about one VIP keep theirs. Not with `--strict`."""
+
+BEHAVIOURS: tuple[Behaviour, ...] = (
+    Behaviour(
+        "core/session.py",
+        "        self._read_wanted = True\n        self.advance(now)\n",
+        "        self._read_wanted = True\n",
+        "a read that several VIPs want in one turn is ordered once, at its end; the base ordered one for the first of them"
+        " and another one, when that was answered, for the others",
+    ),
+    Behaviour(
+        "core/session.py",
+        "        if changed:\n            self._listener.keys_changed(changed, now)\n",
+        "        if changed and not whether_registered and self.own_record.key in changed:\n"
+        "            self._look_at_name(self.registry.get(self.own_record.key), now)\n"
+        "        if changed:\n            self._listener.keys_changed(changed, now)\n",
+        "who has lost its name together with an election key registers before it campaigns; the base asked for both at"
+        " once, since it told the VIPs before it had looked at the name",
+    ),
+)
