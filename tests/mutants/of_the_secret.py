@@ -142,8 +142,8 @@ MUTANTS = (
     ),
     Mutant(
         "an-heir-that-was-heard-and-no-more",
-        DESIGNATION,
-        "if window_s is None or failing_since is None or self._peers.proved_at(lease) <= failing_since:",
+        PEERS,
+        "if window_s is None or failing_since is None or self.proved_at(lease) <= failing_since:",
         "if window_s is None:",
         HEIR,
         "Where etcd is away for all, a short lease's owner gives its place to one that can't take it.",

@@ -38,10 +38,6 @@ LOOK_EVERY_S_PER_VIP = 0.0002
 REOPEN_FRACTION = 0.3
 """The gate is opened anew when the right has grown by this part of the window: at every second beat."""
 
-HEARD_WINDOWS = 2.5
-HEARD_S_MAX = 5.0
-"""Each candidate is pinged once in a window or so; one ping may be lost. What is older tells nothing."""
-
 LOOK_AT_LEAST_EVERY_S = 5.0
 """Whatever was missed: an owner does not go without a witness for longer than this."""
 
@@ -130,16 +126,6 @@ class Designations:
             if designation is None or designation.found
             else [self._peers.name_of(lease) for lease in designation.promises]
         )
-
-    def hears(self, lease: int, now: Instant) -> bool:
-        """Whether that agent has answered a ping lately, and etcd has proved its lease after it failed us.
-
-        What was proved before then may be over: an etcd that is away for everybody leaves us all at once.
-        """
-        window_s, failing_since = self._settings.window_s, self._session.failing_since
-        if window_s is None or failing_since is None or self._peers.proved_at(lease) <= failing_since:
-            return False
-        return now - self._peers.in_touch_at(lease) <= min(HEARD_WINDOWS * window_s, HEARD_S_MAX)
 
     def reconfigure(self, settings: Settings, now: Instant) -> None:
         """Another window holds for the designations from now on: all are appointed anew."""

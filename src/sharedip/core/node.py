@@ -20,7 +20,7 @@ from typing import assert_never
 from sharedip.core.candidacy import Candidacy, Phase
 from sharedip.core.convoys import Outcome, Wish
 from sharedip.core.designation import Designations
-from sharedip.core.handover import why_not_move
+from sharedip.core.handover import Handover, answer_drain, move
 from sharedip.core.identity import Identity
 from sharedip.core.links import Links
 from sharedip.core.messages import (
@@ -30,7 +30,6 @@ from sharedip.core.messages import (
     AddressRemoved,
     AddressSeen,
     AnnounceOnceHeld,
-    AnswerOperator,
     Command,
     DatagramReceived,
     DrainRequested,
@@ -73,7 +72,7 @@ from sharedip.core.peers import Peers
 from sharedip.core.peerwire import Released
 from sharedip.core.post import Post
 from sharedip.core.requests import Kind as RequestKind
-from sharedip.core.resignations import Resignations
+from sharedip.core.resigned import ResignedEpochs, successor
 from sharedip.core.schedule import PROBED_PER_S, PROBES_AT_ONCE, Pace
 from sharedip.core.session import Session
 from sharedip.core.settings import Settings
@@ -112,7 +111,9 @@ class Node:
         self.standing = Standing(self.session, self.peers, self._out)
         self._configured = {vip.address: vip for vip in settings.vips}
         self.post = Post(self.session, self.peers, self.designations, self.watchfulness, self._out, self._released)
-        self.resignations = Resignations(self.designations, self.post)
+        self.resigned = ResignedEpochs()
+        self.handover = Handover(self.session, self.peers, self.resigned, self.designations, self._out)
+        self.resignations = _Resigning(self)
         self.stopping = False
         self.is_over = False
         self._stop_until: Instant = float("inf")
@@ -144,7 +145,7 @@ class Node:
         """Begin; the facts about links and addresses that stand now come right after."""
         if former is not None:
             self.soundness.drained = former.drained
-            self.resignations.restore(dict(former.resigned))
+            self.resigned.restore(dict(former.resigned))
             self._held = dict(former.held)
             for address, candidacy in list(self.candidacies.items()):
                 if address in self._held:
@@ -187,8 +188,8 @@ class Node:
             self._touch_all()
         self.watchfulness.advance(now)
         self._settle(now)
-        if self.post.has_word or any(isinstance(each, AnnounceOnceHeld) for each in self._commands):
-            self.post.depart()
+        if self.handover.has_word or any(isinstance(each, AnnounceOnceHeld) for each in self._commands):
+            self.handover.depart()
             yield self._give_out(now)
         self._finish(now)
         yield self._give_out(now)
@@ -271,7 +272,8 @@ class Node:
         """Every key is gone."""
         self.designations.lease_lost()
         self.watchfulness.lease_lost()
-        self.resignations.lease_lost()
+        self.resigned.clear()
+        self.handover.lease_lost()
         self.peers.refresh(self.session.registry)
         for candidacy in self._all():
             candidacy.lease_lost(reason, now)
@@ -569,29 +571,18 @@ class Node:
         return held and not event.ours and self.links.index_of(candidacy.vip.link) == event.index
 
     def _move(self, event: MoveRequested, now: Instant) -> None:
-        candidacy = self.candidacies.get(event.address)
-        refusal = why_not_move(candidacy, event, self.settings.node_name, self.soundness.flaw)
-        if refusal is None and candidacy is not None:
-            target = f" to {event.to}" if event.to else ""
-            candidacy.leave(f"moved{target} by the operator", now, to=event.to)
-            self._touched.add(candidacy)
-        text = refusal or f"handing {event.address} over" + (f" to {event.to}" if event.to else "")
-        self._out(AnswerOperator(event.ticket, refusal is None, text))
+        answer = move(self.candidacies.get(event.address), event, self.settings.node_name, self.soundness, now)
+        if answer.accepted:
+            self._touched.add(self.candidacies[event.address])
+        self._out(answer)
 
     def _drain(self, event: DrainRequested, now: Instant) -> None:
         was, self.soundness.drained = self.soundness.drained, event.drained
         self._record_changed(now)
-        verb = "drained" if event.drained else "undrained"
-        text = f"{self.settings.node_name} is {verb}" + (" already" if was == event.drained else "")
         if was != event.drained:
-            self._out(Report(Level.INFO, f"{verb} by the operator"))
-        stays = [str(c.vip) for c in self.candidacies.values() if c.phase is Phase.OWNING]
-        if event.drained and stays and not any(self._has_sound_follower(c) for c in self.candidacies.values()):
-            text += f"; {', '.join(stays)} stay until another node is sound"
-        self._out(AnswerOperator(event.ticket, accepted=True, text=text))
-
-    def _has_sound_follower(self, candidacy: Candidacy) -> bool:
-        return any(self.soundness.of(key) for key in candidacy.queue()[1:])
+            self._out(Report(Level.INFO, f"{'drained' if event.drained else 'undrained'} by the operator"))
+        owned = self.candidacies.values()
+        self._out(answer_drain(owned, event, self.settings.node_name, self.soundness, was=was))
 
     def _record(self) -> dict[str, object]:
         member = self.session.leadership.member_id
@@ -687,7 +678,7 @@ class Node:
         self.session.advance(now)
         if self.stopping:
             self._advance_stop(now)
-        self.post.depart()
+        self.handover.depart()
         self.session.depart()
 
     def _make_way(self, now: Instant) -> None:
@@ -709,9 +700,9 @@ class Node:
     def _give_out(self, now: Instant) -> list[Command]:
         """What was ordered, in order; the state is saved before any datagram, and before any address is put up."""
         self._save_state(now)
-        commands = in_order(self._commands, saves_first=self.resignations.goes_before_removals)
+        commands = in_order(self._commands, saves_first=self.handover.goes_before_removals)
         self._commands = []
-        self.resignations.turn_is_over()
+        self.handover.turn_is_over()
         return commands
 
     def _settle(self, now: Instant) -> None:
@@ -774,7 +765,7 @@ class Node:
         run = self._unanswered.pop(event.number, None)
         if isinstance(event, StateSaved) and run is not None:
             self._durable, self._save_trouble, self._unsaved_since = run, None, None
-            self.resignations.saved(dict(run.resigned))
+            self.resigned.saved(dict(run.resigned))
             self._touched.update(each for each in self._all() if each.phase is Phase.LEAVING)
             if self._is_unfit:
                 self._is_unfit = False
@@ -800,7 +791,7 @@ class Node:
             node_name=self.settings.node_name,
             addresses=self._addresses,
             drained=self.soundness.drained,
-            resigned=tuple(self.resignations.epochs.items()),
+            resigned=tuple(self.resigned.epochs.items()),
             held=self._held_now,
             fence=self.settings.fence,
         )
@@ -817,3 +808,28 @@ class Node:
 
 def _place(candidacy: Candidacy) -> int:
     return candidacy.place
+
+
+class _Resigning:
+    """What a candidacy asks of the ledger and of the hand-over."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self.has, self.note = node.resigned.has, node.resigned.note
+        self.is_saved = node.resigned.is_saved
+        self.begins, self.is_due = node.handover.begins, node.handover.is_due
+
+    def has_heir(self, candidacy: Candidacy, now: Instant) -> bool:
+        """Whether the next candidate may take the address on our word, and has answered us a moment ago."""
+        if candidacy.epoch is None:
+            return False
+        following = successor(
+            candidacy.queue(),
+            candidacy.epoch,
+            meant_for=candidacy.meant_for,
+            may_be_taken_unasked=candidacy.may_be_taken_unasked,
+        )
+        session, window_s = self._node.session, self._node.settings.window_s
+        return following is not None and self._node.peers.can_succeed(
+            following.lease, session.failing_since, window_s, now
+        )

@@ -12,10 +12,9 @@ from typing import assert_never
 
 from sharedip.core.designation import Designations
 from sharedip.core.messages import Command, DatagramReceived, SendDatagram
-from sharedip.core.model import Instant, IPAddress, KeyValue
+from sharedip.core.model import Instant
 from sharedip.core.peers import Peers
 from sharedip.core.peerwire import (
-    RELEASES_MAX,
     Entry,
     Heartbeat,
     Kind,
@@ -31,7 +30,7 @@ from sharedip.core.witness import Watchfulness
 
 
 class Post:
-    """Takes datagrams in and sends releases out; beats leave by `Designations` itself."""
+    """Takes datagrams in."""
 
     def __init__(
         self,
@@ -48,7 +47,6 @@ class Post:
         self._watchfulness = watchfulness
         self._out = out
         self._released = released
-        self._releases: dict[int, list[Released]] = {}
         self.strange_datagrams = 0
 
     def receive(self, event: DatagramReceived, now: Instant) -> None:
@@ -89,25 +87,3 @@ class Post:
         if not self._session.is_in_touch(now) or not self._peers.is_new_ping(sender, ping.sequence):
             return []
         return [Pong(ping.sequence, ceil((now - self._session.proved_sent_at) * 1000))]
-
-    def tell_release(self, address: IPAddress, epoch: int, reason: str, follower: KeyValue | None) -> None:
-        """Tell the next candidate that the address is off our link for good; a lost word costs a round trip of etcd."""
-        if follower is not None:
-            self._releases.setdefault(follower.lease, []).append(Released(epoch, address, reason))
-
-    @property
-    def has_word(self) -> bool:
-        """Whether a release waits to be told."""
-        return bool(self._releases)
-
-    def depart(self) -> None:
-        """The turn is over: what was released in it leaves, together for each peer."""
-        releases, self._releases = self._releases, {}
-        lease = self._session.lease
-        for receiver, entries in releases.items():
-            peer, secret = self._peers.by_lease(receiver), self._peers.secret_with(receiver)
-            if lease is None or peer is None or peer.host is None or secret is None:
-                continue
-            for start in range(0, len(entries), RELEASES_MAX):
-                datagram = seal(Kind.RELEASE, lease, receiver, entries[start : start + RELEASES_MAX], secret)
-                self._out(SendDatagram(peer.host, peer.port, datagram))

@@ -277,7 +277,8 @@ def ponged(owning: Owner, age_s: float) -> bool:
     orders = owning.talk.node._give_out(owning.talk.now)
     (ping,) = [ping for order in orders if isinstance(order, SendDatagram) for ping in pings_of(order)]
     owning.hear(Kind.PONG, Pong(ping.sequence, round(age_s * 1000)))
-    return owning.talk.node.designations.hears(THEIRS, owning.talk.now)
+    node = owning.talk.node
+    return node.peers.can_succeed(THEIRS, node.session.failing_since, node.settings.window_s, owning.talk.now)
 
 
 def test_an_heir_was_proved_after_etcd_had_failed_the_owner() -> None:
