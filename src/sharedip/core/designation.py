@@ -19,7 +19,7 @@ from sharedip.core.messages import Command, OpenFence, RequestFailed, SendDatagr
 from sharedip.core.model import FenceKind, Guard, GuardTarget, Instant, IPAddress, KeyValue, Put
 from sharedip.core.ownership import NEVER, Deadline, Presence
 from sharedip.core.peers import Peer, Peers
-from sharedip.core.peerwire import ENTRIES_MAX, Entry, Heartbeat, Kind, Ping, Pong, seal
+from sharedip.core.peerwire import ENTRIES_MAX, Acknowledgement, Entry, Heartbeat, Kind, Ping, Pong, seal
 from sharedip.core.session import Session
 from sharedip.core.settings import CLOCK_DRIFT, Settings, beat_every_s, fence_timeout_s, silence_s
 
@@ -178,7 +178,7 @@ class Designations:
         if self._peers.ponged(sender, proved_at, now):
             self.look_again(now)
 
-    def acknowledged(self, sender: int, beat: Heartbeat, now: Instant) -> None:
+    def acknowledged(self, sender: int, beat: Acknowledgement, now: Instant) -> None:
         """A witness has promised anew: the right reaches as far as the beat's send time + window."""
         designation = self.active.get(beat.revision)
         promise = None if designation is None else designation.promises.get(sender)

@@ -22,6 +22,7 @@ from sharedip.core.convoys import Outcome, Wish
 from sharedip.core.designation import Designations
 from sharedip.core.handover import Handover, answer_drain, move
 from sharedip.core.identity import Identity
+from sharedip.core.inbox import Inbox
 from sharedip.core.links import Links
 from sharedip.core.messages import (
     AddressGone,
@@ -69,8 +70,7 @@ from sharedip.core.model import Instant, IPAddress, KeyValue, Vip
 from sharedip.core.orders import in_order
 from sharedip.core.ownership import Presence
 from sharedip.core.peers import Peers
-from sharedip.core.peerwire import Released
-from sharedip.core.post import Post
+from sharedip.core.peerwire import Acknowledgement, Heartbeat, Ping, Pong, Released
 from sharedip.core.requests import Kind as RequestKind
 from sharedip.core.resigned import ResignedEpochs, successor
 from sharedip.core.schedule import PROBED_PER_S, PROBES_AT_ONCE, Pace
@@ -80,7 +80,7 @@ from sharedip.core.soundness import Health, Soundness
 from sharedip.core.standing import Standing
 from sharedip.core.state import FormerRun, write_state
 from sharedip.core.timers import DeadlineQueue
-from sharedip.core.witness import Watchfulness
+from sharedip.core.witness import Witness
 
 UNSAVED_S_MAX = 2.0
 """A node whose state can't be saved for so long stands in nobody's way: it can give nothing up in order."""
@@ -107,10 +107,10 @@ class Node:
             vip.address: Candidacy(vip, settings, self.session, self, self._out) for vip in settings.vips
         }
         self.designations = Designations(settings, self.session, self.peers, self._out, self._touch, nonce)
-        self.watchfulness = Watchfulness(self.session, self.peers, self._out, self._is_blind)
+        self.witness = Witness(settings, self.session, self.peers, self.links, self._out)
         self.standing = Standing(self.session, self.peers, self._out)
         self._configured = {vip.address: vip for vip in settings.vips}
-        self.post = Post(self.session, self.peers, self.designations, self.watchfulness, self._out, self._released)
+        self.inbox = Inbox(self.session, self.peers)
         self.resigned = ResignedEpochs()
         self.handover = Handover(self.session, self.peers, self.resigned, self.designations, self._out)
         self.resignations = _Resigning(self)
@@ -186,7 +186,7 @@ class Node:
         self._settle_links(now)
         if self.standing.settle(now):
             self._touch_all()
-        self.watchfulness.advance(now)
+        self.witness.advance(now, stopping=self.stopping)
         self._settle(now)
         if self.handover.has_word or any(isinstance(each, AnnounceOnceHeld) for each in self._commands):
             self.handover.depart()
@@ -203,7 +203,7 @@ class Node:
             self.standing.next_deadline(),
             float("inf") if of_session is None else of_session,
             float("inf") if of_links is None else of_links,
-            *(at for at in (self.designations.next_deadline(), self.watchfulness.next_deadline()) if at is not None),
+            *(at for at in (self.designations.next_deadline(), self.witness.next_deadline()) if at is not None),
             self._stop_until if not self.is_over else float("inf"),
             self._save_again_at,
         )
@@ -271,7 +271,7 @@ class Node:
     def lease_lost(self, reason: str, now: Instant) -> None:
         """Every key is gone."""
         self.designations.lease_lost()
-        self.watchfulness.lease_lost()
+        self.witness.lease_lost()
         self.resigned.clear()
         self.handover.lease_lost()
         self.peers.refresh(self.session.registry)
@@ -297,7 +297,7 @@ class Node:
         for key in changed:
             designated = layout.witness_of(key)
             if designated is not None:
-                self.watchfulness.designation_changed(designated)
+                self.witness.designation_changed(designated)
                 self.designations.seen(designated, now)
             address = designated or layout.election_of(key) or layout.owner_of(key)
             if address is not None:
@@ -345,7 +345,7 @@ class Node:
         if kind is RequestKind.DESIGNATE:
             self.designations.answered(request, answer, now)
             return
-        self.watchfulness.answered(request, now)
+        self.witness.answered(request, now)
 
     def leader_changed(self, now: Instant) -> None:
         """Our member is published; a witness on the new leader's node must be replaced."""
@@ -369,13 +369,6 @@ class Node:
 
     def _touch(self, address: IPAddress) -> None:
         self._touched.update(self._both(address))
-
-    def _is_blind(self, address: IPAddress) -> bool:
-        """Whether an owner's silence says nothing about the owner: our own link is down, or we are on our way out."""
-        if self.stopping:
-            return True
-        candidacy = self.candidacies.get(address)
-        return candidacy is None or self.links.obstacle(candidacy.vip.link) is not None
 
     def _touch_all(self) -> None:
         self._touched.update(self._all())
@@ -404,7 +397,7 @@ class Node:
                 self._answer_of_fence(event, now)
             case DatagramReceived():
                 self.session.former_self.heard(event.payload, now)
-                self.post.receive(event, now)
+                self._heard(event, now)
             case MoveRequested() | DrainRequested() | SettingsChanged() | StopRequested():
                 self._apply_of_operator(event, now)
             case HealthChanged():
@@ -505,6 +498,30 @@ class Node:
                 elif not candidacy.ownership.fence_opened(event, now):
                     continue
                 self._touched.add(candidacy)
+
+    def _heard(self, event: DatagramReceived, now: Instant) -> None:
+        """Hand each authentic entry on to whom it concerns; what answers them leaves together."""
+        letter = self.inbox.open(event)
+        if letter is None:
+            return
+        answers: list[Acknowledgement | Pong | None] = []
+        for entry in letter.entries:
+            match entry:
+                case Released():
+                    self._released(letter.sender, entry, now)
+                case Pong():
+                    self.designations.ponged(letter.sender, entry, now)
+                case Acknowledgement():
+                    self.designations.acknowledged(letter.sender, entry, now)
+                case Heartbeat():
+                    answers.append(self.witness.heard(letter.sender, entry, event.received_at))
+                case Ping():
+                    answers.append(self.inbox.pong(letter.sender, entry, now))
+                case _:
+                    assert_never(entry)
+        answer = self.inbox.answer(letter, [each for each in answers if each is not None])
+        if answer is not None:
+            self._out(answer)
 
     def _released(self, sender: int, entry: Released, now: Instant) -> None:
         candidacy = self.candidacies.get(entry.address)
@@ -612,7 +629,7 @@ class Node:
                 del self.candidacies[address]
                 if self._leaving.setdefault(address, candidacy) is not candidacy:
                     self._drop(candidacy)  # one that leaves already is the one that has the key
-                self.watchfulness.forget(address)
+                self.witness.forget(address)
         for address, vip in wanted.items():
             if address not in self.candidacies:
                 self.candidacies[address] = Candidacy(vip, settings, self.session, self, self._out)
@@ -624,9 +641,10 @@ class Node:
         self._number()
         self.session.reconfigure(settings)
         self.designations.reconfigure(settings, now)
+        self.witness.reconfigure(settings)
         for candidacy in self.candidacies.values():
             candidacy.reconfigure(settings)
-            self.watchfulness.designation_changed(candidacy.vip.address)
+            self.witness.designation_changed(candidacy.vip.address)
         self._record_changed(now)
 
     def _number(self) -> None:
