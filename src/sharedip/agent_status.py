@@ -95,7 +95,7 @@ class StatusPage:
             "datagrams_sent": self._peers.sent,
             "datagrams_unsent": self._peers.unsent,
             "datagrams_received": self._peers.received,
-            "datagrams_strange": self._node.post.strange_datagrams,
+            "datagrams_strange": self._node.inbox.strange_datagrams,
             "frames_sent": self._segment.sent,
             "frames_unsent": self._segment.unsent,
             "log_warnings": self._reports["warning"],

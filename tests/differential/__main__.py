@@ -115,9 +115,8 @@ def run(folder: str, seeds: range, jobs: int, *, strict: bool) -> int:
                     flush=True,
                 )
     tally = total.tally
-    print(
-        f"\n{total.played} seeds, {tally.turns} turns, {tally.orders} orders compared in {time.monotonic() - began:.0f} s"
-    )
+    took_s = time.monotonic() - began
+    print(f"\n{total.played} seeds, {tally.turns} turns, {tally.orders} orders compared in {took_s:.0f} s")
     print(f"turns in which etcd's orders or lines of the log came in another sequence: {tally.permuted}")
     print("normalisations met:" if total.used else "no normalisation met")
     for sentence in sorted(total.used):

@@ -103,8 +103,8 @@ BEHAVIOURS: tuple[Behaviour, ...] = (
         "core/session.py",
         "        self._read_wanted = True\n        self.advance(now)\n",
         "        self._read_wanted = True\n",
-        "a read that several VIPs want in one turn is ordered once, at its end; the base ordered one for the first of them"
-        " and another one, when that was answered, for the others",
+        "a read that several VIPs want in one turn is ordered once, at its end; the base ordered one for the first of"
+        " them and another one, when that was answered, for the others",
     ),
     Behaviour(
         "core/session.py",

@@ -103,16 +103,13 @@ class Shadow:
         for order in orders:
             kind = self._neutral.kind(order)
             number = next(((f, getattr(order, f)) for f in NUMBERS if hasattr(order, f)), None)
+            bare = order if number is None else dataclasses.replace(order, **{number[0]: 0})
             if number is not None and kind != "CloseWatch":
-                text = self._neutral.text(dataclasses.replace(order, **{number[0]: 0}))
-                turn.numbered.append((number[0], text, number[1]))
-                order = dataclasses.replace(order, **{number[0]: 0})
-            elif kind == "CloseWatch":
-                order = dataclasses.replace(order, watch=0)
+                turn.numbered.append((number[0], self._neutral.text(bare), number[1]))
             if kind in IN_SEQUENCE:
-                sequence.append(order)
+                sequence.append(bare)
             else:
-                turn.rest.append(self._neutral.text(order))
+                turn.rest.append(self._neutral.text(bare))
         turn.sequence = self._neutral.step(sequence)
         return turn
 
@@ -178,7 +175,8 @@ class Translator:
             return other(**self._neutral.fields_today(kind.__name__, fields))
         if isinstance(value, Enum):
             other = self._classes.get(kind.__name__)
-            return value if other is None else other[self._neutral.member_today(kind.__name__, value.name)]
+            name = self._neutral.member_today(kind.__name__, value.name)
+            return value if other is None else getattr(other, name)
         if kind in (tuple, list, set, frozenset):
             return kind(self.value(each) for each in value)
         if kind is dict:

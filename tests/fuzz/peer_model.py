@@ -14,7 +14,19 @@ from dataclasses import dataclass, field
 
 from sharedip.core.messages import Transact, TransactionDone
 from sharedip.core.model import IPAddress, Put
-from sharedip.core.peerwire import Entry, Envelope, Heartbeat, Kind, Ping, Pong, Released, open_entry, seal, unseal
+from sharedip.core.peerwire import (
+    Acknowledgement,
+    Entry,
+    Envelope,
+    Heartbeat,
+    Kind,
+    Ping,
+    Pong,
+    Released,
+    open_entry,
+    seal,
+    unseal,
+)
 from sharedip.core.witness import read_witnesses
 from tests.fuzz.liar import LAYOUT, Liar, secret_of
 
@@ -82,7 +94,7 @@ class PeerModel:
             return
         for entry in _opened(envelope, envelope.sender):
             for designation in self._standing.values():
-                if not isinstance(entry, Heartbeat) or entry.revision != designation.revision:
+                if not isinstance(entry, Acknowledgement) or entry.revision != designation.revision:
                     continue
                 at = designation.sent.get((envelope.sender, entry.sequence))
                 if at is not None:

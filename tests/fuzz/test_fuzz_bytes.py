@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sharedip.adapters.kernel import diagwire, rtwire, wire
 from sharedip.adapters.kernel.view import View
 from sharedip.core import frames, peerwire
-from sharedip.core.peerwire import Entry, Heartbeat, Kind, Ping, Pong, Released
+from sharedip.core.peerwire import Acknowledgement, Entry, Heartbeat, Kind, Ping, Pong, Released
 from tests.fuzz.effort import TIMEOUT_S, times
 
 pytestmark = pytest.mark.timeout(TIMEOUT_S)
@@ -28,7 +28,7 @@ releases = st.builds(Released, numbers, addresses)
 
 some: dict[Kind, st.SearchStrategy[Entry]] = {
     Kind.HEARTBEAT: beats,
-    Kind.ACKNOWLEDGEMENT: beats,
+    Kind.ACKNOWLEDGEMENT: st.builds(Acknowledgement, numbers, numbers),
     Kind.RELEASE: releases,
     Kind.PING: st.builds(Ping, numbers),
     Kind.PONG: st.builds(Pong, numbers, numbers),

@@ -152,7 +152,7 @@ def authority(stage: Stage) -> object:
             )
             for candidacy in node._all()
         ],
-        [(duty.revision, duty.promised_until, duty.last_sequence) for duty in node.watchfulness._duties.values()],
+        [(duty.revision, duty.promised_until, duty.last_sequence) for duty in node.witness._duties.values()],
         [
             (revision, [(each.lease, each.acknowledged_at, set(each.sent)) for each in designation.promises.values()])
             for revision, designation in node.designations.active.items()

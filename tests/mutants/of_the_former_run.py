@@ -6,9 +6,10 @@ from tests.mutants.mutant import (
     CANDIDACY,
     CONVOYS,
     DESIGNATION,
+    HANDOVER,
     NODE,
     OWNERSHIP,
-    RESIGNATIONS,
+    RESIGNED,
     WORDS,
     Mutant,
 )
@@ -188,7 +189,7 @@ MUTANTS = (
     # -- words --------------------------------------------------------------------------------------------------------
     Mutant(
         "said-though-not-saved",
-        RESIGNATIONS,
+        RESIGNED,
         "        return self._saved.get(vip.address) == epoch\n",
         "        return True\n",
         WORD,
@@ -206,9 +207,9 @@ MUTANTS = (
     ),
     Mutant(
         "word-to-the-next-alone",
-        RESIGNATIONS,
-        "            for follower in candidacy.others():\n",
-        "            for follower in candidacy.others()[:1]:\n",
+        HANDOVER,
+        "            for key in candidacy.others():\n",
+        "            for key in candidacy.others()[:1]:\n",
         WORD,
         "If the next one dies in the same second, the others wait for two leases.",
     ),

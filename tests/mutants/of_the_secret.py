@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.mutants.mutant import CANNOT_TELL, DESIGNATION, RENEWAL, WITNESS, Mutant
+from tests.mutants.mutant import CANNOT_TELL, DESIGNATION, INBOX, RENEWAL, WITNESS, Mutant
 
-POST, PEERS, PEERWIRE, IDENTITY = "core/post.py", "core/peers.py", "core/peerwire.py", "core/identity.py"
+PEERS, PEERWIRE, IDENTITY = "core/peers.py", "core/peerwire.py", "core/identity.py"
 AGREEMENT, STATE = "adapters/agreement.py", "adapters/state.py"
 SIGNED = "8: a word is signed with a secret that reading etcd does not give"
 HEIR = "right: an heir was proved after etcd had failed the owner"
@@ -30,7 +30,7 @@ MUTANTS = (
     ),
     Mutant(
         "the-nonce-authenticates",
-        POST,
+        INBOX,
         "            entry = open_entry(envelope, body, tag, secret)\n",
         "            entry = open_entry(envelope, body, tag, secret) or open_entry(envelope, body, tag, bytes(16))\n",
         SIGNED,
@@ -142,8 +142,8 @@ MUTANTS = (
     ),
     Mutant(
         "an-heir-that-was-heard-and-no-more",
-        DESIGNATION,
-        "if window_s is None or failing_since is None or self._peers.proved_at(lease) <= failing_since:",
+        PEERS,
+        "if window_s is None or failing_since is None or self.proved_at(lease) <= failing_since:",
         "if window_s is None:",
         HEIR,
         "Where etcd is away for all, a short lease's owner gives its place to one that can't take it.",

@@ -325,7 +325,7 @@ MUTANTS = (
     Mutant(
         "resignation-not-saved",
         NODE,
-        "            resigned=tuple(self.resignations.epochs.items()),\n",
+        "            resigned=tuple(self.resigned.epochs.items()),\n",
         "            resigned=(),\n",
         WAY_OUT,
         "The next run takes an address that the former one had released to somebody.",

@@ -24,11 +24,11 @@ def test_who_owns_everything_that_etcd_shows_and_agents_say_gains_nothing(seed: 
     """Every word of his is counted as strange, by everybody, and nothing moves."""
     world = settled(seed)
     first = world.hosts[0]
-    began = [host.core.post.strange_datagrams for host in world.hosts if host.core is not None]
+    began = [host.core.inbox.strange_datagrams for host in world.hosts if host.core is not None]
     for _ in range(5):
         forge(world, first, 0, 5.0)
         world.run_until(world.t + 5.0)
-    strange = [host.core.post.strange_datagrams for host in world.hosts if host.core is not None]
+    strange = [host.core.inbox.strange_datagrams for host in world.hosts if host.core is not None]
     assert all(now - before > 100 for now, before in zip(strange, began, strict=True))
     assert world.owners(world.vips[0].address) == ["n1"]
     assert first.core is not None
@@ -40,9 +40,9 @@ def test_who_owns_what_two_agents_share_speaks_for_one_of_them_to_the_other() ->
     world = settled(1)
     first, second, _ = world.hosts
     assert second.core is not None
-    strange = second.core.post.strange_datagrams
+    strange = second.core.inbox.strange_datagrams
     heard: list[object] = []
-    second.core.post._released = lambda *said: heard.append(said)  # kept from being acted on
+    second.core._released = lambda *said: heard.append(said)  # type: ignore[method-assign]  # kept from being acted on
     forge_release(world, first, second, world.vips[0].address)
     assert len(heard) == 1
-    assert second.core.post.strange_datagrams == strange
+    assert second.core.inbox.strange_datagrams == strange

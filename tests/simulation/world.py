@@ -318,10 +318,10 @@ class Host:
         elif isinstance(event, SettingsChanged) and self.fence is FenceKind.NFTABLES:
             standing = self.kernel.guarded & self.kernel.addresses.keys()
             self.kernel.guarded = {vip.address for vip in event.settings.vips} | standing
-        strange = core.post.strange_datagrams
+        strange = core.inbox.strange_datagrams
         orders = core.handle(event, self.now())
         is_forged = isinstance(event, DatagramReceived) and event.host == FORGER
-        if is_forged and core.post.strange_datagrams == strange:
+        if is_forged and core.inbox.strange_datagrams == strange:
             raise InvariantBrokenError(f"t={self.world.t:.3f} {self.name} believes a forger")
         if core.session.lease_until != self.proved_until:
             self._check_proof(core)

@@ -19,7 +19,7 @@ from sharedip.core.messages import Command, OpenFence, RequestFailed, SendDatagr
 from sharedip.core.model import FenceKind, Guard, GuardTarget, Instant, IPAddress, KeyValue, Put
 from sharedip.core.ownership import NEVER, Deadline, Presence
 from sharedip.core.peers import Peer, Peers
-from sharedip.core.peerwire import ENTRIES_MAX, Entry, Heartbeat, Kind, Ping, Pong, seal
+from sharedip.core.peerwire import ENTRIES_MAX, Acknowledgement, Entry, Heartbeat, Kind, Ping, Pong, seal
 from sharedip.core.session import Session
 from sharedip.core.settings import CLOCK_DRIFT, Settings, beat_every_s, fence_timeout_s, silence_s
 
@@ -37,10 +37,6 @@ LOOK_EVERY_S_PER_VIP = 0.0002
 """Looking costs some microseconds for each VIP; while a thousand change hands there is a reason at every moment."""
 REOPEN_FRACTION = 0.3
 """The gate is opened anew when the right has grown by this part of the window: at every second beat."""
-
-HEARD_WINDOWS = 2.5
-HEARD_S_MAX = 5.0
-"""Each candidate is pinged once in a window or so; one ping may be lost. What is older tells nothing."""
 
 LOOK_AT_LEAST_EVERY_S = 5.0
 """Whatever was missed: an owner does not go without a witness for longer than this."""
@@ -131,16 +127,6 @@ class Designations:
             else [self._peers.name_of(lease) for lease in designation.promises]
         )
 
-    def hears(self, lease: int, now: Instant) -> bool:
-        """Whether that agent has answered a ping lately, and etcd has proved its lease after it failed us.
-
-        What was proved before then may be over: an etcd that is away for everybody leaves us all at once.
-        """
-        window_s, failing_since = self._settings.window_s, self._session.failing_since
-        if window_s is None or failing_since is None or self._peers.proved_at(lease) <= failing_since:
-            return False
-        return now - self._peers.in_touch_at(lease) <= min(HEARD_WINDOWS * window_s, HEARD_S_MAX)
-
     def reconfigure(self, settings: Settings, now: Instant) -> None:
         """Another window holds for the designations from now on: all are appointed anew."""
         if settings.window_s != self._settings.window_s:
@@ -192,7 +178,7 @@ class Designations:
         if self._peers.ponged(sender, proved_at, now):
             self.look_again(now)
 
-    def acknowledged(self, sender: int, beat: Heartbeat, now: Instant) -> None:
+    def acknowledged(self, sender: int, beat: Acknowledgement, now: Instant) -> None:
         """A witness has promised anew: the right reaches as far as the beat's send time + window."""
         designation = self.active.get(beat.revision)
         promise = None if designation is None else designation.promises.get(sender)

@@ -1,24 +1,142 @@
-"""Whether the operator's wish to move an address can be granted, in words that say why not.
+"""Giving an address to the next candidate: whether it may be, what is saved and who is woken before, who is told after.
 
-Must never: change anything.
+The order of steps (docs/safety.md, "Resigned"), for one epoch:
+1. `begins`: it is noted, and this turn's state file goes before its removals: afterwards clients would wait for the
+   file. The next candidate is woken at the same time: our word will find it awake, with all it needs in its caches.
+2. The kernel confirms the removal (`ownership.py`), and the disk the file (`resigned.py`).
+3. `is_due`: every candidate is told, for the next one may have died in the same second. `depart` sends it.
+
+Must never: tell a release before the kernel has confirmed the removal (law 3) and the file is saved (law 8). A word is
+a resignation: whoever hears it may take the address at once, by (4) of the argument.
+Counterparts: `candidacy.py` (which gives up), `words.py` (what the receiver makes of it).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from sharedip.core.candidacy import Candidacy, Phase
 from sharedip.core.chronicle import name_of
-from sharedip.core.messages import MoveRequested
-from sharedip.core.model import KeyValue
+from sharedip.core.designation import Designations
+from sharedip.core.messages import AnswerOperator, Command, DrainRequested, MoveRequested, SendDatagram
+from sharedip.core.model import Instant, KeyValue
+from sharedip.core.peers import Peers
+from sharedip.core.peerwire import RELEASES_MAX, Kind, Released, seal
+from sharedip.core.resigned import ResignedEpochs, successor
+from sharedip.core.session import Session
+from sharedip.core.soundness import Soundness
 
 
-def why_not_move(
-    candidacy: Candidacy | None, event: MoveRequested, own_name: str, flaw: Callable[[KeyValue], str | None]
-) -> str | None:
-    """None if the address can be handed over as asked, to whoever is next or to `event.to`."""
+class Handover:
+    """Invariant: what waits in `_releases` is off our links, and saved as given up."""
+
+    def __init__(
+        self,
+        session: Session,
+        peers: Peers,
+        resigned: ResignedEpochs,
+        designations: Designations,
+        out: Callable[[Command], None],
+    ) -> None:
+        self._session = session
+        self._peers = peers
+        self._resigned = resigned
+        self._designations = designations
+        self._out = out
+        self._releases: dict[int, list[Released]] = {}
+        self._woken: set[int] = set()
+        self.goes_before_removals = False
+        """Whether what is saved in this turn must be on disk before an address goes."""
+
+    def begins(self, candidacy: Candidacy, epoch: int, now: Instant) -> None:
+        """This epoch will be given up, whatever comes in between: save it, and wake the next candidate."""
+        self._resigned.note(candidacy.vip, epoch)
+        self.goes_before_removals = True
+        following = _successor(candidacy, epoch)
+        if following is not None and following.lease not in self._woken:
+            self._woken.add(following.lease)
+            self._designations.wake(following.lease, now)
+
+    def is_due(self, candidacy: Candidacy, epoch: int) -> None:
+        """The address is off the link, and no later run can come back to this epoch: tell every candidate. A word that
+        is lost costs a round trip of etcd.
+        """
+        # Law 8. A later run that stood on this epoch, while another node takes by our word, would be a second owner.
+        assert self._resigned.is_saved(candidacy.vip, epoch), "a word that is not saved is not said"
+        if _successor(candidacy, epoch) is not None:
+            word = Released(epoch, candidacy.vip.address, candidacy.told_reason)
+            for key in candidacy.others():
+                self._releases.setdefault(key.lease, []).append(word)
+
+    @property
+    def has_word(self) -> bool:
+        """Whether a release waits to be told."""
+        return bool(self._releases)
+
+    def depart(self) -> None:
+        """What was released in this turn leaves, together for each peer."""
+        releases, self._releases = self._releases, {}
+        lease = self._session.lease
+        for receiver, entries in releases.items():
+            peer, secret = self._peers.by_lease(receiver), self._peers.secret_with(receiver)
+            if lease is None or peer is None or peer.host is None or secret is None:
+                continue
+            for start in range(0, len(entries), RELEASES_MAX):
+                datagram = seal(Kind.RELEASE, lease, receiver, entries[start : start + RELEASES_MAX], secret)
+                self._out(SendDatagram(peer.host, peer.port, datagram))
+
+    def turn_is_over(self) -> None:
+        """What was ordered leaves."""
+        self.goes_before_removals = False
+        self._woken.clear()
+
+    def lease_lost(self) -> None:
+        """Others may own the addresses already: nothing goes before the removals."""
+        self.goes_before_removals = False
+
+
+def _successor(candidacy: Candidacy, epoch: int) -> KeyValue | None:
+    return successor(
+        candidacy.queue(),
+        epoch,
+        meant_for=candidacy.meant_for,
+        may_be_taken_unasked=candidacy.may_be_taken_unasked,
+    )
+
+
+# -- what the operator asks for ---------------------------------------------------------------------------------------
+
+
+def move(
+    candidacy: Candidacy | None, event: MoveRequested, own_name: str, soundness: Soundness, now: Instant
+) -> AnswerOperator:
+    """Hand the address over to whoever is next, or to `event.to`; or say why not."""
     if candidacy is None:
-        return f"{event.address} is not configured here"
+        return AnswerOperator(event.ticket, accepted=False, text=f"{event.address} is not configured here")
+    refusal = _why_not(candidacy, event, own_name, soundness)
+    if refusal is not None:
+        return AnswerOperator(event.ticket, accepted=False, text=refusal)
+    target = f" to {event.to}" if event.to else ""
+    candidacy.leave(f"moved{target} by the operator", now, to=event.to)
+    return AnswerOperator(event.ticket, accepted=True, text=f"handing {event.address} over{target}")
+
+
+def answer_drain(
+    candidacies: Iterable[Candidacy], event: DrainRequested, own_name: str, soundness: Soundness, *, was: bool
+) -> AnswerOperator:
+    """What a drain, or its end, will do. Without a sound candidate the addresses stay: among the unfit nobody moves."""
+    verb = "drained" if event.drained else "undrained"
+    text = f"{own_name} is {verb}" + (" already" if was == event.drained else "")
+    everyone = list(candidacies)
+    stays = [str(each.vip) for each in everyone if each.phase is Phase.OWNING]
+    sound_behind = any(soundness.of(key) for each in everyone for key in each.queue()[1:])
+    if event.drained and stays and not sound_behind:
+        text += f"; {', '.join(stays)} stay until another node is sound"
+    return AnswerOperator(event.ticket, accepted=True, text=text)
+
+
+def _why_not(candidacy: Candidacy, event: MoveRequested, own_name: str, soundness: Soundness) -> str | None:
+    """Why the address can't be handed over as asked; None if it can."""
     if candidacy.phase is not Phase.OWNING:
         owner = candidacy.owner
         where = f"; {name_of(owner)} owns it: run the command there" if owner else ""
@@ -27,7 +145,7 @@ def why_not_move(
     if event.to is None:
         if not others:
             return f"no other candidate for {event.address}: it would be left without an owner"
-        flaws = {name: flaw(key) for name, key in others.items()}
+        flaws = {name: soundness.flaw(key) for name, key in others.items()}
         if None not in flaws.values():
             told = ", ".join(f"{name} is {what}" for name, what in sorted(flaws.items()))
             return f"no other candidate for {event.address} is healthy and undrained: {told}"
@@ -37,5 +155,5 @@ def why_not_move(
     if event.to not in others:
         known = ", ".join(sorted(others)) or "none but this node"
         return f"{event.to!r} is no candidate for {event.address} (candidates: {known})"
-    what = flaw(others[event.to])
+    what = soundness.flaw(others[event.to])
     return None if what is None else f"{event.to} is {what}: it would give {event.address} away again"

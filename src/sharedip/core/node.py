@@ -19,8 +19,9 @@ from typing import assert_never
 
 from sharedip.core.candidacy import Candidacy, Phase
 from sharedip.core.designation import Designations
-from sharedip.core.handover import why_not_move
+from sharedip.core.handover import Handover, answer_drain, move
 from sharedip.core.identity import Identity
+from sharedip.core.inbox import Inbox
 from sharedip.core.links import Links
 from sharedip.core.messages import (
     AddressGone,
@@ -29,7 +30,6 @@ from sharedip.core.messages import (
     AddressRemoved,
     AddressSeen,
     AnnounceOnceHeld,
-    AnswerOperator,
     Command,
     DatagramReceived,
     DrainRequested,
@@ -71,9 +71,8 @@ from sharedip.core.news import (
 from sharedip.core.orders import in_order
 from sharedip.core.ownership import Presence
 from sharedip.core.peers import Peers
-from sharedip.core.peerwire import Released
-from sharedip.core.post import Post
-from sharedip.core.resignations import Resignations
+from sharedip.core.peerwire import Acknowledgement, Heartbeat, Ping, Pong, Released
+from sharedip.core.resigned import ResignedEpochs, successor
 from sharedip.core.schedule import PROBED_PER_S, PROBES_AT_ONCE, Pace
 from sharedip.core.session import Session
 from sharedip.core.settings import Settings
@@ -81,7 +80,7 @@ from sharedip.core.soundness import Health, Soundness
 from sharedip.core.standing import Standing
 from sharedip.core.state import FormerRun, write_state
 from sharedip.core.timers import DeadlineQueue
-from sharedip.core.witness import Watchfulness
+from sharedip.core.witness import Witness
 
 UNSAVED_S_MAX = 2.0
 """A node whose state can't be saved for so long stands in nobody's way: it can give nothing up in order."""
@@ -108,11 +107,13 @@ class Node:
             vip.address: Candidacy(vip, settings, self.session, self, self._out) for vip in settings.vips
         }
         self.designations = Designations(settings, self.session, self.peers, self._out, self._touch, nonce)
-        self.watchfulness = Watchfulness(self.session, self.peers, self._out, self._is_blind)
+        self.witness = Witness(settings, self.session, self.peers, self.links, self._out)
         self.standing = Standing(self.session, self.peers, self._out)
         self._configured = {vip.address: vip for vip in settings.vips}
-        self.post = Post(self.session, self.peers, self.designations, self.watchfulness, self._out, self._released)
-        self.resignations = Resignations(self.designations, self.post)
+        self.inbox = Inbox(self.session, self.peers)
+        self.resigned = ResignedEpochs()
+        self.handover = Handover(self.session, self.peers, self.resigned, self.designations, self._out)
+        self.resignations = _Resigning(self)
         self.stopping = False
         self.is_over = False
         self._stop_until: Instant = float("inf")
@@ -144,7 +145,7 @@ class Node:
         """Begin; the facts about links and addresses that stand now come right after."""
         if former is not None:
             self.soundness.drained = former.drained
-            self.resignations.restore(dict(former.resigned))
+            self.resigned.restore(dict(former.resigned))
             self._held = dict(former.held)
             for address, candidacy in list(self.candidacies.items()):
                 if address in self._held:
@@ -185,10 +186,10 @@ class Node:
         self._settle_links(now)
         if self.standing.settle(now):
             self._touch_all()
-        self.watchfulness.advance(now)
+        self.witness.advance(now, stopping=self.stopping)
         self._settle(now)
-        if self.post.has_word or any(isinstance(each, AnnounceOnceHeld) for each in self._commands):
-            self.post.depart()
+        if self.handover.has_word or any(isinstance(each, AnnounceOnceHeld) for each in self._commands):
+            self.handover.depart()
             yield self._give_out(now)
         self._finish(now)
         yield self._give_out(now)
@@ -202,7 +203,7 @@ class Node:
             self.standing.next_deadline(),
             float("inf") if of_session is None else of_session,
             float("inf") if of_links is None else of_links,
-            *(at for at in (self.designations.next_deadline(), self.watchfulness.next_deadline()) if at is not None),
+            *(at for at in (self.designations.next_deadline(), self.witness.next_deadline()) if at is not None),
             self._stop_until if not self.is_over else float("inf"),
             self._save_again_at,
         )
@@ -285,7 +286,7 @@ class Node:
                 case DesignationAnswered():
                     self.designations.answered(each.request, each.answer, now)
                 case DepositionAnswered():
-                    self.watchfulness.answered(each.request, now)
+                    self.witness.answered(each.request, now)
                 case LeaderChanged():
                     self.session.publish(self._record())  # our member may be among what is known anew
                     self.standing.leader_changed(now)
@@ -302,8 +303,9 @@ class Node:
     def _lease_lost(self, reason: str, now: Instant) -> None:
         """Every key is gone."""
         self.designations.lease_lost()
-        self.watchfulness.lease_lost()
-        self.resignations.lease_lost()
+        self.witness.lease_lost()
+        self.resigned.clear()
+        self.handover.lease_lost()
         self.peers.refresh(self.session.registry)
         for candidacy in self._all():
             candidacy.lease_lost(reason, now)
@@ -320,7 +322,7 @@ class Node:
         for key in news.keys:
             designated = layout.witness_of(key)
             if designated is not None:
-                self.watchfulness.designation_changed(designated, adopting=news.adopting)
+                self.witness.designation_changed(designated, adopting=news.adopting)
                 self.designations.seen(designated, now)
             address = designated or layout.election_of(key) or layout.owner_of(key)
             if address is not None:
@@ -366,13 +368,6 @@ class Node:
     def _touch(self, address: IPAddress) -> None:
         self._touched.update(self._both(address))
 
-    def _is_blind(self, address: IPAddress) -> bool:
-        """Whether an owner's silence says nothing about the owner: our own link is down, or we are on our way out."""
-        if self.stopping:
-            return True
-        candidacy = self.candidacies.get(address)
-        return candidacy is None or self.links.obstacle(candidacy.vip.link) is not None
-
     def _touch_all(self) -> None:
         self._touched.update(self._all())
 
@@ -400,7 +395,7 @@ class Node:
                 self._answer_of_fence(event, now)
             case DatagramReceived():
                 self.session.former_self.heard(event.payload, now)
-                self.post.receive(event, now)
+                self._heard(event, now)
             case MoveRequested() | DrainRequested() | SettingsChanged() | StopRequested():
                 self._apply_of_operator(event, now)
             case HealthChanged():
@@ -478,6 +473,30 @@ class Node:
                     continue
                 self._touched.add(candidacy)
 
+    def _heard(self, event: DatagramReceived, now: Instant) -> None:
+        """Hand each authentic entry on to whom it concerns; what answers them leaves together."""
+        letter = self.inbox.open(event)
+        if letter is None:
+            return
+        answers: list[Acknowledgement | Pong | None] = []
+        for entry in letter.entries:
+            match entry:
+                case Released():
+                    self._released(letter.sender, entry, now)
+                case Pong():
+                    self.designations.ponged(letter.sender, entry, now)
+                case Acknowledgement():
+                    self.designations.acknowledged(letter.sender, entry, now)
+                case Heartbeat():
+                    answers.append(self.witness.heard(letter.sender, entry, event.received_at))
+                case Ping():
+                    answers.append(self.inbox.pong(letter.sender, entry, now))
+                case _:
+                    assert_never(entry)
+        answer = self.inbox.answer(letter, [each for each in answers if each is not None])
+        if answer is not None:
+            self._out(answer)
+
     def _released(self, sender: int, entry: Released, now: Instant) -> None:
         candidacy = self.candidacies.get(entry.address)
         if candidacy is None:
@@ -543,29 +562,18 @@ class Node:
         return held and not event.ours and self.links.index_of(candidacy.vip.link) == event.index
 
     def _move(self, event: MoveRequested, now: Instant) -> None:
-        candidacy = self.candidacies.get(event.address)
-        refusal = why_not_move(candidacy, event, self.settings.node_name, self.soundness.flaw)
-        if refusal is None and candidacy is not None:
-            target = f" to {event.to}" if event.to else ""
-            candidacy.leave(f"moved{target} by the operator", now, to=event.to)
-            self._touched.add(candidacy)
-        text = refusal or f"handing {event.address} over" + (f" to {event.to}" if event.to else "")
-        self._out(AnswerOperator(event.ticket, refusal is None, text))
+        answer = move(self.candidacies.get(event.address), event, self.settings.node_name, self.soundness, now)
+        if answer.accepted:
+            self._touched.add(self.candidacies[event.address])
+        self._out(answer)
 
     def _drain(self, event: DrainRequested) -> None:
         was, self.soundness.drained = self.soundness.drained, event.drained
         self._record_changed()
-        verb = "drained" if event.drained else "undrained"
-        text = f"{self.settings.node_name} is {verb}" + (" already" if was == event.drained else "")
         if was != event.drained:
-            self._out(Report(Level.INFO, f"{verb} by the operator"))
-        stays = [str(c.vip) for c in self.candidacies.values() if c.phase is Phase.OWNING]
-        if event.drained and stays and not any(self._has_sound_follower(c) for c in self.candidacies.values()):
-            text += f"; {', '.join(stays)} stay until another node is sound"
-        self._out(AnswerOperator(event.ticket, accepted=True, text=text))
-
-    def _has_sound_follower(self, candidacy: Candidacy) -> bool:
-        return any(self.soundness.of(key) for key in candidacy.queue()[1:])
+            self._out(Report(Level.INFO, f"{'drained' if event.drained else 'undrained'} by the operator"))
+        owned = self.candidacies.values()
+        self._out(answer_drain(owned, event, self.settings.node_name, self.soundness, was=was))
 
     def _record(self) -> dict[str, object]:
         member = self.session.leadership.member_id
@@ -595,7 +603,7 @@ class Node:
                 del self.candidacies[address]
                 if self._leaving.setdefault(address, candidacy) is not candidacy:
                     self._drop(candidacy)  # one that leaves already is the one that has the key
-                self.watchfulness.forget(address)
+                self.witness.forget(address)
         for address, vip in wanted.items():
             if address not in self.candidacies:
                 self.candidacies[address] = Candidacy(vip, settings, self.session, self, self._out)
@@ -607,9 +615,10 @@ class Node:
         self._number()
         self.session.reconfigure(settings)
         self.designations.reconfigure(settings, now)
+        self.witness.reconfigure(settings)
         for candidacy in self.candidacies.values():
             candidacy.reconfigure(settings)
-            self.watchfulness.designation_changed(candidacy.vip.address)
+            self.witness.designation_changed(candidacy.vip.address)
         self._record_changed()
 
     def _number(self) -> None:
@@ -662,7 +671,7 @@ class Node:
         self.session.advance(now)
         if self.stopping:
             self._advance_stop(now)
-        self.post.depart()
+        self.handover.depart()
         self.session.depart()
 
     def _make_way(self, now: Instant) -> None:
@@ -684,9 +693,9 @@ class Node:
     def _give_out(self, now: Instant) -> list[Command]:
         """What was ordered, in order; the state is saved before any datagram, and before any address is put up."""
         self._save_state(now)
-        commands = in_order(self._commands, saves_first=self.resignations.goes_before_removals)
+        commands = in_order(self._commands, saves_first=self.handover.goes_before_removals)
         self._commands = []
-        self.resignations.turn_is_over()
+        self.handover.turn_is_over()
         return commands
 
     def _settle(self, now: Instant) -> None:
@@ -749,7 +758,7 @@ class Node:
         run = self._unanswered.pop(event.number, None)
         if isinstance(event, StateSaved) and run is not None:
             self._durable, self._save_trouble, self._unsaved_since = run, None, None
-            self.resignations.saved(dict(run.resigned))
+            self.resigned.saved(dict(run.resigned))
             self._touched.update(each for each in self._all() if each.phase is Phase.LEAVING)
             if self._is_unfit:
                 self._is_unfit = False
@@ -775,7 +784,7 @@ class Node:
             node_name=self.settings.node_name,
             addresses=self._addresses,
             drained=self.soundness.drained,
-            resigned=tuple(self.resignations.epochs.items()),
+            resigned=tuple(self.resigned.epochs.items()),
             held=self._held_now,
             fence=self.settings.fence,
         )
@@ -792,3 +801,28 @@ class Node:
 
 def _place(candidacy: Candidacy) -> int:
     return candidacy.place
+
+
+class _Resigning:
+    """What a candidacy asks of the ledger and of the hand-over."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self.has, self.note = node.resigned.has, node.resigned.note
+        self.is_saved = node.resigned.is_saved
+        self.begins, self.is_due = node.handover.begins, node.handover.is_due
+
+    def has_heir(self, candidacy: Candidacy, now: Instant) -> bool:
+        """Whether the next candidate may take the address on our word, and has answered us a moment ago."""
+        if candidacy.epoch is None:
+            return False
+        following = successor(
+            candidacy.queue(),
+            candidacy.epoch,
+            meant_for=candidacy.meant_for,
+            may_be_taken_unasked=candidacy.may_be_taken_unasked,
+        )
+        session, window_s = self._node.session, self._node.settings.window_s
+        return following is not None and self._node.peers.can_succeed(
+            following.lease, session.failing_since, window_s, now
+        )

@@ -15,6 +15,10 @@ from sharedip.core.model import Instant, KeyValue
 NEVER: Instant = float("-inf")
 MACS_MAX = 64
 
+HEARD_WINDOWS = 2.5
+HEARD_S_MAX = 5.0
+"""Each candidate is pinged once in a window or so; one ping may be lost. What is older tells nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Peer:
@@ -125,6 +129,17 @@ class Peers:
     def is_reachable(self, lease: int) -> bool:
         """Whether it answered, and has not been found silent since."""
         return lease in self._answered_at
+
+    def can_succeed(self, lease: int, failing_since: Instant | None, window_s: float | None, now: Instant) -> bool:
+        """Whether that agent has answered a ping lately, and etcd has proved its lease after it failed us, at
+        `failing_since`; None: it has not.
+
+        What was proved before then may be over: an etcd that is away for everybody leaves us all at once. Law 4: where
+        nobody can tell, the address stays for as long as the right lasts.
+        """
+        if window_s is None or failing_since is None or self.proved_at(lease) <= failing_since:
+            return False
+        return now - self.in_touch_at(lease) <= min(HEARD_WINDOWS * window_s, HEARD_S_MAX)
 
 
 def _read_peer(key: KeyValue, name: str) -> Peer | None:

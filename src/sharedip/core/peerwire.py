@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address
+from typing import assert_never
 
 from sharedip.core.model import IPAddress
 
@@ -53,7 +54,15 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """One designation's heartbeat, or its acknowledgement."""
+    """The owner lives, and counts on the witnesses of this designation."""
+
+    revision: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """The witness's promise for that heartbeat: not to depose its sender before a window is over."""
 
     revision: int
     sequence: int
@@ -83,7 +92,7 @@ class Released:
     reason: str = ""
 
 
-Entry = Heartbeat | Ping | Pong | Released
+Entry = Heartbeat | Acknowledgement | Ping | Pong | Released
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +138,21 @@ def open_entry(envelope: Envelope, body: bytes, tag: bytes, secret: bytes | None
         tag, _tag(envelope.kind, envelope.sender, envelope.receiver, body, secret)
     ):
         return None
-    if envelope.kind is Kind.RELEASE:
-        epoch, packed, reason = RELEASE.unpack(body)
-        address = IPv6Address(packed)
-        return Released(epoch, address.ipv4_mapped or address, reason.rstrip(b"\0").decode("utf-8", "replace"))
-    first, second = NUMBERS.unpack(body)
-    if envelope.kind is Kind.PING:
-        return Ping(first)
-    return Pong(first, second) if envelope.kind is Kind.PONG else Heartbeat(first, second)
+    match envelope.kind:
+        case Kind.RELEASE:
+            epoch, packed, reason = RELEASE.unpack(body)
+            address = IPv6Address(packed)
+            return Released(epoch, address.ipv4_mapped or address, reason.rstrip(b"\0").decode("utf-8", "replace"))
+        case Kind.HEARTBEAT:
+            return Heartbeat(*NUMBERS.unpack(body))
+        case Kind.ACKNOWLEDGEMENT:
+            return Acknowledgement(*NUMBERS.unpack(body))
+        case Kind.PING:
+            return Ping(NUMBERS.unpack(body)[0])
+        case Kind.PONG:
+            return Pong(*NUMBERS.unpack(body))
+        case _:
+            assert_never(envelope.kind)
 
 
 _KINDS = frozenset(Kind)
@@ -148,7 +164,7 @@ def _entries_max(kind: int) -> int:
 
 def _pack(entry: Entry) -> bytes:
     match entry:
-        case Heartbeat():
+        case Heartbeat() | Acknowledgement():
             return NUMBERS.pack(entry.revision, entry.sequence)
         case Ping():
             return NUMBERS.pack(entry.sequence, 0)
@@ -158,6 +174,8 @@ def _pack(entry: Entry) -> bytes:
             address = entry.address
             packed = b"\0" * 10 + b"\xff\xff" + address.packed if isinstance(address, IPv4Address) else address.packed
             return RELEASE.pack(entry.epoch, packed, _cut(entry.reason))
+        case _:
+            assert_never(entry)
 
 
 def _cut(text: str) -> bytes:

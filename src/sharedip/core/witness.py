@@ -15,12 +15,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sharedip.core.keys import read_record, write_record
+from sharedip.core.links import Links
 from sharedip.core.messages import Command, Level, Report
 from sharedip.core.model import Delete, Guard, GuardTarget, Instant, IPAddress, Put
 from sharedip.core.peers import Peers
-from sharedip.core.peerwire import Heartbeat
+from sharedip.core.peerwire import Acknowledgement, Heartbeat
 from sharedip.core.session import Session
-from sharedip.core.settings import CLOCK_DRIFT
+from sharedip.core.settings import CLOCK_DRIFT, Settings
 
 DEPOSE_RETRY_S = 0.05
 LATE_S = 0.05
@@ -35,7 +36,7 @@ WINDOW_S_MAX = 600.0
 
 
 @dataclass(slots=True)
-class Duty:
+class WitnessDuty:
     """One designation that names us. `promised_until` is None until the first beat: before it we may not depose."""
 
     revision: int
@@ -53,23 +54,29 @@ class Duty:
     has_told: bool = False
 
 
-class Watchfulness:
+class Witness:
     """Invariant: for a designation with `is_deposing` no acknowledgement is ever sent again."""
 
     def __init__(
         self,
+        settings: Settings,
         session: Session,
         peers: Peers,
+        links: Links,
         out: Callable[[Command], None],
-        is_blind: Callable[[IPAddress], bool],
     ) -> None:
         self._session = session
         self._peers = peers
+        self._links = links
         self._out = out
-        self._is_blind = is_blind
-        self._duties: dict[int, Duty] = {}
+        self._link_of = _links_by_address(settings)
+        self._duties: dict[int, WitnessDuty] = {}
         self._seen: dict[IPAddress, int] = {}
         self._mute: set[int] = set()
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Other VIPs, or other links: silence is heard on the links of these."""
+        self._link_of = _links_by_address(settings)
 
     def designation_changed(self, address: IPAddress, *, adopting: bool = False) -> None:
         """What stands under the witness key of this VIP has changed. `adopting`: as the first picture of a former run's
@@ -94,7 +101,7 @@ class Watchfulness:
             return
         if key.mod_revision not in self._duties:
             is_mute = adopting or key.mod_revision in self._mute
-            fresh = Duty(key.mod_revision, key.lease, window_ms / 1000, is_mute=is_mute)
+            fresh = WitnessDuty(key.mod_revision, key.lease, window_ms / 1000, is_mute=is_mute)
             self._duties[key.mod_revision] = fresh
         duty = self._duties[key.mod_revision]
         duty.epochs[address] = epoch
@@ -110,22 +117,25 @@ class Watchfulness:
             if not duty.epochs:
                 del self._duties[duty.revision]
 
-    def heard(self, sender: int, beat: Heartbeat, received_at: Instant) -> bool:
-        """An authentic beat. True if it is to be acknowledged: then the promise stands already.
+    def heard(self, sender: int, beat: Heartbeat, received_at: Instant) -> Acknowledgement | None:
+        """An authentic beat. What acknowledges it: then the promise stands already. None: there is none.
 
         Only the lease on which the designation stands may beat under it: the sender is authentic, and may be another.
         """
         duty = self._duties.get(beat.revision)
         if duty is None or duty.owner != sender:
-            return False
+            return None
+        # (3) of the argument: a deposition may be applied late, so no promise is made from before its first attempt on.
         if duty.is_deposing or duty.is_mute or beat.sequence <= duty.last_sequence:
-            return False
+            return None
         duty.last_sequence = beat.sequence
         duty.last_heard_at = received_at
+        # (3): it ends after the deadline that the owner makes of it, though our clock be the faster one (C1). The owner
+        # counts from before it sent (law 5), so counting from the receipt is later still.
         duty.promised_until = max(
             duty.promised_until or received_at, received_at + duty.window_s * (1 + 2 * CLOCK_DRIFT)
         )
-        return True
+        return Acknowledgement(beat.revision, beat.sequence)
 
     def next_deadline(self) -> Instant | None:
         """When a promise runs out, or a deposition is tried again."""
@@ -136,11 +146,11 @@ class Watchfulness:
             waiting.append(duty.retry_at if duty.is_deposing else duty.promised_until)
         return min(waiting, default=None)
 
-    def advance(self, now: Instant) -> None:
-        """Depose whoever has been silent for longer than we promised."""
+    def advance(self, now: Instant, *, stopping: bool) -> None:
+        """Depose whoever has been silent for longer than we promised; nobody, while this node leaves."""
         if self._session.lease is None:
             return
-        silent: list[Duty] = []
+        silent: list[WitnessDuty] = []
         for duty in list(self._duties.values()):
             if duty.promised_until is None or duty.request is not None:
                 continue
@@ -149,10 +159,10 @@ class Watchfulness:
                     self._forget_resigned(duty)
                     if duty.epochs:
                         silent.append(duty)
-            elif now >= duty.promised_until and self._promise_ran_out(duty, now):
+            elif now >= duty.promised_until and self._promise_ran_out(duty, now, stopping=stopping):
                 silent.append(duty)
         for duty in silent:
-            duty.is_deposing = True
+            duty.is_deposing = True  # before the request leaves: whatever comes of it, we acknowledge no more
             self._mute.add(duty.revision)
             self._depose(duty, now, is_alone=len(silent) == 1)
 
@@ -170,7 +180,7 @@ class Watchfulness:
         self._seen.clear()
         self._mute.clear()
 
-    def _promise_ran_out(self, duty: Duty, now: Instant) -> bool:
+    def _promise_ran_out(self, duty: WitnessDuty, now: Instant, *, stopping: bool) -> bool:
         """Whether the owner is to be deposed for it."""
         assert duty.promised_until is not None
         self._forget_resigned(duty)
@@ -180,12 +190,17 @@ class Watchfulness:
         if late_s > LATE_S:
             duty.promised_until = now + duty.window_s / 2
             return False
-        if any(self._is_blind(address) for address in duty.epochs):
-            duty.promised_until = now + duty.window_s  # our own link is down: the silence says nothing
+        # Law 4: a silence that we may be deaf to, or are about to leave, says nothing of the owner.
+        if stopping or any(self._is_deaf_to(address) for address in duty.epochs):
+            duty.promised_until = now + duty.window_s
             return False
         return True
 
-    def _forget_resigned(self, duty: Duty) -> None:
+    def _is_deaf_to(self, address: IPAddress) -> bool:
+        link = self._link_of.get(address)
+        return link is None or self._links.obstacle(link) is not None
+
+    def _forget_resigned(self, duty: WitnessDuty) -> None:
         """An owner whose key is gone can't be deposed: it resigned in order, or somebody was faster."""
         layout, registry = self._session.layout, self._session.registry
         for address, epoch in list(duty.epochs.items()):
@@ -196,7 +211,7 @@ class Watchfulness:
         if not duty.epochs:
             del self._duties[duty.revision]
 
-    def _depose(self, duty: Duty, now: Instant, *, is_alone: bool) -> None:
+    def _depose(self, duty: WitnessDuty, now: Instant, *, is_alone: bool) -> None:
         """Delete the designation and the owner's key, if both are the ones we know, and say why."""
         layout, lease = self._session.layout, self._session.lease
         assert lease is not None
@@ -223,7 +238,7 @@ class Watchfulness:
 
 
 def read_witnesses(record: dict[str, object]) -> tuple[int, ...]:
-    """The witnesses' leases of a designation; nobody when it makes no sense."""
+    """The witnesses' leases of a designation; empty if malformed."""
     names = record.get("witnesses")
     if not isinstance(names, list) or len(names) > WITNESSES_MAX:
         return ()
@@ -231,3 +246,7 @@ def read_witnesses(record: dict[str, object]) -> tuple[int, ...]:
         return tuple(int(str(name), 16) for name in names)
     except ValueError:
         return ()
+
+
+def _links_by_address(settings: Settings) -> dict[IPAddress, str]:
+    return {vip.address: vip.link for vip in settings.vips}

@@ -5,7 +5,7 @@ stands and every key before it is gone or released to us; it is executed in etcd
 speaker's epoch and our own key; what has not succeeded after `EXECUTED_WITHIN_S` in which etcd answers is void for
 good.
 
-Must never: believe a datagram; `post.py` has found it authentic. Counterpart: `candidacy.py`.
+Must never: believe a datagram; `inbox.py` has found it authentic. Counterpart: `candidacy.py`.
 """
 
 from __future__ import annotations

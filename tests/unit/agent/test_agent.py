@@ -366,11 +366,11 @@ def test_a_datagram_is_acted_on_before_the_loop_turns_again(tmp_path: Path, monk
     async def scene() -> None:
         async with running(tmp_path, monkeypatch) as (stage, _):
             await stage.until(lambda: stage.orders)
-            before = stage.agent._node.post.strange_datagrams
+            before = stage.agent._node.inbox.strange_datagrams
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
                 sender.sendto(b"nonsense", ("127.0.0.1", config_at(tmp_path).peer.listen_port))
             stage.agent._peers._receive()
-            assert stage.agent._node.post.strange_datagrams == before + 1
+            assert stage.agent._node.inbox.strange_datagrams == before + 1
 
     run(scene())
 

@@ -65,8 +65,8 @@ def test_a_release_made_of_everything_that_etcd_shows_moves_nothing(magic: bytes
     """One such datagram once made two owners without end: the heir took the address, the owner never heard of it."""
     _, heir = owner_and_heir()
     for secret in list(everything_in(iter(heir.store.under()))):
-        strange = heir.node.post.strange_datagrams
+        strange = heir.node.inbox.strange_datagrams
         heir.hear(DatagramReceived("10.0.0.66", 4444, forged_release(magic, heir.store, secret), heir.now))
         assert heir.is_in(Phase.WAITING), f"it took the address on a word that {secret!r} signed"
-        assert heir.node.post.strange_datagrams == strange + 1
+        assert heir.node.inbox.strange_datagrams == strange + 1
         heir.none(HoldAddress, SendDatagram)

@@ -109,9 +109,9 @@ def test_the_lease_says_whose_public_value_counts_and_never_the_name() -> None:
     talk.tell_changes()
     word = Released(first.create_revision, VIP.address)
     for secret in (SECRET, secret_of("n1", "n3")):
-        strange = talk.node.post.strange_datagrams
+        strange = talk.node.inbox.strange_datagrams
         say(talk, Kind.RELEASE, word, secret)
-        assert talk.node.post.strange_datagrams == strange + 1
+        assert talk.node.inbox.strange_datagrams == strange + 1
     say(talk, Kind.RELEASE, word, secret_of("n1", "n3"), sender=OTHERS)  # authentic, and of nobody's epoch
     assert talk.is_in(Phase.WAITING)
 
@@ -121,9 +121,9 @@ def test_an_agent_that_was_not_designated_by_it_can_not_beat_under_another_ones_
     watch = Watch()
     watch.talk.store.put(LAYOUT.agent("n3"), agent_record("n3"), OTHERS)
     watch.talk.serve()
-    strange, theirs = watch.talk.node.post.strange_datagrams, secret_of("n2", "n3")
+    strange, theirs = watch.talk.node.inbox.strange_datagrams, secret_of("n2", "n3")
     assert watch.beat(secret=theirs, sender=OTHERS) == []
-    assert watch.talk.node.post.strange_datagrams == strange, "it is authentic, and of no use"
+    assert watch.talk.node.inbox.strange_datagrams == strange, "it is authentic, and of no use"
     assert watch.beat(secret=theirs) == []
     assert watch.beat()
 
@@ -134,9 +134,9 @@ def test_what_an_agent_has_said_can_not_be_sent_back_to_it() -> None:
     body = Heartbeat(watch.revision, 7)
     ours = seal(Kind.HEARTBEAT, OURS, THEIRS, [body], SECRET)
     reflected = ours[:6] + ours[14:22] + ours[6:14] + ours[22:]
-    strange = watch.talk.node.post.strange_datagrams
+    strange = watch.talk.node.inbox.strange_datagrams
     watch.talk.hear(DatagramReceived("n1", 9470, reflected, watch.talk.now))
-    assert watch.talk.node.post.strange_datagrams == strange + 1
+    assert watch.talk.node.inbox.strange_datagrams == strange + 1
     watch.talk.none(SendDatagram)
 
 
@@ -145,16 +145,16 @@ def test_what_is_said_as_one_kind_is_nothing_as_another() -> None:
     talk = waiting_behind()
     said = seal(Kind.PING, THEIRS, OURS, [Ping(9)], SECRET)
     for kind in (Kind.HEARTBEAT, Kind.ACKNOWLEDGEMENT, Kind.PONG):
-        strange = talk.node.post.strange_datagrams
+        strange = talk.node.inbox.strange_datagrams
         talk.hear(DatagramReceived("n2", 9470, said[:4] + bytes([kind]) + said[5:], talk.now))
-        assert talk.node.post.strange_datagrams == strange + 1
+        assert talk.node.inbox.strange_datagrams == strange + 1
 
 
 def test_nobody_speaks_under_our_own_lease_and_public_value() -> None:
     talk = waiting_behind()
-    strange = talk.node.post.strange_datagrams
+    strange = talk.node.inbox.strange_datagrams
     say(talk, Kind.PING, Ping(1), sender=OURS)
-    assert talk.node.post.strange_datagrams == strange + 1
+    assert talk.node.inbox.strange_datagrams == strange + 1
 
 
 @pytest.mark.parametrize("public", [None, "", "zz" * 32, "ab" * 31, "00" * 32, 7])
@@ -277,7 +277,8 @@ def ponged(owning: Owner, age_s: float) -> bool:
     orders = owning.talk.node._give_out(owning.talk.now)
     (ping,) = [ping for order in orders if isinstance(order, SendDatagram) for ping in pings_of(order)]
     owning.hear(Kind.PONG, Pong(ping.sequence, round(age_s * 1000)))
-    return owning.talk.node.designations.hears(THEIRS, owning.talk.now)
+    node = owning.talk.node
+    return node.peers.can_succeed(THEIRS, node.session.failing_since, node.settings.window_s, owning.talk.now)
 
 
 def test_an_heir_was_proved_after_etcd_had_failed_the_owner() -> None:

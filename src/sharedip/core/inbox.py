@@ -1,0 +1,68 @@
+"""What other agents say to us: datagrams opened, and the strange ones counted.
+
+Must never: believe anything but under the secret that we share with its sender (law 8), act on what is said, or answer
+with more than was sent. Counterparts: `peerwire.py` (bytes), `node.py` (which hands each entry to whom it concerns).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+
+from sharedip.core.messages import DatagramReceived, SendDatagram
+from sharedip.core.model import Instant
+from sharedip.core.peers import Peers
+from sharedip.core.peerwire import Acknowledgement, Entry, Kind, Ping, Pong, open_entry, seal, unseal
+from sharedip.core.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What the agent with the lease `sender` says to us, authentically, and where it waits for an answer."""
+
+    sender: int
+    entries: tuple[Entry, ...]
+    host: str
+    port: int
+
+
+class Inbox:
+    """Invariant: whatever leaves it was sealed with the secret that we share with the agent on that lease now."""
+
+    def __init__(self, session: Session, peers: Peers) -> None:
+        self._session = session
+        self._peers = peers
+        self.strange_datagrams = 0
+
+    def open(self, event: DatagramReceived) -> Letter | None:
+        """The authentic entries of a datagram to us. None: it is strange as a whole."""
+        envelope = unseal(event.payload)
+        secret = None if envelope is None else self._peers.secret_with(envelope.sender)
+        if envelope is None or secret is None or envelope.receiver != self._session.lease:
+            self.strange_datagrams += 1
+            return None
+        entries = []
+        for body, tag in envelope.entries:
+            entry = open_entry(envelope, body, tag, secret)
+            if entry is None:
+                self.strange_datagrams += 1
+            else:
+                entries.append(entry)
+        return Letter(envelope.sender, tuple(entries), event.host, event.port)
+
+    def pong(self, sender: int, ping: Ping, now: Instant) -> Pong | None:
+        """The answer to a ping. It asks who could depose its sender, or follow it: without etcd we can do neither. One
+        that somebody has recorded and sends again is not answered.
+        """
+        if not self._session.is_in_touch(now) or not self._peers.is_new_ping(sender, ping.sequence):
+            return None
+        return Pong(ping.sequence, ceil((now - self._session.proved_sent_at) * 1000))
+
+    def answer(self, letter: Letter, answers: Sequence[Acknowledgement | Pong]) -> SendDatagram | None:
+        """All that answers this letter, in one datagram."""
+        lease, secret = self._session.lease, self._peers.secret_with(letter.sender)
+        if not answers or lease is None or secret is None:
+            return None
+        kind = Kind.PONG if isinstance(answers[0], Pong) else Kind.ACKNOWLEDGEMENT
+        return SendDatagram(letter.host, letter.port, seal(kind, lease, letter.sender, answers, secret))
