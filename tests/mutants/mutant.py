@@ -28,7 +28,7 @@ class Mutant:
 SESSION, RENEWAL, CANDIDACY, OWNERSHIP = "core/session.py", "core/renewal.py", "core/candidacy.py", "core/ownership.py"
 NODE, KEYS, SETTINGS, ORDERS = "core/node.py", "core/keys.py", "core/settings.py", "core/orders.py"
 DESIGNATION, WITNESS, ENDPOINTS = "core/designation.py", "core/witness.py", "core/endpoints.py"
-CONVOYS, STANDING, WORDS = "core/convoys.py", "core/standing.py", "core/words.py"
+CONVOYS, FITNESS, WORDS = "core/convoys.py", "core/fitness.py", "core/words.py"
 RESIGNED, HANDOVER, INBOX = "core/resigned.py", "core/handover.py", "core/inbox.py"
 FORMER_SELF = "core/former_self.py"
 

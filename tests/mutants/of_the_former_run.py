@@ -6,7 +6,6 @@ from tests.mutants.mutant import (
     CANDIDACY,
     CONVOYS,
     DESIGNATION,
-    HANDOVER,
     NODE,
     OWNERSHIP,
     RESIGNED,
@@ -66,8 +65,8 @@ MUTANTS = (
     Mutant(
         "adopted-though-it-waited",
         CANDIDACY,
-        "self._is_adopted = adopting and own is queue[0]",
-        "self._is_adopted = adopting",
+        "is_adopted = adopting and own is queue[0]",
+        "is_adopted = adopting",
         FORMER,
         "A candidate that was restarted takes the address unasked whenever its turn comes.",
     ),
@@ -107,7 +106,7 @@ MUTANTS = (
     Mutant(
         "idle-first-keeps-its-place",
         CANDIDACY,
-        "        return now >= self._idle_since + self._idle_limit_s\n",
+        "        return now >= bid.idle_since + self._idle_limit_s\n",
         "        return False\n",
         NO_KEY_ALONE,
         "Who comes first and can't use the address keeps everybody else from it.",
@@ -123,9 +122,10 @@ MUTANTS = (
     Mutant(
         "owner-flees-from-a-copy",
         CANDIDACY,
-        "if obstacle is not None or self.phase is Phase.OWNING:\n            return obstacle\n"
+        "if self.obstacle is not None or self.phase is Phase.OWNING:\n"
+        "            return self.obstacle\n"
         "        if self._settings",
-        "if obstacle is not None:\n            return obstacle\n        if self._settings",
+        "if self.obstacle is not None:\n            return self.obstacle\n        if self._settings",
         OURS,
         "An owner hands over and leaves a copy behind that answers.",
     ),
@@ -207,25 +207,26 @@ MUTANTS = (
     ),
     Mutant(
         "word-to-the-next-alone",
-        HANDOVER,
-        "            for key in candidacy.others():\n",
-        "            for key in candidacy.others()[:1]:\n",
+        CANDIDACY,
+        "candidates = tuple(key.lease for key in self.others())",
+        "candidates = tuple(key.lease for key in self.others()[:1])",
         WORD,
         "If the next one dies in the same second, the others wait for two leases.",
     ),
     Mutant(
         "word-without-the-own-key",
         CANDIDACY,
-        "        if self.epoch is None or own is None or own.create_revision != self.epoch:\n"
-        "            return False\n",
-        "        if self.epoch is None:\n            return False\n        own = own or queue[0]\n",
+        "        if own is None or own.create_revision != bid.epoch:\n"
+        "            return False\n"
+        "        if bid.lapsed_at",
+        "        own = own or queue[0]\n        if bid.lapsed_at",
         WORD,
         "A lease that lives is taken for a key that stands.",
     ),
     Mutant(
         "taken-by-word-and-not-executed",
         CANDIDACY,
-        "        if self.words.unexecuted:\n            self._execute(now)\n",
+        "        if self.words.unexecuted:\n            self._execute(bid, now)\n",
         "",
         WORD,
         "A leaver that dies behind its word blocks the queue until its lease ends.",
@@ -233,7 +234,7 @@ MUTANTS = (
     Mutant(
         "execution-without-the-own-key",
         CANDIDACY,
-        "guards = Guard(key, GuardTarget.CREATE, self.epoch), Guard(speaker, GuardTarget.CREATE, epoch)",
+        "guards = Guard(bid.key, GuardTarget.CREATE, bid.epoch), Guard(speaker, GuardTarget.CREATE, epoch)",
         "guards = Guard(speaker, GuardTarget.CREATE, epoch), Guard(speaker, GuardTarget.CREATE, epoch)",
         WORD,
         "Somebody whose own key is gone deletes the key of a living owner.",
@@ -282,8 +283,8 @@ MUTANTS = (
     Mutant(
         "picture-without-a-new-proof",
         CANDIDACY,
-        "        if min(sent_at, self._session.proved_sent_at) < self._lapsed_at:\n",
-        "        if sent_at < self._lapsed_at:\n",
+        "        if min(self._proved_at, self._session.proved_sent_at) < bid.lapsed_at:\n",
+        "        if self._proved_at < bid.lapsed_at:\n",
         WORD,
         "A proof from before the lapse brings the address back.",
     ),
@@ -314,7 +315,7 @@ MUTANTS = (
     Mutant(
         "lapsed-and-back-by-an-old-read",
         CANDIDACY,
-        "        if min(sent_at, self._session.proved_sent_at) < self._lapsed_at:\n",
+        "        if min(self._proved_at, self._session.proved_sent_at) < bid.lapsed_at:\n",
         "        if False:\n",
         "2: a right that has ended is won back only by fresh proof",
         "A read that was sent before the right lapsed brings the address back.",
@@ -322,7 +323,7 @@ MUTANTS = (
     Mutant(
         "lapsed-and-back-by-an-old-word",
         CANDIDACY,
-        "        if self._lapsed_at > NEVER:\n            return False  #",
+        "        if bid.lapsed_at > NEVER:\n            return False  #",
         "        if False:\n            return False  #",
         "2: a right that has ended is won back only by fresh proof",
         "Who lapsed takes the address again by what was said before.",
@@ -347,8 +348,8 @@ MUTANTS = (
     Mutant(
         "unfit-stays-in-the-queue",
         NODE,
-        'return "the state of this node can be neither saved nor deleted" if self._is_unfit else None',
-        "return None",
+        'candidacy.drawback = "the state of this node can be neither saved nor deleted" if self._is_unfit else None',
+        "candidacy.drawback = None",
         NO_KEY_ALONE,
         "Who can give nothing up in order comes first, and nobody else gets the address.",
     ),

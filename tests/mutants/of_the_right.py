@@ -236,8 +236,8 @@ MUTANTS = (
     Mutant(
         "claim-without-a-right",
         CANDIDACY,
-        "if self._obstacle() is None and self._may_add and self.ownership.can_hold(now):",
-        "if self._obstacle() is None and self._may_add:",
+        "if self._may_add and self.ownership.can_hold(now):",
+        "if self._may_add:",
         WAY_IN,
         "The key is enough; whether the lease still holds is not asked.",
     ),

@@ -62,7 +62,7 @@ MUTANTS = (
     Mutant(
         "claims-over-what-is-left",
         CANDIDACY,
-        "return self.ownership.is_clear or (self._is_adopted and self.ownership.is_leftover)",
+        "return self.ownership.is_clear or (is_adopted and self.ownership.is_leftover)",
         "return True",
         WAY_IN,
         "A new tenure begins while the removal of the old one is not confirmed.",
@@ -87,8 +87,8 @@ MUTANTS = (
         "first-claim-without-a-probe",
         CANDIDACY,
         "            self._enter(Phase.PROBING, now)\n"
-        "            self.ownership.probe(self._circumstances.probe_slot(now), now)\n",
-        '            self._take("nobody was asked", now)\n',
+        "            self.ownership.probe(self._probe_pace.take(now), now)\n",
+        '            self._take(bid, "nobody was asked", now)\n',
         "address: before the first claim, probe",
         "A stranger with the address is found out by the clients.",
     ),
@@ -129,8 +129,10 @@ MUTANTS = (
     Mutant(
         "lost-lease-keeps-the-address",
         CANDIDACY,
-        "        was = self.phase\n        self._go_out(now)\n        if was is Phase.OWNING:\n"
-        '            self.chronicle.tell(Level.WARNING, "gave the address up", reason, self.epoch, now)\n',
+        "        self._is_asking = False\n        self._campaign_at = now\n        self._lose_bid(reason, now)\n",
+        "        self._is_asking = False\n"
+        "        self._campaign_at = now\n"
+        "        self.bid = None\n"
         "        self._enter(Phase.OUT, now)\n",
         ONE_OWNER,
         "Every key is gone, and the address stays until its lifetime ends.",
@@ -210,8 +212,8 @@ MUTANTS = (
     Mutant(
         "release-unguarded",
         CANDIDACY,
-        "self._ask(Kind.RELEASE, Guard(key, GuardTarget.CREATE, self.epoch), *operations)",
-        "self._ask(Kind.RELEASE, Guard(key + '?', GuardTarget.CREATE, 0), *operations)",
+        "self._ask(Kind.RELEASE, Guard(bid.key, GuardTarget.CREATE, bid.epoch), *operations)",
+        "self._ask(Kind.RELEASE, Guard(bid.key + '?', GuardTarget.CREATE, 0), *operations)",
         ITSELF,
         "A release that is applied late deletes the key of a later campaign.",
     ),
@@ -242,7 +244,7 @@ MUTANTS = (
     Mutant(
         "aborted-campaign-stays",
         CANDIDACY,
-        "if self.phase is not Phase.OUT or not self._circumstances.may_claim_key(self):",
+        "if self.phase is not Phase.OUT or self.is_behind_another:",
         "if self.phase is not Phase.CAMPAIGNING:",
         "election: an aborted campaign deletes its key at once",
         "A campaign that is applied late blocks everybody behind it.",
@@ -292,8 +294,8 @@ MUTANTS = (
     Mutant(
         "campaigns-unregistered",
         CANDIDACY,
-        "if obstacle is None and now >= self._campaign_at and self._session.is_registered:",
-        "if obstacle is None and now >= self._campaign_at and self._session.lease is not None:",
+        "if key is None or lease is None or not self._session.is_registered:",
+        "if key is None or lease is None:",
         ITSELF,
         "A second agent with the same name stands in the queue all the same.",
     ),
@@ -350,7 +352,7 @@ MUTANTS = (
     Mutant(
         "word-without-the-whole-queue",
         CANDIDACY,
-        "return self._session.registry.revision >= self.epoch and self.words.let_us_take(queue, own)",
+        "return self._session.registry.revision >= bid.epoch and self.words.let_us_take(queue, own)",
         "return self.words.let_us_take(queue, own)",
         ONE_OWNER,
         "The picture of the keys is older than the own campaign: somebody may stand before us whom it does not show.",
@@ -367,7 +369,7 @@ MUTANTS = (
     Mutant(
         "resigned-epoch-stands-again",
         CANDIDACY,
-        "        if self._circumstances.resignations.has(self.vip, own.create_revision):\n",
+        "        if self._resigned.has(self.vip, own.create_revision):\n",
         "        if False:\n",
         WAY_OUT,
         "A restarted agent stands on an epoch that its former run had given up for good.",
@@ -416,8 +418,8 @@ MUTANTS = (
     Mutant(
         "vouches-for-others",
         CANDIDACY,
-        "return not self._stranger_stays and (self._held_key is not None or self._former_released)",
-        "return not self._stranger_stays",
+        "        if bid.has_held:\n            return True\n",
+        "        if True:\n            return True\n",
         WAY_IN,
         "Who never had the address tells the next one that it need not ask.",
     ),

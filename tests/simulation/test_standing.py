@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from sharedip.core.candidacy import Phase
+from sharedip.core.fitness import SETTLED_S
 from sharedip.core.messages import DrainRequested
 from sharedip.core.model import FenceKind
-from sharedip.core.standing import SETTLED_S
 from tests.simulation.world import World
 
 WINDOW_S = 1.0

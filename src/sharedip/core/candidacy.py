@@ -1,7 +1,10 @@
 """One VIP's way through the election: campaign, wait, prove, take; leave, confirm, release.
 
-Law: own the key, hold a right, then add, then announce. Reset, remove, see it confirmed, and only then give the key up.
-A node knows itself by its lease and its key's create revision (the epoch), never by a name.
+Law (3): own the key, hold a right, then add, then announce. Reset, remove, see it confirmed, and only then give the key
+up. A node knows itself by its lease and its key's create revision (the epoch), never by a name.
+
+A fact is recorded; `advance` alone takes steps, and returns what has come of them. The ways between the phases are
+`TRANSITIONS`; ARCHITECTURE.md draws its diagram from them.
 
 Must never: order anything of the kernel itself; that is `ownership.py`. Counterparts: `session.py`, `node.py`.
 """
@@ -9,14 +12,17 @@ Must never: order anything of the kernel itself; that is `ownership.py`. Counter
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol, assert_never
+from typing import assert_never
 
-from sharedip.core.chronicle import REASON_MAX, Chronicle, handed_over, name_of
+from sharedip.core.chronicle import Chronicle, handed_over, name_of
 from sharedip.core.convoys import Outcome, Wish
-from sharedip.core.keys import read_record, write_record
+from sharedip.core.fitness import Fitness
+from sharedip.core.keys import write_record
 from sharedip.core.messages import Command, ForeignClaim, Level, RequestFailed
 from sharedip.core.model import ConflictPolicy, Delete, FenceKind, Guard, GuardTarget, Instant, KeyValue, Put, Vip
+from sharedip.core.owner_record import OwnerRecord
 from sharedip.core.ownership import (
     GATED_LIFETIME_MANY_S,
     MANY_VIPS,
@@ -26,16 +32,17 @@ from sharedip.core.ownership import (
     Presence,
     Tenure,
 )
+from sharedip.core.peers import Peers
 from sharedip.core.requests import Kind
+from sharedip.core.resigned import ResignedEpochs, successor
+from sharedip.core.schedule import Pace
 from sharedip.core.session import Session
 from sharedip.core.settings import Settings
-from sharedip.core.soundness import Soundness
 from sharedip.core.words import RETRY_S as EXECUTE_RETRY_S
 from sharedip.core.words import Words
 
 SOUND_ELSEWHERE = ", and another node is sound"
 RELEASE_RETRY_S = 0.2
-RECORD_RETRY_S = 2.0
 MOVE_HOLDOFF_S = 0.5
 """After giving the address up on purpose, others come first for this long."""
 REFUSED_HOLDOFF_S = 5.0
@@ -65,123 +72,159 @@ class Phase(Enum):
     RELEASING = "releasing"
 
 
+TRANSITIONS: dict[tuple[Phase, Phase], str] = {
+    (Phase.OUT, Phase.CAMPAIGNING): "no obstacle",
+    (Phase.OUT, Phase.WAITING): "a key of ours is found (former run, or a late campaign)",
+    (Phase.CAMPAIGNING, Phase.WAITING): "the key is there",
+    (Phase.CAMPAIGNING, Phase.OUT): "no answer (asked again), or an obstacle",
+    (Phase.WAITING, Phase.VERIFYING): "first in the queue",
+    (Phase.WAITING, Phase.OWNING): "one picture shows our key, and every key before it was released to us by a word",
+    (Phase.WAITING, Phase.LEAVING): "obstacle, a better candidate, or next in line on the node of etcd's leader",
+    (Phase.VERIFYING, Phase.WAITING): "the read shows another one first",
+    (Phase.VERIFYING, Phase.OWNING): "the read shows us first, and the former owner released, or we lapsed or adopted",
+    (Phase.VERIFYING, Phase.PROBING): "the read shows us first, the former owner left without a word",
+    (Phase.VERIFYING, Phase.LEAVING): "obstacle, a better candidate",
+    (Phase.PROBING, Phase.OWNING): "silence on the segment (or policy defend)",
+    (Phase.PROBING, Phase.WAITING): "the right is too short by now, or a leftover had to be removed first",
+    (Phase.PROBING, Phase.LEAVING): "obstacle, or a stranger and policy yield; first for long, and no use of it",
+    (Phase.OWNING, Phase.LAPSED): "the right ended, or etcd answers and does not confirm the word",
+    (Phase.OWNING, Phase.LEAVING): "obstacle, move, drain, health, a stranger and yield, refused by the kernel; "
+    "the lease runs out, and the next one hears us",
+    (Phase.LAPSED, Phase.WAITING): "the kernel has confirmed the removal",
+    (Phase.LEAVING, Phase.RELEASING): "the kernel has confirmed removal and closed gate; resigned, and saved",
+    (Phase.RELEASING, Phase.OUT): "the key is deleted",
+}
+"""From every phase besides: the lease is lost, or somebody deleted the key; the address goes, `OUT`."""
+
 KEYED = frozenset({Phase.WAITING, Phase.VERIFYING, Phase.PROBING, Phase.OWNING, Phase.LAPSED})
 """Phases in which we count on our key being there."""
 
 
-class Resigning(Protocol):
-    """Who remembers and tells which epochs this node has given up (`resignations.py`)."""
+@dataclass(frozen=True, slots=True)
+class GivesUp:
+    """This epoch will be given up, whatever comes in between: no later run may stand on it. `successor` is the lease of
+    the next candidate, if it may take the address on our word: it had better be awake.
+    """
 
-    def has(self, vip: Vip, epoch: int) -> bool:
-        """Whether this node has given up this epoch for good, in this run or a former one."""
-
-    def begins(self, candidacy: Candidacy, epoch: int, now: Instant) -> None:
-        """This epoch will be given up, whatever comes in between: no later run may stand on it."""
-
-    def has_heir(self, candidacy: Candidacy, now: Instant) -> bool:
-        """Whether the next candidate may take the address on our word, and has been heard a moment ago."""
-
-    def note(self, vip: Vip, epoch: int) -> None:
-        """This epoch is given up for good: no later run may stand on it."""
-
-    def is_saved(self, vip: Vip, epoch: int) -> bool:
-        """Whether no later run can stand on this epoch: only then may anybody be told."""
-
-    def is_due(self, candidacy: Candidacy, epoch: int) -> None:
-        """This epoch is given up for good, and nobody can come back to it: tell the candidates."""
+    epoch: int
+    successor: int | None
 
 
-class Circumstances(Protocol):
-    """What a candidacy asks the node about itself and about the others."""
+@dataclass(frozen=True, slots=True)
+class WordDue:
+    """The address is off the link, and no later run can come back to this epoch: these candidates (leases) may know."""
 
-    @property
-    def soundness(self) -> Soundness:
-        """Whether this node, or another, should rather have the addresses."""
+    epoch: int
+    reason: str
+    candidates: tuple[int, ...]
 
-    @property
-    def resignations(self) -> Resigning:
-        """The epochs that are over."""
 
-    def obstacle(self, vip: Vip) -> str | None:
-        """Why this node may not be a candidate now; None if it may."""
+@dataclass(frozen=True, slots=True)
+class BidEnded:
+    """This node's epoch is over: whoever could depose it has no power over the next one."""
 
-    @property
-    def unfit(self) -> str | None:
-        """Why this node had better not be a candidate, though an owner may stay one."""
 
-    def reason_to_step_back(self, queue: list[KeyValue]) -> str | None:
-        """Why this candidate, who waits, had better not be the next in line; None if it isn't, or if it may be."""
+Answer = GivesUp | WordDue | BidEnded
+"""What a candidacy has for others; `node.py` hands it on."""
 
-    def may_claim_key(self, candidacy: Candidacy) -> bool:
-        """Whether a key of ours is this candidacy's: not while an older one still leaves with the same address."""
 
-    def probe_slot(self, now: Instant) -> Instant:
-        """When this VIP may ask the segment: a thousand at once would flood it."""
+class Return(Enum):
+    """Why this node may take an address without asking the segment: it is its own already."""
 
-    def tenure_over(self, vip: Vip) -> None:
-        """This node's epoch is over: whoever could depose it has no power over the next one."""
+    ADOPTED = "this node owned it before its agent was restarted"
+    LAPSED = "its right is proved afresh"
+
+
+@dataclass(slots=True)
+class Bid:
+    """One epoch of ours, from the key that etcd has shown to its end. Nothing of it outlives the key."""
+
+    epoch: int
+    key: str
+    returns: Return | None = None
+    lapsed_at: Instant = NEVER
+    """When the right ended under this key: only what was sent later brings the address back."""
+    taken_at: Instant = NEVER
+    has_held: bool = False
+    """Whether the address was ours by this key."""
+    idle_since: Instant | None = None
+    is_executing: bool = False
+    leave_reason: str = ""
+    leave_to: str | None = None
+    stranger_stays: bool = False
 
 
 class Candidacy:
-    """Invariant: the key is given up only while `ownership.is_clear`; the address is taken only in OWNING."""
+    """Invariant: there is a bid in every phase but OUT and CAMPAIGNING; the key is given up only while
+    `ownership.is_clear`; the address is taken only in OWNING.
+
+    What the node tells before it lets us advance: `obstacle`, `drawback`, `is_behind_another`.
+    """
 
     def __init__(
         self,
         vip: Vip,
         settings: Settings,
         session: Session,
-        circumstances: Circumstances,
+        peers: Peers,
+        fitness: Fitness,
+        resigned: ResignedEpochs,
+        probe_pace: Pace,
         out: Callable[[Command], None],
         *,
         may_stand: bool = False,
     ) -> None:
-        """`may_stand`: a former run put the address up, and nobody has seen it gone."""
+        """`probe_pace`: when a VIP may ask the segment; a thousand at once would flood it.
+
+        `may_stand`: a former run put the address up, and nobody has seen it gone.
+        """
         self.vip = vip
-        self.place = -1
+        self.config_index = -1
         """In the order of the documents."""
+        self.obstacle: str | None = None
+        """Why this node may not be a candidate now; None if it may."""
+        self.drawback: str | None = None
+        """Why this node should not be a candidate, though an owner may stay one."""
+        self.is_behind_another = False
+        """Whether an older candidacy still leaves with the same address: a key of ours is that one's."""
         self._settings = settings
         self._session = session
-        self._circumstances = circumstances
-        self._out = out
+        self._peers = peers
+        self._fitness = fitness
+        self._resigned = resigned
+        self._probe_pace = probe_pace
         self.ownership = Ownership(vip, out, settings.fence, may_stand=may_stand)
         self.ownership.right.share("lease", session.lease_deadline)
         if len(settings.vips) > MANY_VIPS:
             self.ownership.gated_lifetime_s = GATED_LIFETIME_MANY_S
         self.phase = Phase.OUT
-        self.epoch: int | None = None
+        self.bid: Bid | None = None
         self.chronicle = Chronicle(vip, settings.node_name, out)
-        self.owner: KeyValue | None = None
-        self._key_of_lease = (0, "")
-        self._owner_key = session.layout.owner(vip.address)
-        self._former: KeyValue | None = None
-        self._leave_reason = ""
-        self._leave_to: str | None = None
-        self._stranger_stays = False
-        self._campaign_at: Instant = NEVER
-        self._release_at: Instant = NEVER
-        self._is_asking = False
-        self._has_lapsed_only = False
-        self._record_wanted = False
-        self._is_adopted = False
-        self._defended_at: Instant = NEVER
-        self._taken_at: Instant = NEVER
-        self._held_key: KeyValue | None = None
-        self._released_epoch = 0
-        self._record_at: Instant = NEVER
-        self._record_pending = False
-        self._recorded_at = 0
-        self._lapsed_at: Instant = NEVER
-        self._idle_since: Instant | None = None
+        self.record = OwnerRecord(vip, settings.node_name, session)
         self.words = Words()
-        self._is_executing = False
-        self.has_found_key = False
-        """A former run's key was found that nobody has looked at yet: it may have designated a witness."""
+        self.owner: KeyValue | None = None
+        self._former: KeyValue | None = None
+        """The owner before us, as far as we know."""
+        self._key_of_lease = (0, "")
+        self._campaign_at: Instant = NEVER
+        self._is_asking = False
+        self._release_at: Instant = NEVER
+        self._released_epoch = 0
+        self._defended_at: Instant = NEVER
+        self._proved_at: Instant | None = None
+        """When the read left that has proved the picture in this turn; None: nothing has."""
+        self._answers: list[Answer] = []
 
     def reconfigure(self, settings: Settings) -> None:
         """Another conflict policy counts from the next claim on."""
         self._settings = settings
 
-    # -- facts from the session ---------------------------------------------------------------------------------------
+    # -- what others read ---------------------------------------------------------------------------------------------
+
+    @property
+    def epoch(self) -> int | None:
+        """The create revision of our key (the field says fencing token); None while there is no bid."""
+        return None if self.bid is None else self.bid.epoch
 
     @property
     def key(self) -> str | None:
@@ -197,42 +240,73 @@ class Candidacy:
         """The candidates, the owner first."""
         return self._session.registry.candidates(self.vip.address)
 
+    def others(self) -> list[KeyValue]:
+        """The candidates behind us."""
+        return [key for key in self.queue() if self.bid is None or key.create_revision > self.bid.epoch]
+
+    @property
+    def may_be_taken_unasked(self) -> bool:
+        """Whether our word is all that the next candidate needs: we had the address, and it is off our link; or we
+        never had it, and whoever did released it in order. What we do not know ourselves we can't vouch for.
+        """
+        bid = self.bid
+        if bid is None or bid.stranger_stays:
+            return False
+        if bid.has_held:
+            return True
+        former = self._former
+        return former is not None and (
+            self.record.release_of(former) is not None or self.words.has(former.create_revision)
+        )
+
+    @property
+    def told_reason(self) -> str:
+        """Why we leave, as the others tell it: that somebody else was sound they show by having the address."""
+        return "" if self.bid is None else self.bid.leave_reason.removesuffix(SOUND_ELSEWHERE)
+
+    @property
+    def is_out(self) -> bool:
+        """Nothing of ours is left: no address, no key, nothing under way."""
+        return self.phase is Phase.OUT and self.ownership.is_clear
+
+    @property
+    def is_clear(self) -> bool:
+        """No address is left, whatever the key does."""
+        return self.ownership.is_clear
+
+    # -- facts from the session ---------------------------------------------------------------------------------------
+
     def lease_lost(self, reason: str, now: Instant) -> None:
         """The key is gone, and whoever was behind it may own the address: off with it."""
         self._is_asking = False
-        self.epoch = None
-        self._record_wanted = False
-        self._has_lapsed_only = False
         self._campaign_at = now
-        was = self.phase
-        self._go_out(now)
-        if was is Phase.OWNING:
-            self.chronicle.tell(Level.WARNING, "gave the address up", reason, self.epoch, now)
+        self._lose_bid(reason, now)
 
     def lease_renewed(self, now: Instant) -> bool:
         """Our right on the lease reaches further. False: that changes nothing here."""
         return self.ownership.lease_extended(now)
 
-    def keys_changed(self, now: Instant, *, adopting: bool = False) -> None:
+    def keys_changed(self, now: Instant, *, adopting: bool = False) -> bool:
         """The queue of this VIP, or what is said about it, has changed.
 
-        `adopting`: what stands on our lease is a former run's, which nobody had looked at before.
+        `adopting`: what stands on our lease is a former run's, which nobody had looked at before. True: a key of that
+        run was found, and it may have designated a witness.
         """
         queue = self.queue()
         own = self._own_key(queue)
         self.words.standing(queue)
-        shown = self.epoch is not None and self._session.registry.revision >= self.epoch
+        shown = self.bid is not None and self._session.registry.revision >= self.bid.epoch
         if self.phase in KEYED and shown and (own is None or own.create_revision != self.epoch):
             self._lost_key(now)
-            own = None
-        self._look_for_own_key(now, adopting=adopting)
+        found = self._look_for_own_key(now, adopting=adopting)
         self._note_owner(queue, now)
-        self._check_record()
-        self.advance(now)
+        if self.phase is Phase.OWNING and self.bid is not None:
+            self.record.check(self.bid.epoch)
+        return found and adopting
 
-    def keys_proved(self, sent_at: Instant, now: Instant) -> bool:
+    def picture_proved(self, sent_at: Instant, now: Instant) -> bool:
         """The queue is as a linearizable read that was sent on our lease at `sent_at` has shown it: the only thing that
-        lets us claim. False: nothing has come of it.
+        lets us claim. False: nothing comes of it.
         """
         if self.phase not in (Phase.WAITING, Phase.VERIFYING):
             return False
@@ -243,10 +317,7 @@ class Candidacy:
                 return False
             self._enter(Phase.WAITING, now)
             return True
-        if min(sent_at, self._session.proved_sent_at) < self._lapsed_at:
-            return True  # sent before the right lapsed: what it shows may be what has ended it
-        if self._obstacle() is None and self._may_add and self.ownership.can_hold(now):
-            self._claim(queue, now)
+        self._proved_at = sent_at
         return True
 
     def answered(self, wish: Wish, answer: Outcome, now: Instant) -> None:
@@ -258,13 +329,7 @@ class Candidacy:
         elif wish.kind is Kind.EXECUTE:
             self._execution_answered(wish, answer, now)
         elif wish.kind is Kind.RECORD:
-            self._record_pending = False
-            if isinstance(answer, RequestFailed):
-                self._record_wanted = self.phase is Phase.OWNING
-                self._record_at = now + RECORD_RETRY_S
-            else:
-                self._recorded_at = answer.revision
-        self.advance(now)
+            self.record.answered(answer, now, is_owner=self.phase is Phase.OWNING)
 
     # -- facts from the segment and the operator ----------------------------------------------------------------------
 
@@ -283,10 +348,10 @@ class Candidacy:
         if known is None or now - known.last_at >= DEFEND_EVERY_S:
             self._session.want_read()  # a machine that was paused may have missed that it owns nothing any more
         self.chronicle.claimed_by(event, self._settings.conflict_policy, self.epoch, now)
-        if self.phase is not Phase.OWNING:
+        if self.phase is not Phase.OWNING or self.bid is None:
             return True
         if self._settings.conflict_policy is ConflictPolicy.YIELD:
-            if now - self._taken_at >= YIELD_SETTLE_S:
+            if now - self.bid.taken_at >= YIELD_SETTLE_S:
                 self._campaign_at = now + CONFLICT_HOLDOFF_S
                 self.leave(f"yielded to a stranger with MAC {event.mac.hex(':')}", now, stranger_stays=True)
         elif now - self._defended_at >= DEFEND_EVERY_S:
@@ -297,7 +362,6 @@ class Candidacy:
     def released(self, epoch: int, reason: str, now: Instant) -> None:
         """The owner of this epoch told us, authentically, that the address is off its link for good, and why."""
         self.words.heard(epoch, reason, now)
-        self.advance(now)
 
     def leave(
         self,
@@ -316,62 +380,33 @@ class Candidacy:
         """
         if self.phase in (Phase.OUT, Phase.LEAVING, Phase.RELEASING):
             return
-        self._leave_reason, self._leave_to, self._stranger_stays = reason, to, stranger_stays
-        if self.phase is Phase.OWNING:
-            self.chronicle.tell(Level.INFO, "giving the address up", reason, self.epoch, now)
-        if self.phase is Phase.CAMPAIGNING:
+        bid = self.bid
+        if bid is None:
             self._go_out(now)  # what may still be applied shows up as a key of ours, and is released
             return
+        bid.leave_reason, bid.leave_to, bid.stranger_stays = reason, to, stranger_stays
+        if self.phase is Phase.OWNING:
+            self.chronicle.tell(Level.INFO, "giving the address up", reason, bid.epoch, now)
         self._campaign_at = max(self._campaign_at, now + holdoff_s)
         self._enter(Phase.LEAVING, now)
         self.ownership.stop_probing()
         if not self.ownership.is_clear:
-            if self.epoch is not None and not in_haste:
-                self._circumstances.resignations.begins(self, self.epoch, now)
+            if not in_haste:
+                self._resigned.note(self.vip, bid.epoch)
+                following = self._successor(bid)
+                self._answers.append(GivesUp(bid.epoch, None if following is None else following.lease))
             self.ownership.give_up(now)
-        self.advance(now)
 
-    @property
-    def may_be_taken_unasked(self) -> bool:
-        """Whether our word is all that the next candidate needs: we had the address, and it is off our link; or we
-        never had it, and whoever did released it in order. What we do not know ourselves we can't vouch for.
-        """
-        return not self._stranger_stays and (self._held_key is not None or self._former_released)
-
-    @property
-    def _former_released(self) -> bool:
-        """Whether the owner before us gave the address up in order, by its word or by its record."""
-        former = self._former
-        if former is None:
-            return False
-        release = self._session.registry.releases.get(self.vip.address)
-        by_record = release is not None and release.epoch >= former.create_revision
-        return by_record or self.words.has(former.create_revision)
-
-    @property
-    def told_reason(self) -> str:
-        """Why we leave, as the others tell it: that somebody else was sound they show by having the address."""
-        return self._leave_reason.removesuffix(SOUND_ELSEWHERE)
-
-    @property
-    def meant_for(self) -> str | None:
-        """Whom the operator named as the next owner."""
-        return self._leave_to
-
-    @property
-    def is_out(self) -> bool:
-        """Nothing of ours is left: no address, no key, nothing under way."""
-        return self.phase is Phase.OUT and self.ownership.is_clear
-
-    @property
-    def is_clear(self) -> bool:
-        """No address is left, whatever the key does."""
-        return self.ownership.is_clear
+    def settle_leftover(self, now: Instant) -> None:
+        """A former run's address whose key is not ours, or not the first, any more: off with it."""
+        queue = self.queue()
+        if self.ownership.is_leftover and not (queue and self._own_key(queue) is queue[0]):
+            self.ownership.give_up(now)
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
     def expire(self, now: Instant) -> None:
-        """Apply the end of the right, before anything else is looked at."""
+        """Apply the end of the right, before anything else is looked at (law 2)."""
         if self.phase is Phase.OWNING and self.words.look(self._session.answered_at, now):
             self._end_by_word(now)
             return
@@ -382,225 +417,231 @@ class Candidacy:
         by_lease = self._session.lease_until <= self.ownership.right.until
         by_lease = by_lease or (runs_out and self._settings.fence is FenceKind.NFTABLES)
         reason = "no fresh proof from etcd in time" if by_lease else "neither its witness nor etcd answered in time"
-        if by_lease and self._circumstances.resignations.has_heir(self, now):
+        if by_lease and self._has_successor(now):
             self.leave(reason, now, in_haste=True)  # cut off from etcd alone: our word reaches the next one
         elif not lapses:
             self.ownership.let_run_out()
         else:
             self.chronicle.lapsed(reason, self.epoch, now)
-            self._has_lapsed_only = True
+            if self.bid is not None:
+                self.bid.returns = Return.LAPSED
             self._lapse(now)
 
-    def _lapse(self, now: Instant) -> None:
-        """The address goes, the key stays: only a proof and a picture that are sent from now on bring it back."""
-        self._lapsed_at = now
-        self._idle_since = None
-        self._enter(Phase.LAPSED, now)
-        self.ownership.give_up(now)
-        self._session.want_proof(now)
-
-    def _end_by_word(self, now: Instant) -> None:
-        """Etcd answers, and has not confirmed what we took the address by: whoever said it may still have it."""
-        self.words.void()
-        reason = "the word by which this node took it was not confirmed by etcd"
-        self.chronicle.lapsed(reason, self.epoch, now)
-        self._lapse(now)
-
-    def advance(self, now: Instant) -> None:
-        """Take every step that is possible now; doing it twice changes nothing."""
-        self.ownership.advance(now)
-        self._look_for_own_key(now)
-        obstacle = self._what_is_in_the_way()
-        match self.phase:
-            case Phase.OUT:
-                if obstacle is None and now >= self._campaign_at and self._session.is_registered:
-                    self._campaign(now)
-            case Phase.WAITING | Phase.VERIFYING | Phase.PROBING | Phase.OWNING if obstacle is not None:
-                self.leave(obstacle, now)
-            case Phase.WAITING | Phase.VERIFYING | Phase.PROBING | Phase.OWNING if self._is_idle(now):
-                text = f"this node could not use it for {self._idle_limit_s:.0f} s though it came first"
-                self.leave(text, now, holdoff_s=IDLE_HOLDOFF_S)
-            case Phase.WAITING:
-                self._advance_waiting(now)
-            case Phase.PROBING:
-                self._advance_probing(now)
-            case Phase.OWNING:
-                self._advance_owning(now)
-            case Phase.LAPSED:
-                if self.ownership.is_clear:
-                    self._enter(Phase.WAITING, now)
-                    self._advance_waiting(now)
-            case Phase.LEAVING:
-                if self.ownership.is_clear and self._is_resigned():
-                    self._release(now)
-            case Phase.RELEASING:
-                if not self._is_asking and now >= self._release_at and self.ownership.is_clear:
-                    self._release(now)
-            case Phase.CAMPAIGNING | Phase.VERIFYING:
-                pass  # an answer of etcd's is on its way
-            case _:
-                assert_never(self.phase)
+    def advance(self, now: Instant) -> list[Answer]:
+        """Take every step that is possible now; doing it twice changes nothing. What has come of it for others."""
+        while True:
+            phase = self.phase
+            self.ownership.advance(now)
+            self._look_for_own_key(now)
+            self._step(now)
+            if self.phase is phase:
+                break
+        self._proved_at = None
+        answers, self._answers = self._answers, []
+        return answers
 
     def next_deadline(self) -> Instant | None:
         """The earliest instant at which something is due."""
         waiting = [self.ownership.next_deadline()]
-        if self.phase is Phase.OUT and self._session.is_registered and self._what_is_in_the_way() is None:
-            waiting.append(self._campaign_at)
-        if self.phase is Phase.OWNING:
-            waiting.append(self.words.next_look())
-            if self.words.unexecuted and not self._is_executing:
-                waiting.append(self.words.execute_at)
-        if self._idle_since is not None and self.phase in KEYED:
-            waiting.append(self._idle_since + self._idle_limit_s)
-        if self.phase is Phase.RELEASING and not self._is_asking and self.ownership.is_clear:
-            waiting.append(self._release_at)
-        if self.phase is Phase.OWNING and self._record_wanted and not self._record_pending:
-            waiting.append(self._record_at)
+        bid = self.bid
+        if bid is None:
+            if self.phase is Phase.OUT and self._session.is_registered and self._what_is_in_the_way() is None:
+                waiting.append(self._campaign_at)
+        elif self.phase is Phase.RELEASING:
+            if not self._is_asking and self.ownership.is_clear:
+                waiting.append(self._release_at)
+        elif self.phase in KEYED:
+            if bid.idle_since is not None:
+                waiting.append(bid.idle_since + self._idle_limit_s)
+            if self.phase is Phase.OWNING:
+                waiting += [self.words.next_look(), self.record.next_deadline()]
+                if self.words.unexecuted and not bid.is_executing:
+                    waiting.append(self.words.execute_at)
         return min((at for at in waiting if at is not None), default=None)
 
-    def settle_leftover(self, now: Instant) -> None:
-        """A former run's address whose key is not ours, or not the first, any more: off with it."""
-        queue = self.queue()
-        if self.ownership.is_leftover and not (queue and self._own_key(queue) is queue[0]):
-            self.ownership.give_up(now)
+    def _step(self, now: Instant) -> None:
+        """One step of the phase that we are in; `advance` comes again if it has led to another one."""
+        bid, obstacle = self.bid, self._what_is_in_the_way()
+        if bid is None:
+            if self.phase is Phase.OUT and obstacle is None and now >= self._campaign_at:
+                self._campaign(now)
+            return
+        match self.phase:
+            case Phase.WAITING | Phase.VERIFYING | Phase.PROBING | Phase.OWNING if obstacle is not None:
+                self.leave(obstacle, now)
+            case Phase.WAITING | Phase.VERIFYING | Phase.PROBING | Phase.OWNING if self._is_idle(bid, now):
+                text = f"this node could not use it for {self._idle_limit_s:.0f} s though it came first"
+                self.leave(text, now, holdoff_s=IDLE_HOLDOFF_S)
+            case Phase.WAITING:
+                self._advance_waiting(bid, now)
+            case Phase.VERIFYING:
+                self._advance_verifying(bid, now)
+            case Phase.PROBING:
+                self._advance_probing(bid, now)
+            case Phase.OWNING:
+                self._advance_owning(bid, now)
+            case Phase.LAPSED:
+                if self.ownership.is_clear:
+                    self._enter(Phase.WAITING, now)
+            case Phase.LEAVING:
+                if self.ownership.is_clear and self._is_resigned(bid):
+                    if self._successor(bid) is not None:
+                        candidates = tuple(key.lease for key in self.others())
+                        self._answers.append(WordDue(bid.epoch, self.told_reason, candidates))
+                    self.words.forget()
+                    self._enter(Phase.RELEASING, now)
+                    self._release(bid)
+            case Phase.RELEASING:
+                if not self._is_asking and now >= self._release_at and self.ownership.is_clear:
+                    self._release(bid)
+            case Phase.OUT | Phase.CAMPAIGNING:
+                raise AssertionError("without a key there is no bid")
+            case _:
+                assert_never(self.phase)
+
+    # -- on the way in ------------------------------------------------------------------------------------------------
+
+    def _what_is_in_the_way(self) -> str | None:
+        """Why this node may not be a candidate, or go on as the owner.
+
+        A copy of the address that somebody else put on this node would answer beside the next owner. The nftables
+        fence mutes it; without that, and since it is not ours to remove, this node must not be in the way of others.
+        """
+        if self.obstacle is not None or self.phase is Phase.OWNING:
+            return self.obstacle
+        if self._settings.fence is FenceKind.NFTABLES or not self.chronicle.strays:
+            return self.drawback
+        return "a copy of the address stands on this node that is not sharedip's, and no fence can mute it"
 
     @property
     def _may_add(self) -> bool:
         """Nothing of an earlier tenure is in the way; a former run's own address is what an adopted key stands for."""
-        return self.ownership.is_clear or (self._is_adopted and self.ownership.is_leftover)
-
-    # -- on the way in ------------------------------------------------------------------------------------------------
-
-    def _obstacle(self) -> str | None:
-        return self._circumstances.obstacle(self.vip)
+        is_adopted = self.bid is not None and self.bid.returns is Return.ADOPTED
+        return self.ownership.is_clear or (is_adopted and self.ownership.is_leftover)
 
     def _campaign(self, now: Instant) -> None:
         """The recipe's transaction (etcd client/v3/concurrency/election.go, Campaign)."""
-        key = self.key
-        assert key is not None
-        assert self._session.lease is not None
+        key, lease = self.key, self._session.lease
+        if key is None or lease is None or not self._session.is_registered:
+            return
         self._enter(Phase.CAMPAIGNING, now)
-        value = self._settings.node_name.encode()
-        put = Put(key, value, self._session.lease)
+        put = Put(key, self._settings.node_name.encode(), lease)
         self._ask(Kind.CAMPAIGN, Guard(key, GuardTarget.CREATE, 0), put)
 
     def _campaign_answered(self, answer: Outcome, now: Instant) -> None:
         self._is_asking = False
         if self.phase is not Phase.CAMPAIGNING:
             return
+        key = self.key
         if isinstance(answer, RequestFailed):
             self._enter(Phase.OUT, now)  # asked again with the same key: if the first try was applied, we find it
             self._campaign_at = now + RELEASE_RETRY_S
             return
-        if answer.succeeded:
-            self.epoch = answer.revision
+        if answer.succeeded and key is not None:
+            self.bid = Bid(answer.revision, key)
         elif answer.keys and answer.keys[0].lease == self._session.lease:
-            self.epoch = answer.keys[0].create_revision
+            self.bid = Bid(answer.keys[0].create_revision, answer.keys[0].key)
         else:
             self._enter(Phase.OUT, now)
             return
         self._enter(Phase.WAITING, now)
         self.keys_changed(now)
 
-    def _look_for_own_key(self, now: Instant, *, adopting: bool = False) -> None:
+    def _look_for_own_key(self, now: Instant, *, adopting: bool = False) -> bool:
         """A key on our lease that we did not know of: a former run's, or a campaign that was applied late.
 
         A stale key blocks everybody behind it, and an address may stand with it: if we can't be a candidate, leave in
         order. While a campaign is under way its own answer tells.
         """
-        if self.phase is not Phase.OUT or not self._circumstances.may_claim_key(self):
-            return
+        if self.phase is not Phase.OUT or self.is_behind_another:
+            return False
         queue = self.queue()
         own = self._own_key(queue)
         if own is None or own.create_revision <= self._released_epoch:
-            return
-        self.epoch = own.create_revision
-        self.has_found_key = adopting
-        self._is_adopted = adopting and own is queue[0]
+            return False
+        is_adopted = adopting and own is queue[0]
+        self.bid = Bid(own.create_revision, own.key, Return.ADOPTED if is_adopted else None)
         self._enter(Phase.WAITING, now)
-        obstacle = self._obstacle()
-        if self._circumstances.resignations.has(self.vip, own.create_revision):
-            obstacle = "its former run had released it"
-        if obstacle is not None:
-            self.leave(obstacle, now)
+        if self._resigned.has(self.vip, own.create_revision):
+            self.leave("its former run had released it", now)
+        return True
 
-    def _advance_waiting(self, now: Instant) -> None:
+    def _advance_waiting(self, bid: Bid, now: Instant) -> None:
         queue = self.queue()
         own = self._own_key(queue)
         if own is None or not self._may_add:
             return
         if own is queue[0]:
-            if self._passes_on(queue, now):
+            if self._passes_on(bid, queue, now):
                 return
             self._enter(Phase.VERIFYING, now)
             self._session.want_read()
-        elif self._is_entitled_by_word(queue) and self.ownership.can_hold(now) and not self._passes_on(queue, now):
+        elif self._is_entitled_by_word(bid, queue) and self.ownership.can_hold(now):
+            if self._passes_on(bid, queue, now):
+                return
             told = handed_over(queue[0], self.words.reason(queue[0].create_revision))
             self.words.take([key for key in queue if key.create_revision < own.create_revision], now)
-            self._take(told, now)
+            self._take(bid, told, now)
         elif self.ownership.is_clear and not self.words.any():
-            reason = self._circumstances.reason_to_step_back(queue)
+            reason = self._fitness.reason_to_step_back(queue)
             if reason is not None:
                 self.leave(reason, now, holdoff_s=0.0)  # they stand in the queue already
 
-    def _is_entitled_by_word(self, queue: list[KeyValue]) -> bool:
+    def _is_entitled_by_word(self, bid: Bid, queue: list[KeyValue]) -> bool:
         """One picture shows our own key, and every key before it was released to us by its owner.
 
         That set only ever shrinks, so nobody else can be entitled meanwhile; it is complete, because the registry has
         reached our own revision.
         """
         own = self._own_key(queue)
-        if self.epoch is None or own is None or own.create_revision != self.epoch:
+        if own is None or own.create_revision != bid.epoch:
             return False
-        if self._lapsed_at > NEVER:
+        if bid.lapsed_at > NEVER:
             return False  # the right has ended under this key: only etcd's own word brings the address back
-        return self._session.registry.revision >= self.epoch and self.words.let_us_take(queue, own)
+        return self._session.registry.revision >= bid.epoch and self.words.let_us_take(queue, own)
 
-    def _passes_on(self, queue: list[KeyValue], now: Instant) -> bool:
+    def _advance_verifying(self, bid: Bid, now: Instant) -> None:
+        """Claim, if a read that counts has shown us first in this very turn."""
+        queue = self.queue()
+        if self._proved_at is None or not queue or queue[0] is not self._own_key(queue):
+            return
+        if min(self._proved_at, self._session.proved_sent_at) < bid.lapsed_at:
+            return  # sent before the right lapsed: what it shows may be what has ended it
+        if self._may_add and self.ownership.can_hold(now):
+            self._claim(bid, queue, now)
+
+    def _passes_on(self, bid: Bid, queue: list[KeyValue], now: Instant) -> bool:
         """Let a better candidate, or the one that the former owner named, have it, before the address is added."""
-        release = self._session.registry.releases.get(self.vip.address)
         # A restarted agent's checks have not spoken yet: that is no verdict on the address that it comes back to.
-        comes_back = self._is_adopted or self._has_lapsed_only
-        blemish = (
-            self._circumstances.soundness.known_blemish() if comes_back else self._circumstances.soundness.blemish()
-        )
-        others = [key for key in queue if self.epoch is not None and key.create_revision > self.epoch]
-        if release is not None and release.to is not None and self._former is not None:
-            names = {name_of(key) for key in others}
-            if (
-                release.epoch >= self._former.create_revision
-                and release.to != self._settings.node_name
-                and release.to in names
-            ):
-                self.leave(release.reason or f"the address is meant for {release.to}", now, to=release.to)
-                return True
-        if blemish is not None and any(self._circumstances.soundness.of(key) for key in others):
-            self.leave(blemish + SOUND_ELSEWHERE, now)
+        why_not = self._fitness.why_not_candidate() if bid.returns is None else self._fitness.why_not_owner()
+        others = [key for key in queue if key.create_revision > bid.epoch]
+        release = self.record.release_of(self._former)
+        to = None if release is None else release.to
+        if release is not None and to != self._settings.node_name and to in {name_of(key) for key in others}:
+            self.leave(release.reason or f"the address is meant for {to}", now, to=to)
+            return True
+        if why_not is not None and any(self._fitness.is_fit(key) for key in others):
+            self.leave(why_not + SOUND_ELSEWHERE, now)
             return True
         return False
 
-    def _claim(self, queue: list[KeyValue], now: Instant) -> None:
+    def _claim(self, bid: Bid, queue: list[KeyValue], now: Instant) -> None:
         """We own the key and hold a right. Ask the segment first, unless the former owner released in order."""
-        assert self.epoch is not None
-        if self._passes_on(queue, now):
+        if self._passes_on(bid, queue, now):
             return
-        release = self._session.registry.releases.get(self.vip.address)
-        former = self._former
-        if self._has_lapsed_only:
-            self._take("its right is proved afresh", now)
-        elif self._is_adopted:
-            self._take("this node owned it before its agent was restarted", now)
-        elif former is not None and release is not None and release.epoch >= former.create_revision:
-            self._take(handed_over(former, release.reason), now)
+        former, release = self._former, self.record.release_of(self._former)
+        if bid.returns is not None:
+            self._take(bid, bid.returns.value, now)
+        elif former is not None and release is not None:
+            self._take(bid, handed_over(former, release.reason), now)
         else:
             self._enter(Phase.PROBING, now)
-            self.ownership.probe(self._circumstances.probe_slot(now), now)
+            self.ownership.probe(self._probe_pace.take(now), now)
 
-    def _advance_probing(self, now: Instant) -> None:
+    def _advance_probing(self, bid: Bid, now: Instant) -> None:
         if self.ownership.tenure is not Tenure.PROBING:  # something had to be removed first
             if self.ownership.is_clear:
                 self._enter(Phase.WAITING, now)
-                self._advance_waiting(now)
             return
         stranger = self.ownership.probe_answer
         if stranger is not None and self._settings.conflict_policy is ConflictPolicy.YIELD:
@@ -611,80 +652,65 @@ class Candidacy:
                 self.ownership.stop_probing()
                 self._enter(Phase.WAITING, now)
                 return
-            self._take(self._former_fate(), now)
+            self._take(bid, self.record.fate_of(self._former), now)
 
-    def _former_fate(self) -> str:
-        former = self._former
-        if former is None:
-            return "it had no owner"
-        record = read_record(self._session.registry.get(self._owner_key))
-        if record is not None and record.get("epoch") == former.create_revision and isinstance(record.get("fate"), str):
-            return str(record["fate"])[:REASON_MAX]
-        return f"{name_of(former)} lost its key"
-
-    def _take(self, reason: str, now: Instant) -> None:
-        assert self.epoch is not None
-        self._has_lapsed_only = self._is_adopted = self._stranger_stays = False
-        self._leave_to = None  # whom a former tenure was meant for says nothing of this one
-        self._taken_at = now
-        self._held_key = KeyValue(
-            self.key or "", self._settings.node_name.encode(), self.epoch, self.epoch, self._session.lease or 0
-        )
-        self._record_wanted = True
+    def _take(self, bid: Bid, reason: str, now: Instant) -> None:
+        bid.returns, bid.stranger_stays = None, False
+        bid.leave_to = None
+        bid.taken_at, bid.has_held = now, True
+        self.record.want()
         self._enter(Phase.OWNING, now)
-        self.chronicle.took(reason, self.epoch, self._former, now)
-        self.ownership.take(self.epoch, now)
-        self._advance_owning(now)
+        self.chronicle.took(reason, bid.epoch, self._former, now)
+        self.ownership.take(bid.epoch, now)
+
+    # -- as the owner -------------------------------------------------------------------------------------------------
+
+    def _advance_owning(self, bid: Bid, now: Instant) -> None:
+        if self.words.unexecuted:
+            self._execute(bid, now)
+        self.record.write_if_due(bid.key, bid.epoch, self._former, self.chronicle.reason, now)
+        if self.ownership.refusals >= REFUSALS_MAX:
+            self._campaign_at = now + REFUSED_HOLDOFF_S
+            self.leave("the kernel refuses the address", now)
+            return
+        why_not = self._fitness.why_not_owner()
+        if why_not is not None and any(self._fitness.is_fit(key) for key in self.others()):
+            self.leave(why_not + SOUND_ELSEWHERE, now)
 
     @property
     def _idle_limit_s(self) -> float:
         return max(IDLE_S_MIN, IDLE_WINDOWS * (self._settings.window_s or 0.0))
 
-    def _is_idle(self, now: Instant) -> bool:
+    def _is_idle(self, bid: Bid, now: Instant) -> bool:
         """Whether we have come first for long, with etcd's word for our lease, and could not use the address."""
         queue = self.queue()
-        comes_first = self.epoch is not None and bool(queue) and queue[0].create_revision == self.epoch
+        comes_first = bool(queue) and queue[0].create_revision == bid.epoch
         uses = self.phase is Phase.OWNING and self.ownership.presence is Presence.PRESENT
         if not comes_first or uses or len(queue) < 2 or not self._session.is_in_touch(now):
-            self._idle_since = None
+            bid.idle_since = None
             return False
-        if self._idle_since is None:
-            self._idle_since = now
-        return now >= self._idle_since + self._idle_limit_s
+        if bid.idle_since is None:
+            bid.idle_since = now
+        return now >= bid.idle_since + self._idle_limit_s
 
-    def _what_is_in_the_way(self) -> str | None:
-        """Why this node may not be a candidate, or go on as the owner.
-
-        A copy of the address that somebody else put on this node would answer beside the next owner. The nftables
-        fence mutes it; without that, and since it is not ours to remove, this node must not be in the way of others.
-        """
-        obstacle = self._obstacle()
-        if obstacle is not None or self.phase is Phase.OWNING:
-            return obstacle
-        if self._settings.fence is FenceKind.NFTABLES or not self.chronicle.strays:
-            return self._circumstances.unfit
-        return "a copy of the address stands on this node that is not sharedip's, and no fence can mute it"
-
-    def _execute(self, now: Instant) -> None:
-        """Let etcd have what an owner before us has said: its key goes, if it is that epoch's and ours stands."""
-        if self._is_executing or now < self.words.execute_at:
+    def _execute(self, bid: Bid, now: Instant) -> None:
+        """Let etcd have what an owner before us has said: its key goes, by its epoch, if ours stands (law 8)."""
+        if bid.is_executing or now < self.words.execute_at:
             return
-        key = self.key
-        assert key is not None
-        assert self.epoch is not None
         epoch, speaker = min(self.words.unexecuted.items())
-        guards = Guard(key, GuardTarget.CREATE, self.epoch), Guard(speaker, GuardTarget.CREATE, epoch)
-        self._is_executing = True
+        guards = Guard(bid.key, GuardTarget.CREATE, bid.epoch), Guard(speaker, GuardTarget.CREATE, epoch)
+        bid.is_executing = True
         self._session.transact(Wish(Kind.EXECUTE, self.vip, guards, (Delete(speaker),)))
 
     def _execution_answered(self, wish: Wish, answer: Outcome, now: Instant) -> None:
-        self._is_executing = False
         own, speaker = wish.guards
+        bid = self.bid
+        if bid is None or bid.epoch != own.revision:
+            return  # that tenure is over
+        bid.is_executing = False
         if isinstance(answer, RequestFailed):
             self.words.execute_at = now + EXECUTE_RETRY_S
             return
-        if self.epoch != own.revision:
-            return  # that tenure is over
         shown = {key.key: key.create_revision for key in answer.keys}
         if not answer.succeeded and shown.get(own.key) != own.revision and self.phase in KEYED:
             self.words.void()
@@ -692,84 +718,56 @@ class Candidacy:
             return
         self.words.executed(speaker.revision)
 
-    def _advance_owning(self, now: Instant) -> None:
-        if self.words.unexecuted:
-            self._execute(now)
-        if self._record_wanted and not self._record_pending and now >= self._record_at:
-            self._write_record()
-        if self.ownership.refusals >= REFUSALS_MAX:
-            self._campaign_at = now + REFUSED_HOLDOFF_S
-            self.leave("the kernel refuses the address", now)
-            return
-        blemish = self._circumstances.soundness.known_blemish()
-        if blemish is not None and any(self._circumstances.soundness.of(key) for key in self.others()):
-            self.leave(blemish + SOUND_ELSEWHERE, now)
+    def _has_successor(self, now: Instant) -> bool:
+        """Whether the next candidate may take the address on our word, and has answered us a moment ago."""
+        following = None if self.bid is None else self._successor(self.bid)
+        failing_since, window_s = self._session.failing_since, self._settings.window_s
+        return following is not None and self._peers.can_succeed(following.lease, failing_since, window_s, now)
 
-    def others(self) -> list[KeyValue]:
-        """The candidates behind us."""
-        return [key for key in self.queue() if self.epoch is None or key.create_revision > self.epoch]
+    def _successor(self, bid: Bid) -> KeyValue | None:
+        """The next candidate, if it may take the address on our word alone."""
+        unasked = self.may_be_taken_unasked
+        return successor(self.queue(), bid.epoch, meant_for=bid.leave_to, may_be_taken_unasked=unasked)
 
-    def _check_record(self) -> None:
-        """A former owner's last word may come after our first: the record must speak of the owner."""
-        if (
-            self.phase is not Phase.OWNING
-            or self._record_pending
-            or self._session.registry.revision < self._recorded_at
-        ):
-            return
-        record = read_record(self._session.registry.get(self._owner_key))
-        if record is None or record.get("epoch") != self.epoch:
-            self._record_wanted = True
+    def _lapse(self, now: Instant) -> None:
+        """The address goes, the key stays: only a proof and a picture that are sent from now on bring it back."""
+        if self.bid is not None:
+            self.bid.lapsed_at, self.bid.idle_since = now, None
+        self._enter(Phase.LAPSED, now)
+        self.ownership.give_up(now)
+        self._session.want_proof(now)
 
-    def _write_record(self) -> None:
-        """Say how we came by the address, so that every node can show the same words."""
-        key, lease = self.key, self._session.lease
-        assert key is not None
-        assert lease is not None
-        assert self.epoch is not None
-        self._record_wanted = False
-        self._record_pending = True
-        record = {
-            "node": self._settings.node_name,
-            "epoch": self.epoch,
-            "former": None if self._former is None else self._former.create_revision,
-            "reason": self.chronicle.reason,
-        }
-        put = Put(self._owner_key, write_record(record), lease)
-        self._session.transact(Wish(Kind.RECORD, self.vip, (Guard(key, GuardTarget.CREATE, self.epoch),), (put,)))
+    def _end_by_word(self, now: Instant) -> None:
+        """Etcd answers, and has not confirmed what we took the address by: whoever said it may still have it: law 8."""
+        self.words.void()
+        reason = "the word by which this node took it was not confirmed by etcd"
+        self.chronicle.lapsed(reason, self.epoch, now)
+        self._lapse(now)
 
     # -- on the way out -----------------------------------------------------------------------------------------------
 
-    def _release(self, now: Instant) -> None:
-        """Give the key up, and say in the same transaction that the address was off the link before."""
+    def _release(self, bid: Bid) -> None:
+        """Give the key up, and say in the same transaction that the address was off the link before (law 3)."""
         assert self.ownership.is_clear
-        key, lease = self.key, self._session.lease
-        if key is None or lease is None or self.epoch is None:
-            self._go_out(now)
-            return
-        if self.phase is not Phase.RELEASING:
-            self._circumstances.resignations.is_due(self, self.epoch)
-            self.words.forget()
-        self._enter(Phase.RELEASING, now)
+        lease = self._session.lease
+        assert lease is not None
         record = {
             "node": self._settings.node_name,
-            "epoch": self.epoch,
+            "epoch": bid.epoch,
             "released": self.may_be_taken_unasked,
             "reason": self.told_reason,
-            "to": self._leave_to,
+            "to": bid.leave_to,
         }
-        operations: tuple[Delete | Put, ...] = (Delete(key),)
+        operations: tuple[Delete | Put, ...] = (Delete(bid.key),)
         queue = self.queue()
-        if self._held_key is not None or (queue and queue[0].key == key):  # else the record speaks of somebody else
-            operations += (Put(self._owner_key, write_record(record), lease),)
-        self._ask(Kind.RELEASE, Guard(key, GuardTarget.CREATE, self.epoch), *operations)
+        if bid.has_held or (queue and queue[0].key == bid.key):  # else the record speaks of somebody else
+            operations += (Put(self.record.key, write_record(record), lease),)
+        self._ask(Kind.RELEASE, Guard(bid.key, GuardTarget.CREATE, bid.epoch), *operations)
 
-    def _is_resigned(self) -> bool:
-        """Whether the epoch is given up for good, in the state file as well: nobody hears of it before."""
-        if self.epoch is None:
-            return True
-        self._circumstances.resignations.note(self.vip, self.epoch)
-        return self._circumstances.resignations.is_saved(self.vip, self.epoch)
+    def _is_resigned(self, bid: Bid) -> bool:
+        """Whether the epoch is given up for good, in the state file as well: nobody hears of it before (law 8)."""
+        self._resigned.note(self.vip, bid.epoch)
+        return self._resigned.is_saved(self.vip, bid.epoch)
 
     def _ask(self, kind: Kind, guard: Guard, *then: Delete | Put) -> None:
         self._is_asking = True
@@ -787,25 +785,24 @@ class Candidacy:
 
     def _lost_key(self, now: Instant) -> None:
         """Somebody deleted our key while the lease lives: whoever is next may own the address now."""
-        was = self.phase
-        self.epoch = None
-        self._has_lapsed_only = False
-        if was is Phase.OWNING:
-            self.chronicle.tell(Level.WARNING, "gave the address up", "its election key was deleted", self.epoch, now)
         self._campaign_at = now
+        self._lose_bid("its election key was deleted", now)
+
+    def _lose_bid(self, reason: str, now: Instant) -> None:
+        was_owner, epoch = self.phase is Phase.OWNING, self.epoch
         self._go_out(now)
+        if was_owner:
+            self.chronicle.tell(Level.WARNING, "gave the address up", reason, epoch, now)
 
     def _go_out(self, now: Instant) -> None:
         """No key of ours stands any more. The address, if any, goes; until it is gone `is_clear` stays false."""
-        self.epoch = None
-        self._circumstances.tenure_over(self.vip)
+        bid, self.bid = self.bid, None
+        self._answers = [BidEnded()]  # what else it had for others concerns nobody any more
         self.words.forget()
-        self._is_executing = False
-        self._idle_since = None
-        self._lapsed_at = NEVER
-        self._has_lapsed_only = self._is_adopted = self._record_wanted = self._record_pending = False
-        if self._held_key is not None:
-            self._former, self._held_key = self._held_key, None
+        self.record.end()
+        if bid is not None and bid.has_held:
+            name, lease = self._settings.node_name.encode(), self._session.lease or 0
+            self._former = KeyValue(bid.key, name, bid.epoch, bid.epoch, lease)
         self.ownership.stop_probing()
         if not self.ownership.is_clear:
             self.ownership.give_up(now)
@@ -815,8 +812,7 @@ class Candidacy:
 
     def _note_owner(self, queue: list[KeyValue], now: Instant) -> None:
         """Follow who owns the address, and tell each change once, in the owner's own words."""
-        first = queue[0] if queue else None
-        own = self._own_key(queue)
+        first, own = queue[0] if queue else None, self._own_key(queue)
         if (
             first is not None
             and first is not own
@@ -824,7 +820,7 @@ class Candidacy:
         ):
             self._former = first
         self.owner = own if self.phase is Phase.OWNING else first
-        record = read_record(self._session.registry.get(self._owner_key))
+        record = self.record.read()
         if own is not None and first is own and self.phase is Phase.OWNING:
             self.chronicle.contested_by(record, own.create_revision)
         if first is None or first is own:
@@ -833,6 +829,7 @@ class Candidacy:
 
     def _enter(self, phase: Phase, now: Instant) -> None:
         if phase is not self.phase:
+            assert phase is Phase.OUT or (self.phase, phase) in TRANSITIONS, f"no way from {self.phase} to {phase}"
             self.phase = phase
             self.chronicle.since = now
 

@@ -15,16 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from sharedip.core.candidacy import Candidacy, Phase
+from sharedip.core.candidacy import Candidacy, GivesUp, Phase, WordDue
 from sharedip.core.chronicle import name_of
 from sharedip.core.designation import Designations
+from sharedip.core.fitness import Fitness
 from sharedip.core.messages import AnswerOperator, Command, DrainRequested, MoveRequested, SendDatagram
-from sharedip.core.model import Instant, KeyValue
+from sharedip.core.model import Instant, Vip
 from sharedip.core.peers import Peers
 from sharedip.core.peerwire import RELEASES_MAX, Kind, Released, seal
-from sharedip.core.resigned import ResignedEpochs, successor
+from sharedip.core.resigned import ResignedEpochs
 from sharedip.core.session import Session
-from sharedip.core.soundness import Soundness
 
 
 class Handover:
@@ -48,25 +48,21 @@ class Handover:
         self.goes_before_removals = False
         """Whether what is saved in this turn must be on disk before an address goes."""
 
-    def begins(self, candidacy: Candidacy, epoch: int, now: Instant) -> None:
-        """This epoch will be given up, whatever comes in between: save it, and wake the next candidate."""
-        self._resigned.note(candidacy.vip, epoch)
+    def begins(self, answer: GivesUp, now: Instant) -> None:
+        """An epoch will be given up, whatever comes in between: it is saved first, and the next candidate is woken."""
         self.goes_before_removals = True
-        following = _successor(candidacy, epoch)
-        if following is not None and following.lease not in self._woken:
-            self._woken.add(following.lease)
-            self._designations.wake(following.lease, now)
+        if answer.successor is not None and answer.successor not in self._woken:
+            self._woken.add(answer.successor)
+            self._designations.wake(answer.successor, now)
 
-    def is_due(self, candidacy: Candidacy, epoch: int) -> None:
+    def is_due(self, vip: Vip, word: WordDue) -> None:
         """The address is off the link, and no later run can come back to this epoch: tell every candidate. A word that
         is lost costs a round trip of etcd.
         """
         # Law 8. A later run that stood on this epoch, while another node takes by our word, would be a second owner.
-        assert self._resigned.is_saved(candidacy.vip, epoch), "a word that is not saved is not said"
-        if _successor(candidacy, epoch) is not None:
-            word = Released(epoch, candidacy.vip.address, candidacy.told_reason)
-            for key in candidacy.others():
-                self._releases.setdefault(key.lease, []).append(word)
+        assert self._resigned.is_saved(vip, word.epoch), "a word that is not saved is not said"
+        for lease in word.candidates:
+            self._releases.setdefault(lease, []).append(Released(word.epoch, vip.address, word.reason))
 
     @property
     def has_word(self) -> bool:
@@ -95,25 +91,16 @@ class Handover:
         self.goes_before_removals = False
 
 
-def _successor(candidacy: Candidacy, epoch: int) -> KeyValue | None:
-    return successor(
-        candidacy.queue(),
-        epoch,
-        meant_for=candidacy.meant_for,
-        may_be_taken_unasked=candidacy.may_be_taken_unasked,
-    )
-
-
 # -- what the operator asks for ---------------------------------------------------------------------------------------
 
 
 def move(
-    candidacy: Candidacy | None, event: MoveRequested, own_name: str, soundness: Soundness, now: Instant
+    candidacy: Candidacy | None, event: MoveRequested, own_name: str, fitness: Fitness, now: Instant
 ) -> AnswerOperator:
     """Hand the address over to whoever is next, or to `event.to`; or say why not."""
     if candidacy is None:
         return AnswerOperator(event.ticket, accepted=False, text=f"{event.address} is not configured here")
-    refusal = _why_not(candidacy, event, own_name, soundness)
+    refusal = _why_not(candidacy, event, own_name, fitness)
     if refusal is not None:
         return AnswerOperator(event.ticket, accepted=False, text=refusal)
     target = f" to {event.to}" if event.to else ""
@@ -122,20 +109,20 @@ def move(
 
 
 def answer_drain(
-    candidacies: Iterable[Candidacy], event: DrainRequested, own_name: str, soundness: Soundness, *, was: bool
+    candidacies: Iterable[Candidacy], event: DrainRequested, own_name: str, fitness: Fitness, *, was: bool
 ) -> AnswerOperator:
     """What a drain, or its end, will do. Without a sound candidate the addresses stay: among the unfit nobody moves."""
     verb = "drained" if event.drained else "undrained"
     text = f"{own_name} is {verb}" + (" already" if was == event.drained else "")
     everyone = list(candidacies)
     stays = [str(each.vip) for each in everyone if each.phase is Phase.OWNING]
-    sound_behind = any(soundness.of(key) for each in everyone for key in each.queue()[1:])
+    sound_behind = any(fitness.is_fit(key) for each in everyone for key in each.queue()[1:])
     if event.drained and stays and not sound_behind:
         text += f"; {', '.join(stays)} stay until another node is sound"
     return AnswerOperator(event.ticket, accepted=True, text=text)
 
 
-def _why_not(candidacy: Candidacy, event: MoveRequested, own_name: str, soundness: Soundness) -> str | None:
+def _why_not(candidacy: Candidacy, event: MoveRequested, own_name: str, fitness: Fitness) -> str | None:
     """Why the address can't be handed over as asked; None if it can."""
     if candidacy.phase is not Phase.OWNING:
         owner = candidacy.owner
@@ -145,7 +132,7 @@ def _why_not(candidacy: Candidacy, event: MoveRequested, own_name: str, soundnes
     if event.to is None:
         if not others:
             return f"no other candidate for {event.address}: it would be left without an owner"
-        flaws = {name: soundness.flaw(key) for name, key in others.items()}
+        flaws = {name: fitness.why_unfit(key) for name, key in others.items()}
         if None not in flaws.values():
             told = ", ".join(f"{name} is {what}" for name, what in sorted(flaws.items()))
             return f"no other candidate for {event.address} is healthy and undrained: {told}"
@@ -155,5 +142,5 @@ def _why_not(candidacy: Candidacy, event: MoveRequested, own_name: str, soundnes
     if event.to not in others:
         known = ", ".join(sorted(others)) or "none but this node"
         return f"{event.to!r} is no candidate for {event.address} (candidates: {known})"
-    what = soundness.flaw(others[event.to])
+    what = fitness.why_unfit(others[event.to])
     return None if what is None else f"{event.to} is {what}: it would give {event.address} away again"

@@ -17,8 +17,9 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from typing import assert_never
 
-from sharedip.core.candidacy import Candidacy, Phase
+from sharedip.core.candidacy import Answer, BidEnded, Candidacy, GivesUp, Phase, WordDue
 from sharedip.core.designation import Designations
+from sharedip.core.fitness import Fitness, Health
 from sharedip.core.handover import Handover, answer_drain, move
 from sharedip.core.identity import Identity
 from sharedip.core.inbox import Inbox
@@ -55,7 +56,7 @@ from sharedip.core.messages import (
     TimePassed,
     WatchOpened,
 )
-from sharedip.core.model import Instant, IPAddress, KeyValue, Vip
+from sharedip.core.model import Instant, IPAddress, Vip
 from sharedip.core.news import (
     DepositionAnswered,
     DesignationAnswered,
@@ -72,12 +73,10 @@ from sharedip.core.orders import in_order
 from sharedip.core.ownership import Presence
 from sharedip.core.peers import Peers
 from sharedip.core.peerwire import Acknowledgement, Heartbeat, Ping, Pong, Released
-from sharedip.core.resigned import ResignedEpochs, successor
+from sharedip.core.resigned import ResignedEpochs
 from sharedip.core.schedule import PROBED_PER_S, PROBES_AT_ONCE, Pace
 from sharedip.core.session import Session
 from sharedip.core.settings import Settings
-from sharedip.core.soundness import Health, Soundness
-from sharedip.core.standing import Standing
 from sharedip.core.state import FormerRun, write_state
 from sharedip.core.timers import DeadlineQueue
 from sharedip.core.witness import Witness
@@ -101,19 +100,14 @@ class Node:
         self.peers = Peers(identity)
         self._commands: list[Command] = []
         self.session = Session(settings, self._out, random_source.random, identity)
-        self.soundness = Soundness(self.session, has_checks=settings.has_health_checks)
+        self.fitness = Fitness(self.session, self.peers, self._out, has_checks=settings.has_health_checks)
         self.links = Links(vip.link for vip in settings.vips)
-        self.candidacies: dict[IPAddress, Candidacy] = {
-            vip.address: Candidacy(vip, settings, self.session, self, self._out) for vip in settings.vips
-        }
         self.designations = Designations(settings, self.session, self.peers, self._out, self._touch, nonce)
         self.witness = Witness(settings, self.session, self.peers, self.links, self._out)
-        self.standing = Standing(self.session, self.peers, self._out)
         self._configured = {vip.address: vip for vip in settings.vips}
         self.inbox = Inbox(self.session, self.peers)
         self.resigned = ResignedEpochs()
         self.handover = Handover(self.session, self.peers, self.resigned, self.designations, self._out)
-        self.resignations = _Resigning(self)
         self.stopping = False
         self.is_over = False
         self._stop_until: Instant = float("inf")
@@ -136,6 +130,7 @@ class Node:
         self._host_addresses: set[tuple[int, IPAddress]] = set()
         self._timers: DeadlineQueue[Candidacy] = DeadlineQueue()
         self._probe_pace = Pace(PROBES_AT_ONCE, PROBED_PER_S)
+        self.candidacies: dict[IPAddress, Candidacy] = {vip.address: self._make(vip) for vip in settings.vips}
         self._addresses: tuple[IPAddress, ...] = ()
         self._number()
 
@@ -144,7 +139,7 @@ class Node:
     def start(self, former: FormerRun | None, now: Instant) -> list[Command]:
         """Begin; the facts about links and addresses that stand now come right after."""
         if former is not None:
-            self.soundness.drained = former.drained
+            self.fitness.drained = former.drained
             self.resigned.restore(dict(former.resigned))
             self._held = dict(former.held)
             for address, candidacy in list(self.candidacies.items()):
@@ -184,7 +179,7 @@ class Node:
         for event in events:
             self._apply(event, now)
         self._settle_links(now)
-        if self.standing.settle(now):
+        if self.fitness.settle(now):
             self._touch_all()
         self.witness.advance(now, stopping=self.stopping)
         self._settle(now)
@@ -200,7 +195,7 @@ class Node:
         of_links = self.links.next_deadline()
         return min(
             self._timers.next_deadline(),
-            self.standing.next_deadline(),
+            self.fitness.next_deadline(),
             float("inf") if of_session is None else of_session,
             float("inf") if of_links is None else of_links,
             *(at for at in (self.designations.next_deadline(), self.witness.next_deadline()) if at is not None),
@@ -226,9 +221,15 @@ class Node:
         )
         return frozenset((address, index) for address, index in places if index is not None)
 
-    # -- Circumstances, as a candidacy asks for them -------------------------------------------------------------------
+    # -- what the candidacies are told, and answer --------------------------------------------------------------------
 
-    def obstacle(self, vip: Vip) -> str | None:
+    def _tell(self, candidacy: Candidacy) -> None:
+        """What a candidacy has to know of this node before it takes a step."""
+        candidacy.obstacle = self._obstacle(candidacy.vip)
+        candidacy.drawback = "the state of this node can be neither saved nor deleted" if self._is_unfit else None
+        candidacy.is_behind_another = self._leaving.get(candidacy.vip.address) not in (None, candidacy)
+
+    def _obstacle(self, vip: Vip) -> str | None:
         """Why this node may not be a candidate now."""
         if self.stopping:
             return "the agent is stopping"
@@ -239,26 +240,17 @@ class Node:
                 return "the address is still leaving in its former configuration"
         return self.links.obstacle(vip.link)
 
-    @property
-    def unfit(self) -> str | None:
-        """Why this node had better not be a candidate, though an owner may stay one."""
-        return "the state of this node can be neither saved nor deleted" if self._is_unfit else None
-
-    def reason_to_step_back(self, queue: list[KeyValue]) -> str | None:
-        """Whether another node should rather be the next in line."""
-        return self.standing.reason_to_step_back(queue, self.soundness.of)
-
-    def may_claim_key(self, candidacy: Candidacy) -> bool:
-        """Not while an older candidacy still leaves with the same address."""
-        return self._leaving.get(candidacy.vip.address) in (None, candidacy)
-
-    def probe_slot(self, now: Instant) -> Instant:
-        """When the next VIP may ask the segment."""
-        return self._probe_pace.take(now)
-
-    def tenure_over(self, vip: Vip) -> None:
-        """The epoch is over, and with it every designation of it."""
-        self.designations.forget(vip.address)
+    def _apply_answers(self, candidacy: Candidacy, answers: list[Answer], now: Instant) -> None:
+        for each in answers:
+            match each:
+                case GivesUp():
+                    self.handover.begins(each, now)
+                case WordDue():
+                    self.handover.is_due(candidacy.vip, each)
+                case BidEnded():
+                    self.designations.forget(candidacy.vip.address)
+                case _:
+                    assert_never(each)
 
     # -- what the session answers -------------------------------------------------------------------------------------
 
@@ -277,7 +269,7 @@ class Node:
                     self._picture_changed(each, now)
                 case PictureProved():
                     for candidacy in self._all():
-                        if candidacy.keys_proved(each.sent_at, now):
+                        if candidacy.picture_proved(each.sent_at, now):
                             self._touched.add(candidacy)
                 case WriteAnswered():
                     for candidacy in self._both(each.wish.vip.address):
@@ -289,7 +281,7 @@ class Node:
                     self.witness.answered(each.request, now)
                 case LeaderChanged():
                     self.session.publish(self._record())  # our member may be among what is known anew
-                    self.standing.leader_changed(now)
+                    self.fitness.leader_changed(now)
                     self.designations.look_again(now)
                 case _:
                     assert_never(each)
@@ -331,9 +323,7 @@ class Node:
         self._adopt_strays(concerned)
         both = (candidacy for address in concerned for candidacy in self._both(address))
         for candidacy in sorted(both, key=_place):
-            candidacy.keys_changed(now, adopting=news.adopting)
-            if candidacy.has_found_key:
-                candidacy.has_found_key = False
+            if candidacy.keys_changed(now, adopting=news.adopting):
                 self.designations.adopt(candidacy, now)
             self._touched.add(candidacy)
 
@@ -349,7 +339,19 @@ class Node:
         return any(key.lease == self.session.lease for key in self.session.registry.candidates(address))
 
     def _make(self, vip: Vip, *, may_stand: bool = False) -> Candidacy:
-        return Candidacy(vip, self.settings, self.session, self, self._out, may_stand=may_stand)
+        candidacy = Candidacy(
+            vip,
+            self.settings,
+            self.session,
+            self.peers,
+            self.fitness,
+            self.resigned,
+            self._probe_pace,
+            self._out,
+            may_stand=may_stand,
+        )
+        self._tell(candidacy)
+        return candidacy
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -399,7 +401,7 @@ class Node:
             case MoveRequested() | DrainRequested() | SettingsChanged() | StopRequested():
                 self._apply_of_operator(event, now)
             case HealthChanged():
-                self.soundness.health = Health(event.healthy, event.detail)
+                self.fitness.health = Health(event.healthy, event.detail)
                 self._record_changed()
             case PeerAddressChanged():
                 self.session.own_record.advertise = event.address
@@ -562,24 +564,24 @@ class Node:
         return held and not event.ours and self.links.index_of(candidacy.vip.link) == event.index
 
     def _move(self, event: MoveRequested, now: Instant) -> None:
-        answer = move(self.candidacies.get(event.address), event, self.settings.node_name, self.soundness, now)
+        answer = move(self.candidacies.get(event.address), event, self.settings.node_name, self.fitness, now)
         if answer.accepted:
             self._touched.add(self.candidacies[event.address])
         self._out(answer)
 
     def _drain(self, event: DrainRequested) -> None:
-        was, self.soundness.drained = self.soundness.drained, event.drained
+        was, self.fitness.drained = self.fitness.drained, event.drained
         self._record_changed()
         if was != event.drained:
             self._out(Report(Level.INFO, f"{'drained' if event.drained else 'undrained'} by the operator"))
         owned = self.candidacies.values()
-        self._out(answer_drain(owned, event, self.settings.node_name, self.soundness, was=was))
+        self._out(answer_drain(owned, event, self.settings.node_name, self.fitness, was=was))
 
     def _record(self) -> dict[str, object]:
         member = self.session.leadership.member_id
         return {
-            "healthy": self.soundness.health.healthy,
-            "drained": self.soundness.drained,
+            "healthy": self.fitness.health.healthy,
+            "drained": self.fitness.drained,
             "macs": sorted(mac.hex() for mac in self._macs()),
             "member": None if member is None else f"{member:x}",
             "public": self.identity.public.hex() or None,
@@ -596,8 +598,8 @@ class Node:
 
     def _reconfigure(self, settings: Settings, now: Instant) -> None:
         """Take over what changed. A VIP that did not change is not touched; one that is gone leaves in order."""
-        wanted = {vip.address: vip for vip in settings.vips}
-        self._configured = wanted
+        self.settings = settings
+        wanted = self._configured = {vip.address: vip for vip in settings.vips}
         for address, candidacy in list(self.candidacies.items()):
             if wanted.get(address) != candidacy.vip:
                 del self.candidacies[address]
@@ -606,11 +608,9 @@ class Node:
                 self.witness.forget(address)
         for address, vip in wanted.items():
             if address not in self.candidacies:
-                self.candidacies[address] = Candidacy(vip, settings, self.session, self, self._out)
-        self._adopt_strays(set(self._configured) ^ set(wanted))
+                self.candidacies[address] = self._make(vip)
         if not settings.has_health_checks:
-            self.soundness.health = Health(healthy=True, detail="")
-        self.settings = settings
+            self.fitness.health = Health(healthy=True, detail="")
         self.links.watch({vip.link for vip in settings.vips}, now)
         self._number()
         self.session.reconfigure(settings)
@@ -625,7 +625,7 @@ class Node:
         """The order of the documents; kept ready, for it is asked for at every fact."""
         self._addresses = tuple(self.candidacies)
         for place, candidacy in enumerate(self.candidacies.values()):
-            candidacy.place = place
+            candidacy.config_index = place
 
     def _drop(self, candidacy: Candidacy) -> None:
         """Nothing will be asked of it any more."""
@@ -704,7 +704,8 @@ class Node:
         while self._touched:
             touched, self._touched = sorted(self._touched, key=_place), set()
             for candidacy in touched:
-                candidacy.advance(now)
+                self._tell(candidacy)
+                self._apply_answers(candidacy, candidacy.advance(now), now)
             rounds += 1
             assert rounds < 100, "the machine does not come to rest"
             for candidacy in touched:
@@ -783,7 +784,7 @@ class Node:
             key_prefix=self.settings.key_prefix,
             node_name=self.settings.node_name,
             addresses=self._addresses,
-            drained=self.soundness.drained,
+            drained=self.fitness.drained,
             resigned=tuple(self.resigned.epochs.items()),
             held=self._held_now,
             fence=self.settings.fence,
@@ -800,29 +801,4 @@ class Node:
 
 
 def _place(candidacy: Candidacy) -> int:
-    return candidacy.place
-
-
-class _Resigning:
-    """What a candidacy asks of the ledger and of the hand-over."""
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self.has, self.note = node.resigned.has, node.resigned.note
-        self.is_saved = node.resigned.is_saved
-        self.begins, self.is_due = node.handover.begins, node.handover.is_due
-
-    def has_heir(self, candidacy: Candidacy, now: Instant) -> bool:
-        """Whether the next candidate may take the address on our word, and has answered us a moment ago."""
-        if candidacy.epoch is None:
-            return False
-        following = successor(
-            candidacy.queue(),
-            candidacy.epoch,
-            meant_for=candidacy.meant_for,
-            may_be_taken_unasked=candidacy.may_be_taken_unasked,
-        )
-        session, window_s = self._node.session, self._node.settings.window_s
-        return following is not None and self._node.peers.can_succeed(
-            following.lease, session.failing_since, window_s, now
-        )
+    return candidacy.config_index

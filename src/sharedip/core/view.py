@@ -38,8 +38,8 @@ def view(node: Node, now: Instant) -> dict[str, Any]:
         "node": node.settings.node_name,
         "state": state,
         "detail": detail,
-        "drained": node.soundness.drained,
-        "health": {"healthy": node.soundness.health.healthy, "detail": node.soundness.health.detail, "checks": []},
+        "drained": node.fitness.drained,
+        "health": {"healthy": node.fitness.health.healthy, "detail": node.fitness.health.detail, "checks": []},
         "etcd": {
             "connected": session.endpoints.connected,
             "endpoint": node.settings.endpoints[session.endpoint],

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Any, TypeVar
 
-from sharedip.core.candidacy import Candidacy, Phase
+from sharedip.core.candidacy import Bid, Candidacy, Phase
 from sharedip.core.identity import Identity
 from sharedip.core.keys import Layout, write_record
 from sharedip.core.messages import (
@@ -61,6 +61,7 @@ from sharedip.core.model import (
     Put,
     Vip,
 )
+from sharedip.core.news import PictureProved
 from sharedip.core.node import Node
 from sharedip.core.ownership import NEVER
 from sharedip.core.renewal import HeldLease
@@ -236,6 +237,22 @@ class Talk:
         """The first VIP's election key."""
         assert self.candidacy.key is not None
         return self.candidacy.key
+
+    @property
+    def bid(self) -> Bid:
+        """The first VIP's."""
+        assert self.candidacy.bid is not None
+        return self.candidacy.bid
+
+    def prove_picture(self, sent_at: float) -> list[Command]:
+        """A read that left then has just shown what the registry has."""
+        self.node._apply_news([PictureProved(sent_at)], self.now)
+        return self.hear(TimePassed())
+
+    def settle(self) -> list[Command]:
+        """Every candidacy takes the steps that what it was told lets it take."""
+        self.node._touch_all()
+        return self.hear(TimePassed())
 
     @property
     def held(self) -> HeldLease:

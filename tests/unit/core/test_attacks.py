@@ -133,7 +133,7 @@ def test_an_adoption_that_is_given_up_revokes_the_lease() -> None:
 def test_a_record_that_etcd_refuses_neither_spins_nor_costs_the_lease() -> None:
     """One key that may not be written is no reason to lose the others."""
     talk = owner()
-    talk.node.candidacies[VIP.address]._record_wanted = True
+    talk.node.candidacies[VIP.address].record.want()
     talk.hear(LinkChanged(LINK))
     tries = 0
     until = talk.now + 20.0

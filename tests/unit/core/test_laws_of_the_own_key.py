@@ -17,10 +17,10 @@ def test_a_key_of_another_epoch_is_not_ours_to_claim_on() -> None:
     talk = waiting_behind()
     own, registry = talk.store.keys[talk.key], talk.node.session.registry
     registry.apply_snapshot((replace(own, create_revision=own.create_revision + 1),), registry.revision)
-    talk.candidacy.keys_proved(talk.now, talk.now)
+    talk.prove_picture(talk.now)
     assert talk.is_in(Phase.WAITING)
     registry.apply_snapshot((own,), registry.revision)
-    talk.candidacy.keys_proved(talk.now, talk.now)  # the same read with the key as it is lets it go on
+    talk.prove_picture(talk.now)  # the same read with the key as it is lets it go on
     assert talk.is_in(Phase.PROBING)
 
 

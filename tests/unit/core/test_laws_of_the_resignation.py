@@ -105,7 +105,7 @@ def test_the_address_goes_at_the_first_answer_in_which_the_own_key_is_missing() 
 def test_a_word_that_etcd_does_not_confirm_in_time_is_void_for_good() -> None:
     """It answers everything else: two seconds are all that a forged word is worth."""
     talk = taken_by_word()
-    while talk.node.session.answered_at <= talk.candidacy._taken_at:
+    while talk.node.session.answered_at <= talk.bid.taken_at:
         talk.run(0.05, Transact)
     began_at = talk.now
     while talk.is_in(Phase.OWNING) and talk.now < began_at + 10.0:
@@ -157,6 +157,7 @@ def test_a_node_of_the_cluster_that_claims_the_address_after_the_word_blocks_tak
     talk.now += 0.1
     talk.candidacy.released(first.create_revision, "moved", talk.now)
     talk.candidacy.released(second.create_revision, "moved", talk.now)
+    talk.settle()
     assert talk.is_in(Phase.WAITING if of_cluster else Phase.OWNING)
 
 
@@ -238,10 +239,10 @@ def test_a_read_from_before_the_lapse_brings_no_address_back() -> None:
     talk.pass_time(0.2)
     talk.answer(talk.expect(RemoveAddress))
     talk.candidacy.ownership.right.drop("witness")
-    talk.candidacy.keys_proved(early, talk.now)
+    talk.prove_picture(early)
     talk.none(HoldAddress)
     assert talk.node.session.proved_sent_at < early
-    talk.candidacy.keys_proved(talk.now, talk.now)  # a new picture, and no proof since
+    talk.prove_picture(talk.now)  # a new picture, and no proof since
     talk.none(HoldAddress)
     assert not talk.is_in(Phase.OWNING)
     talk.run(0.1)

@@ -33,10 +33,10 @@ def test_a_release_of_another_epoch_says_nothing_of_this_one() -> None:
     talk = waiting_behind()
     first = talk.candidacy.queue()[0]
     talk.node._released(THEIRS, Released(first.create_revision - 1, VIP.address), talk.now)
-    talk.run(0.0)
+    talk.settle()
     assert talk.is_in(Phase.WAITING)
     talk.node._released(THEIRS, Released(first.create_revision, VIP.address), talk.now)
-    talk.run(0.0)
+    talk.settle()
     assert talk.is_in(Phase.OWNING)
 
 
@@ -44,9 +44,9 @@ def test_a_word_counts_only_with_a_picture_that_is_as_new_as_the_own_campaign() 
     """An older one may lack a candidate that stands before us."""
     talk = waiting_behind()
     own = [talk.store.keys[talk.key]]
-    assert talk.candidacy._is_entitled_by_word(own)
-    talk.candidacy.epoch = talk.node.session.registry.revision + 1
-    assert not talk.candidacy._is_entitled_by_word([replace(own[0], create_revision=talk.candidacy.epoch)])
+    assert talk.candidacy._is_entitled_by_word(talk.bid, own)
+    talk.bid.epoch = talk.node.session.registry.revision + 1
+    assert not talk.candidacy._is_entitled_by_word(talk.bid, [replace(own[0], create_revision=talk.bid.epoch)])
 
 
 def test_a_word_counts_only_with_a_picture_that_shows_the_own_key() -> None:
@@ -54,8 +54,8 @@ def test_a_word_counts_only_with_a_picture_that_shows_the_own_key() -> None:
     talk = waiting_behind()
     before = talk.candidacy.queue()[0]
     talk.candidacy.words.heard(before.create_revision, "moved", talk.now)
-    assert not talk.candidacy._is_entitled_by_word([before])
-    assert talk.candidacy._is_entitled_by_word([before, talk.store.keys[talk.key]])
+    assert not talk.candidacy._is_entitled_by_word(talk.bid, [before])
+    assert talk.candidacy._is_entitled_by_word(talk.bid, [before, talk.store.keys[talk.key]])
 
 
 def test_an_old_pings_answer_makes_no_dead_peer_reachable() -> None:

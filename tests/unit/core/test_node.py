@@ -293,7 +293,7 @@ def test_a_winner_whose_checks_have_not_spoken_passes_on() -> None:
 def test_while_nobody_is_healthy_the_address_is_up_all_the_same() -> None:
     """During bootstrap nobody is healthy."""
     talk = Talk(has_health_checks=True).own()
-    assert talk.node.soundness.blemish() is not None
+    assert talk.node.fitness.why_not_candidate() is not None
 
 
 def test_drain_is_told_saved_and_undone() -> None:
@@ -307,7 +307,7 @@ def test_drain_is_told_saved_and_undone() -> None:
     assert "already" in reply(talk).text
     again = Talk()
     again.start(FormerRun(None, "sharedip:v1", "n1", (), drained=True))
-    assert again.node.soundness.drained
+    assert again.node.fitness.drained
     again.hear(DrainRequested(3, drained=False))
     assert again.saved is not None
     assert not again.saved.drained

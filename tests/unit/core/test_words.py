@@ -53,6 +53,7 @@ def test_the_next_owner_says_so_too_whether_by_word_or_by_etcd() -> None:
         (first,) = [key for key in talk.candidacy.queue() if key.lease == THEIRS]
         if by_word:
             talk.candidacy.released(first.create_revision, "drained", talk.now)
+            talk.settle()
         else:
             record = b'{"node":"n2","epoch":%d,"released":true,"reason":"drained","to":null}' % first.create_revision
             talk.store.put(LAYOUT.owner(VIP.address), record, THEIRS)

@@ -1,0 +1,102 @@
+"""What the owner says in etcd of how it came by the address, and what the record of the one before it says.
+
+Role: every node tells a change of owner in the same words, and a claimer learns whether the former owner released in
+order. Must never: carry anything that safety hangs on. Counterparts: `candidacy.py` (when), `chronicle.py` (the words).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sharedip.core.chronicle import REASON_MAX, name_of
+from sharedip.core.convoys import Outcome, Wish
+from sharedip.core.keys import Release, read_record, write_record
+from sharedip.core.messages import RequestFailed
+from sharedip.core.model import Guard, GuardTarget, Instant, KeyValue, Put, Vip
+from sharedip.core.requests import Kind
+from sharedip.core.session import Session
+
+NEVER: Instant = float("-inf")
+RETRY_S = 2.0
+
+
+class OwnerRecord:
+    """Invariant: while `is_wanted`, what stands there does not speak of our epoch as far as we know."""
+
+    def __init__(self, vip: Vip, node_name: str, session: Session) -> None:
+        self._vip = vip
+        self._node_name = node_name
+        self._session = session
+        self.key = session.layout.owner(vip.address)
+        self._is_wanted = False
+        self._is_pending = False
+        self._at: Instant = NEVER
+        self._recorded_at = 0
+
+    # -- as the owner -------------------------------------------------------------------------------------------------
+
+    def want(self) -> None:
+        """The address is ours by a new epoch: say so."""
+        self._is_wanted = True
+
+    def end(self) -> None:
+        """The epoch is over."""
+        self._is_wanted = self._is_pending = False
+
+    def check(self, epoch: int) -> None:
+        """A former owner's last word may come after our first: the record must speak of the owner."""
+        if self._is_pending or self._session.registry.revision < self._recorded_at:
+            return
+        record = self.read()
+        if record is None or record.get("epoch") != epoch:
+            self._is_wanted = True
+
+    def write_if_due(self, key: str, epoch: int, former: KeyValue | None, reason: str, now: Instant) -> None:
+        """Say how we came by the address, so that every node can show the same words."""
+        lease = self._session.lease
+        if not self._is_wanted or self._is_pending or now < self._at or lease is None:
+            return
+        self._is_wanted, self._is_pending = False, True
+        record = {
+            "node": self._node_name,
+            "epoch": epoch,
+            "former": None if former is None else former.create_revision,
+            "reason": reason,
+        }
+        put = Put(self.key, write_record(record), lease)
+        self._session.transact(Wish(Kind.RECORD, self._vip, (Guard(key, GuardTarget.CREATE, epoch),), (put,)))
+
+    def answered(self, answer: Outcome, now: Instant, *, is_owner: bool) -> None:
+        """It is written, or refused by its guard; or nobody knows, then again, a little later."""
+        self._is_pending = False
+        if isinstance(answer, RequestFailed):
+            self._is_wanted = is_owner
+            self._at = now + RETRY_S
+        else:
+            self._recorded_at = answer.revision
+
+    def next_deadline(self) -> Instant | None:
+        """When there is something to write; None: nothing is."""
+        return self._at if self._is_wanted and not self._is_pending else None
+
+    # -- as the next one ----------------------------------------------------------------------------------------------
+
+    def read(self) -> dict[str, Any] | None:
+        """What stands there."""
+        return read_record(self._session.registry.get(self.key))
+
+    def release_of(self, former: KeyValue | None) -> Release | None:
+        """The orderly release of this former owner, or of one after it."""
+        release = self._session.registry.releases.get(self._vip.address)
+        if former is None or release is None or release.epoch < former.create_revision:
+            return None
+        return release
+
+    def fate_of(self, former: KeyValue | None) -> str:
+        """How a former owner that did not release ended, in the words of whoever knows."""
+        if former is None:
+            return "it had no owner"
+        record = self.read()
+        if record is not None and record.get("epoch") == former.create_revision and isinstance(record.get("fate"), str):
+            return str(record["fate"])[:REASON_MAX]
+        return f"{name_of(former)} lost its key"
