@@ -98,7 +98,33 @@ RANKS: tuple[frozenset[str], ...] = (
 """Neighbours of one rank (by their base names) that concern different VIPs are compared without regard to their order:
 no VIP waits for another. Orders about one VIP keep theirs. Not with `--strict`."""
 
+_HAS_ITS_EPOCH = 'the warning "gave the address up" names the epoch that it is about; the base had forgotten it by then'
+
 BEHAVIOURS: tuple[Behaviour, ...] = (
+    Behaviour(
+        "core/candidacy.py",
+        "        self._is_asking = False\n        self.epoch = None\n",
+        "        self._is_asking = False\n        epoch, self.epoch = self.epoch, None\n",
+        _HAS_ITS_EPOCH,
+    ),
+    Behaviour(
+        "core/candidacy.py",
+        '"gave the address up", reason, self.epoch, now)',
+        '"gave the address up", reason, epoch, now)',
+        _HAS_ITS_EPOCH,
+    ),
+    Behaviour(
+        "core/candidacy.py",
+        "        was = self.phase\n        self.epoch = None\n",
+        "        was = self.phase\n        epoch, self.epoch = self.epoch, None\n",
+        _HAS_ITS_EPOCH,
+    ),
+    Behaviour(
+        "core/candidacy.py",
+        '"gave the address up", "its election key was deleted", self.epoch, now)',
+        '"gave the address up", "its election key was deleted", epoch, now)',
+        _HAS_ITS_EPOCH,
+    ),
     Behaviour(
         "core/session.py",
         "        self._read_wanted = True\n        self.advance(now)\n",

@@ -36,6 +36,8 @@ IN_SEQUENCE = frozenset(
     }
 )
 """By their base names: what the world waits for in this very sequence."""
+GATES = frozenset({"OpenFence", "CloseFence"})
+"""Of the addresses of one such order, all are moved in one transaction: their order says nothing."""
 UNKNOWN_NUMBER = 1 << 60
 SHOWN_TURNS = 6
 
@@ -107,7 +109,7 @@ class Shadow:
             if number is not None and kind != "CloseWatch":
                 turn.numbered.append((number[0], self._neutral.text(bare), number[1]))
             if kind in IN_SEQUENCE:
-                sequence.append(bare)
+                sequence.append(dataclasses.replace(bare, vips=tuple(sorted(bare.vips))) if kind in GATES else bare)
             else:
                 turn.rest.append(self._neutral.text(bare))
         turn.sequence = self._neutral.step(sequence)
