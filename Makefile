@@ -17,21 +17,21 @@ help: ## show this list
 setup: $(VENV)/.ready ## install what is missing: system packages (as root) and .venv
 	@bash scripts/packages.sh $(PACKAGES)
 
-$(VENV)/.ready: pyproject.toml requirements-dev.txt scripts/venv.sh
+$(VENV)/.ready: pyproject.toml lab/pyproject.toml requirements-dev.txt scripts/venv.sh
 	@bash scripts/venv.sh $(PYTHON) $(VENV)
 
 demo: setup ## three nodes, a real etcd, a client that watches: the owner is stopped, crashed, frozen, cut off
 	@$(BIN)/sharedip lab demo --report out/demo.html
 
 check: setup ## the quick part: format, lint, types, unit, simulation (500 histories)
-	@$(BIN)/ruff format --check src tests bench
-	@$(BIN)/ruff check src tests bench
+	@$(BIN)/ruff format --check src lab tests bench
+	@$(BIN)/ruff check src lab tests bench
 	@$(BIN)/mypy
 	@SHAREDIP_HISTORIES=$${SHAREDIP_HISTORIES:-500} $(BIN)/pytest -q tests/unit tests/simulation tests/mutants
 
 test: setup ## everything: check, then the contracts with real etcd 3.4, 3.5 and the kernel, then the lab
-	@$(BIN)/ruff format --check src tests bench
-	@$(BIN)/ruff check src tests bench
+	@$(BIN)/ruff format --check src lab tests bench
+	@$(BIN)/ruff check src lab tests bench
 	@$(BIN)/mypy
 	@$(BIN)/pytest tests --ignore=tests/lab
 	@$(MAKE) --no-print-directory -j2 --output-sync=target lab-test-ops lab-test-faults
@@ -70,8 +70,8 @@ lock: setup ## write requirements-dev.txt anew
 	@$(BIN)/python scripts/lock.py > requirements-dev.txt.new && mv requirements-dev.txt.new requirements-dev.txt
 
 format: setup ## format the code
-	@$(BIN)/ruff check --fix src tests bench
-	@$(BIN)/ruff format src tests bench
+	@$(BIN)/ruff check --fix src lab tests bench
+	@$(BIN)/ruff format src lab tests bench
 
 clean: ## remove what was built here
 	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from importlib import metadata
 
-_NOT_OURS = {"sharedip", "pip", "setuptools"}
+_NOT_OURS = {"sharedip", "sharedip-lab", "pip", "setuptools"}
 
 
 def main() -> None:

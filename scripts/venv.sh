@@ -14,7 +14,7 @@ fi
 echo "setup: making $venv"
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 "$venv/bin/python" -m pip install -q --disable-pip-version-check --require-virtualenv -r requirements-dev.txt
-"$venv/bin/python" -m pip install -q --disable-pip-version-check --require-virtualenv --no-deps -e .
+"$venv/bin/python" -m pip install -q --disable-pip-version-check --require-virtualenv --no-deps -e . -e ./lab
 # Byte code makes the agent ready in half the time, also where PYTHONDONTWRITEBYTECODE is set.
-"$venv/bin/python" -m compileall -q src
+"$venv/bin/python" -m compileall -q src lab/sharedip_lab
 touch "$venv/.ready"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from sharedip.lab.agents import SHIPPED
-from sharedip.lab.etcd import Binary, find_binary
-from sharedip.lab.namespaces import LabError, what_is_missing
-from sharedip.lab.runs import remove_leftovers
+from sharedip_lab.world.agents import SHIPPED
+from sharedip_lab.world.etcd import Binary, find_binary
+from sharedip_lab.world.namespaces import LabError, what_is_missing
+from sharedip_lab.world.runs import remove_leftovers
 
 STANDIN = (sys.executable, str(Path(__file__).with_name("standin.py")))
 LEASE_ALONE = {"lease": {"ttl": "3s"}, "failover": {"witness": "off", "fence": "lifetime"}}

@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from sharedip.lab import frames
+from sharedip_lab.world import frames
 
 MARGIN_S = 0.3
 SLACK_S = 0.4  # what the program that sets the address may take on a busy machine, or when it is starved

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from sharedip.lab.chaos import chaos
-from sharedip.lab.cluster import VIP4, VIP6, Plan, Stage
-from sharedip.lab.etcd import Binary
-from sharedip.lab.faults import FAULTS
-from sharedip.lab.live import Lines
-from sharedip.lab.matrix import Part, matrix
-from sharedip.lab.promise import KINDS, promise_legs
-from sharedip.lab.report import table
-from sharedip.lab.results import Act, Result, close_act
-from sharedip.lab.runner import Outcome, Step, run_steps
+from sharedip_lab.faults.catalogue import FAULTS
+from sharedip_lab.report.live import Lines
+from sharedip_lab.report.tables import table
+from sharedip_lab.scenarios.chaos import chaos
+from sharedip_lab.scenarios.matrix import Part, matrix
+from sharedip_lab.scenarios.promise import KINDS, promise_legs
+from sharedip_lab.scenarios.results import Act, Result, close_act
+from sharedip_lab.scenarios.runner import Outcome, Step, run_steps
+from sharedip_lab.stage import VIP4, VIP6, Plan, Stage
+from sharedip_lab.world.etcd import Binary
 
 from .conftest import LEASE_ALONE
 

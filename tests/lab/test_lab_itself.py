@@ -15,19 +15,20 @@ from pathlib import Path
 import pytest
 
 import sharedip
-from sharedip.lab.ambush import Ambush
-from sharedip.lab.cluster import VIP4, VIP6, Plan, Stage
-from sharedip.lab.etcd import Binary, disks_can_freeze, find_binary
-from sharedip.lab.faults import FAULTS
-from sharedip.lab.feeds import Ears
-from sharedip.lab.live import Lines
-from sharedip.lab.namespaces import NETNS_DIRECTORY, inside, ip, ip_batch, nft, processes_in
-from sharedip.lab.namespaces import run as run_program
-from sharedip.lab.runner import Step, run_step
-from sharedip.lab.runs import RECORDS, Run, recorded, remove_leftovers
-from sharedip.lab.scenarios import DEMO
-from sharedip.lab.topology import LINK, SEGMENT4, Topology
-from sharedip.lab.translation import behind_translation
+import sharedip_lab
+from sharedip_lab.faults.ambush import Ambush
+from sharedip_lab.faults.catalogue import FAULTS
+from sharedip_lab.faults.translation import behind_translation
+from sharedip_lab.observe.feeds import Feeds
+from sharedip_lab.report.live import Lines
+from sharedip_lab.scenarios.play import DEMO
+from sharedip_lab.scenarios.runner import Step, run_step
+from sharedip_lab.stage import VIP4, VIP6, Plan, Stage
+from sharedip_lab.world.etcd import Binary, disks_can_freeze, find_binary
+from sharedip_lab.world.namespaces import NETNS_DIRECTORY, inside, ip, ip_batch, nft, processes_in
+from sharedip_lab.world.namespaces import run as run_program
+from sharedip_lab.world.runs import RECORDS, Run, recorded, remove_leftovers
+from sharedip_lab.world.topology import LINK, SEGMENT4, Topology
 
 from .conftest import LEASE_ALONE, STANDIN
 
@@ -37,7 +38,7 @@ _MUTE = """table arp mute { chain c { type filter hook output priority 0; drop; 
 table inet mute { chain c { type filter hook output priority 0; icmpv6 type nd-neighbor-advert drop; }; }
 """
 MAIN = (
-    "import argparse, sys; from sharedip.lab.commands import add_arguments, run; "
+    "import argparse, sys; from sharedip_lab.commands import add_arguments, run; "
     "p = argparse.ArgumentParser(); add_arguments(p); sys.exit(run(p.parse_args()))"
 )
 
@@ -49,19 +50,19 @@ def _wait(condition: object, seconds: float = 20.0) -> None:
         time.sleep(0.05)
 
 
-def test_the_ears_tell_one_owner_from_two() -> None:
+def test_the_feeds_tell_one_owner_from_two() -> None:
     """A move in order is never two owners, however quick; an address on two nodes is, by interfaces and by wire."""
     run = Run.begin()
     topology = Topology(run, 2)
-    ears = Ears(topology, [VIP4, VIP6], probe_s=0.005)
+    feeds = Feeds(topology, [VIP4, VIP6], probe_s=0.005)
     try:
         topology.up()
-        ears.start()
+        feeds.start()
         n1, n2 = (node.namespace for node in topology.nodes)
         begun = time.monotonic()
         for vip, width, flags in ((VIP4, 32, ""), (VIP6, 128, "nodad")):
-            presence = ears.recordings[vip].presence
-            claims = ears.recordings[vip].claims
+            presence = feeds.recordings[vip].presence
+            claims = feeds.recordings[vip].claims
             ip_batch(n1, [f"address add {vip}/{width} dev {LINK} {flags}"])
             _wait(lambda claims=claims: "n1" in claims.party)
             # Back and forth as fast as the kernel can: the order of its events must survive.
@@ -70,20 +71,20 @@ def test_the_ears_tell_one_owner_from_two() -> None:
                 ip_batch(there, [f"address add {vip}/{width} dev {LINK} {flags}"])
             moved = time.monotonic()
             _wait(lambda presence=presence: presence.holders() == ["n1"])
-            ears.catch_up(moved)
-            assert ears.recordings[vip].two_owners(begun, moved).interfaces_s == 0.0
+            feeds.catch_up(moved)
+            assert feeds.recordings[vip].two_owners(begun, moved).interfaces_s == 0.0
             ip_batch(n2, [f"address add {vip}/{width} dev {LINK} {flags}"])
             both_at = time.monotonic()
             _wait(lambda claims=claims, both_at=both_at: claims.seconds_with_two(both_at, time.monotonic()) > 0.1)
             ip_batch(n2, [f"address del {vip}/{width} dev {LINK}"])
             ended = time.monotonic()
-            ears.catch_up(ended)
-            two = ears.recordings[vip].two_owners(moved, ended)
+            feeds.catch_up(ended)
+            two = feeds.recordings[vip].two_owners(moved, ended)
             assert two.interfaces_s > 0.1
             assert two.wire_s > 0.1
-        ears.check()
+        feeds.check()
     finally:
-        ears.stop()
+        feeds.stop()
         run.close()
 
 
@@ -92,11 +93,11 @@ def test_an_address_that_still_serves_old_neighbours_is_seen_until_it_is_mute_an
     """Answers to the node's MAC count as much as claims; an address behind a fence that drops both is on no wire."""
     run = Run.begin()
     topology = Topology(run, 2)
-    ears = Ears(topology, [vip], probe_s=0.005)
+    feeds = Feeds(topology, [vip], probe_s=0.005)
     try:
         topology.up()
-        ears.start()
-        claims, where = ears.recordings[vip].claims, topology.nodes[1].namespace
+        feeds.start()
+        claims, where = feeds.recordings[vip].claims, topology.nodes[1].namespace
         flags = "nodad" if width == 128 else ""
         nft(where, _MUTE)
         ip_batch(where, [f"address add {vip}/{width} dev {LINK} {flags}"])
@@ -106,30 +107,30 @@ def test_an_address_that_still_serves_old_neighbours_is_seen_until_it_is_mute_an
         rule = f"type filter hook input priority 0; {family} daddr {vip} udp dport 7777 drop;"
         nft(where, f"table inet deaf {{ chain c {{ {rule} }}; }}\n")
         deaf_at = time.monotonic()
-        _wait(lambda: ears.heard_until["observer"] > deaf_at + 0.3)
+        _wait(lambda: feeds.heard_until["observer"] > deaf_at + 0.3)
         assert not claims.parties(deaf_at, deaf_at + 0.3)
         # Beside an owner it stands muted, and is told from one that only can't be heard because of a cut.
         ip_batch(topology.nodes[0].namespace, [f"address add {vip}/{width} dev {LINK} {flags}"])
-        beside_at = _let(ears, 0.3)
-        two = ears.recordings[vip].two_owners(deaf_at, beside_at, fence_mutes=True)
+        beside_at = _let(feeds, 0.3)
+        two = feeds.recordings[vip].two_owners(deaf_at, beside_at, fence_mutes=True)
         assert two.interfaces_s > 0.2
         assert not two.ever
         topology.mute(topology.nodes[1].port)
         topology.deafen(topology.nodes[1].port)
         nft(where, "delete table inet deaf\n")
         cut_at = time.monotonic()
-        two = ears.recordings[vip].two_owners(cut_at, _let(ears, 0.3), fence_mutes=True)
+        two = feeds.recordings[vip].two_owners(cut_at, _let(feeds, 0.3), fence_mutes=True)
         assert two.unmuted_s > 0.2
         assert two.wire_s == 0.0
     finally:
-        ears.stop()
+        feeds.stop()
         run.close()
 
 
-def _let(ears: Ears, seconds: float) -> float:
-    """Let the ears hear for so long; returns until when."""
+def _let(feeds: Feeds, seconds: float) -> float:
+    """Let the feeds hear for so long; returns until when."""
     until = time.monotonic() + seconds
-    _wait(lambda: min(ears.heard_until.values()) > until)
+    _wait(lambda: min(feeds.heard_until.values()) > until)
     return until
 
 
@@ -303,7 +304,7 @@ def test_translated_traffic_reaches_the_backends_and_is_translated_no_more_after
     began = time.monotonic()
     undo = behind_translation(lambda _stage, _node: lambda: None)(standins, owner)
     try:
-        assert not [note.text for note in standins.ears.notes if note.kind == "wrong" and note.at > began]
+        assert not [note.text for note in standins.feeds.notes if note.kind == "wrong" and note.at > began]
         backends = [name for name in standins.run.namespaces if (NETNS_DIRECTORY / name).exists() and "-b" in name]
         assert len(backends) == len(standins.agents)
     finally:
@@ -373,6 +374,7 @@ def test_an_etcd_leader_is_moved_and_read_from_outside(etcd: Binary) -> None:
 def test_the_demo_writes_a_history_and_a_page(any_etcd: Binary, shipped: tuple[str, ...], tmp_path: Path) -> None:
     """JSON and HTML are there, and the exit code is 0."""
     words = ["--etcd", any_etcd.path, "--agent", " ".join(shipped), "--json", "d.json", "--report", "d.html"]
+    both = (sharedip.__path__[0], sharedip_lab.__path__[0])  # a relative PYTHONPATH finds nothing from another folder
     done = subprocess.run(
         [sys.executable, "-c", MAIN, "demo", *words],
         cwd=tmp_path,
@@ -380,7 +382,7 @@ def test_the_demo_writes_a_history_and_a_page(any_etcd: Binary, shipped: tuple[s
         timeout=115,
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(sharedip.__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(str(Path(each).parent.absolute()) for each in both)},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     said = json.loads((tmp_path / "d.json").read_text())

@@ -1,7 +1,8 @@
 """The import law: who may know whom. Read from the source, so that an import inside a function counts as well.
 
 Core imports core only; config imports core.model at most; adapters import core and never each other; the agent imports
-core, adapters and config; cli may import those and the agent; the lab drives the shipped CLI and imports none of them.
+core, adapters and config; cli may import those and the agent; nobody imports the lab, which is a distribution of its
+own with a law of its own (`test_import_law_of_the_lab.py`).
 """
 
 from __future__ import annotations
@@ -57,22 +58,19 @@ class Import:
     importer: str
     imported: str
     line: int
-    inside_a_function: bool
 
     def __str__(self) -> str:
         return f"{self.importer}:{self.line} imports {self.imported}"
 
 
 def imports_of(root: Path) -> list[Import]:
-    """Every import of every module below `root`, which is the package `sharedip`."""
+    """Every import of every module below `root`, which is a package."""
     found = []
     for file in sorted(root.rglob("*.py")):
         parts = file.relative_to(root.parent).with_suffix("").parts
         package = list(parts[:-1])
         module = ".".join(package if parts[-1] == "__init__" else parts)
         tree = ast.parse(file.read_text(), str(file))
-        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-        inside = {id(child) for function in functions for child in ast.walk(function)}
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
@@ -82,7 +80,7 @@ def imports_of(root: Path) -> list[Import]:
                 names = [f"{stem}.{alias.name}" for alias in node.names]
             else:
                 continue
-            found += [Import(module, name, node.lineno, id(node) in inside) for name in names]
+            found += [Import(module, name, node.lineno) for name in names]
     return found
 
 
@@ -107,8 +105,10 @@ def offence(each: Import) -> str | None:
             return f"{each}: the core reads no clock, does no I/O and logs nothing"
         if top not in sys.stdlib_module_names and top != "sharedip":
             return f"{each}: the core needs nothing but the standard library"
-    if importer[:1] != ("lab",) and top in HEAVY:
+    if top in HEAVY:
         return f"{each}: too heavy for the agent"
+    if top == "sharedip_lab":
+        return f"{each}: the lab may not be installed; it hangs itself under the command by an entry point"
     if not importer or not imported:
         return None
     if importer == ("config",) and imported != ("config",) and not each.imported.startswith("sharedip.core.model"):
@@ -117,10 +117,6 @@ def offence(each: Import) -> str | None:
         return f"{each}: adapters import core and never each other"
     if importer == ("agent",) and imported[0] not in ("agent", "core", "adapters", "config"):
         return f"{each}: the agent imports core, adapters and config"
-    if importer == ("lab",) and imported != ("lab",):
-        return f"{each}: the lab drives the shipped CLI and imports none of it"
-    if importer == ("cli",) and imported == ("lab",):
-        return None if each.inside_a_function else f"{each}: the agent's command must not load the lab"
     if importer == ("cli",) and imported[0] not in ("cli", "core", "adapters", "config", "agent"):
         return f"{each}: cli may import config, agent, adapters and core"
     return None
@@ -155,13 +151,10 @@ def test_every_import_is_lawful() -> None:
         ("agent.py", "from sharedip.adapters.etcd import client", True),
         ("agent.py", "from sharedip.cli import main", False),
         ("cli/x.py", "from sharedip.agent import Agent", True),
-        ("cli/x.py", "from sharedip.lab import main", False),
-        ("cli/x.py", "def f():\n    from sharedip.lab import main", True),
+        ("cli/x.py", "from sharedip_lab import commands", False),
+        ("cli/x.py", "def f():\n    import sharedip_lab.commands", False),
         ("cli/x.py", "import rich", False),
         ("cli/x.py", "from sharedip import __version__", True),
-        ("lab/x.py", "import rich", True),
-        ("lab/x.py", "from sharedip.core.model import Vip", False),
-        ("lab/x.py", "from sharedip.lab.net import Bridge", True),
     ],
 )
 def test_the_law_is_seen_to_bite(tmp_path: Path, file: str, line: str, is_lawful: bool) -> None:
@@ -183,9 +176,7 @@ def test_what_the_agent_loads_stays_small(module: str) -> None:
         spec = None
     if spec is None:
         pytest.skip(f"there is no {module} yet")
-    program = (
-        f"import sys, {module}; print(*{{each.split('.')[0] for each in sys.modules}}, 'sharedip.lab' in sys.modules)"
-    )
+    program = f"import sys, {module}; print(*{{each.split('.')[0] for each in sys.modules}})"
     ran = subprocess.run(
         [sys.executable, "-c", program],
         check=True,
@@ -194,6 +185,4 @@ def test_what_the_agent_loads_stays_small(module: str) -> None:
         timeout=60,
         env={"PYTHONPATH": str(SOURCE.parent)},
     )
-    *loaded, lab = ran.stdout.split()
-    assert not set(loaded) & set(HEAVY)
-    assert lab == "False"
+    assert not set(ran.stdout.split()) & {*HEAVY, "sharedip_lab"}

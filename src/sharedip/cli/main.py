@@ -1,7 +1,8 @@
 """`sharedip`: one table of commands, each loaded only when it is asked for.
 
 Role: argument list → command → exit code. Must never: import what a command needs before it is known which one it is:
-the agent stays small, and `--help` is quick. Counterparts: the modules named in the table.
+the agent stays small, and `--help` is quick. Counterparts: the modules named in the table, and those of other
+distributions, each of which hangs a command of its own here by an entry point (the lab: `lab/pyproject.toml`).
 
 Exit codes: 0 all is well; 1 a problem was found, or the agent refused; 2 usage, or documents with mistakes;
 3 the agent is not reachable; 130 Ctrl-C.
@@ -36,9 +37,10 @@ COMMANDS = {
     "undrain": Command("sharedip.cli.operate", "end the drain"),
     "reload": Command("sharedip.cli.operate", "read the documents again"),
     "manifest": Command("sharedip.cli.manifest", "print a systemd unit or a static pod", "systemd|kubeadm"),
-    "lab": Command("sharedip.lab.commands", "nodes on this machine: try, break, measure", "demo|up|run|..."),
     "version": Command("sharedip.cli.version", "print the version"),
 }
+ADDED = "sharedip.commands"
+"""The group of entry points by which other distributions add commands; each names such a row of three words."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -66,18 +68,12 @@ def _dispatch(arguments: list[str]) -> int:
     if name in {"-V", "--version"}:
         name, arguments = "version", ["version"]
     command = COMMANDS.get(name)
+    if command is None and name:
+        command = _added().get(name)
     if command is None:
         sys.stderr.write(f"sharedip: {_unknown(name)}\n" if name else overview())
         return USAGE
-    try:
-        module = importlib.import_module(command.module)
-    except ModuleNotFoundError as error:
-        if name != "lab" or (error.name or "").startswith("sharedip"):
-            raise
-        sys.stderr.write(
-            f"sharedip lab: {error.name} is not installed; install sharedip with its extra: sharedip[lab]\n"
-        )
-        return USAGE
+    module = importlib.import_module(command.module)
     parser = argparse.ArgumentParser(
         prog=f"sharedip {name}",
         description=getattr(module, "DESCRIPTIONS", {}).get(
@@ -93,11 +89,19 @@ def _dispatch(arguments: list[str]) -> int:
     return code
 
 
+def _added() -> dict[str, Command]:
+    """The commands of other distributions. Must not be asked for a command of our own: looking takes milliseconds."""
+    from importlib.metadata import entry_points  # noqa: PLC0415  # `run` would keep it in memory
+
+    return {each.name: Command(*each.load()) for each in entry_points(group=ADDED) if each.name not in COMMANDS}
+
+
 def overview() -> str:
     """`sharedip --help`."""
-    names = [f"{name} {command.arguments}".rstrip() for name, command in COMMANDS.items()]
+    commands = COMMANDS | _added()
+    names = [f"{name} {command.arguments}".rstrip() for name, command in commands.items()]
     width = max(map(len, names)) + 2
-    lines = [f"  {name:<{width}}{command.summary}" for name, command in zip(names, COMMANDS.values(), strict=True)]
+    lines = [f"  {name:<{width}}{command.summary}" for name, command in zip(names, commands.values(), strict=True)]
     return (
         "usage: sharedip COMMAND ...\n\n"
         "An IP address that an etcd election gives to exactly one node.\n\n"
@@ -117,7 +121,9 @@ def _unknown(name: str) -> str:
 
     if name.startswith("-"):
         return f"no option {name[:40]!r}; try sharedip --help"
-    near = get_close_matches(name[:40], COMMANDS, n=1)
+    if name == "lab":
+        return "the lab is a distribution of its own and is not installed here; in a checkout: pip install ./lab"
+    near = get_close_matches(name[:40], [*COMMANDS, *_added()], n=1)
     return f"no command {name[:40]!r}; " + (f"did you mean {near[0]!r}?" if near else "try sharedip --help")
 
 

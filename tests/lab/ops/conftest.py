@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from sharedip.lab.cluster import Plan
-from sharedip.lab.etcd import Binary
+from sharedip_lab.stage import Plan
+from sharedip_lab.world.etcd import Binary
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from sharedip.lab.cluster import VIP4, VIP6, Plan, Stage
-from sharedip.lab.etcd import find_binary
+from sharedip_lab.stage import VIP4, VIP6, Plan, Stage
+from sharedip_lab.world.etcd import find_binary
 
 from .tools import (
     STRANGER_MAC,

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from sharedip.lab.cluster import Plan, Stage
-from sharedip.lab.etcd import find_binary
-from sharedip.lab.namespaces import command_in
+from sharedip_lab.stage import Plan, Stage
+from sharedip_lab.world.etcd import find_binary
+from sharedip_lab.world.namespaces import command_in
 
 from .tools import Log, followers, gap_s, one_owner, running, sharedip, status, stays, vip_status, wait_owner
 
@@ -56,7 +56,7 @@ def test_move_to_a_node_that_is_not_next(stage: Stage, owner: str) -> None:
     wait_owner(stage, wanted, 5)
     assert gap_s(stage, begin) < 0.4
     one_owner(stage, begin)
-    stage.ears.catch_up(time.monotonic())
+    stage.feeds.catch_up(time.monotonic())
     assert passed not in stage.recording().presence.stretches(begin, time.monotonic())
     stays(stage, wanted, 1.0)
 

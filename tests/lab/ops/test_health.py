@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sharedip.lab.cluster import Plan, Stage
+from sharedip_lab.stage import Plan, Stage
 
 from .conftest import Authority
 from .tools import (
@@ -143,7 +143,7 @@ def test_an_unhealthy_winner_passes_on_before_it_adds_the_address(plan: Plan, au
         stage.agents[owner].terminate()
         wait_owner(stage, wanted)
         assert stage.agents[owner].wait_gone() == 0
-        stage.ears.catch_up(time.monotonic())
+        stage.feeds.catch_up(time.monotonic())
         held = stage.recording().presence.stretches(begin, time.monotonic())
         assert skipped not in held, held
         assert gap_s(stage, begin) < 0.5

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from sharedip.lab.cluster import Plan, Stage
-from sharedip.lab.etcd import find_binary
-from sharedip.lab.faults import FAULTS
-from sharedip.lab.namespaces import LabError, ip, ip_batch
-from sharedip.lab.topology import LINK, SEGMENT4, Place
+from sharedip_lab.faults.catalogue import FAULTS
+from sharedip_lab.stage import Plan, Stage
+from sharedip_lab.world.etcd import find_binary
+from sharedip_lab.world.namespaces import LabError, ip, ip_batch
+from sharedip_lab.world.topology import LINK, SEGMENT4, Place
 
 from .tools import Log, Tap, followers, gap_s, metric, one_owner, passing, running, stays, vip_status, wait_owner
 

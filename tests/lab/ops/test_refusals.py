@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from sharedip.lab.agents import Agent
-from sharedip.lab.cluster import VIP4, Plan, Stage
-from sharedip.lab.etcd import find_binary
-from sharedip.lab.namespaces import command_in, ip
-from sharedip.lab.topology import LINK, SEGMENT4, Place
+from sharedip_lab.stage import VIP4, Plan, Stage
+from sharedip_lab.world.agents import Agent
+from sharedip_lab.world.etcd import find_binary
+from sharedip_lab.world.namespaces import command_in, ip
+from sharedip_lab.world.topology import LINK, SEGMENT4, Place
 
 from .tools import Log, check, rewrite, wait_owner
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from sharedip.lab.cluster import VIP4, VIP6, Plan, Stage
-from sharedip.lab.etcd import find_binary
-from sharedip.lab.namespaces import ip
-from sharedip.lab.topology import LINK, SEGMENT4
+from sharedip_lab.stage import VIP4, VIP6, Plan, Stage
+from sharedip_lab.world.etcd import find_binary
+from sharedip_lab.world.namespaces import ip
+from sharedip_lab.world.topology import LINK, SEGMENT4
 
 from .tools import (
     Document,

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from sharedip.lab.cluster import VIP4, VIP6, Plan, Stage
-from sharedip.lab.etcd import find_binary
-from sharedip.lab.namespaces import command_in
+from sharedip_lab.stage import VIP4, VIP6, Plan, Stage
+from sharedip_lab.world.etcd import find_binary
+from sharedip_lab.world.namespaces import command_in
 
 from .tools import Log, gap_s, one_owner, running, status, stays
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from sharedip.lab.cluster import Plan, Stage
-from sharedip.lab.etcd import find_binary
-from sharedip.lab.faults import FAULTS
+from sharedip_lab.faults.catalogue import FAULTS
+from sharedip_lab.stage import Plan, Stage
+from sharedip_lab.world.etcd import find_binary
 
 from .tools import Log, followers, passing, running, sharedip, status, vip_status
 

@@ -1,7 +1,7 @@
 """What the operators' lab tests lean on: an operator's commands, an agent's words, programs on a node, a stranger.
 
 Role: start things in the lab's namespaces and read what the shipped agent says of itself.
-Must never: judge who owns an address by an agent's word; the stage's ears do that.
+Must never: judge who owns an address by an agent's word; the stage's feeds do that.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sharedip.cli import client as control
-from sharedip.lab import frames
-from sharedip.lab.agents import Agent, documents
-from sharedip.lab.cluster import Plan, Stage
-from sharedip.lab.namespaces import command_in, drop_namespace, inside, ip, ip_batch, make_namespace
-from sharedip.lab.topology import LINK, SEGMENT4, SEGMENT6, SEGMENT_BRIDGE
+from sharedip_lab.stage import Plan, Stage
+from sharedip_lab.world import frames
+from sharedip_lab.world.agents import Agent, documents
+from sharedip_lab.world.namespaces import command_in, drop_namespace, inside, ip, ip_batch, make_namespace
+from sharedip_lab.world.topology import LINK, SEGMENT4, SEGMENT6, SEGMENT_BRIDGE
 
 STRANGER_MAC = "02:77:00:00:00:99"
 STRANGER_INDEX = 99
@@ -161,13 +161,13 @@ def stays(stage: Stage, node: str, for_s: float, vip: str | None = None) -> None
     """The address stays on this node for so long, without anybody else having it in between."""
     begin = time.monotonic()
     stage.wait(lambda: time.monotonic() - begin >= for_s, "time passes", for_s + 10.0)
-    stage.ears.catch_up(begin + for_s)
+    stage.feeds.catch_up(begin + for_s)
     assert stage.recording(vip).answers.first_of_other(begin, node) is None
     assert stage.owner(vip) == node
 
 
 def passing(stage: Stage, for_s: float) -> None:
-    """Let time pass, with the ears checked all the while."""
+    """Let time pass, with the feeds checked all the while."""
     begin = time.monotonic()
     stage.wait(lambda: time.monotonic() - begin >= for_s, "time passes", for_s + 10.0)
 
@@ -175,14 +175,14 @@ def passing(stage: Stage, for_s: float) -> None:
 def gap_s(stage: Stage, since: float, vip: str | None = None) -> float:
     """The client's longest time without an answer since then."""
     now = time.monotonic()
-    stage.ears.catch_up(now)
+    stage.feeds.catch_up(now)
     return stage.recording(vip).answers.longest_gap(since, now)
 
 
 def one_owner(stage: Stage, since: float, vip: str | None = None) -> None:
     """Nobody saw two owners since then: neither the wire nor the client."""
     now = time.monotonic()
-    stage.ears.catch_up(now)
+    stage.feeds.catch_up(now)
     two = stage.recording(vip).two_owners(since, now, fence_mutes=True)
     assert not two.ever, two
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -40,7 +41,7 @@ def test_the_version(capsys: pytest.CaptureFixture[str], word: str) -> None:
     assert capsys.readouterr().out.startswith(f"sharedip {__version__} (Python 3.")
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "lab"])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], name: str) -> None:
     assert main([name, "--help"]) == 0
     assert capsys.readouterr().out.startswith(f"usage: sharedip {name}")
@@ -60,6 +61,46 @@ def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["version"]) == 130
 
 
+@pytest.fixture
+def _greeter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another distribution on the path, with a command of its own."""
+    (tmp_path / "greeter.py").write_text("COMMAND = ('greeter_commands', 'say good day', 'NAME')\n", encoding="utf-8")
+    (tmp_path / "greeter_commands.py").write_text(
+        "def add_arguments(parser): parser.add_argument('name')\n"
+        "def run(args): print(f'good day, {args.name}'); return 1\n",
+        encoding="utf-8",
+    )
+    about = tmp_path / "greeter-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: greeter\nVersion: 1.0\n", encoding="utf-8")
+    entries = "[sharedip.commands]\ngreet = greeter:COMMAND\nrun = greeter:COMMAND\n"
+    (about / "entry_points.txt").write_text(entries, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+@pytest.mark.usefixtures("_greeter")
+def test_another_distribution_adds_a_command_but_takes_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["greet", "Ada"]) == 1
+    assert capsys.readouterr().out == "good day, Ada\n"
+    assert main(["greet", "--help"]) == 0
+    assert "Say good day." in capsys.readouterr().out
+    assert main(["--help"]) == 0
+    assert re.search(r"^  greet NAME +say good day$", capsys.readouterr().out, re.MULTILINE)
+    assert main(["gret"]) == 2
+    assert "did you mean 'greet'?" in capsys.readouterr().err
+    assert main(["run", "-c", "/nowhere/none.yaml"]) == 2, "its `run` is not ours"
+
+
+def test_without_the_lab_its_command_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: ())
+    assert main(["lab", "demo"]) == 2
+    said = capsys.readouterr().err
+    assert "pip install ./lab" in said
+    assert said.count("\n") == 1
+
+
 def loaded_by(code: str) -> set[str]:
     """Run code in a fresh interpreter; give the modules that it has loaded."""
     code += "\nimport sys; print(' '.join(sys.modules))"
@@ -70,7 +111,7 @@ def loaded_by(code: str) -> set[str]:
 
 def test_help_loads_next_to_nothing() -> None:
     loaded = loaded_by("from sharedip.cli.main import main; main(['--help'])")
-    assert not loaded & {"asyncio", "yaml", "h11", "grpclib", "ssl", "difflib", "sharedip.config.load"}
+    assert not loaded & {"asyncio", "yaml", "h11", "grpclib", "ssl", "difflib", "sharedip.config.load", "rich"}
 
 
 def test_status_loads_neither_the_agent_nor_etcd(tmp_path: Path) -> None:
@@ -80,7 +121,7 @@ def test_status_loads_neither_the_agent_nor_etcd(tmp_path: Path) -> None:
 
 def test_a_mistake_in_a_document_is_told_without_loading_the_agent(tmp_path: Path) -> None:
     loaded = loaded_by(f"from sharedip.cli.main import main; main(['run', '-c', {str(tmp_path / 'none.yaml')!r}])")
-    assert not loaded & {"asyncio", "grpclib", "sharedip.agent", "sharedip.lab", "rich"}
+    assert not loaded & {"asyncio", "grpclib", "sharedip.agent", "sharedip_lab", "importlib.metadata"}
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:

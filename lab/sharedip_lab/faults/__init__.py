@@ -1,0 +1,1 @@
+"""What the lab breaks, and how each break is undone."""

@@ -1,0 +1,1 @@
+"""Processes of their own, each with a `main`: started by `observe/feeds.py`, imported by nothing."""

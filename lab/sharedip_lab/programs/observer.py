@@ -1,0 +1,70 @@
+"""The outside observer: every node's addresses from the kernel, every claim to a VIP on the wire. A process of its own.
+
+Role: `python -m sharedip_lab.programs.observer JSON` prints one JSON line per batch of facts. Every `ask_s`, and
+whenever a node gets a VIP, it asks who has it.
+Must never: decide anything, or ask an agent. Counterpart: `observe/feeds.py`, which reads the lines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import sys
+import time
+
+from sharedip_lab.observe.address_events import AddressWatch
+from sharedip_lab.observe.wire import Wire
+from sharedip_lab.world import frames
+from sharedip_lab.world.real_time import keep_time
+
+SWEEP_S = 1.0
+"""How often the addresses are listed outright, to prove that no event was missed."""
+
+
+def main(argument: str) -> None:
+    """Observe until standard input closes (the lab has ended) or the pipe breaks. A line on it is a new `ask_s`."""
+    told = json.loads(argument)
+    nodes = {int(index): (name, namespace) for index, name, namespace, _, _ in told["nodes"]}
+    macs = {frames.mac_bytes(mac): name for _, name, _, mac, _ in told["nodes"]}
+    ports = {port: frames.mac_bytes(mac) for _, _, _, mac, port in told["nodes"]}
+    vips, ask_s = set(told["vips"]), float(told["ask_s"])
+    watch = AddressWatch(told["bridge_namespace"], nodes, vips)
+    wire = Wire(told["bridge_namespace"], macs, ports, vips)
+    heard = [watch.events, wire.socket, *(door.socket for door in wire.doors), sys.stdin]
+    keep_time()
+    ask_at = sweep_at = flush_at = time.monotonic()
+    while True:
+        now = time.monotonic()
+        wakes = min(sweep_at, flush_at, ask_at) if ask_s else min(sweep_at, flush_at)
+        ready, _, _ = select.select(heard, [], [], max(0.0, wakes - now))
+        watch.read()
+        wire.read()
+        wire.listen_at_doors()
+        if sys.stdin in ready:
+            orders = os.read(sys.stdin.fileno(), 4096).split()
+            if not orders:
+                return
+            ask_s = float(orders[-1])
+            ask_at = time.monotonic()
+        now = time.monotonic()
+        # A node that gets the address is the moment to see whether another one still serves it.
+        given = {fact[-1] for fact in watch.facts if fact[0] == "added"}
+        if ask_s and (now >= ask_at or given):
+            wire.ask(vips if now >= ask_at else given)
+            ask_at = max(ask_at + ask_s, now) if now >= ask_at else ask_at
+        if now >= sweep_at:
+            watch.sweep()
+            sweep_at = now + SWEEP_S
+        if now >= flush_at or watch.facts:
+            line = {"now": now, "lost": watch.lost, "facts": [*watch.facts, *wire.facts]}
+            watch.facts.clear()
+            wire.facts.clear()
+            print(json.dumps(line), flush=True)
+            flush_at = now + 0.02
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+        main(sys.argv[1])

@@ -1,0 +1,1 @@
+"""What people read: tables, JSON, a page with timelines, the live view."""
