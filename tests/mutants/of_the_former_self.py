@@ -120,7 +120,8 @@ MUTANTS = (
     Mutant(
         "former-self-without-a-removal",
         NODE,
-        "                candidacy.ownership.give_up(now)\n            self._touch_all()\n",
+        "                candidacy.ownership.give_up(now)\n                candidacy.ownership.advance(now)\n"
+        "            self._touch_all()\n",
         "                pass\n            self._touch_all()\n",
         OWN_PAST,
         "What nobody has looked for counts as gone.",

@@ -335,7 +335,7 @@ MUTANTS = (
     Mutant(
         "gone-meanwhile-is-there",
         OWNERSHIP,
-        "            self.presence = Presence.UNKNOWN\n            self._hold_at = now\n            self.advance(now)\n"
+        "            self.presence = Presence.UNKNOWN\n            self._hold_at = now\n"
         "            return\n        if self.tenure is not Tenure.HOLDING:",
         "        if self.tenure is not Tenure.HOLDING:",
         CANNOT_TELL,
@@ -344,8 +344,7 @@ MUTANTS = (
     Mutant(
         "taken-off-and-not-put-back",
         OWNERSHIP,
-        "            self._announced = False\n            self._hold_at = now\n"
-        "            self.advance(now)\n\n    def reorder",
+        "            self._announced = False\n            self._hold_at = now\n\n    def reorder",
         "            self._announced = False\n\n    def reorder",
         "address: removed behind our back, it is back within milliseconds",
         "A DHCP client takes the address off, and it stays off.",

@@ -86,7 +86,8 @@ MUTANTS = (
         "first-claim-without-a-probe",
         CANDIDACY,
         "            self._enter(Phase.PROBING, now)\n"
-        "            self.ownership.probe(self._circumstances.probe_slot(now), now)\n",
+        "            self.ownership.probe(self._circumstances.probe_slot(now))\n"
+        "            self.ownership.advance(now)\n",
         '            self._take("nobody was asked", now)\n',
         "address: before the first claim, probe",
         "A stranger with the address is found out by the clients.",
@@ -102,9 +103,8 @@ MUTANTS = (
     Mutant(
         "announced-before-it-is-held",
         OWNERSHIP,
-        "        self._hold_at = self._gate_at = now\n        self._announced = False\n",
-        "        self._hold_at = self._gate_at = now\n        self._announced = False\n"
-        "        self._out(Announce(self.vip, self.right.until))\n",
+        "        self._hold_at = self._gate_at = now\n",
+        "        self._hold_at = self._gate_at = now\n        self._out(Announce(self.vip, self.right.until))\n",
         WAY_IN,
         "Neighbours are drawn to a node that can't answer yet.",
     ),
@@ -146,7 +146,7 @@ MUTANTS = (
         "lost-key-keeps-the-address",
         CANDIDACY,
         "        self.ownership.stop_probing()\n        if not self.ownership.is_clear:\n"
-        "            self.ownership.give_up(now)\n"
+        "            self.ownership.give_up(now)\n            self.ownership.advance(now)\n"
         "        self._enter(Phase.OUT, now)",
         "        self.ownership.stop_probing()\n        self._enter(Phase.OUT, now)",
         ONE_OWNER,
@@ -183,7 +183,7 @@ MUTANTS = (
         OWNERSHIP,
         "        self._removal_pending = False\n        self.presence = Presence.UNKNOWN\n"
         "        if self._removal_trouble",
-        "        self.address_removed(now)\n        return\n        if self._removal_trouble",
+        "        self.address_removed()\n        return\n        if self._removal_trouble",
         CANNOT_TELL,
         "RemovalFailed is heard as AddressRemoved.",
     ),

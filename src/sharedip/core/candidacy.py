@@ -211,7 +211,10 @@ class Candidacy:
 
     def lease_renewed(self, now: Instant) -> bool:
         """Our right on the lease reaches further. False: that changes nothing here."""
-        return self.ownership.lease_extended(now)
+        extended = self.ownership.lease_extended(now)
+        if extended:
+            self.ownership.advance(now)
+        return extended
 
     def keys_changed(self, now: Instant) -> None:
         """The queue of this VIP, or what is said about it, has changed."""
@@ -394,6 +397,7 @@ class Candidacy:
         self._idle_since = None
         self._enter(Phase.LAPSED, now)
         self.ownership.give_up(now)
+        self.ownership.advance(now)
         self._session.want_proof(now)
 
     def _end_by_word(self, now: Instant) -> None:
@@ -460,6 +464,7 @@ class Candidacy:
         queue = self.queue()
         if self.ownership.is_leftover and not (queue and self._own_key(queue) is queue[0]):
             self.ownership.give_up(now)
+            self.ownership.advance(now)
 
     @property
     def _may_add(self) -> bool:
@@ -591,7 +596,8 @@ class Candidacy:
             self._take(handed_over(former, release.reason), now)
         else:
             self._enter(Phase.PROBING, now)
-            self.ownership.probe(self._circumstances.probe_slot(now), now)
+            self.ownership.probe(self._circumstances.probe_slot(now))
+            self.ownership.advance(now)
 
     def _advance_probing(self, now: Instant) -> None:
         if self.ownership.tenure is not Tenure.PROBING:  # something had to be removed first
@@ -631,6 +637,7 @@ class Candidacy:
         self._enter(Phase.OWNING, now)
         self.chronicle.took(reason, self.epoch, self._former, now)
         self.ownership.take(self.epoch, now)
+        self.ownership.advance(now)
         self._advance_owning(now)
 
     @property
@@ -806,6 +813,7 @@ class Candidacy:
         self.ownership.stop_probing()
         if not self.ownership.is_clear:
             self.ownership.give_up(now)
+            self.ownership.advance(now)
         self._enter(Phase.OUT, now)
 
     # -- what the operator sees ---------------------------------------------------------------------------------------

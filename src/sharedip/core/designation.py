@@ -211,6 +211,7 @@ class Designations:
             if candidacy.phase is Phase.VERIFYING:  # its read came before this promise
                 self._session.want_read(now)
             elif self._settings.fence is FenceKind.LIFETIME and candidacy.ownership.right_changed(now):
+                candidacy.ownership.advance(now)
                 self._touch(address)
 
     def answered(self, request: int, answer: TransactionDone | RequestFailed, now: Instant) -> None:

@@ -151,6 +151,7 @@ class Node:
                     self.candidacies[address] = self._make(candidacy.vip, may_stand=True)
                     if former.fence is not self.settings.fence:  # the other fence goes from what stands nowhere alone
                         self.candidacies[address].ownership.give_up(now)
+                        self.candidacies[address].ownership.advance(now)
             for address in dict.fromkeys((*former.addresses, *self._held)):
                 if address not in self.candidacies:  # its key may stand on the lease, its address on a link
                     self._leaving[address] = self._make(Vip(address, ""), may_stand=address in self._held)
@@ -481,7 +482,7 @@ class Node:
                 case AddressRefused():
                     candidacy.ownership.address_refused(event, now)
                 case AddressRemoved():
-                    candidacy.ownership.address_removed(now)
+                    candidacy.ownership.address_removed()
                 case RemovalFailed():
                     candidacy.ownership.removal_failed(event, now)
                 case ForeignClaim():
@@ -499,7 +500,7 @@ class Node:
                 if isinstance(event, FenceRefused):
                     candidacy.ownership.fence_refused(event, now)
                 elif isinstance(event, FenceClosed):
-                    candidacy.ownership.fence_closed(now)
+                    candidacy.ownership.fence_closed()
                 elif not candidacy.ownership.fence_opened(event, now):
                     continue
                 self._touched.add(candidacy)
@@ -552,7 +553,8 @@ class Node:
             self._host_addresses.add(place)
             for candidacy in self._all():
                 if candidacy.vip.address.version == 4 and self._stands_before(candidacy, event):
-                    candidacy.ownership.reorder(now)
+                    candidacy.ownership.reorder()
+                    self._touched.add(candidacy)
 
     def _put_up(self, candidacy: Candidacy, event: AddressSeen, *, on_own_link: bool) -> bool:
         """Whether the address is there by our own doing: by our tag, or, since not every kernel keeps tags, with our
@@ -667,6 +669,7 @@ class Node:
                 candidacy.leave("the agent is stopping", now)
             elif candidacy.ownership.is_leftover:
                 candidacy.ownership.give_up(now)
+                candidacy.ownership.advance(now)
         self._touch_all()
 
     def _finish(self, now: Instant) -> None:
@@ -696,6 +699,7 @@ class Node:
             self._cleared_for = self.session.revocable
             for candidacy in self._all():  # whatever is known of it: only a list after a removal confirms
                 candidacy.ownership.give_up(now)
+                candidacy.ownership.advance(now)
             self._touch_all()
             self._settle(now)
         # A copy that nobody knows may be its own, where the kernel keeps no tags and the state file is lost.
