@@ -29,7 +29,7 @@ SESSION, CANDIDACY, OWNERSHIP = "core/session.py", "core/candidacy.py", "core/ow
 NODE, KEYS, SETTINGS, ORDERS = "core/node.py", "core/keys.py", "core/settings.py", "core/orders.py"
 DESIGNATION, WITNESS, ENDPOINTS = "core/designation.py", "core/witness.py", "core/endpoints.py"
 CONVOYS, STANDING, WORDS = "core/convoys.py", "core/standing.py", "core/words.py"
-RESIGNATIONS = "core/resignations.py"
+RESIGNATIONS, RIGHT, GATE = "core/resignations.py", "core/right.py", "core/gate.py"
 FORMER_SELF = "core/former_self.py"
 
 FROM_SENDING = "5: deadlines count from the moment a request was sent"

@@ -14,6 +14,7 @@ from tests.mutants.mutant import (
     ONE_OWNER,
     OWNERSHIP,
     PROOF,
+    RIGHT,
     SESSION,
     SETTINGS,
     TIME_FIRST,
@@ -83,7 +84,7 @@ MUTANTS = (
     ),
     Mutant(
         "latest-deadline-counts",
-        OWNERSHIP,
+        RIGHT,
         "deadline.until < earliest:",
         "deadline.until > earliest:",
         "right: a set of deadlines, the earliest counts",

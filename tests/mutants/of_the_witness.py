@@ -9,7 +9,7 @@ from tests.mutants.mutant import (
     FROM_SENDING,
     ITSELF,
     ONE_OWNER,
-    OWNERSHIP,
+    RIGHT,
     STANDING,
     WITNESS,
     WITNESSED,
@@ -101,7 +101,7 @@ MUTANTS = (
     ),
     Mutant(
         "witness-does-not-bind",
-        OWNERSHIP,
+        RIGHT,
         "return NEVER if earliest is None else earliest",
         'return self.get("lease")',
         WITNESSED,

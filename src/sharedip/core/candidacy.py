@@ -16,11 +16,21 @@ from sharedip.core.chronicle import REASON_MAX, Chronicle, handed_over, name_of
 from sharedip.core.convoys import Outcome, Wish
 from sharedip.core.keys import read_record, write_record
 from sharedip.core.messages import Command, ForeignClaim, Level, RequestFailed
-from sharedip.core.model import ConflictPolicy, Delete, FenceKind, Guard, GuardTarget, Instant, KeyValue, Put, Vip
+from sharedip.core.model import (
+    NEVER,
+    ConflictPolicy,
+    Delete,
+    FenceKind,
+    Guard,
+    GuardTarget,
+    Instant,
+    KeyValue,
+    Put,
+    Vip,
+)
 from sharedip.core.ownership import (
     GATED_LIFETIME_MANY_S,
     MANY_VIPS,
-    NEVER,
     REFUSALS_MAX,
     Ownership,
     Presence,

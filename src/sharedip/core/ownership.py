@@ -35,11 +35,11 @@ from sharedip.core.messages import (
     ReorderAddress,
     Report,
 )
-from sharedip.core.model import FenceKind, Instant, Vip
+from sharedip.core.model import NEVER, FenceKind, Instant, Vip
+from sharedip.core.right import Right
 from sharedip.core.schedule import Announcements
 from sharedip.core.settings import LIFETIME_LATE_S, LIFETIME_SLACK_S, REMOVAL_LEAD_S, fence_timeout_s
 
-NEVER: Instant = float("-inf")
 UNKNOWN: Instant = float("inf")
 """Until when something of a former run may last: nobody knows, so it is never tight and never over."""
 
@@ -84,48 +84,6 @@ class Presence(Enum):
     ABSENT = "absent"
     PRESENT = "present"
     UNKNOWN = "unknown"
-
-
-class Deadline:
-    """One instant that may bind many rights at once; whoever moves it moves it for all of them."""
-
-    __slots__ = ("until",)
-
-    def __init__(self, until: Instant = NEVER) -> None:
-        self.until = until
-
-
-class Right:
-    """Until when the owner may use the address: a set of deadlines, the earliest counts; without any, never."""
-
-    def __init__(self) -> None:
-        self._deadlines: dict[str, Deadline] = {}
-
-    def set(self, name: str, until: Instant) -> None:
-        """Put a deadline in place of the one of that name."""
-        self._deadlines[name] = Deadline(until)
-
-    def share(self, name: str, deadline: Deadline) -> None:
-        """The same, with a deadline that others share."""
-        self._deadlines[name] = deadline
-
-    def get(self, name: str) -> Instant:
-        """One deadline; never, if it is not set."""
-        deadline = self._deadlines.get(name)
-        return NEVER if deadline is None else deadline.until
-
-    def drop(self, name: str) -> None:
-        """This deadline binds no more."""
-        self._deadlines.pop(name, None)
-
-    @property
-    def until(self) -> Instant:
-        """The earliest deadline. Asked for many times a second for each address: hence no generator."""
-        earliest = None
-        for deadline in self._deadlines.values():
-            if earliest is None or deadline.until < earliest:
-                earliest = deadline.until
-        return NEVER if earliest is None else earliest
 
 
 class _Asked(Enum):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sharedip.core.convoys import Convoys, Outcome, Wish
-from sharedip.core.endpoints import NEVER, RETRY_LONGEST_S, Endpoints
+from sharedip.core.endpoints import RETRY_LONGEST_S, Endpoints
 from sharedip.core.former_self import FormerSelf
 from sharedip.core.identity import Identity
 from sharedip.core.keys import Layout, Registry, read_record
@@ -42,10 +42,10 @@ from sharedip.core.messages import (
     TransactionDone,
     WatchLost,
 )
-from sharedip.core.model import Failure, Get, Guard, Instant, KeyValue, Operation, Put
+from sharedip.core.model import NEVER, Failure, Get, Guard, Instant, KeyValue, Operation, Put
 from sharedip.core.own_record import OwnRecord
-from sharedip.core.ownership import Deadline
 from sharedip.core.requests import Kind, Purpose, Requests
+from sharedip.core.right import Deadline
 from sharedip.core.settings import (
     Settings,
     attempt_timeout_s,

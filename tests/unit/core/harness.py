@@ -49,6 +49,7 @@ from sharedip.core.messages import (
     TransactionDone,
 )
 from sharedip.core.model import (
+    NEVER,
     Delete,
     Failure,
     Get,
@@ -62,7 +63,7 @@ from sharedip.core.model import (
     Vip,
 )
 from sharedip.core.node import Node
-from sharedip.core.ownership import NEVER, Ownership
+from sharedip.core.ownership import Ownership
 from sharedip.core.settings import Settings
 from sharedip.core.state import FormerRun, read_state
 from tests.simulation.agreement import agreed_by_name

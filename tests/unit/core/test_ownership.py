@@ -24,8 +24,8 @@ from sharedip.core.messages import (
     ReorderAddress,
     Report,
 )
-from sharedip.core.model import FenceKind
-from sharedip.core.ownership import CLOSE_RETRY_S, NEVER, PROBE_STEP_S, Ownership, Presence, Right, Tenure
+from sharedip.core.model import NEVER, FenceKind
+from sharedip.core.ownership import CLOSE_RETRY_S, PROBE_STEP_S, Ownership, Presence, Tenure
 from sharedip.core.schedule import BURST_STEP_S
 from sharedip.core.settings import LIFETIME_LATE_S, REMOVAL_LEAD_S
 from tests.unit.core.harness import VIP, tell
@@ -444,23 +444,7 @@ def test_no_announcement_follows_once_the_address_is_given_up() -> None:
     assert not out
 
 
-# -- the right --------------------------------------------------------------------------------------------------------
-
-
-def test_the_right_is_the_earliest_of_its_deadlines_and_none_without_any() -> None:
-    """right_until = min(...): a second deadline can only shorten it."""
-    right = Right()
-    assert right.until == NEVER
-    right.set("lease", 20.0)
-    right.set("witness", 12.0)
-    assert right.until == 12.0
-    right.set("witness", 30.0)
-    assert right.until == 20.0
-    right.drop("lease")
-    assert right.until == 30.0
-    right.drop("witness")
-    right.drop("witness")
-    assert right.until == NEVER
+# -- what a later run must know ----------------------------------------------------------------------------------------
 
 
 def test_what_is_put_up_first_is_put_up_only_if_a_later_run_knows_of_it() -> None:
