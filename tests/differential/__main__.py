@@ -8,6 +8,7 @@ Where the two part is shown; exit 1 if they do for any seed.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import gc
 import importlib
 import io
@@ -105,7 +106,7 @@ def run(folder: str, seeds: range, jobs: int, *, strict: bool) -> int:
                 total.differences[seed] = text
             total.played += batch.played
             total.used |= batch.used
-            for name in ("turns", "orders", "permuted"):
+            for name in ("turns", "orders", "permuted", "earlier"):
                 setattr(total.tally, name, getattr(total.tally, name) + getattr(batch.tally, name))
             if time.monotonic() >= shown_at + PROGRESS_S:
                 shown_at = time.monotonic()
@@ -118,6 +119,7 @@ def run(folder: str, seeds: range, jobs: int, *, strict: bool) -> int:
     took_s = time.monotonic() - began
     print(f"\n{total.played} seeds, {tally.turns} turns, {tally.orders} orders compared in {took_s:.0f} s")
     print(f"turns in which etcd's orders or lines of the log came in another sequence: {tally.permuted}")
+    print(f"turns after which the working tree asked to be woken earlier: {tally.earlier}")
     print("normalisations met:" if total.used else "no normalisation met")
     for sentence in sorted(total.used):
         print(f"  {sentence}")
@@ -153,7 +155,7 @@ def play(seeds: range) -> Batch:
     """Some histories."""
     histories = importlib.import_module("base_tests.simulation.histories")
     batch = Batch()
-    before = (_TALLY.turns, _TALLY.orders, _TALLY.permuted)
+    before = dataclasses.astuple(_TALLY)
     for seed in seeds:
         signal.signal(signal.SIGALRM, _give_up)
         signal.setitimer(signal.ITIMER_REAL, REST_WITHIN_S)
@@ -168,9 +170,7 @@ def play(seeds: range) -> Batch:
         batch.played += 1
     gc.collect()
     batch.used = _NEUTRAL.used
-    batch.tally = Tally(
-        *(now - then for now, then in zip((_TALLY.turns, _TALLY.orders, _TALLY.permuted), before, strict=True))
-    )
+    batch.tally = Tally(*(now - then for now, then in zip(dataclasses.astuple(_TALLY), before, strict=True)))
     return batch
 
 

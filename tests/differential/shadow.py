@@ -37,7 +37,7 @@ IN_SEQUENCE = frozenset(
 )
 """By their base names: what the world waits for in this very sequence."""
 GATES = frozenset({"OpenFence", "CloseFence"})
-"""Of the addresses of one such order, all are moved in one transaction: their order says nothing."""
+"""One order for several addresses and several orders for one each are the same to the kernel."""
 UNKNOWN_NUMBER = 1 << 60
 SHOWN_TURNS = 6
 
@@ -94,6 +94,14 @@ class Shadow:
         if mine.rest != other.rest:
             self._tally.permuted += 1
 
+    def wakes_in_time(self, asked_at: float, needed_at: float, other: float) -> None:
+        """Deadlines of VIPs are remembered from the last look at each, so either core may ask to be woken before there
+        is anything to do; neither may ask for it later than there is.
+        """
+        if other > needed_at:
+            raise DifferentError(self._difference("to be woken at", [repr(needed_at)], [repr(other)]))
+        self._tally.earlier += other < asked_at
+
     def same(self, what: str, mine: Any, other: Any) -> None:
         """A value that both machines were asked for."""
         one, two = self._neutral.text(mine), self._neutral.text(other)
@@ -109,7 +117,7 @@ class Shadow:
             if number is not None and kind != "CloseWatch":
                 turn.numbered.append((number[0], self._neutral.text(bare), number[1]))
             if kind in IN_SEQUENCE:
-                sequence.append(dataclasses.replace(bare, vips=tuple(sorted(bare.vips))) if kind in GATES else bare)
+                sequence += [dataclasses.replace(bare, vips=(vip,)) for vip in bare.vips] if kind in GATES else [bare]
             else:
                 turn.rest.append(self._neutral.text(bare))
         turn.sequence = self._neutral.step(sequence)
@@ -147,6 +155,8 @@ class Tally:
     orders: int = 0
     permuted: int = 0
     """Turns in which etcd's orders and the log's lines came in another sequence."""
+    earlier: int = 0
+    """Turns after which the working tree's core asked to be woken earlier."""
 
 
 class Translator:
@@ -210,12 +220,20 @@ def stand_beside(machine: Any, other: Any, translate: Translator, neutral: Neutr
             return [order for step in shadow.machine.handle_in_steps(facts, now) for order in step]
 
         shadow.turn(node.settings.node_name, events, now, [order for step in steps for order in step], run)
-        shadow.same("to be woken at", deadline(node), shadow.machine.next_deadline())
+        shadow.wakes_in_time(deadline(node), _needed_at(node), shadow.machine.next_deadline())
         shadow.same("to be guarded", node.guarded(), shadow.machine.guarded())
         shadow.same("to stand", node.may_stand(), shadow.machine.may_stand())
         return iter(steps)
 
     machine.__init__, machine.start, machine.handle_in_steps = init, started, handled
+
+
+def _needed_at(node: Any) -> float:
+    """When the base's core has something to do next, whatever it remembers of it."""
+    parts = (each.next_deadline() for each in (node.session, node.links, node.designations, node.watchfulness))
+    vips = (each.next_deadline() for each in node._all())
+    own = [node.standing.next_deadline(), node._save_again_at, float("inf") if node.is_over else node._stop_until]
+    return min(*own, *(at for at in (*parts, *vips) if at is not None))
 
 
 IMPORT = re.compile(r"^(\s*)(from|import) (sharedip|tests)\b", re.MULTILINE)

@@ -150,7 +150,7 @@ def authority(stage: Stage) -> object:
                 candidacy.queue(),
                 set(candidacy.words._heard),
             )
-            for candidacy in node._all()
+            for candidacy in node.vips.all()
         ],
         [(duty.revision, duty.promised_until, duty.last_sequence) for duty in node.witness._duties.values()],
         [

@@ -112,7 +112,7 @@ MUTANTS = (
     Mutant(
         "former-self-before-the-address",
         NODE,
-        "        if self._nothing_is_left() and not any(candidacy.chronicle.strays for candidacy in self._all()):\n",
+        "        if self._nothing_is_left() and not any(each.chronicle.strays for each in self.vips.all()):\n",
         "        if True:\n",
         WAY_OUT,
         "The key goes while its address stands.",
@@ -120,8 +120,11 @@ MUTANTS = (
     Mutant(
         "former-self-without-a-removal",
         NODE,
-        "                candidacy.ownership.give_up(now)\n            self._touch_all()\n",
-        "                pass\n            self._touch_all()\n",
+        "                candidacy.ownership.give_up(now)\n"
+        "            self.vips.touch_all()\n"
+        "            self._settle(now)\n"
+        "        # A copy",
+        "                pass\n            self.vips.touch_all()\n            self._settle(now)\n        # A copy",
         OWN_PAST,
         "What nobody has looked for counts as gone.",
     ),

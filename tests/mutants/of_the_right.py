@@ -15,6 +15,7 @@ from tests.mutants.mutant import (
     OWNERSHIP,
     PROOF,
     RENEWAL,
+    RIGHT,
     SESSION,
     SETTINGS,
     TIME_FIRST,
@@ -85,7 +86,7 @@ MUTANTS = (
     ),
     Mutant(
         "latest-deadline-counts",
-        OWNERSHIP,
+        RIGHT,
         "deadline.until < earliest:",
         "deadline.until > earliest:",
         "right: a set of deadlines, the earliest counts",
@@ -212,8 +213,8 @@ MUTANTS = (
     Mutant(
         "late-answer-revives",
         NODE,
-        "        self._expire(now)\n        for event in events:\n            self._apply(event, now)\n",
-        "        for event in events:\n            self._apply(event, now)\n        self._expire(now)\n",
+        "        self.vips.expire(now)\n        for event in events:\n            self._apply(event, now)\n",
+        "        for event in events:\n            self._apply(event, now)\n        self.vips.expire(now)\n",
         TIME_FIRST,
         "The event is applied before the end of the right.",
     ),
@@ -336,7 +337,7 @@ MUTANTS = (
     Mutant(
         "gone-meanwhile-is-there",
         OWNERSHIP,
-        "            self.presence = Presence.UNKNOWN\n            self._hold_at = now\n            self.advance(now)\n"
+        "            self.presence = Presence.UNKNOWN\n            self._hold_at = now\n"
         "            return\n        if self.tenure is not Tenure.HOLDING:",
         "        if self.tenure is not Tenure.HOLDING:",
         CANNOT_TELL,
@@ -345,8 +346,7 @@ MUTANTS = (
     Mutant(
         "taken-off-and-not-put-back",
         OWNERSHIP,
-        "            self._announced = False\n            self._hold_at = now\n"
-        "            self.advance(now)\n\n    def reorder",
+        "            self._announced = False\n            self._hold_at = now\n\n    def reorder",
         "            self._announced = False\n\n    def reorder",
         "address: removed behind our back, it is back within milliseconds",
         "A DHCP client takes the address off, and it stays off.",

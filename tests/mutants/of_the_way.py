@@ -19,6 +19,7 @@ from tests.mutants.mutant import (
     PROOF,
     RENEWAL,
     SESSION,
+    VIPS,
     WAY_IN,
     WAY_OUT,
     WORDS,
@@ -86,8 +87,7 @@ MUTANTS = (
     Mutant(
         "first-claim-without-a-probe",
         CANDIDACY,
-        "            self._enter(Phase.PROBING, now)\n"
-        "            self.ownership.probe(self._probe_pace.take(now), now)\n",
+        "            self._enter(Phase.PROBING, now)\n            self.ownership.probe(self._probe_pace.take(now))\n",
         '            self._take(bid, "nobody was asked", now)\n',
         "address: before the first claim, probe",
         "A stranger with the address is found out by the clients.",
@@ -103,9 +103,8 @@ MUTANTS = (
     Mutant(
         "announced-before-it-is-held",
         OWNERSHIP,
-        "        self._hold_at = self._gate_at = now\n        self._announced = False\n",
-        "        self._hold_at = self._gate_at = now\n        self._announced = False\n"
-        "        self._out(Announce(self.vip, self.right.until))\n",
+        "        self._hold_at = self._gate_at = now\n",
+        "        self._hold_at = self._gate_at = now\n        self._out(Announce(self.vip, self.right.until))\n",
         WAY_IN,
         "Neighbours are drawn to a node that can't answer yet.",
     ),
@@ -148,7 +147,8 @@ MUTANTS = (
     Mutant(
         "lost-key-keeps-the-address",
         CANDIDACY,
-        "        self.ownership.stop_probing()\n        if not self.ownership.is_clear:\n"
+        "        self.ownership.stop_probing()\n"
+        "        if not self.ownership.is_clear:\n"
         "            self.ownership.give_up(now)\n"
         "        self._enter(Phase.OUT, now)",
         "        self.ownership.stop_probing()\n        self._enter(Phase.OUT, now)",
@@ -186,7 +186,7 @@ MUTANTS = (
         OWNERSHIP,
         "        self._removal_pending = False\n        self.presence = Presence.UNKNOWN\n"
         "        if self._removal_trouble",
-        "        self.address_removed(now)\n        return\n        if self._removal_trouble",
+        "        self.address_removed()\n        return\n        if self._removal_trouble",
         CANNOT_TELL,
         "RemovalFailed is heard as AddressRemoved.",
     ),
@@ -220,7 +220,7 @@ MUTANTS = (
     Mutant(
         "revoke-before-all-is-clear",
         NODE,
-        "clear = all(candidacy.is_clear for candidacy in everything)",
+        "clear = all(candidacy.is_clear for candidacy in self.vips.all())",
         "clear = True",
         WAY_OUT,
         "A stop revokes the lease while an address stands.",
@@ -377,8 +377,8 @@ MUTANTS = (
     Mutant(
         "abandoned-lease-revoked-too-soon",
         NODE,
-        "return all(candidacy.is_clear for candidacy in self._all()) and self._durable == self._run()",
-        "return self._durable == self._run()",
+        "return all(candidacy.is_clear for candidacy in self.vips.all()) and self._state.durable == self._run()",
+        "return self._state.durable == self._run()",
         WAY_OUT,
         "What is left of a lost lease is revoked while the address still stands.",
     ),
@@ -426,15 +426,15 @@ MUTANTS = (
     # -- what the fence is about --------------------------------------------------------------------------------------
     Mutant(
         "leaves-unguarded",
-        NODE,
-        "        return (*self.settings.vips, *leaving)\n",
-        "        return self.settings.vips\n",
+        VIPS,
+        "        return (*self._settings.vips, *leaving)\n",
+        "        return self._settings.vips\n",
         FENCE,
         "A VIP that was taken out of the documents is on the link still, and nothing mutes it when its right ends.",
     ),
     Mutant(
         "left-and-guarded-for-the-keys-sake",
-        NODE,
+        VIPS,
         "if a not in self._configured and not c.is_clear)",
         "if a not in self._configured)",
         OURS_ALONE,
@@ -442,7 +442,7 @@ MUTANTS = (
     ),
     Mutant(
         "all-that-stands-is-the-nodes-own",
-        NODE,
+        VIPS,
         "            if candidacy.ownership.presence is not Presence.ABSENT\n        )\n        return frozenset",
         "            if candidacy.ownership.presence is Presence.ABSENT\n        )\n        return frozenset",
         OURS_ALONE,

@@ -12,7 +12,7 @@ from tests.mutants.mutant import (
     ITSELF,
     NODE,
     ONE_OWNER,
-    OWNERSHIP,
+    RIGHT,
     WITNESS,
     WITNESSED,
     Mutant,
@@ -103,7 +103,7 @@ MUTANTS = (
     ),
     Mutant(
         "witness-does-not-bind",
-        OWNERSHIP,
+        RIGHT,
         "return NEVER if earliest is None else earliest",
         'return self.get("lease")',
         WITNESSED,

@@ -70,7 +70,7 @@ def _strays(world: World) -> list[str]:
 
 def _leaves(holder: Host, address: IPv4Address | IPv6Address) -> bool:
     assert holder.core is not None
-    return address in holder.core._leaving
+    return address in holder.core.vips.leaving
 
 
 class Watchman:

@@ -21,12 +21,22 @@ from sharedip.core.convoys import Outcome, Wish
 from sharedip.core.fitness import Fitness
 from sharedip.core.keys import write_record
 from sharedip.core.messages import Command, ForeignClaim, Level, RequestFailed
-from sharedip.core.model import ConflictPolicy, Delete, FenceKind, Guard, GuardTarget, Instant, KeyValue, Put, Vip
+from sharedip.core.model import (
+    NEVER,
+    ConflictPolicy,
+    Delete,
+    FenceKind,
+    Guard,
+    GuardTarget,
+    Instant,
+    KeyValue,
+    Put,
+    Vip,
+)
 from sharedip.core.owner_record import OwnerRecord
 from sharedip.core.ownership import (
     GATED_LIFETIME_MANY_S,
     MANY_VIPS,
-    NEVER,
     REFUSALS_MAX,
     Ownership,
     Presence,
@@ -636,7 +646,7 @@ class Candidacy:
             self._take(bid, handed_over(former, release.reason), now)
         else:
             self._enter(Phase.PROBING, now)
-            self.ownership.probe(self._probe_pace.take(now), now)
+            self.ownership.probe(self._probe_pace.take(now))
 
     def _advance_probing(self, bid: Bid, now: Instant) -> None:
         if self.ownership.tenure is not Tenure.PROBING:  # something had to be removed first

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sharedip.core.messages import Command, ForeignClaim, Level, Report
-from sharedip.core.model import ConflictPolicy, Instant, KeyValue, Vip
+from sharedip.core.model import NEVER, ConflictPolicy, Instant, KeyValue, Vip
 
 CHANGES_KEPT = 20
 REASON_MAX = 200
@@ -106,7 +106,7 @@ class Chronicle:
         """A stranger said that the address is its own."""
         known = self.conflict
         if known is None or known.mac != event.mac:
-            known = self.conflict = Conflict(event.mac, event.seen_at, event.seen_at, 0, float("-inf"))
+            known = self.conflict = Conflict(event.mac, event.seen_at, event.seen_at, 0, NEVER)
         known.last_at, known.count = event.seen_at, known.count + 1
         if now - known.reported_at >= CONFLICT_REPORT_EVERY_S:
             known.reported_at = now

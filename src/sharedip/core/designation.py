@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 from sharedip.core.candidacy import Candidacy, Phase
 from sharedip.core.keys import read_record, write_record
 from sharedip.core.messages import Command, OpenFence, RequestFailed, SendDatagram, TransactionDone
-from sharedip.core.model import FenceKind, Guard, GuardTarget, Instant, IPAddress, KeyValue, Put
-from sharedip.core.ownership import NEVER, Deadline, Presence
+from sharedip.core.model import NEVER, FenceKind, Guard, GuardTarget, Instant, IPAddress, KeyValue, Put
+from sharedip.core.ownership import Presence
 from sharedip.core.peers import Peer, Peers
 from sharedip.core.peerwire import ENTRIES_MAX, Acknowledgement, Entry, Heartbeat, Kind, Ping, Pong, seal
+from sharedip.core.right import Deadline
 from sharedip.core.session import Session
 from sharedip.core.settings import CLOCK_DRIFT, Settings, beat_every_s, fence_timeout_s, silence_s
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from sharedip.core.messages import Command, DropEndpoint, Level, Report
-from sharedip.core.model import Failure, Instant
+from sharedip.core.model import NEVER, Failure, Instant
 from sharedip.core.schedule import Backoff
 
-NEVER: Instant = float("-inf")
 RETRY_FIRST_S = 0.1
 RETRY_LONGEST_S = 2.0
 AWAY_WORTH_TELLING_S = 1.0

@@ -15,9 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sharedip.core.endpoints import NEVER
 from sharedip.core.identity import Identity
-from sharedip.core.model import Instant, KeyValue
+from sharedip.core.model import NEVER, Instant, KeyValue
 from sharedip.core.own_record import OwnRecord
 from sharedip.core.peerwire import Kind, unseal
 

@@ -6,9 +6,8 @@ Must never: ask anything itself; `session.py` does.
 
 from __future__ import annotations
 
-from sharedip.core.endpoints import NEVER
 from sharedip.core.messages import MemberRead
-from sharedip.core.model import Instant
+from sharedip.core.model import NEVER, Instant
 
 RETRY_S = 0.5
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sharedip.core.model import Instant, LinkState
+from sharedip.core.model import NEVER, Instant, LinkState
 
 DOWN_GRACE_S = 0.2
 """A carrier that comes back within this never left."""
@@ -28,7 +28,7 @@ class _Fitness:
     is_fit: bool = False
     changed_at: Instant = 0.0
     settle_s: float = 0.0
-    lost_at: Instant = float("-inf")
+    lost_at: Instant = NEVER
 
 
 class Links:

@@ -7,7 +7,7 @@ Must never: decide whether the address comes back; `ownership.py` does.
 from __future__ import annotations
 
 from sharedip.core.messages import Level, Report
-from sharedip.core.model import Instant, Vip
+from sharedip.core.model import NEVER, Instant, Vip
 
 REPORT_EVERY_S = 600.0
 """Whoever does it every second is named in the log once, and again with the number when this is over."""
@@ -18,9 +18,9 @@ class Losses:
 
     def __init__(self) -> None:
         self.count = 0
-        self.last_at: Instant = float("-inf")
+        self.last_at: Instant = NEVER
         self.by = ""
-        self._told_at: Instant = float("-inf")
+        self._told_at: Instant = NEVER
         self._told_count = 0
 
     def note(self, vip: Vip, epoch: int | None, by: str, now: Instant) -> Report | None:

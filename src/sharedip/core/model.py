@@ -16,6 +16,8 @@ from ipaddress import IPv4Address, IPv6Address
 IPAddress = IPv4Address | IPv6Address
 Instant = float
 """Seconds on CLOCK_BOOTTIME."""
+NEVER: Instant = float("-inf")
+"""Before every other instant: when what never was happened, until when what nobody granted lasts."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

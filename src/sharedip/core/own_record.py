@@ -6,10 +6,9 @@ Must never: send anything itself; `session.py` does. Counterparts: `peers.py`, w
 
 from __future__ import annotations
 
-from sharedip.core.endpoints import NEVER
 from sharedip.core.identity import Identity
 from sharedip.core.keys import Layout, Registry, write_record
-from sharedip.core.model import Guard, GuardTarget, Instant, KeyValue, Put
+from sharedip.core.model import NEVER, Guard, GuardTarget, Instant, KeyValue, Put
 
 RETRY_S = 1.0
 

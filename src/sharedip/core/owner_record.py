@@ -12,11 +12,10 @@ from sharedip.core.chronicle import REASON_MAX, name_of
 from sharedip.core.convoys import Outcome, Wish
 from sharedip.core.keys import Release, read_record, write_record
 from sharedip.core.messages import RequestFailed
-from sharedip.core.model import Guard, GuardTarget, Instant, KeyValue, Put, Vip
+from sharedip.core.model import NEVER, Guard, GuardTarget, Instant, KeyValue, Put, Vip
 from sharedip.core.requests import Kind
 from sharedip.core.session import Session
 
-NEVER: Instant = float("-inf")
 RETRY_S = 2.0
 
 

@@ -4,6 +4,9 @@ Law: `HoldAddress` is ordered only with a lifetime that the kernel ends before t
 only when the kernel confirms it; whatever is not confirmed gone counts as present. Nothing of a former run counts: what
 may stand from it (address, gate, lifetime) is unknown until the kernel has confirmed it or we have set it ourselves.
 
+A fact is recorded; only `advance` gives orders, and whoever tells a fact lets it follow in the same turn: at once where
+many VIPs hear of one, so that their orders keep its sequence. What is said to the operator is said with the fact.
+
 Must never: know of etcd or of the queue. Counterpart: `candidacy.py`, which tells when to take and when to leave.
 """
 
@@ -32,11 +35,11 @@ from sharedip.core.messages import (
     ReorderAddress,
     Report,
 )
-from sharedip.core.model import FenceKind, Instant, Vip
+from sharedip.core.model import NEVER, FenceKind, Instant, Vip
+from sharedip.core.right import Right
 from sharedip.core.schedule import Announcements
 from sharedip.core.settings import LIFETIME_LATE_S, LIFETIME_SLACK_S, REMOVAL_LEAD_S, fence_timeout_s
 
-NEVER: Instant = float("-inf")
 UNKNOWN: Instant = float("inf")
 """Until when something of a former run may last: nobody knows, so it is never tight and never over."""
 
@@ -83,48 +86,6 @@ class Presence(Enum):
     UNKNOWN = "unknown"
 
 
-class Deadline:
-    """One instant that may bind many rights at once; whoever moves it moves it for all of them."""
-
-    __slots__ = ("until",)
-
-    def __init__(self, until: Instant = NEVER) -> None:
-        self.until = until
-
-
-class Right:
-    """Until when the owner may use the address: a set of deadlines, the earliest counts; without any, never."""
-
-    def __init__(self) -> None:
-        self._deadlines: dict[str, Deadline] = {}
-
-    def set(self, name: str, until: Instant) -> None:
-        """Put a deadline in place of the one of that name."""
-        self._deadlines[name] = Deadline(until)
-
-    def share(self, name: str, deadline: Deadline) -> None:
-        """The same, with a deadline that others share."""
-        self._deadlines[name] = deadline
-
-    def get(self, name: str) -> Instant:
-        """One deadline; never, if it is not set."""
-        deadline = self._deadlines.get(name)
-        return NEVER if deadline is None else deadline.until
-
-    def drop(self, name: str) -> None:
-        """This deadline binds no more."""
-        self._deadlines.pop(name, None)
-
-    @property
-    def until(self) -> Instant:
-        """The earliest deadline. Asked for many times a second for each address: hence no generator."""
-        earliest = None
-        for deadline in self._deadlines.values():
-            if earliest is None or deadline.until < earliest:
-                earliest = deadline.until
-        return NEVER if earliest is None else earliest
-
-
 class _Asked(Enum):
     """An order about the gate that the kernel has not answered yet."""
 
@@ -161,6 +122,7 @@ class Ownership:
         self._probe_at: Instant = NEVER
         self._hold_at: Instant = NEVER
         self._hold_pending = False
+        self._reorder_wanted = False
         self._remove_at: Instant = NEVER
         self._removal_pending = False
         self._removal_trouble: str | None = None
@@ -181,7 +143,7 @@ class Ownership:
 
     # -- orders from the candidacy ------------------------------------------------------------------------------------
 
-    def probe(self, at: Instant, now: Instant) -> None:
+    def probe(self, at: Instant) -> None:
         """Ask the segment at that instant whether somebody has the address. `probe_is_over` tells when the silence
         counts.
         """
@@ -189,7 +151,6 @@ class Ownership:
         self.probe_answer = None
         self._probes_left = PROBES
         self._probe_at = at
-        self.advance(now)
 
     def stop_probing(self) -> None:
         """No address was added: there is nothing to remove."""
@@ -203,17 +164,15 @@ class Ownership:
         self._gone_meanwhile = False
         self.refusals = 0
         self._hold_at = self._gate_at = now
-        self._announced = False
-        self.advance(now)
+        self._announced = self._reorder_wanted = False
 
     def give_up(self, now: Instant) -> None:
         """Reset, remove, and look: `is_clear` becomes true when the kernel has confirmed it."""
         self.announcements.end()
         self.tenure = Tenure.REMOVING
-        if self.presence is Presence.ABSENT:
+        if self.presence is Presence.ABSENT or not self._removal_pending:
             self.presence = Presence.UNKNOWN  # whatever is under way: the kernel's list tells
         self._remove_at = now
-        self.advance(now)
 
     @property
     def is_clear(self) -> bool:
@@ -269,7 +228,6 @@ class Ownership:
         elif self.right.until == self._gate_ordered:
             return False
         self._gate_at = now
-        self.advance(now)
         return True
 
     def lease_extended(self, now: Instant) -> bool:
@@ -302,17 +260,15 @@ class Ownership:
         if self._gate_dirty:
             self._gate_dirty = False
             self._gate_at = now
-            self.advance(now)
             return True
         return False
 
-    def fence_closed(self, now: Instant) -> None:
+    def fence_closed(self) -> None:
         """The kernel confirmed: no traffic for the address passes."""
         self._answered_of_gate()
         if self._gate_asked:
             return  # one that opens is on its way behind it
         self._gate_until = NEVER
-        self.advance(now)
 
     def fence_refused(self, event: FenceRefused, now: Instant) -> None:
         """The gate stays as it was, or nobody knows: it closes by itself, at the latest when the order wanted it to."""
@@ -327,7 +283,6 @@ class Ownership:
             self.refusals += 1
             if self.refusals == 1:
                 self._out(Report(Level.WARNING, "the kernel refused the fence", self.vip, self.epoch, event.reason))
-        self.advance(now)
 
     def address_held(self, event: AddressHeld, now: Instant) -> None:
         """The kernel has it. An answer that comes after we gave up means that it must be removed again."""
@@ -342,7 +297,6 @@ class Ownership:
             self._announced = False
             self.presence = Presence.UNKNOWN
             self._hold_at = now
-            self.advance(now)
             return
         if self.tenure is not Tenure.HOLDING:
             self.give_up(now)
@@ -356,7 +310,6 @@ class Ownership:
             self._announced = True
             self.announcements.begin(now)
             self.announcements.take(now)  # the first one went with the hold
-        self.advance(now)
 
     def address_refused(self, event: AddressRefused, now: Instant) -> None:
         """The kernel did not do it (link gone, too late, not permitted), or nobody knows: the next try is a new
@@ -373,9 +326,8 @@ class Ownership:
         if self.refusals == 1:
             self._out(Report(Level.WARNING, "the kernel refused the address", self.vip, self.epoch, event.reason))
         self._hold_at = now + HOLD_RETRY_S
-        self.advance(now)
 
-    def address_removed(self, now: Instant) -> None:
+    def address_removed(self) -> None:
         """The kernel showed that it is on no link of this node."""
         self._removal_pending = False
         self.presence = Presence.ABSENT
@@ -386,7 +338,6 @@ class Ownership:
             self._removal_trouble = None
         if self.tenure is Tenure.REMOVING:
             self.tenure = Tenure.NONE
-        self.advance(now)
 
     def removal_failed(self, event: RemovalFailed, now: Instant) -> None:
         """It may still be there: nothing is released; try again, and the lifetime runs out underneath."""
@@ -419,7 +370,6 @@ class Ownership:
         if self.is_leftover:
             self.presence = Presence.ABSENT
             self._is_recorded = False
-            self.advance(now)
         if self.tenure is Tenure.HOLDING and self._hold_pending:
             self._gone_meanwhile = True
         elif self.tenure is Tenure.HOLDING:
@@ -430,21 +380,15 @@ class Ownership:
             self.presence = Presence.UNKNOWN  # a newer add of ours may stand behind this older fact
             self._announced = False
             self._hold_at = now
-            self.advance(now)
 
-    def reorder(self, now: Instant) -> None:
+    def reorder(self) -> None:
         """The node's own address came after the VIP: take the second place again."""
-        lifetime_s = self._lifetime_s(now)
-        if self.tenure is Tenure.HOLDING and not self._hold_pending and lifetime_s >= 1:
-            self._hold_pending = True
-            self._hold_not_after = self._lifetime_right
-            self._out(ReorderAddress(self.vip, lifetime_s, self._hold_not_after))
+        self._reorder_wanted = self.tenure is Tenure.HOLDING and not self._hold_pending
 
     def announce_again(self, now: Instant) -> None:
         """Carrier or MAC changed, or a stranger claimed the address."""
         if self.tenure is Tenure.HOLDING and self.presence is Presence.PRESENT:
             self.announcements.begin(now)
-            self.advance(now)
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
@@ -472,7 +416,6 @@ class Ownership:
         if self.tenure is Tenure.REMOVING:
             if not self._removal_pending and self.presence is not Presence.ABSENT and now >= self._remove_at:
                 self._removal_pending = True
-                self.presence = Presence.UNKNOWN
                 self._out(RemoveAddress(self.vip))
             self._close_gate(now)
         elif self.tenure is Tenure.NONE and self.presence is Presence.ABSENT:
@@ -512,6 +455,8 @@ class Ownership:
 
     def _advance_hold(self, now: Instant) -> None:
         announces = False
+        if self._reorder_wanted:
+            self._reorder(now)
         if not self._hold_pending and now >= self._hold_at:
             lifetime_s = self._lifetime_s(now)
             if lifetime_s >= 1:
@@ -533,6 +478,14 @@ class Ownership:
             self._out(AnnounceOnceHeld(self.vip, self.right.until))
         elif self.presence is Presence.PRESENT and self.announcements.take(now):
             self._out(Announce(self.vip, self.right.until))
+
+    def _reorder(self, now: Instant) -> None:
+        self._reorder_wanted = False
+        lifetime_s = self._lifetime_s(now)
+        if lifetime_s >= 1:
+            self._hold_pending = True
+            self._hold_not_after = self._lifetime_right
+            self._out(ReorderAddress(self.vip, lifetime_s, self._hold_not_after))
 
     def _advance_gate(self, now: Instant) -> None:
         if now < self._gate_at:

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 from sharedip.core.identity import PUBLIC_BYTES, Identity
 from sharedip.core.keys import Registry, read_record
-from sharedip.core.model import Instant, KeyValue
+from sharedip.core.model import NEVER, Instant, KeyValue
 
-NEVER: Instant = float("-inf")
 MACS_MAX = 64
 
 HEARD_WINDOWS = 2.5

@@ -14,11 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from sharedip.core.endpoints import NEVER
 from sharedip.core.keys import Registry
 from sharedip.core.messages import KeepaliveConfirmed, KeysRead, LeaseGranted
-from sharedip.core.model import Instant
-from sharedip.core.ownership import Deadline
+from sharedip.core.model import NEVER, Instant
+from sharedip.core.right import Deadline
 from sharedip.core.settings import lease_margin_s, renew_every_s
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
-from sharedip.core.model import Instant
+from sharedip.core.model import NEVER, Instant
 
 BURST_STEP_S = 1.1
 """Linux ignores some ARP updates for 1 s after the last one (locktime, net/ipv4/arp.c): repeat just after."""
@@ -42,7 +42,7 @@ class Pace:
     def __init__(self, at_once: int, per_s: float) -> None:
         self._at_once_s = (at_once - 1) / per_s
         self._step_s = 1.0 / per_s
-        self._next_at: Instant = float("-inf")
+        self._next_at: Instant = NEVER
 
     def take(self, now: Instant) -> Instant:
         """The next free slot, not before `now`."""

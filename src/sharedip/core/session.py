@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import assert_never
 
 from sharedip.core.convoys import Convoys, Outcome, Wish
-from sharedip.core.endpoints import NEVER, RETRY_LONGEST_S, Endpoints
+from sharedip.core.endpoints import RETRY_LONGEST_S, Endpoints
 from sharedip.core.former_self import FormerSelf
 from sharedip.core.identity import Identity
 from sharedip.core.keys import Layout, Registry, read_record
@@ -41,7 +41,7 @@ from sharedip.core.messages import (
     TransactionDone,
     WatchLost,
 )
-from sharedip.core.model import Failure, Get, Guard, Instant, KeyValue, Operation, Put
+from sharedip.core.model import NEVER, Failure, Get, Guard, Instant, KeyValue, Operation, Put
 from sharedip.core.news import (
     DepositionAnswered,
     DesignationAnswered,
@@ -55,9 +55,9 @@ from sharedip.core.news import (
     WriteAnswered,
 )
 from sharedip.core.own_record import OwnRecord
-from sharedip.core.ownership import Deadline
 from sharedip.core.renewal import HeldLease, Proof
 from sharedip.core.requests import Kind, Purpose, Requests
+from sharedip.core.right import Deadline
 from sharedip.core.settings import Settings, attempt_timeout_s, peer_request_timeout_s
 
 NAME_TAKEN_RETRY_S = 2.0

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from sharedip.core.keys import read_record, write_record
 from sharedip.core.links import Links
 from sharedip.core.messages import Command, Level, Report
-from sharedip.core.model import Delete, Guard, GuardTarget, Instant, IPAddress, Put
+from sharedip.core.model import NEVER, Delete, Guard, GuardTarget, Instant, IPAddress, Put
 from sharedip.core.peers import Peers
 from sharedip.core.peerwire import Acknowledgement, Heartbeat
 from sharedip.core.session import Session
@@ -50,7 +50,7 @@ class WitnessDuty:
     is_mute: bool = False
     """A former run, or we before a reload, may have tried to depose it: neither acknowledge it nor depose it again."""
     request: int | None = None
-    retry_at: Instant = float("-inf")
+    retry_at: Instant = NEVER
     has_told: bool = False
 
 

@@ -13,9 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sharedip.core.model import Instant, KeyValue
-
-NEVER: Instant = float("-inf")
+from sharedip.core.model import NEVER, Instant, KeyValue
 
 EXECUTED_WITHIN_S = 2.0
 """So long an etcd that answers may leave the transaction open: it bounds what a forged word costs."""

@@ -370,7 +370,7 @@ def test_a_kernel_that_refuses_to_guard_less_is_asked_again_and_named_once(
             fence.reason = "No buffer space available"  # type: ignore[attr-defined]
             changed = replace(agent._settings, vips=(VIP,))
             agent._use(changed)
-            agent._node.settings, agent._node._configured = changed, {VIP.address: VIP}
+            agent._node.settings, agent._node.vips._configured = changed, {VIP.address: VIP}
             for _ in range(5):
                 agent._wake()
                 await stage.until(lambda: agent._turn_handle is None)

@@ -7,10 +7,10 @@ Must never: answer anything by itself, or let time pass unasked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sharedip.core.candidacy import Bid, Candidacy, Phase
 from sharedip.core.identity import Identity
@@ -49,6 +49,7 @@ from sharedip.core.messages import (
     TransactionDone,
 )
 from sharedip.core.model import (
+    NEVER,
     Delete,
     Failure,
     Get,
@@ -63,7 +64,7 @@ from sharedip.core.model import (
 )
 from sharedip.core.news import PictureProved
 from sharedip.core.node import Node
-from sharedip.core.ownership import NEVER
+from sharedip.core.ownership import Ownership
 from sharedip.core.renewal import HeldLease
 from sharedip.core.settings import Settings
 from sharedip.core.state import FormerRun, read_state
@@ -251,7 +252,7 @@ class Talk:
 
     def settle(self) -> list[Command]:
         """Every candidacy takes the steps that what it was told lets it take."""
-        self.node._touch_all()
+        self.node.vips.touch_all()
         return self.hear(TimePassed())
 
     @property
@@ -465,6 +466,23 @@ def waiting_behind(name: str = "n2") -> Talk:
     return talk
 
 
+FactArguments = ParamSpec("FactArguments")
+Answer = TypeVar("Answer")
+
+
+def tell(
+    ownership: Ownership,
+    now: float,
+    fact: Callable[Concatenate[Ownership, FactArguments], Answer],
+    *arguments: FactArguments.args,
+    **named: FactArguments.kwargs,
+) -> Answer:
+    """One turn of an ownership that stands alone: the fact is recorded, then whatever is due is ordered."""
+    answer = fact(ownership, *arguments, **named)
+    ownership.advance(now)
+    return answer
+
+
 __all__ = [
     "LAYOUT",
     "LINK",
@@ -479,5 +497,6 @@ __all__ = [
     "identity_of",
     "owner",
     "secret_of",
+    "tell",
     "waiting_behind",
 ]

@@ -25,8 +25,8 @@ from sharedip.core.messages import (
     Transact,
 )
 from sharedip.core.model import Delete, GuardTarget, KeyValue
-from sharedip.core.node import UNSAVED_S_MAX
 from sharedip.core.peerwire import Kind, Released, unseal
+from sharedip.core.saved_state import UNSAVED_S_MAX
 from sharedip.core.words import EXECUTED_WITHIN_S, Words
 from tests.unit.core.harness import LAYOUT, MAC, OURS, THEIRS, VIP, Talk, agent_record, owner, waiting_behind
 
@@ -253,11 +253,11 @@ def test_who_lapsed_takes_nothing_by_an_old_word() -> None:
     """The right has ended under this key: only a renewal and a picture that were sent later bring the address back."""
     talk = taken_by_word()
     talk.candidacy.ownership.right.set("witness", talk.now + 0.1)
-    talk.node._touch_all()
+    talk.node.vips.touch_all()
     talk.hear(TimePassed())
     talk.run(0.2, Transact, KeepLeaseAlive, ReadKeys)
     talk.candidacy.ownership.right.drop("witness")
-    talk.node._touch_all()
+    talk.node.vips.touch_all()
     talk.hear(TimePassed())
     assert talk.is_in(Phase.WAITING), "its speaker's key stands before ours"
 

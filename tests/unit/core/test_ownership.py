@@ -24,11 +24,11 @@ from sharedip.core.messages import (
     ReorderAddress,
     Report,
 )
-from sharedip.core.model import FenceKind
-from sharedip.core.ownership import CLOSE_RETRY_S, NEVER, PROBE_STEP_S, Ownership, Presence, Right, Tenure
+from sharedip.core.model import NEVER, FenceKind
+from sharedip.core.ownership import CLOSE_RETRY_S, PROBE_STEP_S, Ownership, Presence, Tenure
 from sharedip.core.schedule import BURST_STEP_S
 from sharedip.core.settings import LIFETIME_LATE_S, REMOVAL_LEAD_S
-from tests.unit.core.harness import VIP
+from tests.unit.core.harness import VIP, tell
 
 NOW = 1000.0
 UNTIL = 1015.0
@@ -40,33 +40,33 @@ def begin(tenure: Tenure = Tenure.NONE) -> tuple[Ownership, list[Any]]:
     ownership = Ownership(VIP, out.append)
     ownership.right.set("lease", UNTIL)
     if tenure is Tenure.PROBING:
-        ownership.probe(NOW, NOW)
+        tell(ownership, NOW, Ownership.probe, NOW)
     if tenure in (Tenure.HOLDING, Tenure.REMOVING):
-        ownership.take(7, NOW)
-        ownership.address_held(AddressHeld(VIP, NOW, 13), NOW)
+        tell(ownership, NOW, Ownership.take, 7, NOW)
+        tell(ownership, NOW, Ownership.address_held, AddressHeld(VIP, NOW, 13), NOW)
     if tenure is Tenure.REMOVING:
-        ownership.give_up(NOW)
+        tell(ownership, NOW, Ownership.give_up, NOW)
     assert ownership.tenure is tenure
     out.clear()
     return ownership, out
 
 
 METHODS: dict[str, Callable[[Ownership, float], object]] = {
-    "probe": lambda o, now: o.probe(now, now),
+    "probe": lambda o, now: o.probe(now),
     "stop probing": lambda o, _: o.stop_probing(),
     "take": lambda o, now: o.take(8, now),
     "give up": lambda o, now: o.give_up(now),
     "right changed": lambda o, now: o.right_changed(now),
     "held": lambda o, now: o.address_held(AddressHeld(VIP, now, 13), now),
     "refused": lambda o, now: o.address_refused(AddressRefused(VIP, "no"), now),
-    "removed": lambda o, now: o.address_removed(now),
+    "removed": lambda o, _: o.address_removed(),
     "removal failed": lambda o, now: o.removal_failed(RemovalFailed(VIP, "busy"), now),
     "leftover": lambda o, _: o.leftover_seen(),
     "seen, ours": lambda o, now: o.address_seen(ours=True, on_own_link=True, now=now),
     "seen elsewhere": lambda o, now: o.address_seen(ours=True, on_own_link=False, now=now),
     "seen, foreign": lambda o, now: o.address_seen(ours=False, on_own_link=True, now=now),
     "gone": lambda o, now: o.address_gone(now),
-    "reorder": lambda o, now: o.reorder(now),
+    "reorder": lambda o, _: o.reorder(),
     "announce": lambda o, now: o.announce_again(now),
     "nothing": lambda o, now: o.advance(now),
     "the right's end": lambda o, _: o.advance(o.lapses_at),
@@ -166,7 +166,7 @@ def test_the_table_is_complete() -> None:
 def test_every_tenure_meets_every_fact(tenure: Tenure, method: str) -> None:
     """The table says what follows."""
     ownership, out = begin(tenure)
-    METHODS[method](ownership, NOW + 0.01)
+    tell(ownership, NOW + 0.01, METHODS[method], NOW + 0.01)
     after, orders = TABLE[tenure][method]
     assert f"{ownership.tenure.value} {ownership.presence.value}" == after
     assert tuple(type(order) for order in out) == orders
@@ -177,7 +177,7 @@ def test_every_tenure_meets_every_fact(tenure: Tenure, method: str) -> None:
 def test_only_a_tenure_without_presence_is_clear(tenure: Tenure, method: str) -> None:
     """`is_clear` is what releases a key: it may hold only when the kernel has confirmed, and nothing is under way."""
     ownership, _ = begin(tenure)
-    METHODS[method](ownership, NOW + 0.01)
+    tell(ownership, NOW + 0.01, METHODS[method], NOW + 0.01)
     if ownership.is_clear:
         assert (ownership.tenure, ownership.presence) == (Tenure.NONE, Presence.ABSENT)
         assert tenure in (Tenure.NONE, Tenure.PROBING) or method == "removed"
@@ -193,7 +193,7 @@ def test_the_lifetime_ends_before_the_right_even_when_the_kernel_is_late(room_s:
     """renewed_at + valid_lft + 1 s <= right_until."""
     ownership, out = begin()
     ownership.right.set("lease", NOW + room_s)
-    ownership.take(7, NOW)
+    tell(ownership, NOW, Ownership.take, 7, NOW)
     holds = [order for order in out if isinstance(order, HoldAddress)]
     assert [hold.valid_lft_s for hold in holds] == ([lifetime_s] if lifetime_s else [])
     for hold in holds:
@@ -205,22 +205,22 @@ def test_a_right_too_short_for_a_lifetime_is_not_asked_for_again_until_it_grows(
     """Only a longer right helps; trying again would be noise."""
     ownership, out = begin()
     ownership.right.set("lease", NOW + 1.5)
-    ownership.take(7, NOW)
+    tell(ownership, NOW, Ownership.take, 7, NOW)
     ownership.advance(NOW + 1.0)
     assert not out
     ownership.right.set("lease", NOW + 9.0)
-    ownership.right_changed(NOW + 1.0)
+    tell(ownership, NOW + 1.0, Ownership.right_changed, NOW + 1.0)
     assert [type(order) for order in out] == [HoldAddress, AnnounceOnceHeld]
 
 
 def test_only_one_hold_is_under_way() -> None:
     """A second order before the first one's answer could not be told from it."""
     ownership, out = begin()
-    ownership.take(7, NOW)
+    tell(ownership, NOW, Ownership.take, 7, NOW)
     ownership.right.set("lease", UNTIL + 5)
-    ownership.right_changed(NOW + 0.1)
+    tell(ownership, NOW + 0.1, Ownership.right_changed, NOW + 0.1)
     assert [type(order) for order in out] == [HoldAddress, AnnounceOnceHeld]
-    ownership.address_held(AddressHeld(VIP, NOW, 13), NOW + 0.2)
+    tell(ownership, NOW + 0.2, Ownership.address_held, AddressHeld(VIP, NOW, 13), NOW + 0.2)
     assert ownership.next_deadline() == NOW + 0.2 + 1.1  # the burst; the renewal comes later
 
 
@@ -237,14 +237,14 @@ def test_a_held_address_is_renewed_before_its_lifetime_ends() -> None:
 def test_a_refusal_is_tried_again_and_counted_but_told_once() -> None:
     """After so many refusals in a row the candidacy lets another node try."""
     ownership, out = begin()
-    ownership.take(7, NOW)
+    tell(ownership, NOW, Ownership.take, 7, NOW)
     for number in range(3):
-        ownership.address_refused(AddressRefused(VIP, "EPERM"), NOW + number)
+        tell(ownership, NOW + number, Ownership.address_refused, AddressRefused(VIP, "EPERM"), NOW + number)
         ownership.advance(NOW + number + 0.1)
     assert ownership.refusals == 3
     assert [type(order) for order in out].count(Report) == 1
     assert [type(order) for order in out].count(HoldAddress) == 4
-    ownership.address_held(AddressHeld(VIP, NOW + 4, 10), NOW + 4)
+    tell(ownership, NOW + 4, Ownership.address_held, AddressHeld(VIP, NOW + 4, 10), NOW + 4)
     assert ownership.refusals == 0
 
 
@@ -265,13 +265,13 @@ def test_a_longer_lease_renews_the_gate_where_no_witness_does(
     ownership = Ownership(VIP, out.append, FenceKind.NFTABLES)
     ownership.right.set("lease", UNTIL)
     ownership.right.set("witness", NOW + 1.0)
-    ownership.take(7, NOW)
-    ownership.address_held(AddressHeld(VIP, NOW, 4), NOW)
-    ownership.fence_opened(FenceOpened((VIP,), NOW + 1.0), NOW)
+    tell(ownership, NOW, Ownership.take, 7, NOW)
+    tell(ownership, NOW, Ownership.address_held, AddressHeld(VIP, NOW, 4), NOW)
+    tell(ownership, NOW, Ownership.fence_opened, FenceOpened((VIP,), NOW + 1.0), NOW)
     out.clear()
     ownership.right.set("witness", promise_until)
     ownership.right.set("lease", UNTIL + 2.0)
-    assert ownership.lease_extended(NOW + later_s) is (opened_until is not None)
+    assert tell(ownership, NOW + later_s, Ownership.lease_extended, NOW + later_s) is (opened_until is not None)
     assert [order.not_after for order in out if isinstance(order, OpenFence)] == (
         [] if opened_until is None else [opened_until]
     )
@@ -285,13 +285,13 @@ def test_a_failed_removal_is_tried_again_and_told_once_for_each_reason() -> None
     ownership, out = begin(Tenure.REMOVING)
     now = NOW
     for reason in ("busy", "busy", "denied"):
-        ownership.removal_failed(RemovalFailed(VIP, reason), now)
+        tell(ownership, now, Ownership.removal_failed, RemovalFailed(VIP, reason), now)
         assert not ownership.is_clear
         assert ownership.next_deadline() is not None
         now = ownership.next_deadline() or 0.0
         ownership.advance(now)
     assert [type(o) for o in out] == [Report, RemoveAddress, RemoveAddress, Report, RemoveAddress]
-    ownership.address_removed(now)
+    tell(ownership, now, Ownership.address_removed)
     assert ownership.is_clear
     assert "at last" in out[-1].text
 
@@ -304,15 +304,15 @@ def test_the_gate_closes_right_behind_the_removal_and_both_are_to_be_confirmed()
         out: list[Any] = []
         ownership = Ownership(VIP, out.append, FenceKind.NFTABLES)
         ownership.right.set("lease", UNTIL)
-        ownership.take(7, NOW)
-        ownership.address_held(AddressHeld(VIP, NOW, 13), NOW)
-        ownership.fence_opened(FenceOpened((VIP,), UNTIL), NOW)
+        tell(ownership, NOW, Ownership.take, 7, NOW)
+        tell(ownership, NOW, Ownership.address_held, AddressHeld(VIP, NOW, 13), NOW)
+        tell(ownership, NOW, Ownership.fence_opened, FenceOpened((VIP,), UNTIL), NOW)
         out.clear()
-        ownership.give_up(NOW)
+        tell(ownership, NOW, Ownership.give_up, NOW)
         assert out == [RemoveAddress(VIP), CloseFence((VIP,))]
-        METHODS[answer](ownership, NOW)
+        tell(ownership, NOW, METHODS[answer], NOW)
         assert not ownership.is_clear
-        ownership.fence_closed(NOW)
+        tell(ownership, NOW, Ownership.fence_closed)
         assert ownership.is_clear == (answer == "removed")
 
 
@@ -320,17 +320,17 @@ def test_a_gate_that_the_kernel_does_not_close_is_closed_again_until_it_has_ende
     """Until then nothing is clear, for nobody knows what passes."""
     out: list[Any] = []
     ownership = Ownership(VIP, out.append, FenceKind.NFTABLES)
-    ownership.fence_closed(NOW)
+    tell(ownership, NOW, Ownership.fence_closed)
     ownership.right.set("lease", NOW + 1.0)
-    ownership.take(7, NOW)
-    ownership.fence_opened(FenceOpened((VIP,), NOW + 0.9), NOW)
-    ownership.give_up(NOW)
-    ownership.address_removed(NOW)
-    ownership.fence_refused(FenceRefused((VIP,), "EBUSY"), NOW)
+    tell(ownership, NOW, Ownership.take, 7, NOW)
+    tell(ownership, NOW, Ownership.fence_opened, FenceOpened((VIP,), NOW + 0.9), NOW)
+    tell(ownership, NOW, Ownership.give_up, NOW)
+    tell(ownership, NOW, Ownership.address_removed)
+    tell(ownership, NOW, Ownership.fence_refused, FenceRefused((VIP,), "EBUSY"), NOW)
     assert not ownership.is_clear
     ownership.advance(NOW + CLOSE_RETRY_S)
     assert out.count(CloseFence((VIP,))) == 2
-    ownership.fence_refused(FenceRefused((VIP,), "EBUSY"), NOW + CLOSE_RETRY_S)
+    tell(ownership, NOW + CLOSE_RETRY_S, Ownership.fence_refused, FenceRefused((VIP,), "EBUSY"), NOW + CLOSE_RETRY_S)
     ownership.advance(NOW + 0.95)
     assert ownership.is_clear
 
@@ -350,15 +350,15 @@ def test_what_a_former_run_may_have_left_is_neither_clear_nor_tight() -> None:
 def test_a_hold_that_is_answered_after_giving_up_is_removed_again() -> None:
     """AddressHeld after give_up: the address is back on the link, so it goes again, and until then nothing is clear."""
     ownership, out = begin()
-    ownership.take(7, NOW)
-    ownership.give_up(NOW)
-    ownership.address_removed(NOW)
+    tell(ownership, NOW, Ownership.take, 7, NOW)
+    tell(ownership, NOW, Ownership.give_up, NOW)
+    tell(ownership, NOW, Ownership.address_removed)
     assert not ownership.is_clear, "a hold is still under way"
     out.clear()
-    ownership.address_held(AddressHeld(VIP, NOW, 13), NOW)
+    tell(ownership, NOW, Ownership.address_held, AddressHeld(VIP, NOW, 13), NOW)
     assert [type(order) for order in out] == [RemoveAddress]
     assert not ownership.is_clear
-    ownership.address_removed(NOW)
+    tell(ownership, NOW, Ownership.address_removed)
     assert ownership.is_clear
 
 
@@ -378,7 +378,7 @@ def test_two_probes_and_the_silence_after_them() -> None:
     """The silence counts when the last probe's answer had time to come."""
     ownership, out = begin()
     now = NOW
-    ownership.probe(now, now)
+    tell(ownership, now, Ownership.probe, now)
     while not ownership.probe_is_over:
         now = ownership.next_deadline() or 0.0
         ownership.advance(now)
@@ -389,12 +389,12 @@ def test_two_probes_and_the_silence_after_them() -> None:
 def test_nothing_is_announced_before_the_kernel_has_the_address() -> None:
     """Own the key, hold a right, then add, then announce."""
     ownership, out = begin()
-    ownership.take(7, NOW)
-    ownership.announce_again(NOW)
+    tell(ownership, NOW, Ownership.take, 7, NOW)
+    tell(ownership, NOW, Ownership.announce_again, NOW)
     ownership.advance(NOW + 1)
     assert [type(order) for order in out] == [HoldAddress, AnnounceOnceHeld]
     assert out[-1] == AnnounceOnceHeld(VIP, UNTIL), "it goes with the hold, and only if the kernel does it"
-    ownership.address_held(AddressHeld(VIP, NOW + 1, 12), NOW + 1)
+    tell(ownership, NOW + 1, Ownership.address_held, AddressHeld(VIP, NOW + 1, 12), NOW + 1)
     assert len(out) == 2, "that was the first of the burst"
     ownership.advance(NOW + 1 + BURST_STEP_S)
     assert out[2:] == [Announce(VIP, UNTIL)], "a stranger may have come without a word"
@@ -403,8 +403,8 @@ def test_nothing_is_announced_before_the_kernel_has_the_address() -> None:
 def test_a_hold_that_was_refused_is_announced_with_the_next_try() -> None:
     """The frame of the first try was never sent."""
     ownership, out = begin()
-    ownership.take(7, NOW)
-    ownership.address_refused(AddressRefused(VIP, "no"), NOW)
+    tell(ownership, NOW, Ownership.take, 7, NOW)
+    tell(ownership, NOW, Ownership.address_refused, AddressRefused(VIP, "no"), NOW)
     out.clear()
     ownership.advance(ownership.next_deadline() or 0.0)
     assert [type(order) for order in out] == [HoldAddress, AnnounceOnceHeld]
@@ -413,7 +413,7 @@ def test_a_hold_that_was_refused_is_announced_with_the_next_try() -> None:
 def test_an_address_deleted_behind_our_back_is_held_again_at_once_and_announced_anew() -> None:
     """An address removed behind our back is back within milliseconds."""
     ownership, out = begin(Tenure.HOLDING)
-    ownership.address_gone(NOW + 3)
+    tell(ownership, NOW + 3, Ownership.address_gone, NOW + 3)
     assert [type(order) for order in out] == [Report, HoldAddress, AnnounceOnceHeld]
 
 
@@ -423,8 +423,8 @@ def test_whoever_deletes_it_every_second_is_named_once_in_ten_minutes() -> None:
     ownership.right.set("lease", NOW + 5000)
     for second in range(1, 1200):
         now = NOW + second
-        ownership.address_gone(now, f"ip (pid {second})")
-        ownership.address_held(AddressHeld(VIP, now, 10), now)
+        tell(ownership, now, Ownership.address_gone, now, f"ip (pid {second})")
+        tell(ownership, now, Ownership.address_held, AddressHeld(VIP, now, 10), now)
     said = [(order.text, order.reason) for order in out if isinstance(order, Report)]
     text = "the address was removed behind our back; putting it back"
     assert said == [
@@ -437,30 +437,14 @@ def test_whoever_deletes_it_every_second_is_named_once_in_ten_minutes() -> None:
 def test_no_announcement_follows_once_the_address_is_given_up() -> None:
     """A frame for an address that is not ours draws the neighbours to the wrong node."""
     ownership, out = begin(Tenure.HOLDING)
-    ownership.give_up(NOW)
+    tell(ownership, NOW, Ownership.give_up, NOW)
     out.clear()
     for second in range(1, 200):
         ownership.advance(NOW + second)
     assert not out
 
 
-# -- the right --------------------------------------------------------------------------------------------------------
-
-
-def test_the_right_is_the_earliest_of_its_deadlines_and_none_without_any() -> None:
-    """right_until = min(...): a second deadline can only shorten it."""
-    right = Right()
-    assert right.until == NEVER
-    right.set("lease", 20.0)
-    right.set("witness", 12.0)
-    assert right.until == 12.0
-    right.set("witness", 30.0)
-    assert right.until == 20.0
-    right.drop("lease")
-    assert right.until == 30.0
-    right.drop("witness")
-    right.drop("witness")
-    assert right.until == NEVER
+# -- what a later run must know ----------------------------------------------------------------------------------------
 
 
 def test_what_is_put_up_first_is_put_up_only_if_a_later_run_knows_of_it() -> None:
@@ -468,17 +452,17 @@ def test_what_is_put_up_first_is_put_up_only_if_a_later_run_knows_of_it() -> Non
     out: list[Any] = []
     ownership = Ownership(VIP, out.append)
     ownership.right.set("lease", UNTIL)
-    ownership.take(7, NOW)
+    tell(ownership, NOW, Ownership.take, 7, NOW)
     (first,) = [order for order in out if isinstance(order, HoldAddress)]
     assert first.once_saved
-    ownership.address_held(AddressHeld(VIP, NOW, first.valid_lft_s), NOW)
+    tell(ownership, NOW, Ownership.address_held, AddressHeld(VIP, NOW, first.valid_lft_s), NOW)
     out.clear()
-    ownership.right_changed(NOW)
+    tell(ownership, NOW, Ownership.right_changed, NOW)
     assert [order.once_saved for order in out if isinstance(order, HoldAddress)] == [False]
-    ownership.address_held(AddressHeld(VIP, NOW, first.valid_lft_s), NOW)
-    ownership.give_up(NOW)
-    ownership.address_removed(NOW)
-    ownership.take(8, NOW)
+    tell(ownership, NOW, Ownership.address_held, AddressHeld(VIP, NOW, first.valid_lft_s), NOW)
+    tell(ownership, NOW, Ownership.give_up, NOW)
+    tell(ownership, NOW, Ownership.address_removed)
+    tell(ownership, NOW, Ownership.take, 8, NOW)
     assert out[-2].once_saved, "it went, and comes again"
 
 

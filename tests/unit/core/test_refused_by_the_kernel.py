@@ -15,7 +15,7 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import FenceKind
 from sharedip.core.ownership import Ownership
-from tests.unit.core.harness import VIP
+from tests.unit.core.harness import VIP, tell
 
 NOW = 1000.0
 LEASE_UNTIL = 1015.0
@@ -26,9 +26,9 @@ def taken(fence: FenceKind) -> tuple[Ownership, list[Command]]:
     """An address that was just taken on the lease alone, its first orders not answered yet; the gate was closed."""
     out: list[Command] = []
     ownership = Ownership(VIP, out.append, fence)
-    ownership.fence_closed(NOW)
+    tell(ownership, NOW, Ownership.fence_closed)
     ownership.right.set("lease", LEASE_UNTIL)
-    ownership.take(7, NOW)
+    tell(ownership, NOW, Ownership.take, 7, NOW)
     return ownership, out
 
 
@@ -37,12 +37,12 @@ def test_a_gate_that_was_refused_may_be_open_all_the_same() -> None:
     ownership, out = taken(FenceKind.NFTABLES)
     (order,) = [each for each in out if isinstance(each, OpenFence)]
     assert order.not_after == LEASE_UNTIL
-    ownership.fence_refused(FenceRefused((VIP,), "the kernel did not answer"), NOW)
+    tell(ownership, NOW, Ownership.fence_refused, FenceRefused((VIP,), "the kernel did not answer"), NOW)
     ownership.right.set("witness", WINDOW_UNTIL)
-    ownership.right_changed(NOW)
-    ownership.fence_refused(FenceRefused((VIP,), "EBUSY"), NOW)
+    tell(ownership, NOW, Ownership.right_changed, NOW)
+    tell(ownership, NOW, Ownership.fence_refused, FenceRefused((VIP,), "EBUSY"), NOW)
     assert not ownership.fence_is_tight, "a witness would get its power while the gate is open for the lease"
-    ownership.fence_opened(FenceOpened((VIP,), WINDOW_UNTIL), NOW)
+    tell(ownership, NOW, Ownership.fence_opened, FenceOpened((VIP,), WINDOW_UNTIL), NOW)
     assert ownership.fence_is_tight
 
 
@@ -53,13 +53,13 @@ def test_an_address_that_was_refused_may_stand_all_the_same(*, known: bool) -> N
     (order,) = [each for each in out if isinstance(each, HoldAddress)]
     assert order.not_after == LEASE_UNTIL
     if known:
-        ownership.address_held(AddressHeld(VIP, NOW, order.valid_lft_s), NOW)
+        tell(ownership, NOW, Ownership.address_held, AddressHeld(VIP, NOW, order.valid_lft_s), NOW)
     else:
-        ownership.address_refused(AddressRefused(VIP, "the kernel did not answer"), NOW)
+        tell(ownership, NOW, Ownership.address_refused, AddressRefused(VIP, "the kernel did not answer"), NOW)
     ownership.right.set("witness", NOW + 3)
-    ownership.right_changed(NOW)
-    ownership.address_refused(AddressRefused(VIP, "EBUSY"), NOW)
+    tell(ownership, NOW, Ownership.right_changed, NOW)
+    tell(ownership, NOW, Ownership.address_refused, AddressRefused(VIP, "EBUSY"), NOW)
     assert not ownership.fence_is_tight
-    ownership.right_changed(NOW)
-    ownership.address_held(AddressHeld(VIP, NOW, 1), NOW)
+    tell(ownership, NOW, Ownership.right_changed, NOW)
+    tell(ownership, NOW, Ownership.address_held, AddressHeld(VIP, NOW, 1), NOW)
     assert ownership.fence_is_tight

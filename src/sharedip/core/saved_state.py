@@ -1,0 +1,66 @@
+"""What of this run is on disk: when the state file is written, and what a later run will find at the oldest.
+
+Law (8): what can't be saved is not said. A file that can be neither written nor deleted is tried again soon, and a node
+that stays so for long stands in nobody's way: it can give nothing up in order.
+Must never: write a file; it orders that, and the disk answers. Counterparts: `state.py` (bytes), `node.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sharedip.core.messages import Command, Level, Report, SaveState, StateNotSaved, StateSaved
+from sharedip.core.model import Instant
+from sharedip.core.state import FormerRun, write_state
+
+UNSAVED_S_MAX = 2.0
+"""A node whose state can't be saved for so long stands in nobody's way: it can give nothing up in order."""
+SAVE_RETRY_S = 0.2
+"""A state file that can be neither written nor deleted keeps words from being said: it is tried again soon."""
+
+
+class SavedState:
+    """Invariant: `durable` is the oldest that a later run can find; None: nobody knows, or there is nothing."""
+
+    def __init__(self, out: Callable[[Command], None]) -> None:
+        self._out = out
+        self._ordered: FormerRun | None = None
+        self._number = 0
+        self._unanswered: dict[int, FormerRun] = {}
+        self.durable: FormerRun | None = None
+        self.is_unfit = False
+        """Whether nothing could be saved for so long that this node should not be a candidate."""
+        self._again_at: Instant = float("inf")
+        self._trouble: str | None = None
+        self._unsaved_since: Instant | None = None
+
+    def order(self, run: FormerRun, now: Instant) -> SaveState | None:
+        """The order to save this run as it is now; None if that is on its way, or is to be tried again later."""
+        if run == self._ordered or (self._ordered is None and now < self._again_at < float("inf")):
+            return None
+        self._ordered, self._again_at = run, float("inf")
+        self._number += 1
+        self._unanswered[self._number] = run
+        return SaveState(write_state(run), self._number)
+
+    def saved(self, event: StateSaved) -> FormerRun | None:
+        """The disk has it: what is durable from now on. None for an answer that nobody waits for."""
+        run = self._unanswered.pop(event.number, None)
+        if run is not None:
+            self.durable, self._trouble, self._unsaved_since, self.is_unfit = run, None, None, False
+        return run
+
+    def not_saved(self, event: StateNotSaved, now: Instant) -> None:
+        """A later run may believe what is older."""
+        self._unanswered.pop(event.number, None)
+        self._ordered, self._again_at = None, now + SAVE_RETRY_S
+        self._unsaved_since = now if self._unsaved_since is None else self._unsaved_since
+        self.is_unfit = self.is_unfit or now - self._unsaved_since >= UNSAVED_S_MAX
+        if self._trouble != event.reason:
+            self._trouble = event.reason
+            text = "the state can be neither saved nor deleted: what this node gives up it can't tell the others"
+            self._out(Report(Level.ERROR, text, reason=event.reason))
+
+    def next_deadline(self) -> Instant:
+        """When it is to be tried again; infinity if it need not."""
+        return self._again_at

@@ -1,0 +1,395 @@
+"""The candidacies of this node: one for each VIP of the settings, and those that leave an earlier configuration.
+
+Role: who concerns a fact, who is to take steps and when, what each is told of the node before it does, and what of ours
+stands on which link.
+Must never: decide anything about a key or an address; it asks and tells candidacies. Counterparts: `candidacy.py`,
+`node.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import assert_never
+
+from sharedip.core.candidacy import Answer, Candidacy, Phase
+from sharedip.core.fitness import Fitness
+from sharedip.core.links import Links
+from sharedip.core.messages import (
+    AddressGone,
+    AddressHeld,
+    AddressRefused,
+    AddressRemoved,
+    AddressSeen,
+    Command,
+    FenceClosed,
+    FenceOpened,
+    FenceRefused,
+    ForeignClaim,
+    Level,
+    LinkChanged,
+    RemovalFailed,
+    Report,
+)
+from sharedip.core.model import Instant, IPAddress, Vip
+from sharedip.core.ownership import Presence
+from sharedip.core.peers import Peers
+from sharedip.core.resigned import ResignedEpochs
+from sharedip.core.schedule import PROBED_PER_S, PROBES_AT_ONCE, Pace
+from sharedip.core.session import Session
+from sharedip.core.settings import Settings
+from sharedip.core.state import FormerRun
+from sharedip.core.timers import DeadlineQueue
+
+ROUNDS_MAX = 100
+"""So many rounds of steps in one turn mean a machine that does not come to rest: a bug."""
+
+
+class Vips:
+    """Invariant: a candidacy has steps to take only if it is touched, or at its deadline."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        session: Session,
+        peers: Peers,
+        fitness: Fitness,
+        links: Links,
+        resigned: ResignedEpochs,
+        out: Callable[[Command], None],
+    ) -> None:
+        self._settings = settings
+        self._session = session
+        self._peers = peers
+        self._fitness = fitness
+        self._links = links
+        self._resigned = resigned
+        self._out = out
+        self._probe_pace = Pace(PROBES_AT_ONCE, PROBED_PER_S)
+        self.stopping = False
+        self.drawback: str | None = None
+        """Why this node should not be a candidate, though an owner may stay one."""
+        self._configured = {vip.address: vip for vip in settings.vips}
+        self.leaving: dict[IPAddress, Candidacy] = {}
+        self.held: dict[IPAddress, int] = {}
+        """What is on a link by our doing, or may be: each address with the index of its link."""
+        self._held_now: tuple[tuple[IPAddress, int], ...] | None = None
+        self._host_addresses: set[tuple[int, IPAddress]] = set()
+        self._touched: set[Candidacy] = set()
+        self._timers: DeadlineQueue[Candidacy] = DeadlineQueue()
+        self.current: dict[IPAddress, Candidacy] = {vip.address: self._make(vip) for vip in settings.vips}
+        self.addresses: tuple[IPAddress, ...] = ()
+        """Those of the settings, in the order of the documents."""
+        self._number()
+
+    # -- who there is -------------------------------------------------------------------------------------------------
+
+    def all(self) -> list[Candidacy]:
+        """Every candidacy."""
+        return [*self.current.values(), *self.leaving.values()]
+
+    def of(self, address: IPAddress) -> list[Candidacy]:
+        """The candidacies of this address: the one of the settings, and one that leaves."""
+        found = self.current.get(address)
+        current = [] if found is None else [found]
+        leaving = self.leaving.get(address) if self.leaving else None
+        return current if leaving is None else [*current, leaving]
+
+    def in_order(self, addresses: Iterable[IPAddress]) -> list[Candidacy]:
+        """The candidacies of these addresses, in the order of the documents."""
+        return sorted((each for address in addresses for each in self.of(address)), key=_config_index)
+
+    def any_in(self, *phases: Phase) -> bool:
+        """Whether any candidacy is in one of these phases."""
+        return any(each.phase in phases for each in self.all())
+
+    def restore(self, former: FormerRun, now: Instant) -> None:
+        """What a former run may have left stands until the kernel says otherwise (law 7)."""
+        self.held, self._held_now = dict(former.held), None
+        for address, candidacy in list(self.current.items()):
+            if address in self.held:
+                self.current[address] = self._make(candidacy.vip, may_stand=True)
+                if former.fence is not self._settings.fence:  # the other fence goes from what stands nowhere alone
+                    self.current[address].ownership.give_up(now)
+        for address in dict.fromkeys((*former.addresses, *self.held)):
+            if address not in self.current:  # its key may stand on the lease, its address on a link
+                self.leaving[address] = self._make(Vip(address, ""), may_stand=address in self.held)
+        self._number()
+
+    def reconfigure(self, settings: Settings) -> list[IPAddress]:
+        """Take over what changed. A VIP that did not change is not touched; one that is gone leaves in order.
+
+        Returns the addresses of those that leave.
+        """
+        self._settings = settings
+        wanted = self._configured = {vip.address: vip for vip in settings.vips}
+        gone = []
+        for address, candidacy in list(self.current.items()):
+            if wanted.get(address) != candidacy.vip:
+                del self.current[address]
+                if self.leaving.setdefault(address, candidacy) is not candidacy:
+                    self._drop(candidacy)  # one that leaves already is the one that has the key
+                gone.append(address)
+        for address, vip in wanted.items():
+            if address not in self.current:
+                self.current[address] = self._make(vip)
+        self._number()
+        for candidacy in self.current.values():
+            candidacy.reconfigure(settings)
+        return gone
+
+    def adopt_strays(self, addresses: set[IPAddress]) -> None:
+        """No key on our lease without somebody who answers for it. A former run's, or a campaign that was applied after
+        its VIP had gone from the documents: they leave as everything leaves, in order.
+        """
+        for address in addresses:
+            if not self.of(address) and self._has_key(address):
+                self.leaving[address] = self._make(Vip(address, ""))
+
+    def forget_what_left(self) -> None:
+        """Of which neither key nor address is left."""
+        for address, candidacy in list(self.leaving.items()):
+            if candidacy.is_out and not self._has_key(address):
+                del self.leaving[address]
+                self._drop(candidacy)
+                self.touch(address)
+
+    def guarded(self) -> tuple[Vip, ...]:
+        """About which addresses the fence has to be: those of the settings, and what leaves an earlier configuration
+        for as long as the kernel has not confirmed that it is gone. Nothing else: what is no longer ours is not muted.
+        """
+        if not self.leaving:
+            return self._settings.vips
+        leaving = (c.vip for a, c in self.leaving.items() if a not in self._configured and not c.is_clear)
+        return (*self._settings.vips, *leaving)
+
+    def may_stand(self) -> frozenset[tuple[IPAddress, int]]:
+        """What is on a link by our own doing, or may be: addresses with the link's index."""
+        places = (
+            (candidacy.vip.address, self._links.index_of(candidacy.vip.link))
+            for candidacy in self.all()
+            if candidacy.ownership.presence is not Presence.ABSENT
+        )
+        return frozenset((address, index) for address, index in places if index is not None)
+
+    @property
+    def held_now(self) -> tuple[tuple[IPAddress, int], ...]:
+        """`held` for the state file; kept ready, for it is asked for at every turn."""
+        if self._held_now is None:
+            self._held_now = tuple(self.held.items())
+        return self._held_now
+
+    # -- facts --------------------------------------------------------------------------------------------------------
+
+    def link_changed(self, event: LinkChanged, now: Instant, *, again: bool) -> None:
+        """`again`: the neighbours should hear of us once more."""
+        for candidacy in self.all():
+            if candidacy.vip.link in event.link.names:
+                self._touched.add(candidacy)
+                if again:
+                    candidacy.ownership.announce_again(now)
+
+    def links_settled(self, changed: set[str]) -> None:
+        """These links are fit from now on, or no more."""
+        if changed:
+            self._touched.update(each for each in self.all() if each.vip.link in changed)
+
+    def kernel_answered(
+        self, event: AddressHeld | AddressRefused | AddressRemoved | RemovalFailed | ForeignClaim, now: Instant
+    ) -> bool:
+        """The kernel or the segment has answered about one VIP. True: an address of ours stands that did not before."""
+        appeared = False
+        for candidacy in self.of(event.vip.address):
+            if candidacy.vip != event.vip:
+                continue
+            match event:
+                case AddressHeld():
+                    appeared = appeared or candidacy.ownership.presence is not Presence.PRESENT
+                    candidacy.ownership.address_held(event, now)
+                case AddressRefused():
+                    candidacy.ownership.address_refused(event, now)
+                case AddressRemoved():
+                    candidacy.ownership.address_removed()
+                case RemovalFailed():
+                    candidacy.ownership.removal_failed(event, now)
+                case ForeignClaim():
+                    if not candidacy.foreign_claim(event, now, of_cluster=self._peers.has_mac(event.mac)):
+                        continue
+                case _:
+                    assert_never(event)
+            self._touched.add(candidacy)
+        return appeared
+
+    def fence_answered(self, event: FenceOpened | FenceClosed | FenceRefused, now: Instant) -> None:
+        """The kernel has answered about some gates."""
+        for vip in event.vips:
+            for candidacy in self.of(vip.address):
+                if candidacy.vip is not vip and candidacy.vip != vip:
+                    continue
+                match event:
+                    case FenceRefused():
+                        candidacy.ownership.fence_refused(event, now)
+                    case FenceClosed():
+                        candidacy.ownership.fence_closed()
+                    case FenceOpened():
+                        if not candidacy.ownership.fence_opened(event, now):
+                            continue
+                    case _:
+                        assert_never(event)
+                self._touched.add(candidacy)
+
+    def address_moved(self, event: AddressSeen | AddressGone, now: Instant) -> None:
+        """An address came to a link of this node, or left it: a VIP by our own doing or not, or the node's own."""
+        for candidacy in self.of(event.address):
+            on_own_link = self._links.index_of(candidacy.vip.link) == event.index
+            copy = event.index, event.prefix_length
+            is_new = copy not in candidacy.chronicle.strays
+            candidacy.chronicle.strays.discard(copy)
+            if isinstance(event, AddressGone):
+                if event.index == self.held.get(event.address, event.index if on_own_link else None):
+                    candidacy.ownership.address_gone(now, event.by)
+            elif self._is_ours(candidacy, event, on_own_link=on_own_link):
+                if on_own_link and self._session.is_adopting and not self.stopping:
+                    candidacy.ownership.leftover_seen()
+                else:
+                    candidacy.ownership.address_seen(ours=True, on_own_link=on_own_link, now=now)
+            else:
+                candidacy.chronicle.strays.add(copy)
+                if is_new:
+                    text = f"somebody else put the address on {self._links.name_of(event.index)} of this node"
+                    self._out(Report(Level.ERROR, text, candidacy.vip, reason="not sharedip's own, left alone"))
+            self._touched.add(candidacy)
+        if event.address not in self.current and event.address.version == 4:
+            self._host_address_moved(event)
+
+    def _is_ours(self, candidacy: Candidacy, event: AddressSeen, *, on_own_link: bool) -> bool:
+        """Whether the address is there by our own doing (law 10): by our tag, or, since not every kernel keeps tags,
+        with our mask on our link while we have put it there, or a former run has.
+        """
+        if event.ours:
+            return True
+        there = on_own_link or event.index == self.held.get(event.address)
+        return there and event.prefix_length == event.address.max_prefixlen and candidacy.ownership.may_stand
+
+    def _host_address_moved(self, event: AddressSeen | AddressGone) -> None:
+        """A host address that appears while we hold a VIP stands behind it in the kernel's list: the VIP goes last."""
+        place = (event.index, event.address)
+        if isinstance(event, AddressGone):
+            self._host_addresses.discard(place)
+            return
+        if place in self._host_addresses:  # a renewed lifetime is told again and again, and changes no order
+            return
+        self._host_addresses.add(place)
+        for candidacy in self.all():
+            holds = candidacy.phase is Phase.OWNING and candidacy.ownership.presence is Presence.PRESENT
+            is_here = self._links.index_of(candidacy.vip.link) == event.index
+            if candidacy.vip.address.version == 4 and holds and is_here and not event.ours:
+                candidacy.ownership.reorder()
+                self._touched.add(candidacy)
+
+    # -- steps --------------------------------------------------------------------------------------------------------
+
+    def touch(self, address: IPAddress) -> None:
+        """The candidacies of this address may have steps to take."""
+        self._touched.update(self.of(address))
+
+    def touch_one(self, candidacy: Candidacy) -> None:
+        """This one may have."""
+        self._touched.add(candidacy)
+
+    def touch_all(self) -> None:
+        """All of them may have."""
+        self._touched.update(self.all())
+
+    def expire(self, now: Instant) -> None:
+        """Law 2: time passes first."""
+        for candidacy in self._timers.pop_due(now):
+            later = candidacy.next_deadline()
+            if later is None or later > now:  # a right that witnesses prolong, with all that goes with it
+                self._timers.set(candidacy, later)
+                continue
+            self._touched.add(candidacy)
+            candidacy.expire(now)
+
+    def settle(self, now: Instant) -> Iterator[tuple[Candidacy, Answer]]:
+        """Let every candidacy that was touched take its steps, until none has more to take. To be taken to its end:
+        what comes of each step is told before the next one is taken.
+        """
+        rounds = 0
+        while self._touched:
+            touched, self._touched = sorted(self._touched, key=_config_index), set()
+            for candidacy in touched:
+                self._tell(candidacy)
+                for answer in candidacy.advance(now):
+                    yield candidacy, answer
+            rounds += 1
+            assert rounds < ROUNDS_MAX, "the machine does not come to rest"
+            for candidacy in touched:
+                self._timers.set(candidacy, candidacy.next_deadline())
+                self._note_held(candidacy)
+
+    def next_deadline(self) -> Instant:
+        """The earliest deadline of all; infinity if there is none."""
+        return self._timers.next_deadline()
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _make(self, vip: Vip, *, may_stand: bool = False) -> Candidacy:
+        candidacy = Candidacy(
+            vip,
+            self._settings,
+            self._session,
+            self._peers,
+            self._fitness,
+            self._resigned,
+            self._probe_pace,
+            self._out,
+            may_stand=may_stand,
+        )
+        self._tell(candidacy)
+        return candidacy
+
+    def _tell(self, candidacy: Candidacy) -> None:
+        """What a candidacy has to know of this node before it takes a step."""
+        candidacy.obstacle = self._obstacle(candidacy.vip)
+        candidacy.drawback = self.drawback
+        candidacy.is_behind_another = self.leaving.get(candidacy.vip.address) not in (None, candidacy)
+
+    def _obstacle(self, vip: Vip) -> str | None:
+        """Why this node may not be a candidate now."""
+        if self.stopping:
+            return "the agent is stopping"
+        if self.leaving:  # else every candidacy is configured as it is
+            if self._configured.get(vip.address) != vip:
+                return "the address is no longer configured here"
+            if vip.address in self.leaving:
+                return "the address is still leaving in its former configuration"
+        return self._links.obstacle(vip.link)
+
+    def _has_key(self, address: IPAddress) -> bool:
+        return any(key.lease == self._session.lease for key in self._session.registry.candidates(address))
+
+    def _note_held(self, candidacy: Candidacy) -> None:
+        """What may be on a link by our doing is known to a later run before it is put there, and until it is gone."""
+        address = candidacy.vip.address
+        if any(each.ownership.may_stand for each in self.of(address)):
+            index = self._links.index_of(candidacy.vip.link)
+            if index is not None and candidacy.ownership.may_stand and self.held.get(address) != index:
+                self.held[address] = index
+                self._held_now = None
+        elif self.held.pop(address, None) is not None:
+            self._held_now = None
+
+    def _number(self) -> None:
+        """The order of the documents; kept ready, for it is asked for at every fact."""
+        self.addresses = tuple(self.current)
+        for index, candidacy in enumerate(self.current.values()):
+            candidacy.config_index = index
+
+    def _drop(self, candidacy: Candidacy) -> None:
+        """Nothing will be asked of it any more."""
+        self._touched.discard(candidacy)
+        self._timers.set(candidacy, None)
+
+
+def _config_index(candidacy: Candidacy) -> int:
+    return candidacy.config_index
