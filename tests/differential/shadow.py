@@ -233,7 +233,7 @@ def _needed_at(node: Any) -> float:
     parts = (each.next_deadline() for each in (node.session, node.links, node.designations, node.watchfulness))
     vips = (each.next_deadline() for each in node._all())
     own = [node.standing.next_deadline(), node._save_again_at, float("inf") if node.is_over else node._stop_until]
-    return min(*own, *(at for at in (*parts, *vips) if at is not None))
+    return float(min(*own, *(at for at in (*parts, *vips) if at is not None)))
 
 
 IMPORT = re.compile(r"^(\s*)(from|import) (sharedip|tests)\b", re.MULTILINE)
