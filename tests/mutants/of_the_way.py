@@ -103,8 +103,9 @@ MUTANTS = (
     Mutant(
         "announced-before-it-is-held",
         OWNERSHIP,
-        "        self._hold_at = self._gate_at = now\n",
-        "        self._hold_at = self._gate_at = now\n        self._out(Announce(self.vip, self.right.until))\n",
+        "        self._announced = self._reorder_wanted = False\n",
+        "        self._announced = self._reorder_wanted = False\n"
+        "        self._out(Announce(self.vip, self.right.until))\n",
         WAY_IN,
         "Neighbours are drawn to a node that can't answer yet.",
     ),

@@ -18,6 +18,8 @@ Instant = float
 """Seconds on CLOCK_BOOTTIME."""
 NEVER: Instant = float("-inf")
 """Before every other instant: when what never was happened, until when what nobody granted lasts."""
+UNKNOWN: Instant = float("inf")
+"""After every other instant: until when something of a former run may last. It is never over, and never tight."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -16,32 +16,28 @@ from collections.abc import Callable
 from enum import Enum
 from math import floor
 
+from sharedip.core.gate import Gate
 from sharedip.core.losses import Losses
 from sharedip.core.messages import (
     AddressHeld,
     AddressRefused,
     Announce,
     AnnounceOnceHeld,
-    CloseFence,
     Command,
     FenceOpened,
     FenceRefused,
     HoldAddress,
     Level,
-    OpenFence,
     Probe,
     RemovalFailed,
     RemoveAddress,
     ReorderAddress,
     Report,
 )
-from sharedip.core.model import NEVER, FenceKind, Instant, Vip
+from sharedip.core.model import NEVER, UNKNOWN, FenceKind, Instant, Vip
 from sharedip.core.right import Right
 from sharedip.core.schedule import Announcements
-from sharedip.core.settings import LIFETIME_LATE_S, LIFETIME_SLACK_S, REMOVAL_LEAD_S, fence_timeout_s
-
-UNKNOWN: Instant = float("inf")
-"""Until when something of a former run may last: nobody knows, so it is never tight and never over."""
+from sharedip.core.settings import LIFETIME_LATE_S, LIFETIME_SLACK_S, REMOVAL_LEAD_S
 
 PROBE_STEP_S = 0.02
 PROBES = 2
@@ -53,7 +49,6 @@ GATE_RETRY_S = 0.02
 KERNEL_EARLY_S = 0.1
 """Before that, the kernel does not end a lifetime by itself (ADDRCONF_TIMER_FUZZ_MINUS, net/ipv4/devinet.c: 20 ms)."""
 REMOVAL_RETRY_S = 0.05
-CLOSE_RETRY_S = 0.05
 REFUSALS_MAX = 20
 """So many refusals in a row (two seconds) and another node may try."""
 
@@ -86,13 +81,6 @@ class Presence(Enum):
     UNKNOWN = "unknown"
 
 
-class _Asked(Enum):
-    """An order about the gate that the kernel has not answered yet."""
-
-    OPEN = "open"
-    CLOSE = "close"
-
-
 class Ownership:
     """Invariant: while `presence` is not ABSENT, the right holds, or a removal is under way, or the address ends by its
     lifetime. Steps on the way out: reset connections, remove, close the gate, see both confirmed, `is_clear`.
@@ -109,7 +97,7 @@ class Ownership:
         """`may_stand`: a former run put the address up, and nobody has seen it gone."""
         self.vip = vip
         self._out = out
-        self._fence = fence
+        self._gate = Gate(vip, out) if fence is FenceKind.NFTABLES else None
         self.right = Right()
         self.tenure = Tenure.NONE
         self.presence = Presence.UNKNOWN if may_stand else Presence.ABSENT
@@ -133,12 +121,6 @@ class Ownership:
         self._address_until: Instant = UNKNOWN if may_stand else NEVER
         self._is_recorded = may_stand
         self._gone_meanwhile = False
-        self._gate_asked: list[_Asked] = []
-        self._gate_dirty = False
-        self._gate_until: Instant = UNKNOWN if fence is FenceKind.NFTABLES else NEVER
-        self._close_at: Instant = NEVER
-        self._gate_at: Instant = float("inf")
-        self._gate_ordered: Instant = NEVER
         self.gated_lifetime_s = GATED_LIFETIME_S
 
     # -- orders from the candidacy ------------------------------------------------------------------------------------
@@ -163,8 +145,10 @@ class Ownership:
         self.epoch = epoch
         self._gone_meanwhile = False
         self.refusals = 0
-        self._hold_at = self._gate_at = now
+        self._hold_at = now
         self._announced = self._reorder_wanted = False
+        if self._gate is not None:
+            self._gate.open_at(now)
 
     def give_up(self, now: Instant) -> None:
         """Reset, remove, and look: `is_clear` becomes true when the kernel has confirmed it."""
@@ -181,7 +165,7 @@ class Ownership:
             self.tenure is Tenure.NONE
             and self.presence is Presence.ABSENT
             and not self._hold_pending
-            and self._gate_until == NEVER
+            and (self._gate is None or self._gate.is_closed)
         )
 
     @property
@@ -197,9 +181,10 @@ class Ownership:
     @property
     def stands_until(self) -> Instant:
         """When the kernel has ended the last lifetime, and closed the gate, whatever it says to our removal."""
+        gate_until = NEVER if self._gate is None or self._gate.until is None else self._gate.until
         if self.presence is Presence.ABSENT and not self._hold_pending:
-            return NEVER if self._gate_until == UNKNOWN else self._gate_until  # a former gate ends by the former right
-        return max(self._address_until, self._gate_until)
+            return NEVER if gate_until == UNKNOWN else gate_until  # a former gate ends by the former right
+        return max(self._address_until, gate_until)
 
     @property
     def probe_is_over(self) -> bool:
@@ -215,19 +200,20 @@ class Ownership:
     @property
     def fence_is_tight(self) -> bool:
         """Whether the kernel has confirmed that it ends the use of the address no later than the right does now."""
-        if self._fence is FenceKind.NFTABLES:
-            return not self._gate_asked and self._gate_until <= self.right.until
+        if self._gate is not None:
+            return self._gate.is_tight(self.right.until)
         return not self._hold_pending and self._address_until <= self.right.until
 
     def right_changed(self, now: Instant) -> bool:
         """The right reaches further, or less far: let the kernel's fences follow at once. False: nothing to do."""
         if self.tenure is not Tenure.HOLDING:
             return False
-        if self._fence is FenceKind.LIFETIME or self._hold_at == float("inf"):
-            self._hold_at = now  # under nftables: it had waited for a longer lease
-        elif self.right.until == self._gate_ordered:
+        if self._gate is None or self._hold_at == float("inf"):
+            self._hold_at = now  # with a gate: it had waited for a longer lease
+        elif self.right.until == self._gate.ordered_until:
             return False
-        self._gate_at = now
+        if self._gate is not None:
+            self._gate.open_at(now)
         return True
 
     def lease_extended(self, now: Instant) -> bool:
@@ -236,50 +222,35 @@ class Ownership:
         """
         until = self.right.until
         if (
-            self._fence is FenceKind.NFTABLES
+            self._gate is not None
             and self._hold_at != float("inf")
             and until < self.right.get("lease")
-            and 0 <= until - self._gate_ordered < (self._gate_ordered - now) / 2
+            and self._gate.gains_little(until, now)
         ):
             return False
         return self.right_changed(now)
 
     def begin_gate(self, until: Instant) -> bool:
         """Whether this address may travel in one fence order with others of the same right."""
-        if self.tenure is not Tenure.HOLDING or self._gate_asked or self.right.until != until:
+        if self._gate is None or self.tenure is not Tenure.HOLDING or self.right.until != until:
             return False
-        self._gate_asked.append(_Asked.OPEN)
-        self._gate_at = float("inf")
-        self._gate_ordered = until
-        return True
+        return self._gate.begin(until)
 
     def fence_opened(self, event: FenceOpened, now: Instant) -> bool:
         """The kernel confirmed: the gate closes by itself at `not_after`. True: there is more to do."""
-        self._answered_of_gate()
-        self._gate_until = event.not_after
-        if self._gate_dirty:
-            self._gate_dirty = False
-            self._gate_at = now
-            return True
-        return False
+        return self._gate is not None and self._gate.opened(event.not_after, now)
 
     def fence_closed(self) -> None:
         """The kernel confirmed: no traffic for the address passes."""
-        self._answered_of_gate()
-        if self._gate_asked:
-            return  # one that opens is on its way behind it
-        self._gate_until = NEVER
+        if self._gate is not None:
+            self._gate.closed()
 
     def fence_refused(self, event: FenceRefused, now: Instant) -> None:
         """The gate stays as it was, or nobody knows: it closes by itself, at the latest when the order wanted it to."""
-        if self._answered_of_gate() is _Asked.CLOSE:
-            self._close_at = now + CLOSE_RETRY_S
+        if self._gate is None or not self._gate.refused(now):
             return
-        self._gate_dirty = False
-        self._gate_until = max(self._gate_until, self._gate_ordered)
-        self._gate_ordered = NEVER
         if self.tenure is Tenure.HOLDING and now < self.lapses_at:
-            self._gate_at = now + GATE_RETRY_S
+            self._gate.open_at(now + GATE_RETRY_S)
             self.refusals += 1
             if self.refusals == 1:
                 self._out(Report(Level.WARNING, "the kernel refused the fence", self.vip, self.epoch, event.reason))
@@ -303,7 +274,7 @@ class Ownership:
             return
         self.refusals = 0
         early_s = EARLY_RENEWAL_S
-        if self._fence is FenceKind.NFTABLES:
+        if self._gate is not None:
             early_s = max(EARLY_RENEWAL_S, min(event.valid_lft_s, GATED_LIFETIME_S) / 2)
         self._hold_at = max(now, event.held_at + event.valid_lft_s - early_s)
         if not self._announced:
@@ -417,9 +388,11 @@ class Ownership:
             if not self._removal_pending and self.presence is not Presence.ABSENT and now >= self._remove_at:
                 self._removal_pending = True
                 self._out(RemoveAddress(self.vip))
-            self._close_gate(now)
+            if self._gate is not None:
+                self._gate.keep_closed(now)
         elif self.tenure is Tenure.NONE and self.presence is Presence.ABSENT:
-            self._close_gate(now)
+            if self._gate is not None:
+                self._gate.keep_closed(now)
         elif self.tenure is Tenure.PROBING:
             self._advance_probe(now)
         elif self.tenure is Tenure.HOLDING and now < self.lapses_at:
@@ -429,21 +402,23 @@ class Ownership:
         """The earliest instant at which something is due."""
         match self.tenure:
             case Tenure.REMOVING:
-                removal = UNKNOWN if self._removal_pending or self.presence is Presence.ABSENT else self._remove_at
-                return min(removal, self._closing_due)
+                due_at = self._closes_at
+                if self._removal_pending or self.presence is Presence.ABSENT:
+                    return due_at
+                return self._remove_at if due_at is None else min(due_at, self._remove_at)
             case Tenure.PROBING:
                 return self._probe_at
             case Tenure.HOLDING:
                 waiting = [self.lapses_at, self.runs_out_at]
                 if not self._hold_pending:
                     waiting.append(self._hold_at)
-                if self._fence is FenceKind.NFTABLES and not self._gate_asked:
-                    waiting.append(self._gate_at)
+                if self._gate is not None and self._gate.opens_at is not None:
+                    waiting.append(self._gate.opens_at)
                 if self.presence is Presence.PRESENT and self.announcements.next_at is not None:
                     waiting.append(self.announcements.next_at)
                 return min(waiting)
             case Tenure.NONE:
-                return self._closing_due if self.presence is Presence.ABSENT else None
+                return self._closes_at if self.presence is Presence.ABSENT else None
 
     def _advance_probe(self, now: Instant) -> None:
         if now < self._probe_at or self._probes_left < 0:
@@ -472,8 +447,8 @@ class Ownership:
                 self._hold_at = float("inf")  # only a longer right helps: `right_changed` brings it
                 if now >= self._runs_out_at:
                     self.let_run_out()  # we were away, and are too late to hand over in order
-        if self._fence is FenceKind.NFTABLES:
-            self._advance_gate(now)
+        if self._gate is not None:
+            self._gate.keep_open(self.right.until, now)
         if announces:  # clients wait for it: it does not come back to us before it leaves
             self._out(AnnounceOnceHeld(self.vip, self.right.until))
         elif self.presence is Presence.PRESENT and self.announcements.take(now):
@@ -487,55 +462,25 @@ class Ownership:
             self._hold_not_after = self._lifetime_right
             self._out(ReorderAddress(self.vip, lifetime_s, self._hold_not_after))
 
-    def _advance_gate(self, now: Instant) -> None:
-        if now < self._gate_at:
-            return
-        self._gate_at = float("inf")  # only another right is a reason to touch it again
-        if self._gate_asked:
-            self._gate_dirty = True
-            return
-        timeout_s = fence_timeout_s(self.right.until - now)
-        self._gate_ordered = self.right.until
-        if timeout_s > 0:
-            self._gate_asked.append(_Asked.OPEN)
-            self._out(OpenFence((self.vip,), timeout_s, self.right.until))
-
-    def _close_gate(self, now: Instant) -> None:
-        """Behind the removal, whose resets must get out; before anybody is told, since an open gate lets translated
-        traffic pass even where no address stands.
-        """
-        if self._gate_until <= now and not self._gate_asked:
-            self._gate_until = NEVER  # it has closed by itself
-        elif self._gate_until > NEVER and _Asked.CLOSE not in self._gate_asked and now >= self._close_at:
-            self._gate_ordered = NEVER
-            self._gate_asked.append(_Asked.CLOSE)
-            self._out(CloseFence((self.vip,)))
-
     @property
-    def _closing_due(self) -> Instant:
-        if self._gate_until == NEVER or _Asked.CLOSE in self._gate_asked:
-            return UNKNOWN
-        return min(self._close_at, self._gate_until)
-
-    def _answered_of_gate(self) -> _Asked | None:
-        """The kernel answers in the order in which it was asked."""
-        return self._gate_asked.pop(0) if self._gate_asked else None
+    def _closes_at(self) -> Instant | None:
+        return None if self._gate is None else self._gate.closes_at
 
     @property
     def _lifetime_right(self) -> Instant:
-        """What bounds the address's lifetime: under the nftables fence the lease alone.
+        """What bounds the address's lifetime: where there is a gate the lease alone.
 
         Whole seconds are too coarse for a witness's window, and the gate keeps that.
         """
-        return self.right.get("lease") if self._fence is FenceKind.NFTABLES else self.right.until
+        return self.right.until if self._gate is None else self.right.get("lease")
 
     def _lifetime_s(self, now: Instant) -> int:
         """The longest whole-second lifetime that the kernel is sure to end before the right does.
 
-        Under the nftables fence no longer than it must be: a dead agent's address is mute within milliseconds, and off
+        Where there is a gate no longer than it must be: a dead agent's address is mute within milliseconds, and off
         the link some seconds later.
         """
         room_s = self._lifetime_right - now - LIFETIME_LATE_S - LIFETIME_SLACK_S
-        if self._fence is FenceKind.NFTABLES:
+        if self._gate is not None:
             room_s = min(room_s, self.gated_lifetime_s)
         return floor(room_s) if 1 <= room_s < float("inf") else 0

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sharedip.core.gate import CLOSE_RETRY_S
 from sharedip.core.messages import (
     AddressHeld,
     AddressRefused,
@@ -25,7 +26,7 @@ from sharedip.core.messages import (
     Report,
 )
 from sharedip.core.model import NEVER, FenceKind
-from sharedip.core.ownership import CLOSE_RETRY_S, PROBE_STEP_S, Ownership, Presence, Tenure
+from sharedip.core.ownership import PROBE_STEP_S, Ownership, Presence, Tenure
 from sharedip.core.schedule import BURST_STEP_S
 from sharedip.core.settings import LIFETIME_LATE_S, REMOVAL_LEAD_S
 from tests.unit.core.harness import VIP, tell
