@@ -46,6 +46,7 @@ from sharedip.core.messages import (
     OpenFence,
     OpenWatch,
     PeerAddressChanged,
+    ReadKeys,
     RemovalFailed,
     RemoveAddress,
     ReorderAddress,
@@ -67,9 +68,10 @@ from sharedip.core.peerwire import MAGIC
 from sharedip.core.settings import Settings
 from sharedip.core.state import FormerRun
 from sharedip.core.view import view
-from tests.fuzz.liar import LAYOUT, TRIED, Answer, Asked, Liar, Told, hostile_key, hostile_value, identity_of
+from tests.fuzz.liar import LAYOUT, TRIED, Liar, Told, hostile_key, hostile_value, identity_of
 from tests.fuzz.peer_model import PeerModel
 from tests.fuzz.picture import Readings
+from tests.models.store import Answer, Request
 
 NEVER = float("-inf")
 LINK = 2
@@ -116,7 +118,7 @@ class Stage:
             lambda: chance.getrandbits(128).to_bytes(16, "big"),
             identity_of(TRIED),
         )
-        self.pending: dict[int, tuple[Asked, float]] = {}
+        self.pending: dict[int, tuple[Request, float]] = {}
         self.told: deque[Told] = deque(maxlen=50)
         self.facts: deque[Event] = deque()
         self.watch: OpenWatch | None = None
@@ -144,11 +146,11 @@ class Stage:
             self.handle(AddressSeen(LINK, address, address.max_prefixlen, ours=True))
 
     def _prepare_former(self, lease: int) -> None:
-        self.etcd.leases.add(lease)
+        self.etcd.store.grant(self.settings.lease_ttl_s, lease)
         self.leases.add(lease)
-        self.etcd.put(LAYOUT.agent("n1"), b"{}", lease)
+        self.etcd.store.put(LAYOUT.agent("n1"), b"{}", lease)
         for vip in VIPS:
-            self.etcd.put(LAYOUT.candidate(vip.address, lease), b"n1", lease)
+            self.etcd.store.put(LAYOUT.candidate(vip.address, lease), b"n1", lease)
             self.present[vip.address] = self.now + 3.0
 
     # -- what may happen ----------------------------------------------------------------------------------------------
@@ -193,7 +195,7 @@ class Stage:
             return
         number, lease = self.watch.watch, self.node.session.lease
         what = chance.random()
-        news = [change for change in self.etcd.history if change.revision > self.watched_until]
+        news = list(self.etcd.news(self.watched_until))
         if what < 0.1:
             endpoint, self.watch = self.watch.endpoint, None
             self.handle(WatchLost(number, endpoint, chance.choice(list(Failure)), "lost"))
@@ -209,15 +211,17 @@ class Stage:
             self.handle(KeysChanged(number, tuple(news), news[-1].revision))
 
     def _hostile_change(self, chance: random.Random, lease: int | None) -> KeyChange:
-        revision = self.etcd._number(chance, self.etcd.revision, lowest=1, highest=self.etcd.revision + 100_000)
+        revision = self.etcd._number(
+            chance, self.etcd.store.revision, lowest=1, highest=self.etcd.store.revision + 100_000
+        )
         name = hostile_key(chance, VIPS, lease)
         if chance.random() < 0.3:
             return KeyChange(name, None, revision)
-        found = self.etcd.distort_keys(chance, tuple(self.etcd.keys.values())[:3], lease)
+        found = self.etcd.distort_keys(chance, tuple(self.etcd.store.keys.values())[:3], lease)
         if found and chance.random() < 0.5:
             return KeyChange(found[0].key, found[0], revision)
-        value = hostile_value(chance, self.etcd.keys, lease)
-        from_keys = self.etcd.keys.get(name)
+        value = hostile_value(chance, self.etcd.store.keys, lease)
+        from_keys = self.etcd.store.keys.get(name)
         if from_keys is None:
             return KeyChange(name, None, revision)
         return KeyChange(name, replace(from_keys, value=value, mod_revision=revision), revision)
@@ -315,12 +319,12 @@ class Stage:
         orders = self.node.handle(event, self.now)
         if isinstance(event, KeepaliveConfirmed):
             for order in orders:
-                if type(order).__name__ == "ReadKeys":
-                    self._reads[order.request] = event  # type: ignore[union-attr]
+                if isinstance(order, ReadKeys):
+                    self._reads[order.request] = event
         self._judge(orders)
         return orders
 
-    def _deliver(self, order: Asked, answer: Answer) -> None:
+    def _deliver(self, order: Request, answer: Answer) -> None:
         self.told.append(Told(order, answer))
         self.handle(answer)
 
@@ -411,7 +415,7 @@ class Stage:
             case OpenWatch():
                 assert self.watch is None, "two watches at once"
                 self.watch, self.watched_until = order, order.from_revision - 1
-                self.facts.append(WatchOpened(order.watch, self.etcd.revision))
+                self.facts.append(WatchOpened(order.watch, self.etcd.store.revision))
             case CloseWatch():
                 self.watch = None
             case DropEndpoint():
@@ -427,12 +431,12 @@ class Stage:
                 self.readings.ordered(order)
                 self.peers.ordered(order)
                 self._ask(order)
-            case _ if isinstance(order, Asked):
+            case _ if isinstance(order, Request):
                 self._ask(order)
             case _:
                 pass
 
-    def _ask(self, order: Asked) -> None:
+    def _ask(self, order: Request) -> None:
         assert order.request not in self.pending, "a request number was used twice"
         self.pending[order.request] = (order, self.now)
         assert len(self.pending) < PENDING_MAX, f"{len(self.pending)} requests under way"

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from sharedip.core.messages import Command, MoveRequested, SendDatagram, StopRequested, Transact
 from sharedip.core.model import Delete, FenceKind, Put
-from tests.simulation.etcd import Request, Spell
+from tests.models.store import Request
+from tests.simulation.etcd import Spell
 from tests.simulation.faults import (
     Fault,
     cut_from_etcd,

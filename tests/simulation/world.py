@@ -58,7 +58,7 @@ from sharedip.core.model import Delete, Failure, FenceKind, IPAddress, LinkState
 from sharedip.core.node import Node
 from sharedip.core.settings import Settings
 from sharedip.core.state import FormerRun, read_state
-from tests.simulation.agreement import ModelAgreement
+from tests.models.agreement import ModelAgreement
 from tests.simulation.etcd import ModelEtcd
 
 LINK_INDEX = 2
@@ -333,7 +333,7 @@ class Host:
     def _check_proof(self, core: Node) -> None:
         """Law 5: whatever came, and however late, the right on the lease ends before the lease does."""
         self.proved_until, lease = core.session.lease_until, core.session.lease
-        standing = None if lease is None else self.world.etcd.leases.get(lease)
+        standing = None if lease is None else self.world.etcd.store.leases.get(lease)
         if standing is not None and (self.proved_until - self.offset) / self.rate > standing.expires_at:
             raise InvariantBrokenError(f"t={self.world.t:.3f} {self.name}'s right outlives its lease")
 
@@ -764,7 +764,7 @@ class World:
     def check_revocation(self, by: Host, lease: int) -> None:
         """Nobody's live lease is revoked by another host's run, whatever name and machine the two share."""
         holder = self.etcd.holders.get(lease)
-        if holder is None or holder is by or lease not in self.etcd.leases:
+        if holder is None or holder is by or lease not in self.etcd.store.leases:
             return
         stands_on_it = holder.core is not None and not holder.frozen and holder.core.session.lease == lease
         if stands_on_it or any(holder.uses(vip.address) for vip in self.vips):

@@ -7,8 +7,8 @@ Must never: answer anything by itself, or let time pass unasked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any, TypeVar
 
@@ -26,12 +26,8 @@ from sharedip.core.messages import (
     FenceClosed,
     GrantLease,
     HoldAddress,
-    KeepaliveConfirmed,
     KeepLeaseAlive,
     KeysChanged,
-    KeysRead,
-    LeaseGranted,
-    LeaseRevoked,
     LinkChanged,
     MemberRead,
     OpenWatch,
@@ -46,26 +42,14 @@ from sharedip.core.messages import (
     StateSaved,
     TimePassed,
     Transact,
-    TransactionDone,
 )
-from sharedip.core.model import (
-    Delete,
-    Failure,
-    Get,
-    Guard,
-    GuardTarget,
-    KeyChange,
-    KeyValue,
-    LinkState,
-    Operation,
-    Put,
-    Vip,
-)
+from sharedip.core.model import Failure, LinkState, Vip
 from sharedip.core.node import Node
 from sharedip.core.ownership import NEVER
 from sharedip.core.settings import Settings
 from sharedip.core.state import FormerRun, read_state
-from tests.simulation.agreement import agreed_by_name
+from tests.models.agreement import agreed_by_name
+from tests.models.store import Store, never
 
 LAYOUT = Layout("sharedip:v1")
 VIP = Vip(ip_address("192.168.0.15"), "eth0")
@@ -114,21 +98,11 @@ def secret_of(one: str, other: str) -> bytes:
     return secret
 
 
-@dataclass
-class Store:
-    """etcd's keys, one revision at a time. It stands still unless a test or an answered order moves it."""
+class SmallEtcd(Store):
+    """The model's key space, and another candidate that joins a queue in one word. Leases end when a test says so."""
 
-    revision: int = 10
-    keys: dict[str, KeyValue] = field(default_factory=dict)
-    history: list[KeyChange] = field(default_factory=list)
-
-    def put(self, key: str, value: bytes, lease: int) -> None:
-        """One write, as another client would make it."""
-        self.apply((), (Put(key, value, lease),), ())
-
-    def delete(self, key: str) -> None:
-        """One deletion by somebody else."""
-        self.apply((), (Delete(key),), ())
+    def __init__(self, *, next_lease: int = OURS, expiry: Callable[[int], float] = never) -> None:
+        super().__init__(revision=10, next_lease=next_lease, expiry=expiry)
 
     def stand(self, name: str = "n2", lease: int = THEIRS, vip: Vip = VIP, *, sound: bool | None = True) -> str:
         """Another candidate joins the queue; with `sound=None` it is no agent, but a plain `etcdctl elect`."""
@@ -137,43 +111,6 @@ class Store:
             self.put(LAYOUT.agent(name), agent_record(name, healthy=sound, peer=None), lease)
         self.put(key, name.encode(), lease)
         return key
-
-    def end_lease(self, lease: int) -> None:
-        """It expired, or somebody revoked it."""
-        self.apply((), tuple(Delete(name) for name, key in self.keys.items() if key.lease == lease), ())
-
-    def under(self, prefix: str = LAYOUT.root) -> tuple[KeyValue, ...]:
-        """All keys with the prefix."""
-        return tuple(key for name, key in sorted(self.keys.items()) if name.startswith(prefix))
-
-    def apply(
-        self, guards: Iterable[Guard], then: tuple[Operation, ...], otherwise: tuple[Operation, ...]
-    ) -> tuple[bool, tuple[KeyValue, ...]]:
-        """One transaction."""
-        succeeded = all(self._holds(guard) for guard in guards)
-        revision, found, wrote = self.revision + 1, list[KeyValue](), False
-        for op in then if succeeded else otherwise:
-            match op:
-                case Put():
-                    known = self.keys.get(op.key)
-                    created = revision if known is None else known.create_revision
-                    self.keys[op.key] = KeyValue(op.key, op.value, created, revision, op.lease)
-                    self.history.append(KeyChange(op.key, self.keys[op.key], revision))
-                    wrote = True
-                case Delete():
-                    if self.keys.pop(op.key, None) is not None:
-                        self.history.append(KeyChange(op.key, None, revision))
-                        wrote = True
-                case Get():
-                    found += self.under(op.key) if op.prefix else [k for k in self.under(op.key) if k.key == op.key]
-        self.revision += wrote
-        return succeeded, tuple(found)
-
-    def _holds(self, guard: Guard) -> bool:
-        key = self.keys.get(guard.key)
-        if key is None:
-            return guard.revision == 0
-        return guard.revision == (key.create_revision if guard.target is GuardTarget.CREATE else key.mod_revision)
 
 
 class Talk:
@@ -186,7 +123,7 @@ class Talk:
         vips: tuple[Vip, ...] = (VIP,),
         ttl_s: int = 15,
         endpoints: int = 3,
-        store: Store | None = None,
+        store: SmallEtcd | None = None,
         now: float = 1000.0,
         **settings: Any,
     ) -> None:
@@ -200,7 +137,7 @@ class Talk:
         )
         self.identity = identity_of(name)
         self.node = Node(self.settings, 0, lambda: bytes(16), self.identity)
-        self.store = Store() if store is None else store
+        self.store = SmallEtcd() if store is None else store
         self.now = now
         self.term = 5
         self.open: list[Command] = []
@@ -321,25 +258,10 @@ class Talk:
         store, term = self.store, self.term
         sent_at = self.sent.get(getattr(order, "request", 0), self.now)
         match order:
-            case GrantLease():
-                return LeaseGranted(order.request, order.endpoint, OURS, order.ttl_s, term, sent_at)
-            case KeepLeaseAlive():
-                ttl_s = self.settings.lease_ttl_s
-                return KeepaliveConfirmed(order.request, order.endpoint, order.lease, ttl_s, term, sent_at)
-            case ReadKeys():
-                keys = store.under(order.prefix)
-                fresh = tuple(key for key in keys if key.mod_revision > order.after)
-                return KeysRead(
-                    order.request, order.endpoint, fresh, len(keys), store.revision, term, sent_at, order.after
-                )
-            case Transact():
-                succeeded, keys = store.apply(order.guards, order.then, order.otherwise)
-                return TransactionDone(order.request, order.endpoint, succeeded, keys, store.revision, term, sent_at)
+            case GrantLease() | KeepLeaseAlive() | ReadKeys() | Transact() | RevokeLease():
+                return store.answer(order, term, sent_at)
             case ReadMember():
                 return MemberRead(order.request, order.endpoint, order.endpoint + 1, 1, term, "3.5.1")
-            case RevokeLease():
-                store.end_lease(order.lease)
-                return LeaseRevoked(order.request, order.endpoint, order.lease)
             case HoldAddress() | ReorderAddress():
                 return AddressHeld(order.vip, self.now, order.valid_lft_s)
             case RemoveAddress():
@@ -356,7 +278,7 @@ class Talk:
 
     def tell_changes(self) -> list[Command]:
         """The watch delivers what it has not delivered yet."""
-        fresh = tuple(change for change in self.store.history if change.revision > self.watched)
+        fresh = () if self.watch is None else self.store.changes_from(self.watched + 1)
         if self.watch is None or not fresh:
             return []
         self.watched = self.store.revision
@@ -444,7 +366,7 @@ __all__ = [
     "OURS",
     "THEIRS",
     "VIP",
-    "Store",
+    "SmallEtcd",
     "Talk",
     "agent_record",
     "identity_of",
