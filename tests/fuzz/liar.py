@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sharedip.core.identity import Identity
-from sharedip.core.keys import Layout
 from sharedip.core.messages import (
     KeysRead,
     LeaseGranted,
@@ -24,9 +23,9 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import Failure, KeyChange, KeyValue, Vip
 from tests.models.agreement import agreed_by_name
+from tests.models.judge import LAYOUT
 from tests.models.store import Answer, Request, Store
 
-LAYOUT = Layout("sharedip:v1")
 HOSTILE_TEXT = [
     *("\x1b[2J", "a\nb\0c", "\ud800", "x" * 60_000, "%s%n{}", "é" * 300, "", "-1", "n1", "n2", "[::1]:9470", "n2:9470"),
     *("[" * 5000, "10.0.0.1:99999", "10.0.0.2:9470", "ff" * 16, "f" * 5000, "\u202eevil", "0x10"),

@@ -16,7 +16,8 @@ from sharedip.core.messages import Transact, TransactionDone
 from sharedip.core.model import IPAddress, Put
 from sharedip.core.peerwire import Entry, Envelope, Heartbeat, Kind, Ping, Pong, Released, open_entry, seal, unseal
 from sharedip.core.witness import read_witnesses
-from tests.fuzz.liar import LAYOUT, Liar, secret_of
+from tests.fuzz.liar import Liar, secret_of
+from tests.models.judge import LAYOUT
 
 
 @dataclass(slots=True)

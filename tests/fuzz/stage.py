@@ -13,7 +13,7 @@ import random
 from collections import deque
 from dataclasses import replace
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, assert_never
 
 from sharedip.core.messages import (
     AddressGone,
@@ -22,6 +22,7 @@ from sharedip.core.messages import (
     AddressRemoved,
     AddressSeen,
     Announce,
+    AnswerOperator,
     CloseFence,
     CloseWatch,
     Command,
@@ -30,13 +31,14 @@ from sharedip.core.messages import (
     DropEndpoint,
     Event,
     Exit,
-    FenceClosed,
     FenceOpened,
     FenceRefused,
     ForeignClaim,
+    GrantLease,
     HealthChanged,
     HoldAddress,
     KeepaliveConfirmed,
+    KeepLeaseAlive,
     KeysChanged,
     KeysRead,
     LeaseGranted,
@@ -46,10 +48,13 @@ from sharedip.core.messages import (
     OpenFence,
     OpenWatch,
     PeerAddressChanged,
+    Probe,
     ReadKeys,
+    ReadMember,
     RemovalFailed,
     RemoveAddress,
     ReorderAddress,
+    Report,
     RequestFailed,
     RevokeLease,
     SaveState,
@@ -62,15 +67,17 @@ from sharedip.core.messages import (
     WatchLost,
     WatchOpened,
 )
-from sharedip.core.model import Delete, Failure, FenceKind, IPAddress, KeyChange, KeyValue, LinkState, Vip
+from sharedip.core.model import Failure, FenceKind, IPAddress, KeyChange, KeyValue, LinkState, Vip
 from sharedip.core.node import Node
 from sharedip.core.peerwire import MAGIC
-from sharedip.core.settings import Settings
+from sharedip.core.settings import LIFETIME_LATE_S, Settings
 from sharedip.core.state import FormerRun
 from sharedip.core.view import view
-from tests.fuzz.liar import LAYOUT, TRIED, Liar, Told, hostile_key, hostile_value, identity_of
+from tests.fuzz.liar import TRIED, Liar, Told, hostile_key, hostile_value, identity_of
 from tests.fuzz.peer_model import PeerModel
 from tests.fuzz.picture import Readings
+from tests.models.judge import LAYOUT, given_up_too_early
+from tests.models.kernel import Kernel, KernelOrder
 from tests.models.store import Answer, Request
 
 NEVER = float("-inf")
@@ -123,8 +130,8 @@ class Stage:
         self.facts: deque[Event] = deque()
         self.watch: OpenWatch | None = None
         self.watched_until = 0
-        self.present: dict[IPAddress, float] = {}
-        """Until when an address may be on the link, by our kernel's lifetime."""
+        self.kernel = Kernel()
+        """It removes as late as it may: what it has may be on the link."""
         self.proved: dict[int, float] = {}
         self.first: set[tuple[int, IPAddress, int]] = set()
         self.leases: set[int] = set()
@@ -142,7 +149,7 @@ class Stage:
         self._judge(self.node.start(former, self.now))
         self.handle(PeerAddressChanged("10.0.0.1:9470"))
         self.handle(LinkChanged(LinkState(LINK, ("eth0",), b"\2\0\0\0\0\1", running=True)))
-        for address in list(self.present):
+        for address in list(self.kernel.addresses):
             self.handle(AddressSeen(LINK, address, address.max_prefixlen, ours=True))
 
     def _prepare_former(self, lease: int) -> None:
@@ -151,7 +158,7 @@ class Stage:
         self.etcd.store.put(LAYOUT.agent("n1"), b"{}", lease)
         for vip in VIPS:
             self.etcd.store.put(LAYOUT.candidate(vip.address, lease), b"n1", lease)
-            self.present[vip.address] = self.now + 3.0
+            self.kernel.addresses[vip.address] = self.now + 3.0
 
     # -- what may happen ----------------------------------------------------------------------------------------------
 
@@ -240,10 +247,8 @@ class Stage:
     def pass_to(self, at: float) -> None:
         """Time passes to this instant."""
         self.now = max(self.now, at)
-        for address, until in list(self.present.items()):
-            if self.now >= until:
-                del self.present[address]
-                self.facts.append(AddressGone(LINK, address, address.max_prefixlen))
+        for address in self.kernel.expire(self.now):
+            self.facts.append(AddressGone(LINK, address, address.max_prefixlen))
         for number, (order, sent_at) in list(self.pending.items()):
             if self.now >= sent_at + order.timeout_s and number in self.pending:
                 del self.pending[number]
@@ -364,27 +369,20 @@ class Stage:
         self.node.next_deadline()
 
     def _judge_one(self, order: Command) -> None:
-        lease = self.node.session.lease
         match order:
             case HoldAddress() | ReorderAddress():
                 self._judge_use(order, order.vip, order.not_after)
                 assert order.valid_lft_s >= 1
-                assert self.now + order.valid_lft_s + 1.0 <= order.not_after, "the kernel's lifetime is too long"
+                assert self.kernel.refusal(order, self.now) is None, "the kernel's lifetime is too long"
             case OpenFence():
                 for vip in order.vips:
                     self._judge_use(order, vip, order.not_after)
                 assert self.now + order.timeout_s <= order.not_after, "the gate stays open too long"
             case Announce():
                 self._judge_use(order, order.vip, order.not_after)
-            case RevokeLease():
-                assert not self.present, f"the lease is revoked while {list(self.present)} may be there"
-            case Transact():
-                for operation in order.then:
-                    if isinstance(operation, Delete) and lease is not None and operation.key.endswith(f"/{lease:x}"):
-                        address = LAYOUT.election_of(operation.key)
-                        assert address not in self.present, f"the key of {address} is given up while it may be there"
             case _:
-                pass
+                broken = given_up_too_early(order, self.node.session.lease, lambda _: self.kernel.addresses)
+                assert broken is None, broken
 
     def _judge_use(self, order: Command, vip: Vip, not_after: float) -> None:
         lease = self.node.session.lease
@@ -401,15 +399,9 @@ class Stage:
         match order:
             case HoldAddress() | ReorderAddress():
                 self.holds += 1
-                self.present[order.vip.address] = self.now + order.valid_lft_s + 1.0
-                self.facts.append(AddressHeld(order.vip, self.now, order.valid_lft_s))
-            case RemoveAddress():
-                self.facts.append(AddressRemoved(order.vip))
-                self.present.pop(order.vip.address, None)
-            case OpenFence():
-                self.facts.append(FenceOpened(order.vips, order.not_after))
-            case CloseFence():
-                self.facts.append(FenceClosed(order.vips))
+                self._ask_kernel(order)
+            case RemoveAddress() | OpenFence() | CloseFence():
+                self._ask_kernel(order)
             case SaveState():
                 self.facts.append(StateSaved(order.number))
             case OpenWatch():
@@ -431,10 +423,15 @@ class Stage:
                 self.readings.ordered(order)
                 self.peers.ordered(order)
                 self._ask(order)
-            case _ if isinstance(order, Request):
+            case GrantLease() | KeepLeaseAlive() | ReadKeys() | RevokeLease() | ReadMember():
                 self._ask(order)
-            case _:
+            case Announce() | Probe() | Report() | AnswerOperator():
                 pass
+            case _:
+                assert_never(order)
+
+    def _ask_kernel(self, order: KernelOrder) -> None:
+        self.facts.append(self.kernel.carry_out(order, self.now, late_s=LIFETIME_LATE_S))
 
     def _ask(self, order: Request) -> None:
         assert order.request not in self.pending, "a request number was used twice"
@@ -450,7 +447,7 @@ class Stage:
             elif isinstance(fact, AddressRemoved) and chance.random() < 0.1:
                 # It is still there, whatever we ordered; unless a later removal was carried out, whose answer decides.
                 if AddressRemoved(fact.vip) not in self.facts:
-                    self.present[fact.vip.address] = self.now + 3.0
+                    self.kernel.addresses[fact.vip.address] = self.now + 3.0
                 fact = RemovalFailed(fact.vip, "EBUSY")
             elif isinstance(fact, FenceOpened) and chance.random() < 0.05:
                 fact = FenceRefused(fact.vips, "refused")

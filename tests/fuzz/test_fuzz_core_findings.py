@@ -23,8 +23,9 @@ from sharedip.core.messages import (
 from sharedip.core.model import FenceKind, KeyChange, KeyValue, LinkState
 from sharedip.core.peerwire import Kind, Pong, seal
 from sharedip.core.requests import Kind as Purpose
-from tests.fuzz.liar import LAYOUT, secret_of, sound_agent
+from tests.fuzz.liar import secret_of, sound_agent
 from tests.fuzz.stage import VIPS, Stage
+from tests.models.judge import LAYOUT
 
 
 def owner(fence: FenceKind = FenceKind.NFTABLES, window_s: float | None = 0.5) -> Stage:

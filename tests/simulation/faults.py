@@ -25,8 +25,9 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import FenceKind, LinkState
 from sharedip.core.witness import read_witnesses
+from tests.models.judge import LAYOUT
 from tests.simulation.forger import forge
-from tests.simulation.world import LAYOUT, LINK_INDEX, Host, World
+from tests.simulation.world import LINK_INDEX, Host, World
 
 Fault = Callable[[World, Host, int, float], None]
 

@@ -16,7 +16,8 @@ from sharedip.core.keys import read_record
 from sharedip.core.messages import DatagramReceived
 from sharedip.core.model import IPAddress
 from sharedip.core.peerwire import HEADER, MAGIC, Entry, Heartbeat, Kind, Ping, Pong, Released, seal, unseal
-from tests.simulation.world import FORGER, LAYOUT, Host, World
+from tests.models.judge import LAYOUT
+from tests.simulation.world import FORGER, Host, World
 
 FORGE_EVERY_S = 0.1
 FORGED_S_MAX = 5.0

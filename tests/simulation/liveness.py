@@ -9,7 +9,8 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address
 
 from sharedip.core.candidacy import Phase
-from tests.simulation.world import LAYOUT, Host, InvariantBrokenError, World
+from tests.models.judge import LAYOUT
+from tests.simulation.world import Host, InvariantBrokenError, World
 
 LOOK_EVERY_S = 1.0
 STRAY_S_MAX = 10.0

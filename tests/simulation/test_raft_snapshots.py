@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from sharedip.core.messages import GrantLease, KeepaliveConfirmed, KeepLeaseAlive, KeysRead, LeaseGranted, ReadKeys
-from tests.simulation.world import LAYOUT, World
+from tests.models.judge import LAYOUT
+from tests.simulation.world import World
 
 
 def woken_leader() -> tuple[World, int]:

@@ -10,27 +10,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_address
-from typing import Any, TypeVar
+from typing import Any, TypeVar, assert_never
 
 from sharedip.core.candidacy import Candidacy, Phase
 from sharedip.core.identity import Identity
-from sharedip.core.keys import Layout, write_record
+from sharedip.core.keys import write_record
 from sharedip.core.messages import (
-    AddressHeld,
-    AddressRemoved,
+    Announce,
+    AnswerOperator,
     CloseFence,
     CloseWatch,
     Command,
     DropEndpoint,
     Event,
-    FenceClosed,
+    Exit,
     GrantLease,
     HoldAddress,
     KeepLeaseAlive,
     KeysChanged,
     LinkChanged,
     MemberRead,
+    OpenFence,
     OpenWatch,
+    Probe,
     ReadKeys,
     ReadMember,
     RemoveAddress,
@@ -39,6 +41,7 @@ from sharedip.core.messages import (
     RequestFailed,
     RevokeLease,
     SaveState,
+    SendDatagram,
     StateSaved,
     TimePassed,
     Transact,
@@ -46,12 +49,13 @@ from sharedip.core.messages import (
 from sharedip.core.model import Failure, LinkState, Vip
 from sharedip.core.node import Node
 from sharedip.core.ownership import NEVER
-from sharedip.core.settings import Settings
+from sharedip.core.settings import LIFETIME_LATE_S, Settings
 from sharedip.core.state import FormerRun, read_state
 from tests.models.agreement import agreed_by_name
+from tests.models.judge import KEY_PREFIX, LAYOUT
+from tests.models.kernel import Kernel
 from tests.models.store import Store, never
 
-LAYOUT = Layout("sharedip:v1")
 VIP = Vip(ip_address("192.168.0.15"), "eth0")
 LINK = LinkState(2, ("eth0", "lan0"), b"\2\0\0\0\0\1", running=True)
 MAC = b"\2\0\0\0\0\x99"
@@ -129,7 +133,7 @@ class Talk:
     ) -> None:
         self.settings = Settings(
             node_name=name,
-            key_prefix="sharedip:v1",
+            key_prefix=KEY_PREFIX,
             endpoints=tuple(f"http://m{i}:2379" for i in range(endpoints)),
             vips=vips,
             lease_ttl_s=ttl_s,
@@ -138,6 +142,8 @@ class Talk:
         self.identity = identity_of(name)
         self.node = Node(self.settings, 0, lambda: bytes(16), self.identity)
         self.store = SmallEtcd() if store is None else store
+        self.kernel = Kernel()
+        """It removes as late as it may."""
         self.now = now
         self.term = 5
         self.open: list[Command] = []
@@ -262,15 +268,16 @@ class Talk:
                 return store.answer(order, term, sent_at)
             case ReadMember():
                 return MemberRead(order.request, order.endpoint, order.endpoint + 1, 1, term, "3.5.1")
-            case HoldAddress() | ReorderAddress():
-                return AddressHeld(order.vip, self.now, order.valid_lft_s)
-            case RemoveAddress():
-                return AddressRemoved(order.vip)
-            case CloseFence():
-                return FenceClosed(order.vips)
+            case HoldAddress() | ReorderAddress() | RemoveAddress() | OpenFence() | CloseFence():
+                return self.kernel.carry_out(order, self.now, late_s=LIFETIME_LATE_S)
             case SaveState():
                 return StateSaved(order.number)
-        raise AssertionError(f"nobody answers {order}")
+            case OpenWatch() | CloseWatch() | DropEndpoint() | Announce() | Probe() | SendDatagram():
+                raise AssertionError(f"nobody answers {order}")
+            case Report() | AnswerOperator() | Exit():
+                raise AssertionError(f"nobody answers {order}")
+            case _:
+                assert_never(order)
 
     def fail(self, order: Any, failure: Failure = Failure.TIMEOUT) -> list[Command]:
         """No answer that counts."""

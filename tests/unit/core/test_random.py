@@ -18,7 +18,6 @@ import pytest
 from sharedip.core.candidacy import Phase
 from sharedip.core.messages import (
     AddressGone,
-    AddressRefused,
     AddressSeen,
     Announce,
     Command,
@@ -31,7 +30,6 @@ from sharedip.core.messages import (
     KeepLeaseAlive,
     LinkChanged,
     MoveRequested,
-    RemovalFailed,
     RemoveAddress,
     RequestFailed,
     RevokeLease,
@@ -40,7 +38,8 @@ from sharedip.core.messages import (
     WatchLost,
 )
 from sharedip.core.model import Delete, Failure
-from sharedip.core.settings import LIFETIME_LATE_S
+from tests.models.judge import given_up_too_early, outlives_its_lease
+from tests.models.kernel import refused
 from tests.unit.core.harness import LAYOUT, LINK, MAC, THEIRS, VIP, SmallEtcd, Talk
 
 WANDERINGS = int(os.environ.get("SHAREDIP_WANDERINGS", "150"))
@@ -71,8 +70,6 @@ class Wandering:
         self.talk: Watched = Watched(
             ttl_s=self.random.choice((3, 5, 15)), endpoints=self.random.choice((1, 3)), store=self.store
         )
-        self.stands_until = float("-inf")
-        """When the kernel is sure to have ended the address; in the past when it has none."""
         self.released: set[int] = set()
         self.delayed: list[Any] = []
         self.is_over = False
@@ -118,15 +115,14 @@ class Wandering:
                 answer = talk.outcome(order)
                 self.released |= {key.create_revision for name, key in before.items() if name not in talk.store.keys}
                 return answer
-            case HoldAddress() if talk.now + order.valid_lft_s + LIFETIME_LATE_S > order.not_after:
-                return AddressRefused(order.vip, "too late")
-            case HoldAddress():
-                self.stands_until = talk.now + order.valid_lft_s + LIFETIME_LATE_S
             case RemoveAddress() if self.random.random() < 0.2:
-                return RemovalFailed(order.vip, "busy")
-            case RemoveAddress():
-                self.stands_until = float("-inf")
+                return refused(order, "busy")
         return talk.outcome(order)
+
+    def stands(self) -> bool:
+        """Whether the kernel may still have the address."""
+        self.talk.kernel.expire(self.talk.now)
+        return VIP.address in self.talk.kernel.addresses
 
     def end_leases(self) -> None:
         """Those of this node whose time has come; other candidates renew theirs."""
@@ -217,8 +213,8 @@ class Wandering:
             self.talk.store.stand(f"n{lease:x}", lease, sound=self.random.choice((True, True, False, None)))
 
     def take_off_behind_its_back(self) -> None:
-        if self.talk.now < self.stands_until and not any(isinstance(o, HoldAddress) for o in self.talk.open):
-            self.stands_until = float("-inf")
+        if self.stands() and not any(isinstance(o, HoldAddress) for o in self.talk.open):
+            self.talk.kernel.addresses.clear()
             self.hear(AddressGone(2, VIP.address, 32))
 
     def delete_key(self) -> None:
@@ -234,11 +230,11 @@ class Wandering:
         self.delayed.clear()
         self.talk = Watched(ttl_s=old.settings.lease_ttl_s, store=self.store, now=old.now + 0.2)
         self.talk.term = old.term
-        if old.saved is None:
-            self.stands_until = float("-inf")  # the agent removes what it finds
+        if old.saved is not None:  # else the agent removes what it finds
+            self.talk.kernel = old.kernel
         self.talk.start(old.saved)
         self.talk.judge = self.look  # from here on it knows what stands
-        if self.talk.now < self.stands_until:
+        if self.stands():
             self.hear(AddressSeen(2, VIP.address, 32, ours=True))
 
     def apply_an_orphan(self) -> None:
@@ -282,21 +278,22 @@ class Wandering:
         """The invariants."""
         talk, candidacy = self.talk, self.talk.candidacy
         ownership = candidacy.ownership
-        stands = talk.now < self.stands_until
+        stands = self.stands()
         own = talk.store.keys.get(str(candidacy.key))
-        if talk.node.session.lease is not None and candidacy.key is not None and own is not None:
-            assert talk.right_until <= self.store.leases[own.lease].expires_at, "the right outlives the lease"
+        if own is not None:
+            is_broken = outlives_its_lease(talk.store, talk.node.session.lease, talk.right_until)
+            assert not is_broken, "the right outlives the lease"
         for order in orders:
+            broken = given_up_too_early(order, talk.node.session.lease, lambda _: talk.kernel.addresses)
+            assert broken is None, broken
             match order:
                 case HoldAddress():
-                    assert talk.now + order.valid_lft_s + LIFETIME_LATE_S <= order.not_after
+                    assert talk.kernel.refusal(order, talk.now) is None, "the kernel's lifetime is too long"
                     assert order.not_after <= max(talk.right_until, talk.now), "held beyond the right"
                     assert candidacy.epoch not in self.released, "held on a key that was released"
                 case Announce() if not any(isinstance(each, RemoveAddress) for each in orders):  # test_holes.py
                     assert candidacy.phase is Phase.OWNING
                     assert order.once_held or ownership.presence.value == "present"
-                case RevokeLease():
-                    assert not stands, "the lease is revoked while the address stands"
                 case Transact() if any(isinstance(op, Delete) for op in order.then):
                     assert not stands, "the key is released while the address stands"
                     assert LAYOUT.election_of(next(op.key for op in order.then if isinstance(op, Delete)))
