@@ -1,8 +1,8 @@
 """An etcd that mostly tells the truth, and lies when it pays; and keys that nobody sane would write.
 
-Role: answers the core's orders from a small store, then distorts the answer. Two depths: `plausible` lies pass the
+Role: answers the core's orders from the model's store, then distorts the answer. Two depths: `plausible` lies pass the
 checks of `adapters/etcd/answers.py`; `absurd` ones are numbers and kinds that the adapter refuses, told all the same.
-Must never: know what the core believes. Counterpart: `stage.py`, which judges.
+Must never: know what the core believes. Counterparts: `models/store.py`, which has the truth; `stage.py`, which judges.
 """
 
 from __future__ import annotations
@@ -13,41 +13,33 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sharedip.core.identity import Identity
-from sharedip.core.keys import Layout
 from sharedip.core.messages import (
-    EtcdCommand,
-    GrantLease,
-    KeepaliveConfirmed,
-    KeepLeaseAlive,
     KeysRead,
     LeaseGranted,
-    LeaseRevoked,
     MemberRead,
-    ReadKeys,
     ReadMember,
     RequestFailed,
-    RevokeLease,
-    Transact,
     TransactionDone,
 )
-from sharedip.core.model import Delete, Failure, Get, Guard, GuardTarget, KeyChange, KeyValue, Operation, Put, Vip
-from tests.simulation.agreement import agreed_by_name
+from sharedip.core.model import Failure, KeyChange, KeyValue, Vip
+from tests.models.agreement import agreed_by_name
+from tests.models.judge import LAYOUT
+from tests.models.store import Answer, Request, Store
 
-Asked = GrantLease | KeepLeaseAlive | ReadKeys | Transact | RevokeLease | ReadMember
-Answer = LeaseGranted | KeepaliveConfirmed | KeysRead | TransactionDone | LeaseRevoked | MemberRead | RequestFailed
-LAYOUT = Layout("sharedip:v1")
 HOSTILE_TEXT = [
     *("\x1b[2J", "a\nb\0c", "\ud800", "x" * 60_000, "%s%n{}", "é" * 300, "", "-1", "n1", "n2", "[::1]:9470", "n2:9470"),
     *("[" * 5000, "10.0.0.1:99999", "10.0.0.2:9470", "ff" * 16, "f" * 5000, "\u202eevil", "0x10"),
 ]
 KEYS_MAX = 60
+NEWS_MAX = 200
+"""A watch tells no more at once, however far back it was opened."""
 
 
 @dataclass(slots=True)
 class Told:
     """One answer, and the order that it answers."""
 
-    order: Asked
+    order: Request
     answer: Answer
 
 
@@ -57,136 +49,57 @@ class Liar:
     def __init__(self, vips: tuple[Vip, ...], *, absurd: bool) -> None:
         self.vips = vips
         self.absurd = absurd
-        self.keys: dict[str, KeyValue] = {}
-        self.leases: set[int] = set()
-        self.revision = 5
+        self.store = Store(revision=5, next_lease=0x1001)
         self.term = 3
-        self.history: list[KeyChange] = []
-        self._last_lease = 0x1000
 
     # -- the truth ----------------------------------------------------------------------------------------------------
 
-    def put(self, key: str, value: bytes, lease: int) -> None:
-        """Write one key at a revision of its own."""
-        self.revision += 1
-        self._put(key, value, lease)
-
-    def delete(self, key: str) -> None:
-        """Delete one key at a revision of its own."""
-        if key in self.keys:
-            self.revision += 1
-            self._delete(key)
-
-    def tell(self, order: Asked, sent_at: float) -> Answer:
+    def tell(self, order: Request, sent_at: float) -> Answer:
         """The true answer."""
-        number, endpoint = order.request, order.endpoint
-        match order:
-            case GrantLease():
-                self._last_lease += 1
-                self.leases.add(self._last_lease)
-                return LeaseGranted(number, endpoint, self._last_lease, order.ttl_s, self.term, sent_at)
-            case KeepLeaseAlive():
-                if order.lease not in self.leases:
-                    return RequestFailed(number, endpoint, Failure.LEASE_NOT_FOUND, "gone")
-                return KeepaliveConfirmed(number, endpoint, order.lease, 3, self.term, sent_at)
-            case ReadKeys():
-                keys = self._under(order.prefix)
-                fresh = tuple(key for key in keys if key.mod_revision > order.after)
-                return KeysRead(number, endpoint, fresh, len(keys), self.revision, self.term, sent_at, order.after)
-            case Transact():
-                return self._transact(order, sent_at)
-            case RevokeLease():
-                self._expire(order.lease)
-                return LeaseRevoked(number, endpoint, order.lease)
-            case ReadMember():
-                return MemberRead(number, endpoint, 10 + endpoint, 10 + self.term % 3, self.term, "3.5.1")
+        if isinstance(order, ReadMember):
+            return MemberRead(
+                order.request, order.endpoint, 10 + order.endpoint, 10 + self.term % 3, self.term, "3.5.1"
+            )
+        return self.store.answer(order, self.term, sent_at)
 
-    def _transact(self, order: Transact, sent_at: float) -> TransactionDone:
-        succeeded = all(self._holds(guard) for guard in order.guards)
-        operations = order.then if succeeded else order.otherwise
-        if any(isinstance(each, Put | Delete) for each in operations):
-            self.revision += 1
-        found: list[KeyValue] = []
-        for operation in operations:
-            found += self._apply(operation)
-        return TransactionDone(
-            order.request, order.endpoint, succeeded, tuple(found), self.revision, self.term, sent_at
-        )
-
-    def _apply(self, operation: Operation) -> tuple[KeyValue, ...]:
-        match operation:
-            case Put():
-                self._put(operation.key, operation.value, operation.lease)
-            case Delete():
-                self._delete(operation.key)
-            case Get(prefix=True):
-                return self._under(operation.key)
-            case Get():
-                return tuple(key for key in (self.keys.get(operation.key),) if key is not None)
-        return ()
-
-    def _holds(self, guard: Guard) -> bool:
-        key = self.keys.get(guard.key)
-        if key is None:
-            return guard.revision == 0
-        return guard.revision == (key.create_revision if guard.target is GuardTarget.CREATE else key.mod_revision)
-
-    def _under(self, prefix: str) -> tuple[KeyValue, ...]:
-        return tuple(self.keys[name] for name in sorted(self.keys) if name.startswith(prefix))
-
-    def _put(self, key: str, value: bytes, lease: int) -> None:
-        before = self.keys.get(key)
-        created = self.revision if before is None else before.create_revision
-        self.keys[key] = KeyValue(key, value, created, self.revision, lease)
-        self._note(KeyChange(key, self.keys[key], self.revision))
-
-    def _delete(self, key: str) -> None:
-        if self.keys.pop(key, None) is not None:
-            self._note(KeyChange(key, None, self.revision))
-
-    def _note(self, change: KeyChange) -> None:
-        self.history.append(change)
-        del self.history[:-200]
-
-    def _expire(self, lease: int) -> None:
-        self.leases.discard(lease)
-        gone = [name for name, key in self.keys.items() if key.lease == lease]
-        self.revision += bool(gone)
-        for name in gone:
-            self._delete(name)
+    def news(self, after: int) -> tuple[KeyChange, ...]:
+        """What has changed since this revision."""
+        return self.store.changes_from(max(after, 0) + 1)[-NEWS_MAX:]
 
     # -- other people -------------------------------------------------------------------------------------------------
 
     def meddle(self, chance: random.Random, own_lease: int | None) -> None:
         """Something happens in the store that the agent did not do."""
-        while len(self.keys) > KEYS_MAX:
-            self.delete(chance.choice(sorted(self.keys)))
+        while len(self.store.keys) > KEYS_MAX:
+            self.store.delete(chance.choice(sorted(self.store.keys)))
         what = chance.randrange(60)
-        if what < 2 and self.keys:
-            self.delete(chance.choice(sorted(self.keys)))
+        if what < 2 and self.store.keys:
+            self.store.delete(chance.choice(sorted(self.store.keys)))
         elif what == 2 and own_lease is not None:
-            self._expire(own_lease)
+            self.store.end_lease(own_lease)
         elif what < 5:
             self.term += 1
         elif what < 12:  # the owner of an address goes away
             address = chance.choice(self.vips).address
-            queue = sorted(self._under(f"{LAYOUT.election(address)}/"), key=lambda key: key.create_revision)
+            queue = sorted(self.store.under(f"{LAYOUT.election(address)}/"), key=lambda key: key.create_revision)
             if queue and queue[0].lease != own_lease:
-                self.delete(queue[0].key)
+                self.store.delete(queue[0].key)
         elif what < 20 and own_lease is not None:
             self.designate(chance, own_lease)
         elif what < 45:
             lease = chance.randrange(1, 6)
-            self.put(LAYOUT.candidate(chance.choice(self.vips).address, lease), f"n{lease}".encode(), lease)
-            self.put(LAYOUT.agent(f"n{lease}"), sound_agent(lease), lease)
+            self.store.put(LAYOUT.candidate(chance.choice(self.vips).address, lease), f"n{lease}".encode(), lease)
+            self.store.put(LAYOUT.agent(f"n{lease}"), sound_agent(lease), lease)
         else:
             key = hostile_key(chance, self.vips, own_lease)
-            self.put(key, hostile_value(chance, self.keys, own_lease), chance.choice([0, 1, 2, own_lease or 3]))
+            self.store.put(
+                key, hostile_value(chance, self.store.keys, own_lease), chance.choice([0, 1, 2, own_lease or 3])
+            )
 
     def designate(self, chance: random.Random, own_lease: int) -> None:
         """Another owner names us as its witness."""
         address = chance.choice(self.vips).address
-        queue = sorted(self._under(f"{LAYOUT.election(address)}/"), key=lambda key: key.create_revision)
+        queue = sorted(self.store.under(f"{LAYOUT.election(address)}/"), key=lambda key: key.create_revision)
         if not queue or queue[0].lease == own_lease:
             return
         record = {
@@ -195,7 +108,7 @@ class Liar:
             "nonce": f"{chance.getrandbits(128):032x}",
             "windowMs": 1000,
         }
-        self.put(LAYOUT.witness(address), json.dumps(record).encode(), queue[0].lease)
+        self.store.put(LAYOUT.witness(address), json.dumps(record).encode(), queue[0].lease)
 
     # -- lies ---------------------------------------------------------------------------------------------------------
 
@@ -217,7 +130,7 @@ class Liar:
             case "raft_term":
                 changes[field] = self._number(chance, self.term, lowest=1)
             case "revision":
-                changes[field] = self._number(chance, self.revision, lowest=1)
+                changes[field] = self._number(chance, self.store.revision, lowest=1)
             case "ttl_s":
                 changes[field] = self._number(chance, 3, lowest=1, highest=86_400)
             case "lease":
@@ -245,10 +158,10 @@ class Liar:
             elif what == 1:
                 name = hostile_key(chance, self.vips, own_lease)
                 lease = self._number(chance, chance.choice([1, 2, own_lease or 3]), lowest=0)
-                value = hostile_value(chance, self.keys, own_lease)
-                created = self._number(chance, self.revision, lowest=1)
+                value = hostile_value(chance, self.store.keys, own_lease)
+                created = self._number(chance, self.store.revision, lowest=1)
                 found = [key for key in found if key.key != name]
-                found.append(KeyValue(name, value, created, max(created, self.revision), lease))
+                found.append(KeyValue(name, value, created, max(created, self.store.revision), lease))
             elif found:
                 at = chance.randrange(len(found))
                 created = self._number(chance, found[at].create_revision, lowest=1)
@@ -356,11 +269,3 @@ def hostile_value(chance: random.Random, keys: dict[str, KeyValue], own_lease: i
         return json.dumps(record).encode()
     except ValueError:  # a number with more digits than Python writes
         return b'{"epoch": ' + b"9" * 4000 + b', "windowMs": ' + b"9" * 400 + b"}"
-
-
-def is_asked(order: object) -> bool:
-    """Whether the order is one that has exactly one answer."""
-    return isinstance(order, Asked)
-
-
-__all__ = ["LAYOUT", "Answer", "Asked", "EtcdCommand", "Liar", "Told", "hostile_key", "hostile_value", "is_asked"]

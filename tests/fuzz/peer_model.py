@@ -28,7 +28,8 @@ from sharedip.core.peerwire import (
     unseal,
 )
 from sharedip.core.witness import read_witnesses
-from tests.fuzz.liar import LAYOUT, Liar, secret_of
+from tests.fuzz.liar import Liar, secret_of
+from tests.models.judge import LAYOUT
 
 
 @dataclass(slots=True)
@@ -144,7 +145,7 @@ class PeerModel:
         self._sequence += 1
         what = chance.random()
         if what < 0.5:
-            for name, key in self._etcd.keys.items():
+            for name, key in self._etcd.store.keys.items():
                 if LAYOUT.witness_of(name) is not None and 0 < key.lease != lease:
                     beat = Heartbeat(key.mod_revision, self._sequence)
                     return seal(Kind.HEARTBEAT, key.lease, lease, [beat], secret_of(key.lease))

@@ -13,7 +13,7 @@ import random
 from collections import deque
 from dataclasses import replace
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, assert_never
 
 from sharedip.core.messages import (
     AddressGone,
@@ -23,6 +23,7 @@ from sharedip.core.messages import (
     AddressSeen,
     Announce,
     AnnounceOnceHeld,
+    AnswerOperator,
     CloseFence,
     CloseWatch,
     Command,
@@ -31,13 +32,14 @@ from sharedip.core.messages import (
     DropEndpoint,
     Event,
     Exit,
-    FenceClosed,
     FenceOpened,
     FenceRefused,
     ForeignClaim,
+    GrantLease,
     HealthChanged,
     HoldAddress,
     KeepaliveConfirmed,
+    KeepLeaseAlive,
     KeysChanged,
     KeysRead,
     LeaseGranted,
@@ -47,9 +49,13 @@ from sharedip.core.messages import (
     OpenFence,
     OpenWatch,
     PeerAddressChanged,
+    Probe,
+    ReadKeys,
+    ReadMember,
     RemovalFailed,
     RemoveAddress,
     ReorderAddress,
+    Report,
     RequestFailed,
     RevokeLease,
     SaveState,
@@ -62,15 +68,18 @@ from sharedip.core.messages import (
     WatchLost,
     WatchOpened,
 )
-from sharedip.core.model import Delete, Failure, FenceKind, IPAddress, KeyChange, KeyValue, LinkState, Vip
+from sharedip.core.model import Failure, FenceKind, IPAddress, KeyChange, KeyValue, LinkState, Vip
 from sharedip.core.node import Node
 from sharedip.core.peerwire import MAGIC
-from sharedip.core.settings import Settings
+from sharedip.core.settings import LIFETIME_LATE_S, Settings
 from sharedip.core.state import FormerRun
 from sharedip.core.view import view
-from tests.fuzz.liar import LAYOUT, TRIED, Answer, Asked, Liar, Told, hostile_key, hostile_value, identity_of
+from tests.fuzz.liar import TRIED, Liar, Told, hostile_key, hostile_value, identity_of
 from tests.fuzz.peer_model import PeerModel
 from tests.fuzz.picture import Readings
+from tests.models.judge import LAYOUT, given_up_too_early
+from tests.models.kernel import Kernel, KernelOrder
+from tests.models.store import Answer, Request
 
 NEVER = float("-inf")
 LINK = 2
@@ -117,13 +126,13 @@ class Stage:
             lambda: chance.getrandbits(128).to_bytes(16, "big"),
             identity_of(TRIED),
         )
-        self.pending: dict[int, tuple[Asked, float]] = {}
+        self.pending: dict[int, tuple[Request, float]] = {}
         self.told: deque[Told] = deque(maxlen=50)
         self.facts: deque[Event] = deque()
         self.watch: OpenWatch | None = None
         self.watched_until = 0
-        self.present: dict[IPAddress, float] = {}
-        """Until when an address may be on the link, by our kernel's lifetime."""
+        self.kernel = Kernel()
+        """It removes as late as it may: what it has may be on the link."""
         self.proved: dict[int, float] = {}
         self.first: set[tuple[int, IPAddress, int]] = set()
         self.leases: set[int] = set()
@@ -141,16 +150,16 @@ class Stage:
         self._judge(self.node.start(former, self.now))
         self.handle(PeerAddressChanged("10.0.0.1:9470"))
         self.handle(LinkChanged(LinkState(LINK, ("eth0",), b"\2\0\0\0\0\1", running=True)))
-        for address in list(self.present):
+        for address in list(self.kernel.addresses):
             self.handle(AddressSeen(LINK, address, address.max_prefixlen, ours=True))
 
     def _prepare_former(self, lease: int) -> None:
-        self.etcd.leases.add(lease)
+        self.etcd.store.grant(self.settings.lease_ttl_s, lease)
         self.leases.add(lease)
-        self.etcd.put(LAYOUT.agent("n1"), b"{}", lease)
+        self.etcd.store.put(LAYOUT.agent("n1"), b"{}", lease)
         for vip in VIPS:
-            self.etcd.put(LAYOUT.candidate(vip.address, lease), b"n1", lease)
-            self.present[vip.address] = self.now + 3.0
+            self.etcd.store.put(LAYOUT.candidate(vip.address, lease), b"n1", lease)
+            self.kernel.addresses[vip.address] = self.now + 3.0
 
     # -- what may happen ----------------------------------------------------------------------------------------------
 
@@ -194,7 +203,7 @@ class Stage:
             return
         number, lease = self.watch.watch, self.node.session.lease
         what = chance.random()
-        news = [change for change in self.etcd.history if change.revision > self.watched_until]
+        news = list(self.etcd.news(self.watched_until))
         if what < 0.1:
             endpoint, self.watch = self.watch.endpoint, None
             self.handle(WatchLost(number, endpoint, chance.choice(list(Failure)), "lost"))
@@ -210,15 +219,17 @@ class Stage:
             self.handle(KeysChanged(number, tuple(news), news[-1].revision))
 
     def _hostile_change(self, chance: random.Random, lease: int | None) -> KeyChange:
-        revision = self.etcd._number(chance, self.etcd.revision, lowest=1, highest=self.etcd.revision + 100_000)
+        revision = self.etcd._number(
+            chance, self.etcd.store.revision, lowest=1, highest=self.etcd.store.revision + 100_000
+        )
         name = hostile_key(chance, VIPS, lease)
         if chance.random() < 0.3:
             return KeyChange(name, None, revision)
-        found = self.etcd.distort_keys(chance, tuple(self.etcd.keys.values())[:3], lease)
+        found = self.etcd.distort_keys(chance, tuple(self.etcd.store.keys.values())[:3], lease)
         if found and chance.random() < 0.5:
             return KeyChange(found[0].key, found[0], revision)
-        value = hostile_value(chance, self.etcd.keys, lease)
-        from_keys = self.etcd.keys.get(name)
+        value = hostile_value(chance, self.etcd.store.keys, lease)
+        from_keys = self.etcd.store.keys.get(name)
         if from_keys is None:
             return KeyChange(name, None, revision)
         return KeyChange(name, replace(from_keys, value=value, mod_revision=revision), revision)
@@ -237,10 +248,8 @@ class Stage:
     def pass_to(self, at: float) -> None:
         """Time passes to this instant."""
         self.now = max(self.now, at)
-        for address, until in list(self.present.items()):
-            if self.now >= until:
-                del self.present[address]
-                self.facts.append(AddressGone(LINK, address, address.max_prefixlen))
+        for address in self.kernel.expire(self.now):
+            self.facts.append(AddressGone(LINK, address, address.max_prefixlen))
         for number, (order, sent_at) in list(self.pending.items()):
             if self.now >= sent_at + order.timeout_s and number in self.pending:
                 del self.pending[number]
@@ -316,12 +325,12 @@ class Stage:
         orders = self.node.handle(event, self.now)
         if isinstance(event, KeepaliveConfirmed):
             for order in orders:
-                if type(order).__name__ == "ReadKeys":
-                    self._reads[order.request] = event  # type: ignore[union-attr]
+                if isinstance(order, ReadKeys):
+                    self._reads[order.request] = event
         self._judge(orders)
         return orders
 
-    def _deliver(self, order: Asked, answer: Answer) -> None:
+    def _deliver(self, order: Request, answer: Answer) -> None:
         self.told.append(Told(order, answer))
         self.handle(answer)
 
@@ -361,27 +370,20 @@ class Stage:
         self.node.next_deadline()
 
     def _judge_one(self, order: Command) -> None:
-        lease = self.node.session.lease
         match order:
             case HoldAddress() | ReorderAddress():
                 self._judge_use(order, order.vip, order.not_after)
                 assert order.valid_lft_s >= 1
-                assert self.now + order.valid_lft_s + 1.0 <= order.not_after, "the kernel's lifetime is too long"
+                assert self.kernel.refusal(order, self.now) is None, "the kernel's lifetime is too long"
             case OpenFence():
                 for vip in order.vips:
                     self._judge_use(order, vip, order.not_after)
                 assert self.now + order.timeout_s <= order.not_after, "the gate stays open too long"
             case Announce() | AnnounceOnceHeld():
                 self._judge_use(order, order.vip, order.not_after)
-            case RevokeLease():
-                assert not self.present, f"the lease is revoked while {list(self.present)} may be there"
-            case Transact():
-                for operation in order.then:
-                    if isinstance(operation, Delete) and lease is not None and operation.key.endswith(f"/{lease:x}"):
-                        address = LAYOUT.election_of(operation.key)
-                        assert address not in self.present, f"the key of {address} is given up while it may be there"
             case _:
-                pass
+                broken = given_up_too_early(order, self.node.session.lease, lambda _: self.kernel.addresses)
+                assert broken is None, broken
 
     def _judge_use(self, order: Command, vip: Vip, not_after: float) -> None:
         lease = self.node.session.lease
@@ -398,21 +400,15 @@ class Stage:
         match order:
             case HoldAddress() | ReorderAddress():
                 self.holds += 1
-                self.present[order.vip.address] = self.now + order.valid_lft_s + 1.0
-                self.facts.append(AddressHeld(order.vip, self.now, order.valid_lft_s))
-            case RemoveAddress():
-                self.facts.append(AddressRemoved(order.vip))
-                self.present.pop(order.vip.address, None)
-            case OpenFence():
-                self.facts.append(FenceOpened(order.vips, order.not_after))
-            case CloseFence():
-                self.facts.append(FenceClosed(order.vips))
+                self._ask_kernel(order)
+            case RemoveAddress() | OpenFence() | CloseFence():
+                self._ask_kernel(order)
             case SaveState():
                 self.facts.append(StateSaved(order.number))
             case OpenWatch():
                 assert self.watch is None, "two watches at once"
                 self.watch, self.watched_until = order, order.from_revision - 1
-                self.facts.append(WatchOpened(order.watch, self.etcd.revision))
+                self.facts.append(WatchOpened(order.watch, self.etcd.store.revision))
             case CloseWatch():
                 self.watch = None
             case DropEndpoint():
@@ -428,12 +424,17 @@ class Stage:
                 self.readings.ordered(order)
                 self.peers.ordered(order)
                 self._ask(order)
-            case _ if isinstance(order, Asked):
+            case GrantLease() | KeepLeaseAlive() | ReadKeys() | RevokeLease() | ReadMember():
                 self._ask(order)
-            case _:
+            case Announce() | AnnounceOnceHeld() | Probe() | Report() | AnswerOperator():
                 pass
+            case _:
+                assert_never(order)
 
-    def _ask(self, order: Asked) -> None:
+    def _ask_kernel(self, order: KernelOrder) -> None:
+        self.facts.append(self.kernel.carry_out(order, self.now, late_s=LIFETIME_LATE_S))
+
+    def _ask(self, order: Request) -> None:
         assert order.request not in self.pending, "a request number was used twice"
         self.pending[order.request] = (order, self.now)
         assert len(self.pending) < PENDING_MAX, f"{len(self.pending)} requests under way"
@@ -447,7 +448,7 @@ class Stage:
             elif isinstance(fact, AddressRemoved) and chance.random() < 0.1:
                 # It is still there, whatever we ordered; unless a later removal was carried out, whose answer decides.
                 if AddressRemoved(fact.vip) not in self.facts:
-                    self.present[fact.vip.address] = self.now + 3.0
+                    self.kernel.addresses[fact.vip.address] = self.now + 3.0
                 fact = RemovalFailed(fact.vip, "EBUSY")
             elif isinstance(fact, FenceOpened) and chance.random() < 0.05:
                 fact = FenceRefused(fact.vips, "refused")

@@ -23,8 +23,9 @@ from sharedip.core.messages import (
 from sharedip.core.model import FenceKind, KeyChange, KeyValue, LinkState
 from sharedip.core.peerwire import Kind, Pong, seal
 from sharedip.core.requests import Kind as Purpose
-from tests.fuzz.liar import LAYOUT, secret_of, sound_agent
+from tests.fuzz.liar import secret_of, sound_agent
 from tests.fuzz.stage import VIPS, Stage
+from tests.models.judge import LAYOUT
 
 
 def owner(fence: FenceKind = FenceKind.NFTABLES, window_s: float | None = 0.5) -> Stage:
@@ -41,9 +42,9 @@ def owner(fence: FenceKind = FenceKind.NFTABLES, window_s: float | None = 0.5) -
             break
         stage.pass_to(stage.now + 0.03)
     assert stage.holds >= 2
-    stage.etcd.put(LAYOUT.agent("n2"), sound_agent(2), 2)
+    stage.etcd.store.put(LAYOUT.agent("n2"), sound_agent(2), 2)
     for vip in VIPS:
-        stage.etcd.put(LAYOUT.candidate(vip.address, 2), b"n2", 2)
+        stage.etcd.store.put(LAYOUT.candidate(vip.address, 2), b"n2", 2)
     settle(stage, chance)
     return stage
 
@@ -130,10 +131,10 @@ def test_a_former_runs_designation_with_an_endless_window_does_not_end_the_agent
     chance = random.Random(1)
     lease = 0x900
     stage = Stage(chance, lies=0.0, former_lease=lease, reloads=False)
-    epoch = stage.etcd.keys[LAYOUT.candidate(VIPS[0].address, lease)].create_revision
+    epoch = stage.etcd.store.keys[LAYOUT.candidate(VIPS[0].address, lease)].create_revision
     record = b'{"epoch": %d, "witnesses": ["2"], "nonce": "%s", "windowMs": 1%s}' % (epoch, b"ab" * 16, b"0" * 400)
-    stage.etcd.put(LAYOUT.witness(VIPS[0].address), record, lease)
-    stage.etcd.put(LAYOUT.candidate(VIPS[0].address, 2), b"n2", 2)
+    stage.etcd.store.put(LAYOUT.witness(VIPS[0].address), record, lease)
+    stage.etcd.store.put(LAYOUT.candidate(VIPS[0].address, 2), b"n2", 2)
     settle(stage, chance)
     assert not stage.over
 
@@ -188,10 +189,10 @@ def test_what_a_record_says_of_the_former_owner_is_cut_before_it_is_shown() -> N
     """Twenty changes are kept for every VIP, and each may have 64 KB; the reason beside it is cut."""
     chance = random.Random(1)
     stage = Stage(chance, lies=0.0, reloads=False)
-    stage.etcd.put(LAYOUT.candidate(VIPS[0].address, 2), b"n2", 2)
-    epoch = stage.etcd.keys[LAYOUT.candidate(VIPS[0].address, 2)].create_revision
+    stage.etcd.store.put(LAYOUT.candidate(VIPS[0].address, 2), b"n2", 2)
+    epoch = stage.etcd.store.keys[LAYOUT.candidate(VIPS[0].address, 2)].create_revision
     record = {"node": "n2", "epoch": epoch, "former": "x" * 60_000}
-    stage.etcd.put(LAYOUT.owner(VIPS[0].address), json.dumps(record).encode(), 2)
+    stage.etcd.store.put(LAYOUT.owner(VIPS[0].address), json.dumps(record).encode(), 2)
     settle(stage, chance)
     texts = [change.text for change in stage.node.candidacies[VIPS[0].address].chronicle.changes]
     assert texts

@@ -1,4 +1,4 @@
-"""A model of an etcd cluster: one linearizable store, members with a view of it, leases on the leader's clock.
+"""A model of an etcd cluster over `models/store.py`: members with a view of it, leases on the leader's clock.
 
 What it can do to an agent is what etcd was measured to do: expire leases up to 0.5 s late; extend every lease when a
 new leader comes; go on confirming keepalives for two seconds on a leader that was cut off; apply a write long after
@@ -6,14 +6,15 @@ the client stopped waiting, or died; deliver watch events late; compact; answer 
 under an old term on a member that caught up by a raft snapshot, since only *entries* that are applied set the term that
 headers carry (server/etcdserver/server.go: `apply` calls setTerm, `applySnapshot` does not; seen with 3.5.1).
 
-Must never: know what the agent believes. Counterpart: `tests/contract` runs the same expectations against real etcd.
+Must never: know what the agent believes. Counterparts: `models/store.py`, which carries requests out; `tests/contract`,
+which runs the same expectations against real etcd.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from sharedip.core.messages import (
     CloseWatch,
@@ -23,9 +24,7 @@ from sharedip.core.messages import (
     KeepaliveConfirmed,
     KeepLeaseAlive,
     KeysChanged,
-    KeysRead,
     LeaseGranted,
-    LeaseRevoked,
     MemberRead,
     OpenWatch,
     ReadKeys,
@@ -33,11 +32,10 @@ from sharedip.core.messages import (
     RequestFailed,
     RevokeLease,
     Transact,
-    TransactionDone,
     WatchLost,
-    WatchOpened,
 )
-from sharedip.core.model import Delete, Failure, Get, Guard, GuardTarget, KeyChange, KeyValue, Operation, Put
+from sharedip.core.model import Failure, Get
+from tests.models.store import Answer, Request, Store, StoreAnswer, StoreRequest
 
 if TYPE_CHECKING:
     from tests.simulation.world import Host, World
@@ -45,11 +43,9 @@ if TYPE_CHECKING:
 ELECTION_TIMEOUT_S = 1.0
 STALE_LEADER_S = 2.0
 EXPIRY_SCAN_S = 0.5
+FIRST_LEASE = 0x7000_0001
 WAKING_LEADER_S = 0.02
 """For so long may a leader that was frozen answer keepalives before it hears of the one that was elected meanwhile."""
-
-Request = GrantLease | KeepLeaseAlive | ReadKeys | Transact | RevokeLease | ReadMember
-Answer = LeaseGranted | KeepaliveConfirmed | KeysRead | TransactionDone | LeaseRevoked | MemberRead | RequestFailed
 
 
 @dataclass(slots=True)
@@ -93,34 +89,22 @@ class Watcher:
     run: int
     watch: int
     member: int
+    prefix: str
     next_revision: int
     ready_at: float = 0.0
     closed: bool = False
 
 
-@dataclass(slots=True)
-class Lease:
-    """Expires on the leader's clock."""
-
-    ttl_s: int
-    expires_at: float
-    keys: set[str] = field(default_factory=set)
-
-
 class ModelEtcd:
-    """Invariant: the store changes only through `_apply`, one revision at a time."""
+    """Invariant: whatever changes the store is followed by `_publish`, which has told all until `_published`."""
 
     def __init__(self, world: World, members: int, ttl_floor_s: int = 2) -> None:
         self.world = world
         self.members = [Member() for _ in range(members)]
         self.leader: int | None = 0
         self.term = 2
-        self.revision = 1
-        self.keys: dict[str, KeyValue] = {}
-        self.leases: dict[int, Lease] = {}
+        self.store = Store(next_lease=FIRST_LEASE, ttl_floor_s=ttl_floor_s, expiry=self._expiry)
         self.holders: dict[int, Host] = {}
-        self.history: list[tuple[int, KeyChange]] = []
-        self.compacted = 0
         self.watchers: list[Watcher] = []
         self.clock_rate = 1.0
         self.makes_snapshots = False
@@ -128,8 +112,7 @@ class ModelEtcd:
         self.spells: list[Spell] = []
         self._late_answers: dict[tuple[str, int, int], float] = {}
         self._has_laggards = False
-        self.ttl_floor_s = ttl_floor_s
-        self._next_lease = 0x7000_0000
+        self._published = self.store.revision
         world.later(EXPIRY_SCAN_S, self._scan)
 
     # -- the wire -----------------------------------------------------------------------------------------------------
@@ -205,8 +188,8 @@ class ModelEtcd:
             return None
         if member.cut_off:
             stale = self.world.t < member.stale_leader_until
-            if stale and isinstance(command, KeepLeaseAlive) and command.lease in self.leases:
-                ttl_s = self.leases[command.lease].ttl_s
+            if stale and isinstance(command, KeepLeaseAlive) and command.lease in self.store.leases:
+                ttl_s = self.store.leases[command.lease].ttl_s
                 return KeepaliveConfirmed(request, endpoint, command.lease, ttl_s, member.stale_term, sent_at)
             if stale and isinstance(command, ReadMember):
                 return MemberRead(request, endpoint, endpoint + 1, endpoint + 1, member.stale_term, "3.5.1")
@@ -215,49 +198,32 @@ class ModelEtcd:
             leader_id = 0 if self.leader is None else self.leader + 1
             return MemberRead(request, endpoint, endpoint + 1, leader_id, member.applied_term, "3.5.1")
         if isinstance(command, KeepLeaseAlive) and self.world.t < member.stale_leader_until:
-            lease = self.leases.get(command.lease)
+            lease = self.store.leases.get(command.lease)
             if lease is not None:  # it has just woken up, and believes to lead: the store's lease is not renewed
                 return KeepaliveConfirmed(request, endpoint, command.lease, lease.ttl_s, member.stale_term, sent_at)
         if self.leader is None:
             return RequestFailed(request, endpoint, Failure.NO_LEADER, "etcdserver: no leader")
         return self._apply(command, sent_at)
 
-    def _apply(self, command: Request, sent_at: float) -> Answer | None:
-        request, endpoint = command.request, command.endpoint
+    def _apply(self, command: StoreRequest, sent_at: float) -> StoreAnswer:
         term = self._term_of_answer(command)
-        match command:
-            case GrantLease():
-                ttl_s = max(command.ttl_s, self.ttl_floor_s)
-                self._next_lease += 1
-                self.leases[self._next_lease] = Lease(ttl_s, self._expiry(ttl_s))
-                return LeaseGranted(request, endpoint, self._next_lease, ttl_s, term, sent_at)
-            case KeepLeaseAlive():
-                lease = self.leases.get(command.lease)
-                if lease is None:
-                    return RequestFailed(request, endpoint, Failure.LEASE_NOT_FOUND, "requested lease not found")
-                lease.expires_at = self._expiry(lease.ttl_s)
-                return KeepaliveConfirmed(request, endpoint, command.lease, lease.ttl_s, term, sent_at)
-            case ReadKeys():
-                keys = self.under(command.prefix)
-                fresh = tuple(key for key in keys if key.mod_revision > command.after)
-                return KeysRead(request, endpoint, fresh, len(keys), self.revision, term, sent_at, command.after)
-            case RevokeLease():
-                self._end_lease(command.lease)
-                return LeaseRevoked(request, endpoint, command.lease)
-            case Transact():
-                return self._transact(command, term, sent_at)
-            case ReadMember():
-                return None
+        answer = self.store.answer(command, term, sent_at)
+        self._publish()
+        return answer
 
-    def _term_of_answer(self, command: Request) -> int:
+    def _term_of_answer(self, command: StoreRequest) -> int:
         """What the answering member's header says; where the request itself is an entry, it has applied that one."""
         match command:
             case Transact():
                 is_entry = any(not isinstance(op, Get) for op in (*command.then, *command.otherwise))
             case ReadKeys():
                 is_entry = command.by_entry
+            case GrantLease() | RevokeLease():
+                is_entry = True
+            case KeepLeaseAlive():
+                is_entry = False
             case _:
-                is_entry = isinstance(command, GrantLease | RevokeLease)
+                assert_never(command)
         if is_entry:
             self._append_entry()
         return self.members[command.endpoint].applied_term
@@ -270,51 +236,17 @@ class ModelEtcd:
                 if member.takes_part:
                     member.applied_term = self.term
 
-    def _transact(self, command: Transact, term: int, sent_at: float) -> Answer:
-        succeeded = all(self._holds(guard) for guard in command.guards)
-        operations = command.then if succeeded else command.otherwise
-        missing = any(isinstance(op, Put) and op.lease not in self.leases for op in operations)
-        if missing:
-            return RequestFailed(command.request, command.endpoint, Failure.LEASE_NOT_FOUND, "lease not found")
-        found = self._carry_out(operations)
-        return TransactionDone(command.request, command.endpoint, succeeded, found, self.revision, term, sent_at)
-
-    def _carry_out(self, operations: tuple[Operation, ...]) -> tuple[KeyValue, ...]:
-        revision = self.revision + 1
-        changes: list[KeyChange] = []
-        found: list[KeyValue] = []
-        for op in operations:
-            match op:
-                case Put():
-                    known = self.keys.get(op.key)
-                    created = known.create_revision if known else revision
-                    if known is not None and known.lease in self.leases:
-                        self.leases[known.lease].keys.discard(op.key)
-                    key = KeyValue(op.key, op.value, created, revision, op.lease)
-                    self.keys[op.key] = key
-                    self.leases[op.lease].keys.add(op.key)
-                    changes.append(KeyChange(op.key, key, revision))
-                case Delete():
-                    if self._remove(op.key):
-                        changes.append(KeyChange(op.key, None, revision))
-                case Get():
-                    if op.prefix:
-                        found.extend(self.under(op.key))
-                    elif op.key in self.keys:
-                        found.append(self.keys[op.key])
-        self._publish(changes)
-        return tuple(found)
-
     # -- the store ----------------------------------------------------------------------------------------------------
 
     def delete_by_hand(self, key: str) -> None:
         """An operator's `etcdctl del`."""
-        if self._remove(key, by_hand=True):
-            self._publish([KeyChange(key, None, self.revision + 1)])
+        self.store.delete(key)
+        self._publish(by_hand=True)
 
     def revoke_by_hand(self, lease: int) -> None:
         """An operator's `etcdctl lease revoke`."""
-        self._end_lease(lease, by_hand=True)
+        self.store.end_lease(lease)
+        self._publish(by_hand=True)
 
     def hears(self, host: Host) -> bool:
         """Whether the host's watch shows it now whatever happens here."""
@@ -322,73 +254,48 @@ class ModelEtcd:
             watcher.host is host
             and watcher.run == host.run
             and not watcher.closed
-            and watcher.next_revision > self.revision
+            and watcher.next_revision > self.store.revision
             and watcher.ready_at <= self.world.t
             and self._reaches(watcher)
             for watcher in self.watchers
         )
 
-    def _holds(self, guard: Guard) -> bool:
-        key = self.keys.get(guard.key)
-        if key is None:
-            return guard.revision == 0
-        actual = key.create_revision if guard.target is GuardTarget.CREATE else key.mod_revision
-        return actual == guard.revision
-
-    def under(self, prefix: str) -> tuple[KeyValue, ...]:
-        """All keys with the prefix."""
-        return tuple(key for name, key in sorted(self.keys.items()) if name.startswith(prefix))
-
-    def _remove(self, name: str, *, by_hand: bool = False) -> bool:
-        key = self.keys.pop(name, None)
-        if key is None:
-            return False
-        if key.lease in self.leases:
-            self.leases[key.lease].keys.discard(name)
-        if not by_hand:
-            self.world.check_gone(self.holders.get(key.lease), name)
-        return True
-
     def _expiry(self, ttl_s: int) -> float:
         return self.world.t + ttl_s / self.clock_rate
-
-    def _end_lease(self, number: int, *, by_hand: bool = False) -> None:
-        lease = self.leases.pop(number, None)
-        if lease is None:
-            return
-        revision = self.revision + 1
-        gone = [name for name in sorted(lease.keys) if self._remove(name, by_hand=by_hand)]
-        self._publish([KeyChange(name, None, revision) for name in gone])
 
     def _scan(self) -> None:
         self.world.later(EXPIRY_SCAN_S, self._scan)
         if self.leader is None:
             return
-        for number, lease in sorted(self.leases.items()):
-            if lease.expires_at <= self.world.t:
-                self.world.note(f"etcd: lease {number:x} expires")
-                self._end_lease(number)
+        for lease in self.store.expired(self.world.t):
+            self.world.note(f"etcd: lease {lease:x} expires")
+            self.store.end_lease(lease)
+            self._publish()
 
-    def _publish(self, changes: list[KeyChange]) -> None:
-        if not changes:
+    def _publish(self, *, by_hand: bool = False) -> None:
+        """The store may have changed: judge what has gone, and tell the watches."""
+        store = self.store
+        if store.revision == self._published:
             return
+        self._published = store.revision
+        if not by_hand:
+            for key in store.commits[-1].removed:
+                self.world.check_gone(self.holders.get(key.lease), key.key)
         self._append_entry()
-        self.revision += 1
-        self.history.extend((self.revision, change) for change in changes)
         for watcher in self.watchers:
             self._feed(watcher)
 
     # -- watches ------------------------------------------------------------------------------------------------------
 
     def _open_watch(self, host: Host, command: OpenWatch) -> None:
-        watcher = Watcher(host, host.run, command.watch, command.endpoint, command.from_revision)
+        watcher = Watcher(host, host.run, command.watch, command.endpoint, command.prefix, command.from_revision)
         member = self.members[command.endpoint]
         if not member.up:
             self.world.later(self.world.delay(), self._lose, watcher, Failure.UNAVAILABLE)
             return
         self.watchers = [each for each in self.watchers if not each.closed]
         self.watchers.append(watcher)
-        if command.from_revision <= self.compacted:
+        if command.from_revision <= self.store.compacted:
             self.world.later(self.world.delay(), self._lose, watcher, Failure.COMPACTED)
             return
         self._feed(watcher)
@@ -398,20 +305,18 @@ class ModelEtcd:
         world = self.world
         if watcher.closed or not self._reaches(watcher):
             return
-        if not self.history or self.history[-1][0] < watcher.next_revision:
+        store = self.store
+        if store.revision < watcher.next_revision:
             return
-        if watcher.next_revision <= self.compacted:
+        if watcher.next_revision <= store.compacted:
             self._lose(watcher, Failure.COMPACTED)
             return
-        fresh = []
-        for revision, change in reversed(self.history):
-            if revision < watcher.next_revision:
-                break
-            fresh.append(change)
-        fresh.reverse()
-        watcher.next_revision = self.revision + 1
+        fresh = store.changes_from(watcher.next_revision, watcher.prefix)
+        watcher.next_revision = store.revision + 1
+        if not fresh:
+            return
         watcher.ready_at = max(watcher.ready_at, world.t + world.delay())
-        event = KeysChanged(watcher.watch, tuple(fresh), fresh[-1].revision)
+        event = KeysChanged(watcher.watch, fresh, fresh[-1].revision)
         world.at(watcher.ready_at, self._deliver, watcher, event)
 
     def _reaches(self, watcher: Watcher) -> bool:
@@ -419,7 +324,7 @@ class ModelEtcd:
         awake = member.up and not member.frozen and not member.cut_off
         return awake and not self.world.cut(watcher.host, watcher.member)
 
-    def _deliver(self, watcher: Watcher, event: KeysChanged | WatchOpened) -> None:
+    def _deliver(self, watcher: Watcher, event: KeysChanged) -> None:
         if not watcher.closed:
             watcher.host.hear(watcher.run, event)
 
@@ -513,7 +418,7 @@ class ModelEtcd:
 
     def compact(self) -> None:
         """Forget history."""
-        self.compacted = self.revision
+        self.store.compact()
 
     def _lose_if_cut(self, watcher: Watcher) -> None:
         if self.members[watcher.member].cut_off:
@@ -536,5 +441,5 @@ class ModelEtcd:
         self._has_laggards = True
         self._append_entry()
         self.world.note(f"etcd: member {self.leader} leads, term {self.term}")
-        for lease in self.leases.values():  # etcd server/lease/lessor.go, Promote
+        for lease in self.store.leases.values():  # etcd server/lease/lessor.go, Promote
             lease.expires_at = max(lease.expires_at, self._expiry(lease.ttl_s) + ELECTION_TIMEOUT_S)

@@ -25,8 +25,9 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import FenceKind, LinkState
 from sharedip.core.witness import read_witnesses
+from tests.models.judge import LAYOUT
 from tests.simulation.forger import forge
-from tests.simulation.world import LAYOUT, LINK_INDEX, Host, World
+from tests.simulation.world import LINK_INDEX, Host, World
 
 Fault = Callable[[World, Host, int, float], None]
 
@@ -253,29 +254,29 @@ def witnesses(world: World) -> list[Host]:
     """Whoever could depose somebody now."""
     found: list[Host] = []
     for vip in world.vips:
-        leases = read_witnesses(read_record(world.etcd.keys.get(LAYOUT.witness(vip.address))) or {})
+        leases = read_witnesses(read_record(world.etcd.store.keys.get(LAYOUT.witness(vip.address))) or {})
         found += [host for lease in leases if (host := world.etcd.holders.get(lease)) and host not in found]
     return found
 
 
 def _delete_by_hand(world: World, host: Host, member: int, seconds: float) -> None:
     """Any key of ours; one of an election only while its holder hears of it at once, or has no use of it (H1)."""
-    names = [name for name in sorted(world.etcd.keys) if _is_free(world, name)]
+    names = [name for name in sorted(world.etcd.store.keys) if _is_free(world, name)]
     if names:
         world.etcd.delete_by_hand(world.random.choice(names))
         world.undisturbed_until = world.t + SETTLE_S
 
 
 def _delete_the_owners_key(world: World, host: Host, member: int, seconds: float) -> None:
-    names = [name for name in sorted(world.etcd.keys) if LAYOUT.election_of(name) and _is_free(world, name)]
+    names = [name for name in sorted(world.etcd.store.keys) if LAYOUT.election_of(name) and _is_free(world, name)]
     if names:
-        world.etcd.delete_by_hand(min(names, key=lambda name: world.etcd.keys[name].create_revision))
+        world.etcd.delete_by_hand(min(names, key=lambda name: world.etcd.store.keys[name].create_revision))
         world.undisturbed_until = world.t + SETTLE_S
 
 
 def _revoke_by_hand(world: World, host: Host, member: int, seconds: float) -> None:
     lease = None if host.core is None else host.core.session.lease
-    if lease in world.etcd.leases and _hears_at_once(world, host):
+    if lease in world.etcd.store.leases and _hears_at_once(world, host):
         world.etcd.revoke_by_hand(lease)
         world.undisturbed_until = world.t + SETTLE_S
 
@@ -285,7 +286,7 @@ def _is_free(world: World, name: str) -> bool:
     address = LAYOUT.election_of(name)
     if address is None:
         return True
-    lease = world.etcd.keys[name].lease
+    lease = world.etcd.store.keys[name].lease
     holder = world.etcd.holders[lease]
     if holder.core is None:
         return address not in holder.kernel.addresses

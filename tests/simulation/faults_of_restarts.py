@@ -9,7 +9,9 @@ from collections.abc import Callable
 
 from sharedip.core.messages import Command, MoveRequested, SendDatagram, StopRequested, Transact
 from sharedip.core.model import Delete, FenceKind, Put
-from tests.simulation.etcd import Request, Spell
+from tests.models.judge import LAYOUT
+from tests.models.store import Request
+from tests.simulation.etcd import Spell
 from tests.simulation.faults import (
     Fault,
     cut_from_etcd,
@@ -20,7 +22,7 @@ from tests.simulation.faults import (
     undisturbed,
     while_ill,
 )
-from tests.simulation.world import HEARTBEAT, LAYOUT, Doom, Host, World
+from tests.simulation.world import HEARTBEAT, Doom, Host, World
 
 ORDERS_MAX = 60
 """A start and a whole hand over take some dozens of orders."""

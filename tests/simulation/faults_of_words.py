@@ -10,9 +10,11 @@ from dataclasses import replace
 from sharedip.core.messages import MoveRequested, SettingsChanged, Transact
 from sharedip.core.model import Delete, FenceKind, Put
 from sharedip.core.settings import Settings
-from tests.simulation.etcd import Request, Spell
+from tests.models.judge import LAYOUT
+from tests.models.store import Request
+from tests.simulation.etcd import Spell
 from tests.simulation.faults import Fault, cut_from_etcd, forget, freeze, move, while_ill
-from tests.simulation.world import LAYOUT, Host, World
+from tests.simulation.world import Host, World
 
 
 def _hand_over(world: World, host: Host, seconds: float) -> None:

@@ -16,7 +16,8 @@ from sharedip.core.keys import read_record
 from sharedip.core.messages import DatagramReceived
 from sharedip.core.model import IPAddress
 from sharedip.core.peerwire import HEADER, MAGIC, Entry, Heartbeat, Kind, Ping, Pong, Released, seal, unseal
-from tests.simulation.world import FORGER, LAYOUT, Host, World
+from tests.models.judge import LAYOUT
+from tests.simulation.world import FORGER, Host, World
 
 FORGE_EVERY_S = 0.1
 FORGED_S_MAX = 5.0
@@ -37,7 +38,7 @@ def forge_release(world: World, speaker: Host, listener: Host, address: IPAddres
     assert one.session.lease is not None
     assert other.session.lease is not None
     secret = one.peers.secret_with(other.session.lease)
-    key = world.etcd.keys[LAYOUT.candidate(address, one.session.lease)]
+    key = world.etcd.store.keys[LAYOUT.candidate(address, one.session.lease)]
     assert secret is not None
     said = [Released(key.create_revision, address, "forged")]
     payload = seal(Kind.RELEASE, one.session.lease, other.session.lease, said, secret)
@@ -46,7 +47,7 @@ def forge_release(world: World, speaker: Host, listener: Host, address: IPAddres
 
 def _forge_on(world: World, until: float) -> None:
     publics = {}
-    for key in world.etcd.keys.values():
+    for key in world.etcd.store.keys.values():
         public = (read_record(key) or {}).get("public") if key.key.startswith(LAYOUT.agent("")) else None
         if isinstance(public, str):
             publics[key.lease] = bytes.fromhex(public)
@@ -81,7 +82,7 @@ def _forgeries(world: World, receiver: int, senders: list[int], publics: dict[in
 def _guesses(world: World, public: bytes, other: bytes) -> list[bytes]:
     """Whatever etcd shows, and what an agent would derive if that were what two agents agree on."""
     shown = [public, other, bytes(32), bytes(16), b""]
-    for key in world.etcd.keys.values():
+    for key in world.etcd.store.keys.values():
         nonce = (read_record(key) or {}).get("nonce")
         shown += [bytes.fromhex(nonce)] if isinstance(nonce, str) else []
     shown += [sha256(b"".join(pair)).digest() for pair in ((public, other), (other, public))]
@@ -94,10 +95,10 @@ def _lies(world: World, sender: int) -> list[tuple[Kind, Entry]]:
     far = 2**62
     lies: list[tuple[Kind, Entry]] = [(Kind.PING, Ping(far)), (Kind.PONG, Pong(_sequence(world), 0))]
     for vip in world.vips:
-        own = world.etcd.keys.get(LAYOUT.candidate(vip.address, sender))
+        own = world.etcd.store.keys.get(LAYOUT.candidate(vip.address, sender))
         if own is not None:
             lies.append((Kind.RELEASE, Released(own.create_revision, vip.address, "forged")))
-        designation = world.etcd.keys.get(LAYOUT.witness(vip.address))
+        designation = world.etcd.store.keys.get(LAYOUT.witness(vip.address))
         if designation is not None:
             lies.append((Kind.HEARTBEAT, Heartbeat(designation.mod_revision, far)))
             lies.append((Kind.ACKNOWLEDGEMENT, Heartbeat(designation.mod_revision, _sequence(world))))

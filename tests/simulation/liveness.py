@@ -9,7 +9,8 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address
 
 from sharedip.core.candidacy import Phase
-from tests.simulation.world import LAYOUT, Host, InvariantBrokenError, World
+from tests.models.judge import LAYOUT
+from tests.simulation.world import Host, InvariantBrokenError, World
 
 LOOK_EVERY_S = 1.0
 STRAY_S_MAX = 10.0
@@ -58,7 +59,7 @@ def _bearer(world: World, host: Host) -> Host:
 def _strays(world: World) -> list[str]:
     """Keys on the lease of a living agent, for addresses that it has no candidacy for."""
     found = []
-    for name, key in world.etcd.keys.items():
+    for name, key in world.etcd.store.keys.items():
         address = LAYOUT.election_of(name)
         holder = world.etcd.holders.get(key.lease)
         if address is not None and holder is not None and holder.core is not None:
@@ -95,7 +96,7 @@ class Watchman:
         """Keys that are the first of several, whose holders could have the address and have it not."""
         etcd, found = self._world.etcd, []
         for vip in self._world.vips:
-            queue = sorted(etcd.under(LAYOUT.election(vip.address)), key=lambda key: key.create_revision)
+            queue = sorted(etcd.store.under(LAYOUT.election(vip.address)), key=lambda key: key.create_revision)
             holder = etcd.holders.get(queue[0].lease) if len(queue) > 1 else None
             if holder is None or holder.core is None or holder.frozen or holder.uses(vip.address):
                 continue

@@ -8,7 +8,8 @@ import pytest
 
 from sharedip.core.messages import Command, SendDatagram, Transact
 from sharedip.core.model import FenceKind, Put
-from tests.simulation.world import HEARTBEAT, LAYOUT, Doom, Host, World
+from tests.models.judge import LAYOUT
+from tests.simulation.world import HEARTBEAT, Doom, Host, World
 
 FIRST_REVISION = slice(22, 30)
 """Of a datagram's first entry: 0 in a greeting, a designation's in a beat (docs/protocol.md)."""

@@ -8,8 +8,8 @@ import pytest
 
 from sharedip.core.messages import SendDatagram, StopRequested
 from sharedip.core.model import FenceKind
+from tests.models.agreement import ModelAgreement
 from tests.simulation import world as simulation
-from tests.simulation.agreement import ModelAgreement
 from tests.simulation.world import Host, World
 
 OLD = b"an agent that shows no public value"

@@ -122,7 +122,7 @@ def test_of_two_clones_the_living_one_never_loses_its_lease(monkeypatch: pytest.
         second.crash()
     second.start()
     world.run_until(world.t + 12)
-    assert lease in world.etcd.leases
+    assert lease in world.etcd.store.leases
     assert first.core.session.lease == lease
     assert accusations(world)
     first.crash()  # it is gone in earnest: the other one has the name when its lease ends
@@ -154,7 +154,7 @@ def test_of_two_clones_with_one_address_the_one_that_is_heard_keeps_its_lease(
     assert world.owners(world.vips[0].address) == ["n1"]
     second.start()
     world.run_until(world.t + 3 * TTL_S)
-    assert lease in world.etcd.leases
+    assert lease in world.etcd.store.leases
     assert world.owners(world.vips[0].address) == ["n1"]
     assert accusations(world)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from sharedip.core.messages import GrantLease, KeepaliveConfirmed, KeepLeaseAlive, KeysRead, LeaseGranted, ReadKeys
-from tests.simulation.world import LAYOUT, World
+from tests.models.judge import LAYOUT
+from tests.simulation.world import World
 
 
 def woken_leader() -> tuple[World, int]:
@@ -29,17 +30,17 @@ def read(world: World, *, by_entry: bool = False) -> KeysRead:
 
 def test_a_woken_leader_confirms_a_keepalive_that_nobody_else_hears_of() -> None:
     world, lease = woken_leader()
-    before = world.etcd.leases[lease].expires_at
+    before = world.etcd.store.leases[lease].expires_at
     answer = world.etcd._serve(KeepLeaseAlive(3, 0, lease, 1.0), 0.0)
     assert isinstance(answer, KeepaliveConfirmed)
     assert answer.raft_term == 2 < world.etcd.term
-    assert world.etcd.leases[lease].expires_at == before
+    assert world.etcd.store.leases[lease].expires_at == before
 
 
 def test_its_reads_are_of_the_newest_state_and_of_the_old_term_until_an_entry_comes() -> None:
     world, _ = woken_leader()
     assert read(world).raft_term == 2
-    assert read(world).revision == world.etcd.revision
+    assert read(world).revision == world.etcd.store.revision
     world.etcd._serve(GrantLease(4, 1, 15, 1.0), 0.0)
     assert read(world).raft_term == world.etcd.term
 

@@ -45,10 +45,10 @@ def test_the_heir_on_the_leaders_node_steps_back_once(seed: int) -> None:
     assert world.queue() == ["n1", "n2", "n3", "n4", "n5"]
     world.run_until(world.t + 3.0)
     assert world.queue() == ["n1", "n3", "n4", "n5", "n2"]
-    revision = world.etcd.revision
+    revision = world.etcd.store.revision
     world.run_until(world.t + 30.0)
     assert world.queue() == ["n1", "n3", "n4", "n5", "n2"]
-    assert world.etcd.revision == revision, "nothing is written at rest"
+    assert world.etcd.store.revision == revision, "nothing is written at rest"
     assert world.owner() == ["n1"]
 
 

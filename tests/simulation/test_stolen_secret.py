@@ -12,8 +12,9 @@ import pytest
 from sharedip.core.messages import Transact
 from sharedip.core.model import Delete, FenceKind
 from sharedip.core.words import EXECUTED_WITHIN_S, LOOK_EVERY_S
+from tests.models.judge import LAYOUT
 from tests.simulation.forger import forge_release
-from tests.simulation.world import LAYOUT, Host, World
+from tests.simulation.world import Host, World
 
 STEP_S = 0.001
 TTL_S = 15

@@ -13,17 +13,13 @@ import heapq
 import random
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Any
 
 from sharedip.core.identity import Identity
-from sharedip.core.keys import Layout
 from sharedip.core.messages import (
     AddressGone,
-    AddressHeld,
-    AddressRefused,
-    AddressRemoved,
     AddressSeen,
     Announce,
     AnnounceOnceHeld,
@@ -33,38 +29,32 @@ from sharedip.core.messages import (
     DatagramReceived,
     Event,
     Exit,
-    FenceClosed,
-    FenceOpened,
-    FenceRefused,
     HoldAddress,
     LinkChanged,
     OpenFence,
     PeerAddressChanged,
     Probe,
-    RemovalFailed,
     RemoveAddress,
     ReorderAddress,
     Report,
     RequestFailed,
-    RevokeLease,
     SaveState,
     SendDatagram,
     SettingsChanged,
     StateNotSaved,
     StateSaved,
     TimePassed,
-    Transact,
 )
-from sharedip.core.model import Delete, Failure, FenceKind, IPAddress, LinkState, Vip
+from sharedip.core.model import Failure, FenceKind, IPAddress, LinkState, Vip
 from sharedip.core.node import Node
 from sharedip.core.settings import Settings
 from sharedip.core.state import FormerRun, read_state
-from tests.simulation.agreement import ModelAgreement
+from tests.models.agreement import ModelAgreement
+from tests.models.judge import KEY_PREFIX, LAYOUT, given_up_too_early, outlives_its_lease
+from tests.models.kernel import Kernel, refused
 from tests.simulation.etcd import ModelEtcd
 
 LINK_INDEX = 2
-KEY_PREFIX = "sharedip:v1"
-LAYOUT = Layout(KEY_PREFIX)
 HEARTBEAT, ACKNOWLEDGEMENT, WORD = 1, 2, 3
 HEADER_BYTES, ENTRY_BYTES, NUMBERS_BYTES = 22, 32, 16
 SENDER = slice(6, 14)
@@ -85,19 +75,6 @@ WAKES_MAX = 200
 
 class InvariantBrokenError(AssertionError):
     """A law was broken; the message says which, and when."""
-
-
-@dataclass(slots=True)
-class Kernel:
-    """The addresses of one host, each with the instant at which its lifetime ends and a serial number.
-
-    `guarded` are those that the nftables fence's rules mute, `gates` says until when it lets traffic for one pass.
-    """
-
-    addresses: dict[IPAddress, tuple[float, int]] = field(default_factory=dict)
-    guarded: set[IPAddress] = field(default_factory=set)
-    gates: dict[IPAddress, float] = field(default_factory=dict)
-    serial: int = 0
 
 
 @dataclass(slots=True)
@@ -238,8 +215,7 @@ class Host:
         self._end()
         self.boot += 1
         self.kernel.addresses.clear()
-        self.kernel.guarded.clear()
-        self.kernel.gates.clear()
+        self.kernel.flush()
         self.state, self.private = None, None
 
     def freeze(self, seconds: float) -> None:
@@ -333,9 +309,9 @@ class Host:
 
     def _check_proof(self, core: Node) -> None:
         """Law 5: whatever came, and however late, the right on the lease ends before the lease does."""
-        self.proved_until, lease = core.session.lease_until, core.session.lease
-        standing = None if lease is None else self.world.etcd.leases.get(lease)
-        if standing is not None and (self.proved_until - self.offset) / self.rate > standing.expires_at:
+        self.proved_until = core.session.lease_until
+        until = (self.proved_until - self.offset) / self.rate
+        if outlives_its_lease(self.world.etcd.store, core.session.lease, until):
             raise InvariantBrokenError(f"t={self.world.t:.3f} {self.name}'s right outlives its lease")
 
     def _check_promises(self, core: Node, payload: bytes) -> None:
@@ -423,13 +399,10 @@ class Host:
             case HoldAddress() | ReorderAddress():
                 self._hold(order)
             case RemoveAddress():
-                refused = self._refuses("removals")
-                if not refused or world.random.random() < 0.2:  # it may be gone though nobody could see it
+                is_doubtful = self._refuses("removals")
+                if not is_doubtful or world.random.random() < 0.2:  # it may be gone though nobody could see it
                     self.take_off(order.vip.address)
-                if refused:
-                    self._soon(RemovalFailed(order.vip, "EBUSY"))
-                    return
-                self._soon(AddressRemoved(order.vip))
+                self._soon(refused(order, "EBUSY") if is_doubtful else self.kernel.carry_out(order, self.now()))
             case Report():
                 world.note(f"{self.name}: {order.text}" + (f" ({order.reason})" if order.reason else ""))
             case SaveState():
@@ -442,12 +415,8 @@ class Host:
             case OpenFence():
                 self._open_gate(order)
             case CloseFence():
-                if self._refuses("fences"):
-                    self._soon(FenceRefused(order.vips, "EBUSY"))
-                    return
-                for vip in order.vips:
-                    self.kernel.gates.pop(vip.address, None)
-                self._soon(FenceClosed(order.vips))
+                is_busy = self._refuses("fences")
+                self._soon(refused(order, "EBUSY") if is_busy else self.kernel.carry_out(order, self.now()))
             case SendDatagram():
                 world.carry(self, order)
             case Announce() | AnnounceOnceHeld() | Probe() | AnswerOperator():
@@ -476,40 +445,37 @@ class Host:
         self.world.later(0.0, self.hear, self.run, event)
 
     def _hold(self, order: HoldAddress | ReorderAddress) -> None:
-        now = self.now()
-        if now + order.valid_lft_s + 1.0 > order.not_after or not self.running_link:
-            self._soon(AddressRefused(order.vip, "too late, or no link"))
+        world, now, address = self.world, self.now(), order.vip.address
+        refusal = self.kernel.refusal(order, now)
+        if not self.running_link:
+            refusal = refused(order, "too late, or no link")
+        elif refusal is None and isinstance(order, HoldAddress) and order.once_saved and not self.is_durable:
+            refusal = refused(order, "the state could be neither saved nor deleted")
+        is_doubtful = refusal is None and self._refuses("holds")
+        if is_doubtful and world.random.random() < 0.8:  # else it is carried out, and nobody can see it
+            refusal = refused(order, "ENOMEM")
+        if refusal is not None:
+            self._soon(refusal)
             return
-        if isinstance(order, HoldAddress) and order.once_saved and not self.is_durable:
-            self._soon(AddressRefused(order.vip, "the state could be neither saved nor deleted"))
-            return
-        refused = self._refuses("holds")
-        if refused and self.world.random.random() < 0.8:  # else it was carried out, and nobody could see it
-            self._soon(AddressRefused(order.vip, "ENOMEM"))
-            return
-        if self.usable_gate(order.vip.address):
-            self.world.check_use(self, order.vip.address)
-        late_s = self.world.random.random()
-        self.kernel.serial += 1
-        serial = self.kernel.serial
-        # The kernel's clock is the host's: a lifetime of N s on a slow clock is longer in real time.
-        ends_at = self.world.t + (order.valid_lft_s + late_s) / self.rate
-        self.kernel.addresses[order.vip.address] = (ends_at, serial)
+        if self.kernel.lets_pass(address, now):
+            world.check_use(self, address)
+        late_s = world.random.random()
+        answer = self.kernel.carry_out(order, now, late_s=late_s)
         assert self.core is not None
-        self.put_up_under[order.vip.address] = self.core.session.lease or 0
-        self.world.at(ends_at, self._expire, order.vip.address, serial)
-        if refused:
-            self._soon(AddressRefused(order.vip, "the kernel did not answer"))
-        else:
-            self._soon(AddressHeld(order.vip, now, order.valid_lft_s))
+        self.put_up_under[address] = self.core.session.lease or 0
+        # The kernel's clock is the host's: a lifetime of N s on a slow clock is longer in real time.
+        ends_at = world.t + (order.valid_lft_s + late_s) / self.rate
+        world.at(ends_at, self._expire, address, self.kernel.addresses[address])
+        self._soon(refused(order, "the kernel did not answer") if is_doubtful else answer)
 
     def _open_gate(self, order: OpenFence) -> None:
-        if self.now() + order.timeout_s > order.not_after:
-            self._soon(FenceRefused(order.vips, "too late"))
+        now = self.now()
+        if now + order.timeout_s > order.not_after:  # a frozen process woke up: the model would open for less
+            self._soon(refused(order, "too late"))
             return
-        refused = self._refuses("fences")
-        if refused and self.world.random.random() < 0.8:
-            self._soon(FenceRefused(order.vips, "EBUSY"))
+        is_doubtful = self._refuses("fences")
+        if is_doubtful and self.world.random.random() < 0.8:
+            self._soon(refused(order, "EBUSY"))
             return
         late_s = self.world.random.random() * 0.003
         assert self.core is not None
@@ -518,17 +484,8 @@ class Host:
         for vip in order.vips:
             if vip.address in self.kernel.addresses:
                 self.world.check_use(self, vip.address)
-            self.kernel.guarded.add(vip.address)
-            self.kernel.gates[vip.address] = self.world.t + order.timeout_s / self.rate + late_s
-        if refused:
-            self._soon(FenceRefused(order.vips, "the kernel did not answer"))
-        else:
-            self._soon(FenceOpened(order.vips, order.not_after))
-
-    def usable_gate(self, address: IPAddress) -> bool:
-        """Whether the nftables fence, as long as its rules stand, lets traffic for the address pass."""
-        kernel = self.kernel
-        return address not in kernel.guarded or kernel.gates.get(address, 0.0) > self.world.t
+        answer = self.kernel.carry_out(order, now, late_s=late_s * self.rate)
+        self._soon(refused(order, "the kernel did not answer") if is_doubtful else answer)
 
     def flush_fence(self) -> None:
         """Another program flushes the ruleset; the agent's next order or its own look puts it back."""
@@ -536,8 +493,7 @@ class Host:
         for address in kernel.addresses:
             self.world.check_use(self, address)
         lost = (set(kernel.guarded), dict(kernel.gates))
-        kernel.guarded.clear()
-        kernel.gates.clear()
+        kernel.flush()
         self.unharmed_until = self.world.t + LOOKS_AT_FENCE_WITHIN_S
         self.world.later(self.world.random.uniform(0.0, LOOKS_AT_FENCE_WITHIN_S), self._mend_fence, self.run, *lost)
 
@@ -550,10 +506,10 @@ class Host:
 
     def uses(self, address: IPAddress) -> bool:
         """Whether clients could reach the address here, whatever the agent believes."""
-        return address in self.kernel.addresses and self.usable_gate(address)
+        return self.kernel.uses(address, self.now())
 
-    def _expire(self, address: IPAddress, serial: int) -> None:
-        if self.kernel.addresses.get(address, (0.0, 0))[1] == serial:
+    def _expire(self, address: IPAddress, until: float) -> None:
+        if self.kernel.addresses.get(address) == until:  # else renewed, or gone and put up anew
             self.take_off(address)
 
     def take_off(self, address: IPAddress) -> None:
@@ -568,19 +524,12 @@ class Host:
     def _check_release(self, order: Command) -> None:
         """Law 3: a key is given up only when the kernel has the address no more."""
         assert self.core is not None
-        held = {address: self.put_up_under[address] for address in self.kernel.addresses}
-        if isinstance(order, RevokeLease) and order.lease in held.values():
-            raise InvariantBrokenError(
-                f"t={self.world.t:.3f} {self.name} revokes its lease while it holds {list(held)}"
-            )
-        if isinstance(order, Transact):
-            for op in order.then:
-                if isinstance(op, Delete) and op.key.endswith(f"/{self.core.session.lease or 0:x}"):
-                    address = self.core.session.layout.election_of(op.key)
-                    if address is not None and held.get(address) == self.core.session.lease:
-                        raise InvariantBrokenError(
-                            f"t={self.world.t:.3f} {self.name} releases {address} while it holds it"
-                        )
+        broken = given_up_too_early(order, self.core.session.lease, self._standing_on)
+        if broken is not None:
+            raise InvariantBrokenError(f"t={self.world.t:.3f} {self.name}: {broken}")
+
+    def _standing_on(self, lease: int) -> list[IPAddress]:
+        return [address for address in self.kernel.addresses if self.put_up_under[address] == lease]
 
 
 class World:
@@ -765,7 +714,7 @@ class World:
     def check_revocation(self, by: Host, lease: int) -> None:
         """Nobody's live lease is revoked by another host's run, whatever name and machine the two share."""
         holder = self.etcd.holders.get(lease)
-        if holder is None or holder is by or lease not in self.etcd.leases:
+        if holder is None or holder is by or lease not in self.etcd.store.leases:
             return
         stands_on_it = holder.core is not None and not holder.frozen and holder.core.session.lease == lease
         if stands_on_it or any(holder.uses(vip.address) for vip in self.vips):

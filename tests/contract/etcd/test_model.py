@@ -1,4 +1,6 @@
-"""The simulation's model etcd says what real etcd says: one script, two worlds, the same words.
+"""The models' etcd says what real etcd says: one script, the same words in every world.
+
+`tests/models/store.py` is asked by itself, and as the simulation's cluster has it, where a watch goes over a wire.
 
 Revisions and lease numbers differ, so each is told by what it stands for: revisions count from the first write, leases
 from the first grant.
@@ -33,6 +35,7 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import Delete, Failure, Get, Guard, GuardTarget, KeyValue, Put
 from tests.contract.etcd.etcd_cluster import Cluster
+from tests.models.store import Store, StoreRequest
 from tests.simulation.world import World
 from tests.unit.adapters.etcd.etcd_stage import Stage, play, wait_until
 
@@ -109,11 +112,14 @@ async def script(ask: Ask, changes: Changes) -> list[Any]:
     strange = await ask(Transact(8, 0, (), (Put(OTHER, b"x", lease + 1),), (), 5.0))
     assert isinstance(strange, RequestFailed)
     said.append(strange.failure)
+    said.append(done(await ask(Transact(13, 0, (), (Delete(PREFIX + "nothing"),), (), 5.0))))
     await ask(OpenWatch(100, 0, PREFIX, base + 3, 5.0))
+    said.append(done(await ask(Transact(14, 0, (), (Put(f"not-{PREFIX}", b"z", lease),), (), 5.0))))
+    said.append(done(await ask(Transact(15, 0, (), (Put(KEY, b"n4", 0), Get(KEY)), (), 5.0))))
     both = (Put(OTHER, b"x", lease), Delete(KEY))
     said.append(done(await ask(Transact(9, 0, (), both, (), 5.0))))
     said.append(type(await ask(RevokeLease(10, 0, lease, 5.0))))
-    told = await changes(3)
+    told = await changes(4)
     said.append(sorted((c.revision - base, c.key, b"" if c.after is None else c.after.value) for c in told))
     gone = await ask(KeepLeaseAlive(11, 0, lease, 5.0))
     assert isinstance(gone, RequestFailed)
@@ -122,7 +128,24 @@ async def script(ask: Ask, changes: Changes) -> list[Any]:
     return said
 
 
-async def in_the_model() -> list[Any]:
+async def in_the_store() -> list[Any]:
+    """The script against `tests/models/store.py`."""
+    store = Store(ttl_floor_s=2)
+    watches: list[OpenWatch] = []
+
+    async def ask(order: EtcdCommand) -> Any:
+        if isinstance(order, OpenWatch):
+            return watches.append(order)
+        assert isinstance(order, StoreRequest)
+        return store.answer(order, 2, 0.0)
+
+    async def changes(number: int) -> list[Any]:
+        return list(store.changes_from(watches[0].from_revision, watches[0].prefix))
+
+    return await script(ask, changes)
+
+
+async def in_the_simulation() -> list[Any]:
     """The script against `tests/simulation/etcd.py`."""
     world = World(1, nodes=1)
     host = Listener()
@@ -172,8 +195,9 @@ def in_etcd(cluster: Cluster) -> list[Any]:
 
 def test_the_model_says_what_etcd_says(single: Cluster) -> None:
     """Floors, guards, gets, keepalives, watches, revocations: a simulation is worth what its etcd is worth."""
-    model = asyncio.run(in_the_model())
+    model = asyncio.run(in_the_store())
     assert in_etcd(single) == model
+    assert asyncio.run(in_the_simulation()) == model
     assert ("granted", 2) in model
     assert Failure.LEASE_NOT_FOUND in model
     assert LeaseRevoked in model
@@ -182,10 +206,8 @@ def test_the_model_says_what_etcd_says(single: Cluster) -> None:
 def test_the_model_ends_a_watch_behind_a_compaction_as_etcd_does(single: Cluster) -> None:
     """Both say that the revision is compacted, and nothing else."""
     world, host = World(1, nodes=1), Listener()
-    lease = world.etcd._apply(GrantLease(1, 0, 5, 1.0), 0.0)
-    assert isinstance(lease, LeaseGranted)
     for _ in range(3):
-        world.etcd._apply(Transact(2, 0, (), (Put(KEY, b"x", lease.lease),), (), 1.0), 0.0)
+        world.etcd.store.put(KEY, b"x", 1)
     world.etcd.compact()
     world.etcd.receive(host, OpenWatch(5, 0, PREFIX, 2, 1.0))  # type: ignore[arg-type]
     world.run_until(world.t + 1.0)

@@ -8,7 +8,7 @@ import pytest
 
 from sharedip.adapters.agreement import Agreement, fresh_private
 from sharedip.core.identity import Identity
-from tests.simulation.agreement import ModelAgreement
+from tests.models.agreement import ModelAgreement
 
 End = Agreement | ModelAgreement
 TABLE: dict[bytes, bytes] = {}

@@ -7,34 +7,33 @@ Must never: answer anything by itself, or let time pass unasked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import ip_address
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, assert_never
 
 from sharedip.core.candidacy import Bid, Candidacy, Phase
 from sharedip.core.identity import Identity
-from sharedip.core.keys import Layout, write_record
+from sharedip.core.keys import write_record
 from sharedip.core.messages import (
-    AddressHeld,
-    AddressRemoved,
+    Announce,
+    AnnounceOnceHeld,
+    AnswerOperator,
     CloseFence,
     CloseWatch,
     Command,
     DropEndpoint,
     Event,
-    FenceClosed,
+    Exit,
     GrantLease,
     HoldAddress,
-    KeepaliveConfirmed,
     KeepLeaseAlive,
     KeysChanged,
-    KeysRead,
-    LeaseGranted,
-    LeaseRevoked,
     LinkChanged,
     MemberRead,
+    OpenFence,
     OpenWatch,
+    Probe,
     ReadKeys,
     ReadMember,
     RemoveAddress,
@@ -43,34 +42,23 @@ from sharedip.core.messages import (
     RequestFailed,
     RevokeLease,
     SaveState,
+    SendDatagram,
     StateSaved,
     TimePassed,
     Transact,
-    TransactionDone,
 )
-from sharedip.core.model import (
-    NEVER,
-    Delete,
-    Failure,
-    Get,
-    Guard,
-    GuardTarget,
-    KeyChange,
-    KeyValue,
-    LinkState,
-    Operation,
-    Put,
-    Vip,
-)
+from sharedip.core.model import NEVER, Failure, LinkState, Vip
 from sharedip.core.news import PictureProved
 from sharedip.core.node import Node
 from sharedip.core.ownership import Ownership
 from sharedip.core.renewal import HeldLease
-from sharedip.core.settings import Settings
+from sharedip.core.settings import LIFETIME_LATE_S, Settings
 from sharedip.core.state import FormerRun, read_state
-from tests.simulation.agreement import agreed_by_name
+from tests.models.agreement import agreed_by_name
+from tests.models.judge import KEY_PREFIX, LAYOUT
+from tests.models.kernel import Kernel
+from tests.models.store import Store, never
 
-LAYOUT = Layout("sharedip:v1")
 VIP = Vip(ip_address("192.168.0.15"), "eth0")
 LINK = LinkState(2, ("eth0", "lan0"), b"\2\0\0\0\0\1", running=True)
 MAC = b"\2\0\0\0\0\x99"
@@ -117,21 +105,11 @@ def secret_of(one: str, other: str) -> bytes:
     return secret
 
 
-@dataclass
-class Store:
-    """etcd's keys, one revision at a time. It stands still unless a test or an answered order moves it."""
+class SmallEtcd(Store):
+    """The model's key space, and another candidate that joins a queue in one word. Leases end when a test says so."""
 
-    revision: int = 10
-    keys: dict[str, KeyValue] = field(default_factory=dict)
-    history: list[KeyChange] = field(default_factory=list)
-
-    def put(self, key: str, value: bytes, lease: int) -> None:
-        """One write, as another client would make it."""
-        self.apply((), (Put(key, value, lease),), ())
-
-    def delete(self, key: str) -> None:
-        """One deletion by somebody else."""
-        self.apply((), (Delete(key),), ())
+    def __init__(self, *, next_lease: int = OURS, expiry: Callable[[int], float] = never) -> None:
+        super().__init__(revision=10, next_lease=next_lease, expiry=expiry)
 
     def stand(self, name: str = "n2", lease: int = THEIRS, vip: Vip = VIP, *, sound: bool | None = True) -> str:
         """Another candidate joins the queue; with `sound=None` it is no agent, but a plain `etcdctl elect`."""
@@ -140,43 +118,6 @@ class Store:
             self.put(LAYOUT.agent(name), agent_record(name, healthy=sound, peer=None), lease)
         self.put(key, name.encode(), lease)
         return key
-
-    def end_lease(self, lease: int) -> None:
-        """It expired, or somebody revoked it."""
-        self.apply((), tuple(Delete(name) for name, key in self.keys.items() if key.lease == lease), ())
-
-    def under(self, prefix: str = LAYOUT.root) -> tuple[KeyValue, ...]:
-        """All keys with the prefix."""
-        return tuple(key for name, key in sorted(self.keys.items()) if name.startswith(prefix))
-
-    def apply(
-        self, guards: Iterable[Guard], then: tuple[Operation, ...], otherwise: tuple[Operation, ...]
-    ) -> tuple[bool, tuple[KeyValue, ...]]:
-        """One transaction."""
-        succeeded = all(self._holds(guard) for guard in guards)
-        revision, found, wrote = self.revision + 1, list[KeyValue](), False
-        for op in then if succeeded else otherwise:
-            match op:
-                case Put():
-                    known = self.keys.get(op.key)
-                    created = revision if known is None else known.create_revision
-                    self.keys[op.key] = KeyValue(op.key, op.value, created, revision, op.lease)
-                    self.history.append(KeyChange(op.key, self.keys[op.key], revision))
-                    wrote = True
-                case Delete():
-                    if self.keys.pop(op.key, None) is not None:
-                        self.history.append(KeyChange(op.key, None, revision))
-                        wrote = True
-                case Get():
-                    found += self.under(op.key) if op.prefix else [k for k in self.under(op.key) if k.key == op.key]
-        self.revision += wrote
-        return succeeded, tuple(found)
-
-    def _holds(self, guard: Guard) -> bool:
-        key = self.keys.get(guard.key)
-        if key is None:
-            return guard.revision == 0
-        return guard.revision == (key.create_revision if guard.target is GuardTarget.CREATE else key.mod_revision)
 
 
 class Talk:
@@ -189,13 +130,13 @@ class Talk:
         vips: tuple[Vip, ...] = (VIP,),
         ttl_s: int = 15,
         endpoints: int = 3,
-        store: Store | None = None,
+        store: SmallEtcd | None = None,
         now: float = 1000.0,
         **settings: Any,
     ) -> None:
         self.settings = Settings(
             node_name=name,
-            key_prefix="sharedip:v1",
+            key_prefix=KEY_PREFIX,
             endpoints=tuple(f"http://m{i}:2379" for i in range(endpoints)),
             vips=vips,
             lease_ttl_s=ttl_s,
@@ -203,7 +144,9 @@ class Talk:
         )
         self.identity = identity_of(name)
         self.node = Node(self.settings, 0, lambda: bytes(16), self.identity)
-        self.store = Store() if store is None else store
+        self.store = SmallEtcd() if store is None else store
+        self.kernel = Kernel()
+        """It removes as late as it may."""
         self.now = now
         self.term = 5
         self.open: list[Command] = []
@@ -351,34 +294,22 @@ class Talk:
         store, term = self.store, self.term
         sent_at = self.sent.get(getattr(order, "request", 0), self.now)
         match order:
-            case GrantLease():
-                return LeaseGranted(order.request, order.endpoint, OURS, order.ttl_s, term, sent_at)
-            case KeepLeaseAlive():
-                ttl_s = self.settings.lease_ttl_s
-                return KeepaliveConfirmed(order.request, order.endpoint, order.lease, ttl_s, term, sent_at)
-            case ReadKeys():
-                keys = store.under(order.prefix)
-                fresh = tuple(key for key in keys if key.mod_revision > order.after)
-                return KeysRead(
-                    order.request, order.endpoint, fresh, len(keys), store.revision, term, sent_at, order.after
-                )
-            case Transact():
-                succeeded, keys = store.apply(order.guards, order.then, order.otherwise)
-                return TransactionDone(order.request, order.endpoint, succeeded, keys, store.revision, term, sent_at)
+            case GrantLease() | KeepLeaseAlive() | ReadKeys() | Transact() | RevokeLease():
+                return store.answer(order, term, sent_at)
             case ReadMember():
                 return MemberRead(order.request, order.endpoint, order.endpoint + 1, 1, term, "3.5.1")
-            case RevokeLease():
-                store.end_lease(order.lease)
-                return LeaseRevoked(order.request, order.endpoint, order.lease)
-            case HoldAddress() | ReorderAddress():
-                return AddressHeld(order.vip, self.now, order.valid_lft_s)
-            case RemoveAddress():
-                return AddressRemoved(order.vip)
-            case CloseFence():
-                return FenceClosed(order.vips)
+            case HoldAddress() | ReorderAddress() | RemoveAddress() | OpenFence() | CloseFence():
+                return self.kernel.carry_out(order, self.now, late_s=LIFETIME_LATE_S)
             case SaveState():
                 return StateSaved(order.number)
-        raise AssertionError(f"nobody answers {order}")
+            case (
+                OpenWatch() | CloseWatch() | DropEndpoint() | Announce() | AnnounceOnceHeld() | Probe() | SendDatagram()
+            ):
+                raise AssertionError(f"nobody answers {order}")
+            case Report() | AnswerOperator() | Exit():
+                raise AssertionError(f"nobody answers {order}")
+            case _:
+                assert_never(order)
 
     def fail(self, order: Any, failure: Failure = Failure.TIMEOUT) -> list[Command]:
         """No answer that counts."""
@@ -386,7 +317,7 @@ class Talk:
 
     def tell_changes(self) -> list[Command]:
         """The watch delivers what it has not delivered yet."""
-        fresh = tuple(change for change in self.store.history if change.revision > self.watched)
+        fresh = () if self.watch is None else self.store.changes_from(self.watched + 1)
         if self.watch is None or not fresh:
             return []
         self.watched = self.store.revision
@@ -491,7 +422,7 @@ __all__ = [
     "OURS",
     "THEIRS",
     "VIP",
-    "Store",
+    "SmallEtcd",
     "Talk",
     "agent_record",
     "identity_of",

@@ -296,7 +296,7 @@ def test_a_watch_that_lags_does_not_bring_a_released_key_back() -> None:
     talk.answer(talk.expect(RemoveAddress))
     release = talk.expect(Transact)
     talk.store.stand("n3", THEIRS + 1)
-    earlier = tuple(change for change in talk.store.history if change.revision > talk.watched)
+    earlier = talk.store.changes_from(talk.watched + 1)
     talk.answer(release)
     talk.hear(KeysChanged(talk.watch or 0, earlier, earlier[-1].revision))
     assert talk.is_in(Phase.OUT)

@@ -13,16 +13,19 @@ from sharedip.core.convoys import OPERATIONS_MAX, Convoys, Outcome, Wish
 from sharedip.core.messages import RequestFailed, StopRequested, TransactionDone
 from sharedip.core.model import Failure, Guard, GuardTarget, KeyValue, Operation, Put, Vip
 from sharedip.core.requests import Kind
-from tests.unit.core.harness import LAYOUT, OURS, Store, Talk
+from tests.unit.core.harness import LAYOUT, OURS, SmallEtcd, Talk
 
+TTL_S = 15
 VIPS = tuple(Vip(ip_address("10.0.0.0") + number, "eth0") for number in range(300))
 
 
 class Road:
     """What was sent, and a small etcd at the end of it."""
 
-    def __init__(self, store: Store | None = None) -> None:
-        self.store = Store() if store is None else store
+    def __init__(self, store: SmallEtcd | None = None) -> None:
+        self.store = SmallEtcd() if store is None else store
+        if OURS not in self.store.leases:
+            self.store.grant(TTL_S, OURS)
         self.sent: list[tuple[int, Kind, tuple[Guard, ...], tuple[Operation, ...], tuple[Operation, ...]]] = []
         self.convoys = Convoys(self.send)
 

@@ -12,17 +12,18 @@ import pytest
 from sharedip.core.candidacy import Phase
 from sharedip.core.messages import DatagramReceived, GrantLease, HoldAddress, PeerAddressChanged, SendDatagram
 from sharedip.core.model import KeyValue
-from tests.unit.core.harness import LAYOUT, OURS, THEIRS, VIP, Store, Talk
+from tests.unit.core.harness import LAYOUT, OURS, THEIRS, VIP, SmallEtcd, Talk
 
 
 def owner_and_heir() -> tuple[Talk, Talk]:
     """n2 owns the address, n1 waits behind it; what stands in etcd is what the two have written."""
-    owner = Talk(name="n2")
+    owner = Talk(name="n2", store=SmallEtcd(next_lease=THEIRS))
     owner.start()
     owner.hear(PeerAddressChanged("10.0.0.2:9470"))
-    owner.answer(owner.expect(GrantLease), lease=THEIRS)
+    owner.answer(owner.expect(GrantLease))
     owner.run(1.0)
     assert owner.is_in(Phase.OWNING)
+    owner.store.next_lease = OURS
     heir = Talk(name="n1", store=owner.store, now=owner.now)
     heir.start()
     heir.hear(PeerAddressChanged("10.0.0.1:9470"))
@@ -51,7 +52,7 @@ def everything_in(keys: Iterator[KeyValue]) -> Iterator[bytes]:
                 continue
 
 
-def forged_release(magic: bytes, store: Store, secret: bytes) -> bytes:
+def forged_release(magic: bytes, store: SmallEtcd, secret: bytes) -> bytes:
     """The datagram that a script of twelve lines makes of `etcdctl get --prefix`: the owner's key is given up."""
     (first,) = [key for key in store.under(LAYOUT.election(VIP.address)) if key.lease == THEIRS]
     address = b"\0" * 10 + b"\xff\xff" + VIP.address.packed

@@ -23,7 +23,7 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import Failure
 from sharedip.core.peerwire import Heartbeat, Kind, seal
-from tests.unit.core.harness import LAYOUT, OURS, THEIRS, VIP, Store, Talk
+from tests.unit.core.harness import LAYOUT, OURS, THEIRS, VIP, SmallEtcd, Talk
 
 PEER = "192.0.2.1:9470"
 HERE = {
@@ -38,7 +38,7 @@ REBOOTED = {**HERE, "kernel": "an earlier kernel of n1"}
 
 def met(record: dict[str, Any], *, peer: str | None = PEER, is_here: bool = True, **settings: Any) -> Talk:
     """A node that finds its name taken by a run that left this record, and a candidate's key on the same lease."""
-    store = Store()
+    store = SmallEtcd()
     store.put(LAYOUT.agent("n1"), write_record(record), THEIRS)
     store.put(LAYOUT.candidate(VIP.address, THEIRS), b"n1", THEIRS)
     talk = Talk(store=store, window_s=settings.pop("window_s", 1.0), **settings)
@@ -185,7 +185,7 @@ def test_datagrams_of_others_do_not_count() -> None:
     ],
     ids=["its record", "a new key"],
 )
-def test_a_write_on_its_lease_begins_the_silence_anew(write: Callable[[Store], None]) -> None:
+def test_a_write_on_its_lease_begins_the_silence_anew(write: Callable[[SmallEtcd], None]) -> None:
     """Somebody lives there."""
     talk = met(REBOOTED)
     talk.run(0.5, RevokeLease)

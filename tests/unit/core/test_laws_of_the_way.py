@@ -257,7 +257,8 @@ def test_the_announcement_waits_for_the_kernel() -> None:
     assert kinds.index(HoldAddress) < kinds.index(AnnounceOnceHeld)
     talk.expect(AnnounceOnceHeld)
     talk.none(Announce, AnnounceOnceHeld)
-    talk.answer(talk.expect(HoldAddress))
+    hold = talk.expect(HoldAddress)
+    talk.hear(AddressHeld(VIP, talk.now, hold.valid_lft_s))  # done in time, and answered late
     talk.pass_time(1.2)
     talk.expect(Announce)
     talk.none(AnnounceOnceHeld)
@@ -321,8 +322,7 @@ def test_an_answer_about_an_old_lease_says_nothing_about_the_new_one() -> None:
     _, read = talk.renew()
     old = talk.outcome(read)
     talk.hear(RequestFailed(talk.node.session._begin(Kind.READ), 0, Failure.LEASE_NOT_FOUND, ""))
-    grant = talk.expect(GrantLease)
-    talk.answer(grant, lease=OURS + 1)
+    talk.answer(talk.expect(GrantLease))
     until = talk.node.session.lease_until
     talk.hear(old)
     assert talk.node.session.lease_until == until

@@ -18,7 +18,6 @@ import pytest
 from sharedip.core.candidacy import Phase
 from sharedip.core.messages import (
     AddressGone,
-    AddressRefused,
     AddressSeen,
     Announce,
     AnnounceOnceHeld,
@@ -26,13 +25,12 @@ from sharedip.core.messages import (
     DrainRequested,
     Exit,
     ForeignClaim,
-    GrantLease,
     HealthChanged,
     HoldAddress,
+    KeepaliveConfirmed,
     KeepLeaseAlive,
     LinkChanged,
     MoveRequested,
-    RemovalFailed,
     RemoveAddress,
     RequestFailed,
     RevokeLease,
@@ -41,8 +39,9 @@ from sharedip.core.messages import (
     WatchLost,
 )
 from sharedip.core.model import Delete, Failure
-from sharedip.core.settings import LIFETIME_LATE_S
-from tests.unit.core.harness import LAYOUT, LINK, MAC, THEIRS, VIP, Talk
+from tests.models.judge import given_up_too_early, outlives_its_lease
+from tests.models.kernel import refused
+from tests.unit.core.harness import LAYOUT, LINK, MAC, THEIRS, VIP, SmallEtcd, Talk
 
 WANDERINGS = int(os.environ.get("SHAREDIP_WANDERINGS", "150"))
 STEPS = 300
@@ -68,11 +67,10 @@ class Wandering:
         self.orphans: list[Any] = []
         """Writes of former runs that may still be applied."""
         self.random = random.Random(seed)
-        self.talk = Watched(ttl_s=self.random.choice((3, 5, 15)), endpoints=self.random.choice((1, 3)))
-        self.lease = 0
-        self.ends_at = float("-inf")
-        self.stands_until = float("-inf")
-        """When the kernel is sure to have ended the address; in the past when it has none."""
+        self.store = SmallEtcd(expiry=lambda ttl_s: self.talk.now + ttl_s)
+        self.talk: Watched = Watched(
+            ttl_s=self.random.choice((3, 5, 15)), endpoints=self.random.choice((1, 3)), store=self.store
+        )
         self.released: set[int] = set()
         self.delayed: list[Any] = []
         self.is_over = False
@@ -96,7 +94,7 @@ class Wandering:
             self.others_come_and_go,
             self.take_off_behind_its_back,
             self.delete_key,
-            self.end_lease,
+            self.end_leases,
             self.new_term,
             self.hear_something,
             *((self.restart, self.apply_an_orphan) if self.restarts else ()),
@@ -111,42 +109,27 @@ class Wandering:
     def outcome(self, order: Any) -> Any:
         """Carry it out, keeping the oracle's books."""
         talk = self.talk
+        self.end_leases()
         match order:
-            case GrantLease():
-                self.lease += 1
-                self.ends_at = talk.now + order.ttl_s
-                return replace(talk.outcome(order), lease=0x100 + self.lease)
-            case KeepLeaseAlive() if not self.lives(order.lease):
-                return RequestFailed(order.request, order.endpoint, Failure.LEASE_NOT_FOUND, "gone")
-            case KeepLeaseAlive():
-                self.ends_at = talk.now + talk.settings.lease_ttl_s
-            case RevokeLease() if not self.lives(order.lease):
-                pass
-            case RevokeLease():
-                self.ends_at = float("-inf")
-            case Transact() if any(hasattr(op, "lease") and not self.lives(op.lease) for op in order.then):
-                return RequestFailed(order.request, order.endpoint, Failure.LEASE_NOT_FOUND, "gone")
             case Transact():
                 before = {key.key: key for key in talk.store.under(LAYOUT.elections)}
                 answer = talk.outcome(order)
                 self.released |= {key.create_revision for name, key in before.items() if name not in talk.store.keys}
                 return answer
-            case HoldAddress() if talk.now + order.valid_lft_s + LIFETIME_LATE_S > order.not_after:
-                return AddressRefused(order.vip, "too late")
-            case HoldAddress():
-                self.stands_until = talk.now + order.valid_lft_s + LIFETIME_LATE_S
             case RemoveAddress() if self.random.random() < 0.2:
-                return RemovalFailed(order.vip, "busy")
-            case RemoveAddress():
-                self.stands_until = float("-inf")
+                return refused(order, "busy")
         return talk.outcome(order)
 
-    def lives(self, lease: int) -> bool:
-        """Whether etcd has the lease; one that has ended takes its keys along."""
-        if lease == 0x100 + self.lease and self.talk.now < self.ends_at:
-            return True
-        self.talk.store.end_lease(lease)
-        return False
+    def stands(self) -> bool:
+        """Whether the kernel may still have the address."""
+        self.talk.kernel.expire(self.talk.now)
+        return VIP.address in self.talk.kernel.addresses
+
+    def end_leases(self) -> None:
+        """Those of this node whose time has come; other candidates renew theirs."""
+        for lease in self.store.expired(self.talk.now):
+            if lease < THEIRS:
+                self.store.end_lease(lease)
 
     def open(self, *but: type) -> list[Command]:
         """Orders that wait for an answer, oldest first; the kernel answers in order."""
@@ -205,13 +188,15 @@ class Wandering:
             self.talk.open.remove(order)
             term = self.talk.term - self.random.randrange(2)
             self.talk.term += self.talk.term == term  # the others have elected another one meanwhile
-            self.hear(replace(self.talk.outcome(order), raft_term=term))
+            sent_at, ttl_s = self.talk.sent[order.request], self.talk.settings.lease_ttl_s
+            self.hear(KeepaliveConfirmed(order.request, order.endpoint, order.lease, ttl_s, term, sent_at))
 
     def new_term(self) -> None:
-        """A new leader extends the lease, and whatever stood in the old term stays there."""
+        """A new leader extends every lease, and whatever stood in the old term stays there."""
         self.talk.term += 1
-        if self.talk.now < self.ends_at:
-            self.ends_at = max(self.ends_at, self.talk.now + self.talk.settings.lease_ttl_s)
+        self.end_leases()
+        for lease in self.store.leases.values():
+            lease.expires_at = max(lease.expires_at, self.talk.now + lease.ttl_s)
 
     def tell_changes(self) -> None:
         self.talk.tell_changes()
@@ -229,16 +214,13 @@ class Wandering:
             self.talk.store.stand(f"n{lease:x}", lease, sound=self.random.choice((True, True, False, None)))
 
     def take_off_behind_its_back(self) -> None:
-        if self.talk.now < self.stands_until and not any(isinstance(o, HoldAddress) for o in self.talk.open):
-            self.stands_until = float("-inf")
+        if self.stands() and not any(isinstance(o, HoldAddress) for o in self.talk.open):
+            self.talk.kernel.addresses.clear()
             self.hear(AddressGone(2, VIP.address, 32))
 
     def delete_key(self) -> None:
         if self.random.random() < 0.2 and self.talk.candidacy.key is not None:
             self.talk.store.delete(self.talk.candidacy.key)
-
-    def end_lease(self) -> None:
-        self.lives(0x100 + self.lease)
 
     def restart(self) -> None:
         """SIGKILL, and the next run 0.2 s later; what was under way may be applied at any time."""
@@ -247,13 +229,13 @@ class Wandering:
         old = self.talk
         self.orphans += [order for order in old.open if isinstance(order, Transact | RevokeLease)]
         self.delayed.clear()
-        self.talk = Watched(ttl_s=old.settings.lease_ttl_s, store=old.store, now=old.now + 0.2)
+        self.talk = Watched(ttl_s=old.settings.lease_ttl_s, store=self.store, now=old.now + 0.2)
         self.talk.term = old.term
-        if old.saved is None:
-            self.stands_until = float("-inf")  # the agent removes what it finds
+        if old.saved is not None:  # else the agent removes what it finds
+            self.talk.kernel = old.kernel
         self.talk.start(old.saved)
         self.talk.judge = self.look  # from here on it knows what stands
-        if self.talk.now < self.stands_until:
+        if self.stands():
             self.hear(AddressSeen(2, VIP.address, 32, ours=True))
 
     def apply_an_orphan(self) -> None:
@@ -273,7 +255,7 @@ class Wandering:
     def pass_long_time(self) -> None:
         """A freeze: nothing is looked at until it is over."""
         self.talk.now += self.random.choice((0.5, 2.0, 20.0))
-        self.lives(0x100 + self.lease)
+        self.end_leases()
 
     def hear_something(self) -> None:
         choose = self.random.choice
@@ -297,22 +279,23 @@ class Wandering:
         """The invariants."""
         talk, candidacy = self.talk, self.talk.candidacy
         ownership = candidacy.ownership
-        stands = talk.now < self.stands_until
+        stands = self.stands()
         own = talk.store.keys.get(str(candidacy.key))
-        if talk.node.session.lease is not None and candidacy.key is not None and own is not None:
-            assert talk.right_until <= self.ends_at, "the right outlives the lease"
+        if own is not None:
+            is_broken = outlives_its_lease(talk.store, talk.node.session.lease, talk.right_until)
+            assert not is_broken, "the right outlives the lease"
         removes = any(isinstance(each, RemoveAddress) for each in orders)
         for order in orders:
+            broken = given_up_too_early(order, talk.node.session.lease, lambda _: talk.kernel.addresses)
+            assert broken is None, broken
             match order:
                 case HoldAddress():
-                    assert talk.now + order.valid_lft_s + LIFETIME_LATE_S <= order.not_after
+                    assert talk.kernel.refusal(order, talk.now) is None, "the kernel's lifetime is too long"
                     assert order.not_after <= max(talk.right_until, talk.now), "held beyond the right"
                     assert candidacy.epoch not in self.released, "held on a key that was released"
                 case Announce() | AnnounceOnceHeld() if not removes:  # test_holes.py
                     assert candidacy.phase is Phase.OWNING
                     assert isinstance(order, AnnounceOnceHeld) or ownership.presence.value == "present"
-                case RevokeLease():
-                    assert not stands, "the lease is revoked while the address stands"
                 case Transact() if any(isinstance(op, Delete) for op in order.then):
                     assert not stands, "the key is released while the address stands"
                     assert LAYOUT.election_of(next(op.key for op in order.then if isinstance(op, Delete)))
