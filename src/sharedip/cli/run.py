@@ -1,7 +1,7 @@
 """`sharedip run`: the documents, then the agent.
 
 Must never: import what the agent does not need; all of it stays in memory for as long as the agent runs.
-Counterpart: `agent.py`.
+Counterpart: `agent/run.py`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
             "run it as root, or through the unit of `sharedip manifest systemd`\n"
         )
         return 1
-    from sharedip.agent import run_agent  # noqa: PLC0415  # a mistake in a document is told without loading the agent
+    from sharedip.agent.loop import run_agent  # noqa: PLC0415  # a mistake in a document is told without loading the agent
 
     code: int = run_agent(config, paths, log_format=args.log_format, log_level=args.log_level)
     return code

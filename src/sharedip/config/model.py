@@ -1,7 +1,7 @@
 """What the documents say, as one frozen value.
 
 Role: the vocabulary between the documents and the agent. Must never: read a file or know YAML.
-Counterparts: `load.py` makes a `Config`, `agent.py` and `cli/` consume it.
+Counterparts: `load.py` makes a `Config`, `agent/` and `cli/` consume it.
 
 A duration is in seconds (`_s`), an instant never occurs here. Places take no part in comparison: a `Config` equals
 another when the agent would behave alike, so that a reload sees only what really changed.

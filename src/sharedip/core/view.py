@@ -1,7 +1,7 @@
 """What the operator sees of the machine: one plain value, made on demand.
 
-Must never: change anything. Counterparts: `agent.py` adds what only it knows; `cli/status`, the page and the metrics
-show it. Instants become ages and remainders here, so that nobody else needs this node's clock.
+Must never: change anything. Counterparts: `agent/status.py` adds what only it knows; `cli/status`, the page and the
+metrics show it. Instants become ages and remainders here, so that nobody else needs this node's clock.
 """
 
 from __future__ import annotations

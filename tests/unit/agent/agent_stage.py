@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-import sharedip.agent as agent_module
+import sharedip.agent.loop as agent_module
 from sharedip.adapters.state import StateDirectory
-from sharedip.agent import Agent
+from sharedip.agent.loop import Agent
 from sharedip.config.load import parse
 from sharedip.config.model import Config
 from sharedip.core.messages import Command, Report
@@ -156,7 +156,7 @@ async def running(
     said: list[Report] = []
     orders: list[Command] = []
     monkeypatch.setattr(agent_module, "Netlink", FakeNetlink)
-    monkeypatch.setattr("sharedip.agent.logs.write_report", lambda report, _: said.append(report))
+    monkeypatch.setattr("sharedip.agent.loop.logs.write_report", lambda report, _: said.append(report))
     if not with_etcd:
         made = type("Etcd", (FakeEtcd,), {"orders": orders})
         monkeypatch.setattr(agent_module, "EtcdClient", made)

@@ -28,9 +28,9 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         calls.append({"vips": [str(vip) for vip in config.vips], "paths": paths, **options})
         return 0
 
-    module = ModuleType("sharedip.agent")
+    module = ModuleType("sharedip.agent.loop")
     module.run_agent = run_agent  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "sharedip.agent", module)
+    monkeypatch.setitem(sys.modules, "sharedip.agent.loop", module)
     return calls
 
 

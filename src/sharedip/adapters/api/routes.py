@@ -2,7 +2,7 @@
 
 Role: request → response, for the two listeners: control (unix socket, may change things) and public (TCP, read-only).
 Must never: decide what an operation does, or let the public listener change anything.
-Counterparts: `server.py` (who may ask), `agent.py` (status, operate, metrics), `docs/commands.md`.
+Counterparts: `server.py` (who may ask), `agent/status.py`, `agent/operator.py`, `docs/commands.md`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Role: who may connect and how many, and listening again when it did not work.
 Must never: end the agent because a port is taken or a directory not writable (weather: reported once, tried again),
 take a socket away from a live agent, or let TCP change anything.
-Counterparts: `routes.py` (what is answered), `agent.py` (status, operate, metrics), `cli/client.py` (the other end).
+Counterparts: `routes.py` (what is answered), `agent/status.py`, `agent/operator.py`, `cli/client.py` (the other end).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Runs every configured check at its interval, and tells when their sum changes.
 
 Role: one task a check; what they find goes through `core/health.py`, and each change of the sum out through `emit`.
-Must never: judge, or let one slow check delay another. Counterparts: `core/health.py` (judge), `agent.py` (emit).
+Must never: judge, or let one slow check delay another. Counterparts: `core/health.py` (judge), `agent/queue.py` (emit).
 """
 
 from __future__ import annotations

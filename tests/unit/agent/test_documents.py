@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-import sharedip.agent as agent_module
+import sharedip.agent.loop as agent_module
 from sharedip.adapters.kernel.rtwire import TAG, AddressRecord
 from sharedip.adapters.kernel.view import View
 from sharedip.adapters.state import StateDirectory
-from sharedip.agent import Agent
-from sharedip.agent_documents import judge, link_facts, may_be_nobodys, recorded
+from sharedip.agent.documents import judge, link_facts, may_be_nobodys, recorded
+from sharedip.agent.loop import Agent
 from sharedip.config.load import load
 from sharedip.core.candidacy import Candidacy
 from sharedip.core.messages import Level, Report
@@ -144,7 +144,7 @@ def _refused(
         return code
 
     monkeypatch.setattr(agent_module, "Netlink", made)
-    monkeypatch.setattr("sharedip.agent.logs.write_report", lambda report, _: said.append(report))
+    monkeypatch.setattr("sharedip.agent.loop.logs.write_report", lambda report, _: said.append(report))
     return asyncio.run(scene()), said, kernels[0]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sharedip.agent_start import FormerFence
+from sharedip.agent.start import FormerFence
 from sharedip.core.messages import Report
 from sharedip.core.model import FenceKind, IPAddress, LinkState, Vip
 from sharedip.core.state import FormerRun

@@ -3,7 +3,7 @@
 Role: at start, at each removal and at the end decides which addresses stay mute, and whether the tables may go.
 Must never: take a fence from an address that the kernel's list shows, by whomever it was put up, or keep one on an
 address that has gone: the next time it comes, it comes by right.
-Counterparts: `agent.py` (when), `adapters/kernel/netlink.py` (what stands), `adapters/kernel/nftables.py` (the fence).
+Counterparts: `loop.py` (when), `adapters/kernel/netlink.py` (what stands), `adapters/kernel/nftables.py` (the fence).
 
 A fence that was closed when its run died says that the right may have ended: a peer may have the address by now, while
 it stands here for the rest of its lifetime. So a run with another kind of fence keeps nothing of the former one. It

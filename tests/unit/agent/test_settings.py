@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sharedip.agent_settings import what_changed
+from sharedip.agent.settings import what_changed
 from sharedip.config.load import parse
 from sharedip.config.model import Config
 

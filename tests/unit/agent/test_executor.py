@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sharedip.agent_orders import Executor
+from sharedip.agent.executor import Executor
 from sharedip.core.messages import AddressRefused, Event, HoldAddress, RemoveAddress, SaveState, StateNotSaved
 from sharedip.core.model import Vip
 

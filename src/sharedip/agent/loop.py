@@ -41,9 +41,9 @@ from sharedip.adapters.notify import Notifier, feed_watchdog
 from sharedip.adapters.peer import PeerSocket
 from sharedip.adapters.probes.runner import ProbeRunner
 from sharedip.adapters.state import StateDirectory, StateRefusedError
-from sharedip.agent_documents import Verdict, judge, may_be_nobodys, recorded
-from sharedip.agent_orders import Executor
-from sharedip.agent_settings import (
+from sharedip.agent.documents import Verdict, judge, may_be_nobodys, recorded
+from sharedip.agent.executor import Executor
+from sharedip.agent.settings import (
     choose_fence,
     choose_settings,
     describe_tags,
@@ -52,8 +52,8 @@ from sharedip.agent_settings import (
     what_changed,
     what_needs_a_restart,
 )
-from sharedip.agent_start import LOOK_EVERY_S, FormerFence
-from sharedip.agent_status import StatusPage
+from sharedip.agent.start import LOOK_EVERY_S, FormerFence
+from sharedip.agent.status import StatusPage
 from sharedip.config.load import load
 from sharedip.config.model import Config, join_host_port
 from sharedip.core.identity import Identity

@@ -17,7 +17,7 @@ from sharedip.adapters.kernel.nftables import Fence
 from sharedip.adapters.kernel.packet import Segment
 from sharedip.adapters.peer import PeerSocket
 from sharedip.adapters.probes.runner import ProbeRunner
-from sharedip.agent_settings import describe_tags
+from sharedip.agent.settings import describe_tags
 from sharedip.core.messages import Report
 from sharedip.core.model import FenceKind
 from sharedip.core.node import Node

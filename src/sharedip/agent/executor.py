@@ -1,7 +1,7 @@
 """The core's orders, carried out one after the other by the adapters that they are for.
 
 Role: who does what; neighbours that go to rtnetlink travel together.
-Must never: reorder, repeat or leave out an order. Counterparts: `agent.py` (the loop), `core/agenda.py` (the order).
+Must never: reorder, repeat or leave out an order. Counterparts: `loop.py` (when), `core/agenda.py` (the order).
 """
 
 from __future__ import annotations
