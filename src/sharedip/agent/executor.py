@@ -1,14 +1,17 @@
 """The core's orders, carried out one after the other by the adapters that they are for.
 
 Role: who does what; neighbours that go to rtnetlink travel together.
-Must never: reorder, repeat or leave out an order. Counterparts: `loop.py` (when), `core/agenda.py` (the order).
+Must never: reorder, repeat or leave out an order; a kind that is forgotten here is a type error.
+Counterparts: `loop.py` (when), `core/agenda.py` (the order).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import assert_never
 
 from sharedip.adapters.etcd import EtcdClient
+from sharedip.adapters.kernel.facts import AddressOrder
 from sharedip.adapters.kernel.netlink import Netlink
 from sharedip.adapters.kernel.nftables import Fence
 from sharedip.adapters.kernel.packet import Segment
@@ -37,7 +40,6 @@ from sharedip.core.messages import (
     ReadKeys,
     ReadMember,
     RemoveAddress,
-    ReorderAddress,
     Report,
     RevokeLease,
     SaveState,
@@ -79,62 +81,67 @@ class Executor:
         self._is_durable = False
         """Whether no later run will find anything older than what was to be saved last."""
 
-    def execute(self, orders: list[Command]) -> None:
+    def execute(self, orders: Iterable[Command]) -> None:
         """Carry the orders out in their order."""
-        batch: list[HoldAddress | RemoveAddress | ReorderAddress] = []
+        together: list[AddressOrder] = []
         for order in orders:
-            if isinstance(order, HoldAddress | RemoveAddress | ReorderAddress):
-                if isinstance(order, RemoveAddress):
-                    self._segment.withhold(order.vip)
-                elif isinstance(order, HoldAddress) and order.once_saved and not self._is_durable:
-                    self._emit(AddressRefused(order.vip, "the state could be neither saved nor deleted"))
-                    continue
-                batch.append(order)
+            if isinstance(order, AddressOrder):
+                if self._may_travel(order):
+                    together.append(order)
                 continue
-            if batch:
-                self._netlink.perform_many(batch)
-                batch = []
-            self._carry_out(order)
-        if batch:
-            self._netlink.perform_many(batch)
+            self._travel(together)
+            match order:
+                case (
+                    GrantLease()
+                    | KeepLeaseAlive()
+                    | ReadKeys()
+                    | Transact()
+                    | RevokeLease()
+                    | ReadMember()
+                    | OpenWatch()
+                    | CloseWatch()
+                    | DropEndpoint()
+                ):
+                    self._etcd.perform(order)
+                case SendDatagram():
+                    self._peers.perform(order)
+                case OpenFence():
+                    reason = self._fence.perform(order)
+                    opened = FenceOpened(order.vips, order.not_after)
+                    self._emit(opened if reason is None else FenceRefused(order.vips, reason))
+                case CloseFence():
+                    reason = self._fence.perform(order)
+                    self._emit(FenceClosed(order.vips) if reason is None else FenceRefused(order.vips, reason))
+                case Announce(once_held=True) if not self._netlink.stands(order.vip):
+                    pass
+                case Announce() | Probe():
+                    self._segment.perform(order)
+                case SaveState():
+                    self._save(order)
+                case Report():
+                    self._report(order)
+                case AnswerOperator():
+                    self._answer(order)
+                case Exit():
+                    self._end()
+                case _:
+                    assert_never(order)
+        self._travel(together)
 
-    def _carry_out(self, order: Command) -> None:
-        match order:
-            case (
-                GrantLease()
-                | KeepLeaseAlive()
-                | ReadKeys()
-                | Transact()
-                | RevokeLease()
-                | ReadMember()
-                | OpenWatch()
-                | CloseWatch()
-                | DropEndpoint()
-            ):
-                self._etcd.perform(order)
-            case SendDatagram():
-                self._peers.perform(order)
-            case OpenFence():
-                reason = self._fence.perform(order)
-                fact = FenceOpened(order.vips, order.not_after) if reason is None else FenceRefused(order.vips, reason)
-                self._emit(fact)
-            case CloseFence():
-                reason = self._fence.perform(order)
-                self._emit(FenceClosed(order.vips) if reason is None else FenceRefused(order.vips, reason))
-            case Announce(once_held=True) if not self._netlink.stands(order.vip):
-                pass
-            case Announce() | Probe():
-                self._segment.perform(order)
-            case SaveState():
-                self._save(order)
-            case Report():
-                self._report(order)
-            case AnswerOperator():
-                self._answer(order)
-            case Exit():
-                self._end()
-            case HoldAddress() | RemoveAddress() | ReorderAddress():
-                raise AssertionError("addresses travel in batches")
+    def _may_travel(self, order: AddressOrder) -> bool:
+        """What leaves is announced no more; what a later run would find and not know of must not go up."""
+        if isinstance(order, RemoveAddress):
+            self._segment.withhold(order.vip)
+        elif isinstance(order, HoldAddress) and order.once_saved and not self._is_durable:
+            self._emit(AddressRefused(order.vip, "the state could be neither saved nor deleted"))
+            return False
+        return True
+
+    def _travel(self, together: list[AddressOrder]) -> None:
+        """Neighbours of the list that are for rtnetlink, in one call."""
+        if together:
+            self._netlink.perform_many(together.copy())
+            together.clear()
 
     def _save(self, order: SaveState) -> None:
         """Without a state file a restarted agent starts afresh, which is slower and safe; an old one would not be."""
