@@ -172,7 +172,7 @@ def test_the_law_is_seen_to_bite(tmp_path: Path, file: str, line: str, is_lawful
     assert (offences == [None]) == is_lawful, offences
 
 
-@pytest.mark.parametrize("module", ["sharedip.core.node", "sharedip.agent.loop", "sharedip.cli.main"])
+@pytest.mark.parametrize("module", ["sharedip.core.node", "sharedip.agent.run", "sharedip.cli.main"])
 def test_what_the_agent_loads_stays_small(module: str) -> None:
     """The whole closure, third parties included: nothing that is meant for the lab or for tests."""
     try:

@@ -17,6 +17,8 @@ from sharedip.adapters.kernel.nftables import Fence
 from sharedip.adapters.kernel.packet import Segment
 from sharedip.adapters.peer import PeerSocket
 from sharedip.adapters.state import StateDirectory
+from sharedip.agent.reports import Reports
+from sharedip.agent.tickets import Tickets
 from sharedip.core.messages import (
     AddressRefused,
     Announce,
@@ -51,7 +53,7 @@ from sharedip.core.messages import (
 
 
 class Executor:
-    """`emit` takes what the fence answers at once; `answer` what an operator waits for; `end` is called at `Exit`."""
+    """`emit` takes what fence and disk answer at once; it must not begin another turn: this one is not over."""
 
     def __init__(
         self,
@@ -62,10 +64,9 @@ class Executor:
         etcd: EtcdClient,
         peers: PeerSocket,
         state: StateDirectory,
+        tickets: Tickets,
+        reports: Reports,
         emit: Callable[[Event], None],
-        report: Callable[[Report], None],
-        answer: Callable[[AnswerOperator], None],
-        end: Callable[[], None],
     ) -> None:
         self._netlink = netlink
         self._segment = segment
@@ -74,15 +75,15 @@ class Executor:
         self._peers = peers
         self._state = state
         self._emit = emit
-        self._report = report
-        self._answer = answer
-        self._end = end
+        self._tickets = tickets
+        self._reports = reports
         self._is_saved = True
         self._is_durable = False
         """Whether no later run will find anything older than what was to be saved last."""
 
-    def execute(self, orders: Iterable[Command]) -> None:
-        """Carry the orders out in their order."""
+    def execute(self, orders: Iterable[Command]) -> bool:
+        """Carry the orders out in their order; whether the process may end."""
+        may_end = False
         together: list[AddressOrder] = []
         for order in orders:
             if isinstance(order, AddressOrder):
@@ -119,14 +120,15 @@ class Executor:
                 case SaveState():
                     self._save(order)
                 case Report():
-                    self._report(order)
+                    self._reports.tell(order)
                 case AnswerOperator():
-                    self._answer(order)
+                    self._tickets.answer(order)
                 case Exit():
-                    self._end()
+                    may_end = True
                 case _:
                     assert_never(order)
         self._travel(together)
+        return may_end
 
     def _may_travel(self, order: AddressOrder) -> bool:
         """What leaves is announced no more; what a later run would find and not know of must not go up."""
@@ -151,7 +153,7 @@ class Executor:
         self._emit(StateSaved(order.number) if stays is None else StateNotSaved(order.number, stays))
         if reason is not None:
             if self._is_saved:
-                self._report(Report(Level.WARNING, "a restarted agent will start afresh", reason=reason))
+                self._reports.tell(Report(Level.WARNING, "a restarted agent will start afresh", reason=reason))
         elif not self._is_saved:
-            self._report(Report(Level.INFO, "the state is saved again"))
+            self._reports.tell(Report(Level.INFO, "the state is saved again"))
         self._is_saved = reason is None
