@@ -27,7 +27,7 @@ Document = dict[str, Any]
 
 
 class UnreachableError(Exception):
-    """No agent could be asked; the text says why and what to do. Exit code 3."""
+    """No agent could be asked; the text says why and what to do. The exit code is `UNREACHABLE`."""
 
 
 def add_state_dir_argument(parser: argparse.ArgumentParser) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sharedip.cli.documents import config_paths, sound_config
+from sharedip.cli.exits import OK, PROBLEM, USAGE
 from sharedip.cli.machine import cluster_view
 from sharedip.cli.render import clean, fitting, status_lines, table, wrapped
 from sharedip.cli.terminal import terminal_width, use_color
@@ -26,7 +27,7 @@ def run_with_cluster(args: argparse.Namespace, status: dict[str, Any] | None, un
     args.config = [Path(path) for path in args.config or ()]
     config = sound_config(config_paths(args))
     if config is None:
-        return 2
+        return USAGE
     view = cluster_view(config)
     problems = [*cluster_problems(view), *((status or {}).get("problems") or ())]
     if args.output == "json":
@@ -39,7 +40,7 @@ def run_with_cluster(args: argparse.Namespace, status: dict[str, Any] | None, un
             else [f"no agent here: {unreachable}"]
         )
         sys.stdout.write("\n".join([*own, "", *cluster_lines(view, terminal_width())]) + "\n")
-    return 1 if problems else 0
+    return PROBLEM if problems else OK
 
 
 def cluster_lines(view: View, width: int | None = None) -> list[str]:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 
 from sharedip import __version__
+from sharedip.cli.exits import OK
 
 DESCRIPTIONS = {
     "manifest": "Print what starts the agent on a node: a systemd unit, or a static pod for a kubeadm control plane.\n"
@@ -62,11 +63,11 @@ def run(args: argparse.Namespace) -> int:
     """Print it."""
     if args.kind == "kubeadm":
         sys.stdout.write(static_pod(args.config, args.image, args.api_port))
-        return 0
+        return OK
     program = args.exec or shutil.which("sharedip") or "/usr/bin/sharedip"
     version = args.systemd_version or _systemd_version()
     sys.stdout.write(systemd_unit(args.config, program, version))
-    return 0
+    return OK
 
 
 def systemd_unit(config: str, program: str, version: int) -> str:
