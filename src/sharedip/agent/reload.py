@@ -2,15 +2,18 @@
 
 Role: a set that is sound, fits this node and can be taken over goes to the core, to what guards it and to the adapters;
 any other is refused as a whole, and the old one runs on.
-Must never: tell the core of an address that is not guarded yet. Counterparts: `config/load.py`, `guard.py`, `reach.py`.
+Must never: tell the core of an address that is not guarded yet.
+Counterparts: `config/model.py` (each field says whether it may change), `config/load.py`, `guard.py`, `reach.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import Field, fields
 from pathlib import Path
+from typing import Any
 
 from sharedip.adapters.kernel.netlink import Netlink
 from sharedip.adapters.notify import Notifier
@@ -19,7 +22,7 @@ from sharedip.agent.documents import judge, warnings
 from sharedip.agent.guard import Guard
 from sharedip.agent.reach import Reach
 from sharedip.agent.reports import Reports
-from sharedip.agent.settings import choose_settings, what_changed, what_needs_a_restart
+from sharedip.agent.settings import choose_settings
 from sharedip.agent.tickets import Answer
 from sharedip.config.load import Loaded
 from sharedip.config.model import Config
@@ -115,3 +118,32 @@ class Reload:
 
 def _refused(reasons: Collection[Problem | str]) -> Answer:
     return False, "\n".join(["reload refused, the former configuration runs on:", *map(str, reasons)])
+
+
+def what_changed(before: Config, after: Config) -> list[str]:
+    """What a reload changes, in the words of the documents; each VIP by itself."""
+    old, new = ({vip.address: vip.link for vip in config.vips} for config in (before, after))
+    words = [f"{address} added" for address in new if address not in old]
+    words += [f"{address} removed" for address in old if address not in new]
+    words += [f"{address} to {new[address]}" for address in new if old.get(address, new[address]) != new[address]]
+    return [*words, *(name for name in _differing(before, after, reloadable=True) if name != "vips")]
+
+
+def what_needs_a_restart(before: Config, after: Config) -> list[str]:
+    """The fields that differ and cannot change in a running agent."""
+    return _differing(before, after, reloadable=False)
+
+
+def _differing(before: Config, after: Config, *, reloadable: bool) -> list[str]:
+    pairs = ((about, getattr(a, about.name) != getattr(b, about.name)) for about, a, b in _fields(before, after))
+    differ = (about.metadata for about, differs in pairs if differs)
+    return list(dict.fromkeys(str(said["name"]) for said in differ if said["reloadable"] is reloadable))
+
+
+def _fields(before: Any, after: Any) -> Iterator[tuple[Field[Any], Any, Any]]:
+    """Every field that says whether it is reloadable, with whose it is; those of sections in the section's place."""
+    for about in fields(before):
+        if about.metadata:
+            yield about, before, after
+        elif about.compare:
+            yield from _fields(getattr(before, about.name), getattr(after, about.name))
