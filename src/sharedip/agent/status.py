@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from sharedip.adapters.api.metrics import render_metrics
 from sharedip.agent.reports import Reports
@@ -16,6 +15,7 @@ from sharedip.agent.world import World
 from sharedip.core.messages import Level
 from sharedip.core.model import FenceKind
 from sharedip.core.node import Node
+from sharedip.core.status import Change, FenceStatus, Status, VipStatus, VipView
 from sharedip.core.view import view
 
 
@@ -29,28 +29,26 @@ class StatusPage:
         self._started_at = world.clock.now()
         self._started = datetime.now(UTC)
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> Status:
         """The status document (`docs/commands.md` lists its fields)."""
         now, wall = self._world.clock.now(), datetime.now(UTC)
-        document = view(self._node, now)
-        document["pid"] = os.getpid()
-        document["started_at"] = self._started.isoformat(timespec="milliseconds")
-        document["uptime_s"] = now - self._started_at
-        health = self._world.probes.view()
-        document["health"]["checks"] = health.get("checks", [])
-        document["fence"] = self._fence_document()
-        for vip in document["vips"]:
-            for change in vip["changes"]:
-                at = wall - timedelta(seconds=change.pop("age_s"))
-                change["at"] = at.isoformat(timespec="milliseconds")
-        document["counters"] = self._counters()
-        return document
+        known = view(self._node, now)
+        return {
+            **known,
+            "health": {**known["health"], "checks": self._world.probes.view()["checks"]},
+            "vips": [_dated(vip, wall) for vip in known["vips"]],
+            "pid": os.getpid(),
+            "started_at": self._started.isoformat(timespec="milliseconds"),
+            "uptime_s": now - self._started_at,
+            "fence": self._fence_document(),
+            "counters": self._counters(),
+        }
 
     def metrics(self) -> str:
         """The same in Prometheus's text format."""
         return render_metrics(self.document())
 
-    def _fence_document(self) -> dict[str, str]:
+    def _fence_document(self) -> FenceStatus:
         settings = self._node.settings
         if settings.fence is FenceKind.NFTABLES:
             again = self._world.fence.reinstalled
@@ -78,3 +76,15 @@ class StatusPage:
             "log_warnings": self._reports.counts[Level.WARNING],
             "log_errors": self._reports.counts[Level.ERROR],
         }
+
+
+def _dated(vip: VipView, wall: datetime) -> VipStatus:
+    """With the wall-clock time of each change, by which people compare it with other logs."""
+    changes: list[Change] = [
+        {
+            "text": change["text"],
+            "at": (wall - timedelta(seconds=change["age_s"])).isoformat(timespec="milliseconds"),
+        }
+        for change in vip["changes"]
+    ]
+    return {**vip, "changes": changes}

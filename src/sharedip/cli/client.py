@@ -12,9 +12,12 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import h11
+
+if TYPE_CHECKING:
+    from sharedip.core.status import DiagnosedStatus
 
 STATE_DIR_DEFAULT = Path("/run/sharedip")
 ANSWER_S = 2.0
@@ -47,10 +50,10 @@ class Agent:
     def __init__(self, state_dir: Path) -> None:
         self._path = state_dir / "agent.sock"
 
-    def status(self) -> Document:
+    def status(self) -> DiagnosedStatus:
         """Ask for the status document."""
         _, document = self._ask("GET", "/v1/status", None, ANSWER_S)
-        return document
+        return cast("DiagnosedStatus", document)
 
     def operate(self, name: str, arguments: Document) -> tuple[bool, str]:
         """Give an order; whether it was accepted, and the agent's words."""

@@ -9,13 +9,15 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sharedip.cli.client import Agent, UnreachableError, add_state_dir_argument
 from sharedip.cli.exits import OK, PROBLEM, UNREACHABLE
 from sharedip.cli.render import clean
+
+if TYPE_CHECKING:
+    from sharedip.core.status import VipStatus
 
 DESCRIPTIONS = {
     "move": "Hand a VIP over now: to the next healthy candidate, or to the one that is named.\n"
@@ -86,7 +88,7 @@ def _follow_move(args: argparse.Namespace, text: str) -> int:
     return PROBLEM
 
 
-def _taken_by(vip: Mapping[str, Any]) -> str | None:
+def _taken_by(vip: VipStatus) -> str | None:
     """Who says that it has taken the address, which the first of the queue may not have done yet."""
     owner = vip["owner"]
     last = vip["changes"][-1]["text"] if vip["changes"] else ""

@@ -29,6 +29,7 @@ from sharedip.config.model import Config
 from sharedip.core.messages import Command, Event, Report
 from sharedip.core.model import IPAddress, LinkState, Vip
 from sharedip.core.node import Node
+from sharedip.core.status import Status
 
 LINK = LinkState(2, ("eth0",), b"\x02\0\0\0\0\1", running=True)
 DOCUMENTS = """\
@@ -264,7 +265,7 @@ class Stage:
         """The documents that it runs by."""
         return self.agent._reload.config
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Status:
         """The status document."""
         return StatusPage(self.node, self.world, self.reports).document()
 

@@ -20,8 +20,8 @@ from sharedip.adapters.api.connection import Request, Response, json_response, t
 from sharedip.adapters.api.diagnosis import with_problems
 from sharedip.adapters.api.events import Events
 from sharedip.adapters.api.metrics import CONTENT_TYPE
+from sharedip.core.status import Status
 
-Status = dict[str, object]
 Operate = Callable[[str, dict[str, object]], Awaitable[tuple[bool, str]]]
 Route = Callable[[Request], Awaitable[Response]]
 

@@ -19,8 +19,9 @@ from pathlib import Path
 
 from sharedip.adapters.api.connection import IDLE_S, Connection, PeerGoneError, Response, text_response
 from sharedip.adapters.api.events import Events
-from sharedip.adapters.api.routes import Operate, Routes, Status, control_routes, public_routes
+from sharedip.adapters.api.routes import Operate, Routes, control_routes, public_routes
 from sharedip.core.messages import Level, Report
+from sharedip.core.status import Status
 
 CONNECTIONS_MAX = 64
 """On each listener: a flood on TCP must not lock the operator out."""

@@ -18,6 +18,7 @@ from sharedip.adapters.probes.tls import TlsTerms
 from sharedip.core.health import CheckPolicy, CheckResult, HealthPolicy, next_probe_at
 from sharedip.core.messages import HealthChanged
 from sharedip.core.model import Instant
+from sharedip.core.status import HealthStatus
 
 API_SERVER_HOST = "127.0.0.1"
 API_SERVER_NAME = "kubernetes"
@@ -74,7 +75,7 @@ class ProbeRunner:
         for check in changed:
             self._begin(check)
 
-    def view(self) -> dict[str, object]:
+    def view(self) -> HealthStatus:
         """The `health` part of the status document."""
         return {
             "healthy": self._policy.healthy,
