@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import h11
 
+from sharedip.config.paths import STATE_DIR_DEFAULT
+
 if TYPE_CHECKING:
     from sharedip.core.status import DiagnosedStatus
 
-STATE_DIR_DEFAULT = Path("/run/sharedip")
 ANSWER_S = 2.0
 OPERATION_S = 35.0
 """A little longer than the agent itself gives an operation."""

@@ -15,6 +15,7 @@ import sys
 
 from sharedip import __version__
 from sharedip.cli.exits import OK
+from sharedip.config.paths import DOCUMENTS_DEFAULT
 
 DESCRIPTIONS = {
     "manifest": "Print what starts the agent on a node: a systemd unit, or a static pod for a kubeadm control plane.\n"
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which one, and the holes."""
     parser.add_argument("kind", choices=("systemd", "kubeadm"))
     parser.add_argument(
-        "--config", "-c", default="/etc/sharedip", metavar="PATH", type=_path, help="(default: %(default)s)"
+        "--config", "-c", default=str(DOCUMENTS_DEFAULT), metavar="PATH", type=_path, help="(default: %(default)s)"
     )
     parser.add_argument(
         "--exec",
