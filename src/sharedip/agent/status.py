@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from sharedip.adapters.api.metrics import render_metrics
 from sharedip.agent.reports import Reports
@@ -15,8 +16,10 @@ from sharedip.agent.world import World
 from sharedip.core.messages import Level
 from sharedip.core.model import FenceKind
 from sharedip.core.node import Node
-from sharedip.core.status import Change, FenceStatus, Status, VipStatus, VipView
 from sharedip.core.view import view
+
+if TYPE_CHECKING:
+    from sharedip.core.status import Change, FenceStatus, Status, VipStatus, VipView
 
 
 class StatusPage:

@@ -1,7 +1,7 @@
 """The status document: every field that people, scripts and metrics may rely on (`docs/commands.md`).
 
 Role: the vocabulary between the core's view, the agent, its API and the commands, so that a field that is misspelt or
-gone is a type error. Must never: carry behaviour.
+gone is a type error. Must never: carry behaviour, or be imported at run time: types cost the agent a hundred kilobytes.
 Counterparts: `view.py` makes what the core knows of it, `agent/status.py` the rest, `adapters/api` and `cli` show it.
 """
 

@@ -7,11 +7,15 @@ node's clock.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sharedip.core.candidacy import Candidacy, Phase
 from sharedip.core.chronicle import name_of
 from sharedip.core.model import Instant
 from sharedip.core.node import Node
-from sharedip.core.status import NodeView, VipView
+
+if TYPE_CHECKING:
+    from sharedip.core.status import NodeView, VipView
 
 CONFLICT_SHOWN_S = 300.0
 """A stranger that has not been seen for so long is history: the log has it."""

@@ -7,8 +7,10 @@ Must never: decide anything, or take "cannot tell" for a fault that is known.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from sharedip.core.status import DiagnosedStatus, Status, VipStatus
+if TYPE_CHECKING:
+    from sharedip.core.status import DiagnosedStatus, Status, VipStatus
 
 PROBLEMS_MAX = 20
 SILENT_AFTER_S = 10.0

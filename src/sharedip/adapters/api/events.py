@@ -10,11 +10,14 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from sharedip.adapters.api.connection import json_line
 from sharedip.adapters.api.diagnosis import with_problems
 from sharedip.core.messages import Level, Report
-from sharedip.core.status import Status
+
+if TYPE_CHECKING:
+    from sharedip.core.status import Status
 
 WATCHERS_MAX = 8
 EVENTS_KEPT_MAX = 256

@@ -13,9 +13,10 @@ import os
 import re
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from sharedip.core.status import Status, VipStatus
+if TYPE_CHECKING:
+    from sharedip.core.status import Status, VipStatus
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 ROLES = ("owner", "candidate", "taking", "leaving", "out")

@@ -15,12 +15,15 @@ import re
 from collections.abc import Awaitable, Callable, Iterable
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sharedip.adapters.api.connection import Request, Response, json_response, text_response
 from sharedip.adapters.api.diagnosis import with_problems
 from sharedip.adapters.api.events import Events
 from sharedip.adapters.api.metrics import CONTENT_TYPE
-from sharedip.core.status import Status
+
+if TYPE_CHECKING:
+    from sharedip.core.status import Status
 
 Operate = Callable[[str, dict[str, object]], Awaitable[tuple[bool, str]]]
 Route = Callable[[Request], Awaitable[Response]]

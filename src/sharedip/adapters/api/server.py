@@ -16,12 +16,15 @@ import stat
 import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sharedip.adapters.api.connection import IDLE_S, Connection, PeerGoneError, Response, text_response
 from sharedip.adapters.api.events import Events
 from sharedip.adapters.api.routes import Operate, Routes, control_routes, public_routes
 from sharedip.core.messages import Level, Report
-from sharedip.core.status import Status
+
+if TYPE_CHECKING:
+    from sharedip.core.status import Status
 
 CONNECTIONS_MAX = 64
 """On each listener: a flood on TCP must not lock the operator out."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from sharedip.adapters.probes.exec import ExecProbe
 from sharedip.adapters.probes.http import HttpProbe
@@ -18,7 +19,9 @@ from sharedip.adapters.probes.tls import TlsTerms
 from sharedip.core.health import CheckPolicy, CheckResult, HealthPolicy, next_probe_at
 from sharedip.core.messages import HealthChanged
 from sharedip.core.model import Instant
-from sharedip.core.status import HealthStatus
+
+if TYPE_CHECKING:
+    from sharedip.core.status import HealthStatus
 
 API_SERVER_HOST = "127.0.0.1"
 API_SERVER_NAME = "kubernetes"
