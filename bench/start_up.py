@@ -16,7 +16,7 @@ STEPS = {
     "the core": "import sharedip.core.node",
     "documents": "import sharedip.config.load",
     "etcd's client": "import sharedip.adapters.etcd.client",
-    "the whole agent": "import sharedip.agent",
+    "the whole agent": "import sharedip.agent.run",
 }
 _MEASURE = """
 import resource, time

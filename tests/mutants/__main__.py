@@ -32,7 +32,7 @@ LAWS = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "tests/unit/core"
 """First, because they are quick and find most."""
 
 KEYS = [f"tests/unit/adapters/test_{name}.py" for name in ("agreement", "state")]
-ORDERS = "tests/unit/agent/test_agent_orders.py"
+ORDERS = "tests/unit/agent/test_executor.py"
 UNIT = [*KEYS, ORDERS, "tests/unit/core", "--ignore=tests/unit/core/test_holes.py", "-k", "not no_restart_in_between"]
 """Without the known holes: a mutant that happens to mend one would count as killed."""
 

@@ -293,7 +293,7 @@ MUTANTS = (
     ),
     Mutant(
         "put-up-whatever-the-disk-says",
-        "agent_orders.py",
+        "agent/executor.py",
         "        self._is_durable = stays is None\n",
         "        self._is_durable = True\n",
         FORMER,

@@ -170,7 +170,7 @@ class Host:
             self.hear(run, AddressSeen(LINK_INDEX, address, address.max_prefixlen, ours=self.keeps_tags))
 
     def _clear_up(self, former: FormerRun | None, settings: Settings) -> None:
-        """What the agent does before its core begins (agent.py, `_start_core`).
+        """What the agent does before its core begins (agent/life.py, `_begin_the_core`).
 
         It keeps what a former run of the same fence may still stand on, and no more. A fence is taken away only when
         nothing stands that it mutes.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
@@ -32,20 +32,21 @@ class PeerSocket:
         self,
         host: str,
         port: int,
-        emit: Callable[[DatagramReceived], None],
+        emit: Callable[[Sequence[DatagramReceived]], None],
         clock: Callable[[], Instant],
         report: Callable[[Report], None],
-        turn: Callable[[], None] = lambda: None,
         bound: Callable[[], None] = lambda: None,
+        *,
+        retry_s: float = RETRY_S,
     ) -> None:
-        """`turn` is called when everything that waited has been emitted, `bound` when the port is ours."""
+        """`emit` takes everything that waited, at once; `bound` is called when the port is ours."""
         self._host = host
         self._port = port
         self._emit = emit
         self._clock = clock
         self._report = report
-        self._turn = turn
         self._bound = bound
+        self._retry_s = retry_s
         self._socket: socket.socket | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._trouble: str | None = None
@@ -70,7 +71,7 @@ class PeerSocket:
                 self._trouble = reason
                 text = f"cannot listen for other agents on {self._host} port {self._port} (UDP); trying again"
                 self._report(Report(Level.WARNING, text, reason=reason))
-            self._retry = asyncio.get_running_loop().call_later(RETRY_S, self.open)
+            self._retry = asyncio.get_running_loop().call_later(self._retry_s, self.open)
             return
         if self._trouble is not None:
             self._trouble = None
@@ -107,23 +108,24 @@ class PeerSocket:
 
     def _receive(self) -> None:
         if self._socket is not None:
-            self._take_in(self._socket)
-            self._turn()
+            self._emit(self._read(self._socket))
 
-    def _take_in(self, channel: socket.socket) -> None:
+    def _read(self, channel: socket.socket) -> list[DatagramReceived]:
+        read: list[DatagramReceived] = []
         for _ in range(DATAGRAMS_PER_WAKE_MAX):
             try:
                 # One byte more than any of ours: a longer one is cut, and its length gives it away.
                 payload, source = channel.recvfrom(DATAGRAM_BYTES_MAX + 1)
             except (BlockingIOError, InterruptedError):
-                return
+                break
             except OSError as error:  # an ICMP error for something we sent earlier
                 if error.errno in (errno.EBADF, errno.ENOTSOCK):
                     raise
                 continue
             self.received += 1
             host = str(source[0])
-            self._emit(DatagramReceived(host.removeprefix("::ffff:"), source[1], payload, self._clock()))
+            read.append(DatagramReceived(host.removeprefix("::ffff:"), source[1], payload, self._clock()))
+        return read
 
 
 @lru_cache(maxsize=256)

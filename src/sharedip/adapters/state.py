@@ -3,7 +3,7 @@
 Role: holds `agent.lock`, writes and reads `state.json`; keeps `agent.key`, the private value by which agents agree on
 secrets, for one boot.
 Must never: end the agent because a disk is full or a file is damaged, or trust a file that another user may have
-written. Counterparts: `core.messages.SaveState` (the content, which is the core's own JSON), `agent.py`.
+written. Counterparts: `core.messages.SaveState` (the content, which is the core's own JSON), `agent/executor.py`.
 
 No fsync: the directory lies on a tmpfs (/run) by default, and a write that waits for a disk would stall the agent. On a
 disk a power cut may leave an empty file, which reads as damaged, and the agent starts as if for the first time.

@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from sharedip.cli.documents import add_config_argument, config_paths, load_documents
+from sharedip.cli.exits import OK, PROBLEM, USAGE
 from sharedip.cli.facts import Finding, Level
 from sharedip.cli.render import clean, paint, table
 from sharedip.cli.terminal import use_color
@@ -61,8 +62,8 @@ def run(args: argparse.Namespace) -> int:
     write = _write_json if args.output == "json" else _write_text
     write(findings, bounds)
     if config is None:
-        return 2
-    return 1 if any(finding.level is Level.ERROR for finding in findings) else 0
+        return USAGE
+    return PROBLEM if any(finding.level is Level.ERROR for finding in findings) else OK
 
 
 def _documents(loaded: Loaded) -> list[Finding]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from sharedip.agent_settings import NO_TAGS, TAGS_UNKNOWN, choose_fence, window_s_of
+from sharedip.agent.settings import NO_TAGS, TAGS_UNKNOWN, choose_fence, window_s_of
 from sharedip.cli.clocks import judge_chrony
 from sharedip.cli.facts import Finding, Level, MachineFacts, Member
 from sharedip.config.checks import check_against_links

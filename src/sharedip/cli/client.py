@@ -12,11 +12,15 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import h11
 
-STATE_DIR_DEFAULT = Path("/run/sharedip")
+from sharedip.config.paths import STATE_DIR_DEFAULT
+
+if TYPE_CHECKING:
+    from sharedip.core.status import DiagnosedStatus
+
 ANSWER_S = 2.0
 OPERATION_S = 35.0
 """A little longer than the agent itself gives an operation."""
@@ -27,7 +31,7 @@ Document = dict[str, Any]
 
 
 class UnreachableError(Exception):
-    """No agent could be asked; the text says why and what to do. Exit code 3."""
+    """No agent could be asked; the text says why and what to do. The exit code is `UNREACHABLE`."""
 
 
 def add_state_dir_argument(parser: argparse.ArgumentParser) -> None:
@@ -47,10 +51,10 @@ class Agent:
     def __init__(self, state_dir: Path) -> None:
         self._path = state_dir / "agent.sock"
 
-    def status(self) -> Document:
+    def status(self) -> DiagnosedStatus:
         """Ask for the status document."""
         _, document = self._ask("GET", "/v1/status", None, ANSWER_S)
-        return document
+        return cast("DiagnosedStatus", document)
 
     def operate(self, name: str, arguments: Document) -> tuple[bool, str]:
         """Give an order; whether it was accepted, and the agent's words."""

@@ -11,24 +11,28 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sharedip.cli.documents import config_paths, sound_config
+from sharedip.cli.exits import OK, PROBLEM, USAGE
 from sharedip.cli.machine import cluster_view
 from sharedip.cli.render import clean, fitting, status_lines, table, wrapped
 from sharedip.cli.terminal import terminal_width, use_color
 
+if TYPE_CHECKING:
+    from sharedip.core.status import DiagnosedStatus
+
 View = Mapping[str, Any]
 
 
-def run_with_cluster(args: argparse.Namespace, status: dict[str, Any] | None, unreachable: str) -> int:
+def run_with_cluster(args: argparse.Namespace, status: DiagnosedStatus | None, unreachable: str) -> int:
     """Print this node's status, if there is one, and the cluster's."""
     args.config = [Path(path) for path in args.config or ()]
     config = sound_config(config_paths(args))
     if config is None:
-        return 2
+        return USAGE
     view = cluster_view(config)
-    problems = [*cluster_problems(view), *((status or {}).get("problems") or ())]
+    problems = [*cluster_problems(view), *(status.get("problems", ()) if status else ())]
     if args.output == "json":
         document = {"agent": status, "agent_error": unreachable or None, "cluster": view}
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
@@ -39,7 +43,7 @@ def run_with_cluster(args: argparse.Namespace, status: dict[str, Any] | None, un
             else [f"no agent here: {unreachable}"]
         )
         sys.stdout.write("\n".join([*own, "", *cluster_lines(view, terminal_width())]) + "\n")
-    return 1 if problems else 0
+    return PROBLEM if problems else OK
 
 
 def cluster_lines(view: View, width: int | None = None) -> list[str]:

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sharedip.config.load import load
+from sharedip.config.paths import DOCUMENTS_DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sharedip.config.load import Loaded
     from sharedip.config.model import Config
-
-DEFAULT_PATH = Path("/etc/sharedip")
 
 
 def add_config_argument(parser: argparse.ArgumentParser) -> None:
@@ -30,13 +29,13 @@ def add_config_argument(parser: argparse.ArgumentParser) -> None:
         action="append",
         type=Path,
         metavar="PATH",
-        help=f"a YAML file or a folder of them; may be given several times (default: {DEFAULT_PATH})",
+        help=f"a YAML file or a folder of them; may be given several times (default: {DOCUMENTS_DEFAULT})",
     )
 
 
 def config_paths(args: argparse.Namespace) -> list[Path]:
     """The paths that were given, or the default."""
-    return list(args.config or [DEFAULT_PATH])
+    return list(args.config or [DOCUMENTS_DEFAULT])
 
 
 def load_documents(paths: Sequence[Path]) -> Loaded:

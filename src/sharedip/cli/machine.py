@@ -26,8 +26,8 @@ from sharedip.adapters.etcd import (
 from sharedip.adapters.kernel import Deadman, Fence, Netlink, Segment, why_no_deadman
 from sharedip.adapters.probes.runner import probe_for
 from sharedip.adapters.state import StateDirectory
-from sharedip.agent_documents import is_ours, link_facts, recorded
-from sharedip.agent_settings import find_tls_files, locate_api_server
+from sharedip.agent.documents import is_ours, link_facts, recorded
+from sharedip.agent.settings import find_tls_files, locate_api_server
 from sharedip.cli.capabilities import missing_capabilities
 from sharedip.cli.clocks import read_chrony
 from sharedip.cli.facts import EtcdFacts, MachineFacts, Member

@@ -4,8 +4,7 @@ Role: argument list → command → exit code. Must never: import what a command
 the agent stays small, and `--help` is quick. Counterparts: the modules named in the table, and those of other
 distributions, each of which hangs a command of its own here by an entry point (the lab: `lab/pyproject.toml`).
 
-Exit codes: 0 all is well; 1 a problem was found, or the agent refused; 2 usage, or documents with mistakes;
-3 the agent is not reachable; 130 Ctrl-C.
+Exit codes: `exits.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import os
 import sys
 from typing import NamedTuple
 
-OK, PROBLEM, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
+from sharedip.cli.exits import INTERRUPTED, OK, USAGE
 
 
 class Command(NamedTuple):

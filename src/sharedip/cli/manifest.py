@@ -14,6 +14,8 @@ import subprocess
 import sys
 
 from sharedip import __version__
+from sharedip.cli.exits import OK
+from sharedip.config.paths import DOCUMENTS_DEFAULT
 
 DESCRIPTIONS = {
     "manifest": "Print what starts the agent on a node: a systemd unit, or a static pod for a kubeadm control plane.\n"
@@ -36,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which one, and the holes."""
     parser.add_argument("kind", choices=("systemd", "kubeadm"))
     parser.add_argument(
-        "--config", "-c", default="/etc/sharedip", metavar="PATH", type=_path, help="(default: %(default)s)"
+        "--config", "-c", default=str(DOCUMENTS_DEFAULT), metavar="PATH", type=_path, help="(default: %(default)s)"
     )
     parser.add_argument(
         "--exec",
@@ -62,11 +64,11 @@ def run(args: argparse.Namespace) -> int:
     """Print it."""
     if args.kind == "kubeadm":
         sys.stdout.write(static_pod(args.config, args.image, args.api_port))
-        return 0
+        return OK
     program = args.exec or shutil.which("sharedip") or "/usr/bin/sharedip"
     version = args.systemd_version or _systemd_version()
     sys.stdout.write(systemd_unit(args.config, program, version))
-    return 0
+    return OK
 
 
 def systemd_unit(config: str, program: str, version: int) -> str:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sharedip.cli.client import Agent, UnreachableError, add_state_dir_argument
+from sharedip.cli.exits import OK, PROBLEM, UNREACHABLE
 from sharedip.cli.render import clean
+
+if TYPE_CHECKING:
+    from sharedip.core.status import VipStatus
 
 DESCRIPTIONS = {
     "move": "Hand a VIP over now: to the next healthy candidate, or to the one that is named.\n"
@@ -53,13 +56,13 @@ def run(args: argparse.Namespace) -> int:
         accepted, text = Agent(args.state_dir).operate(args.command, arguments)
     except UnreachableError as error:
         sys.stderr.write(f"sharedip: {error}\n")
-        return 3
+        return UNREACHABLE
     if accepted and args.command == "move":
         return _follow_move(args, text)
     # The answer may have several lines: the problems of documents that were refused.
     lines = [clean(line) for line in text.splitlines()] or ["done" if accepted else "refused"]
     (sys.stdout if accepted else sys.stderr).write("\n".join(lines) + "\n")
-    return 0 if accepted else 1
+    return OK if accepted else PROBLEM
 
 
 def _follow_move(args: argparse.Namespace, text: str) -> int:
@@ -73,19 +76,19 @@ def _follow_move(args: argparse.Namespace, text: str) -> int:
             status = agent.status()
         except UnreachableError as error:
             sys.stderr.write(f"sharedip: {error}\n")
-            return 3
+            return UNREACHABLE
         vip = next((each for each in status["vips"] if each["address"] == args.vip), None)
         owner = _taken_by(vip) if vip is not None else None
         if owner is not None and (owner == args.to or (args.to is None and owner != status["node"])):
             sys.stdout.write(f"{clean(owner)} has {args.vip}\n")
-            return 0
+            return OK
         time.sleep(POLL_S)
     found = f"{clean(owner)} has it" if owner else "nobody is known to have it yet"
     sys.stderr.write(f"after {MOVED_WITHIN_S:g} s {found}; see sharedip status --cluster\n")
-    return 1
+    return PROBLEM
 
 
-def _taken_by(vip: Mapping[str, Any]) -> str | None:
+def _taken_by(vip: VipStatus) -> str | None:
     """Who says that it has taken the address, which the first of the queue may not have done yet."""
     owner = vip["owner"]
     last = vip["changes"][-1]["text"] if vip["changes"] else ""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-Status = Mapping[str, Any]
+if TYPE_CHECKING:
+    from sharedip.core.status import DiagnosedStatus, Status, VipStatus
 
 _PAINT = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
 
@@ -70,7 +71,7 @@ def wrapped(text: str, width: int | None, indent: str = "") -> str:
     )
 
 
-def status_lines(status: Status, *, color: bool, width: int | None = None) -> list[str]:
+def status_lines(status: DiagnosedStatus, *, color: bool, width: int | None = None) -> list[str]:
     """`sharedip status`. A width of None is a pipe: lines are as long as they are."""
     return [
         *head_lines(status, color=color),
@@ -107,7 +108,9 @@ def head_lines(status: Status, *, color: bool) -> list[str]:
     ]
 
 
-def vip_table(status: Status, *, color: bool, rows_max: int | None = None, width: int | None = None) -> list[str]:
+def vip_table(
+    status: DiagnosedStatus, *, color: bool, rows_max: int | None = None, width: int | None = None
+) -> list[str]:
     """One line for each VIP; two or more where the terminal is narrow."""
     header = ("VIP", "LINK", "ROLE", "OWNER", "EPOCH", "RIGHT", "SINCE", "NEXT", "WHY")
     vips = status["vips"][:rows_max]
@@ -122,7 +125,7 @@ def vip_table(status: Status, *, color: bool, rows_max: int | None = None, width
     return styled
 
 
-def _vip_row(vip: Mapping[str, Any]) -> tuple[object, ...]:
+def _vip_row(vip: VipStatus) -> tuple[object, ...]:
     link = vip["link"] if vip["link_state"] == "up" else f"{vip['link']} ({vip['link_state']})"
     # The queue is the whole election: its first is the owner, who has a column of its own.
     behind = vip["queue"][1:] if vip["queue"][:1] == [vip["owner"]] else vip["queue"]
@@ -160,7 +163,7 @@ def _change_lines(status: Status, *, width: int | None) -> list[str]:
     return ["", "last changes:", *lines]
 
 
-def problem_lines(status: Status, *, color: bool, width: int | None = None) -> list[str]:
+def problem_lines(status: DiagnosedStatus, *, color: bool, width: int | None = None) -> list[str]:
     """What is wrong, or that nothing is."""
     problems = status.get("problems") or []
     if not problems:

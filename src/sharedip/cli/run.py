@@ -1,7 +1,7 @@
 """`sharedip run`: the documents, then the agent.
 
 Must never: import what the agent does not need; all of it stays in memory for as long as the agent runs.
-Counterpart: `agent.py`.
+Counterpart: `agent/run.py`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 
 from sharedip.cli.capabilities import missing_capabilities
 from sharedip.cli.documents import add_config_argument, config_paths, sound_config
+from sharedip.cli.exits import OK, PROBLEM, USAGE
 
 DESCRIPTIONS = {
     "run": "Run the agent in the foreground until SIGTERM or SIGINT, which hand every VIP over first.\n"
@@ -47,14 +48,16 @@ def run(args: argparse.Namespace) -> int:
     paths = config_paths(args)
     config = sound_config(paths)
     if config is None:
-        return 2
+        return USAGE
     if missing := missing_capabilities():
         sys.stderr.write(
             f"sharedip: the agent needs the capabilities NET_ADMIN and NET_RAW, and has no {' and no '.join(missing)}; "
             "run it as root, or through the unit of `sharedip manifest systemd`\n"
         )
-        return 1
-    from sharedip.agent import run_agent  # noqa: PLC0415  # a mistake in a document is told without loading the agent
+        return PROBLEM
+    # A mistake in a document is told without loading the agent.
+    from sharedip.agent.run import Ended, run_agent  # noqa: PLC0415
 
-    code: int = run_agent(config, paths, log_format=args.log_format, log_level=args.log_level)
-    return code
+    ended = run_agent(config, paths, log_format=args.log_format, log_level=args.log_level)
+    codes = {Ended.IN_ORDER: OK, Ended.MISTAKE: USAGE, Ended.REFUSED: PROBLEM, Ended.BUG: PROBLEM}
+    return codes[ended]

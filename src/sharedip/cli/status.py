@@ -10,6 +10,7 @@ import json
 import sys
 
 from sharedip.cli.client import Agent, UnreachableError, add_state_dir_argument
+from sharedip.cli.exits import OK, PROBLEM, UNREACHABLE
 from sharedip.cli.render import status_lines
 from sharedip.cli.terminal import terminal_width, use_color
 
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         unreachable = str(error)
         if not args.cluster:
             sys.stderr.write(f"sharedip: {unreachable}\n")
-            return 3
+            return UNREACHABLE
     if args.cluster:
         from sharedip.cli.cluster import run_with_cluster  # noqa: PLC0415  # needs the etcd client
 
@@ -55,4 +56,4 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps(status, indent=2, ensure_ascii=False) + "\n")
     else:
         sys.stdout.write("\n".join(status_lines(status, color=use_color(), width=terminal_width())) + "\n")
-    return 1 if status.get("problems") else 0
+    return PROBLEM if status.get("problems") else OK

@@ -7,6 +7,7 @@ import platform
 import sys
 
 from sharedip import __version__
+from sharedip.cli.exits import OK
 
 DESCRIPTIONS = {"version": "Print the version of sharedip, of Python and of the kernel."}
 
@@ -20,4 +21,4 @@ def run(args: argparse.Namespace) -> int:
     """Print one line."""
     del args
     sys.stdout.write(f"sharedip {__version__} (Python {platform.python_version()}, Linux {platform.release()})\n")
-    return 0
+    return OK

@@ -13,11 +13,14 @@ import sys
 import time
 from collections import deque
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sharedip.cli.client import Agent, UnreachableError, add_state_dir_argument
 from sharedip.cli.render import event_line, head_lines, problem_lines, vip_table, wrapped
 from sharedip.cli.terminal import use_color
+
+if TYPE_CHECKING:
+    from sharedip.core.status import DiagnosedStatus
 
 DESCRIPTIONS = {
     "watch": "Show owners, candidates, margins and events as they happen, until Ctrl-C.\n"
@@ -83,7 +86,7 @@ class _Picture:
     """For terminals: the whole screen, drawn over the former one without flicker."""
 
     def __init__(self) -> None:
-        self._status: dict[str, Any] | None = None
+        self._status: DiagnosedStatus | None = None
         self._lost = ""
         self._events: deque[str] = deque(maxlen=EVENTS_KEPT)
 
@@ -109,7 +112,7 @@ class _Picture:
 
 
 def picture(
-    status: dict[str, Any] | None, events: list[str], lost: str, height: int, *, color: bool, width: int = 200
+    status: DiagnosedStatus | None, events: list[str], lost: str, height: int, *, color: bool, width: int = 200
 ) -> list[str]:
     """Exactly as many lines as fit: head, VIPs, problems, and as many events as there is room for."""
     top = [f"{_now()}  " + (f"NOT LIVE: {lost}" if lost else "live") + "   (Ctrl-C ends)", ""]

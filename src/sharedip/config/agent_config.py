@@ -7,7 +7,6 @@ the host's name is handed in. Counterparts: `health_checks.py` reads that list, 
 from __future__ import annotations
 
 from ipaddress import ip_address
-from pathlib import Path
 
 from sharedip.config.fields import Fields, read_tls_files, word
 from sharedip.config.health_checks import read_health_checks
@@ -26,6 +25,7 @@ from sharedip.config.model import (
     PeerConfig,
     Witness,
 )
+from sharedip.config.paths import STATE_DIR_DEFAULT
 from sharedip.config.problems import shown
 from sharedip.config.values import (
     UnusableError,
@@ -46,7 +46,6 @@ from sharedip.core.model import ConflictPolicy, IPAddress
 
 KIND = "AgentConfig"
 
-STATE_DIR_DEFAULT = Path("/run/sharedip")
 ENDPOINTS_DEFAULT = (Endpoint(tls=True, host="127.0.0.1", port=2379),)
 ENDPOINTS_MAX = 32
 """etcd itself advises at most seven members."""

@@ -1,7 +1,7 @@
 """Checks over several values: VIPs among each other, and VIPs against the addresses and links of the node.
 
 Role: everything that no single field can know. Must never: look at the machine; the caller brings the links along.
-Counterparts: `load.py` (at load time, against the addresses that a Talos document names), `cli/` and `agent.py`
+Counterparts: `load.py` (at load time, against the addresses that a Talos document names), `cli/` and `agent/`
 (`check_against_links`, with what the kernel shows).
 """
 

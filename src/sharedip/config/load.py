@@ -2,7 +2,7 @@
 
 Role: tells the kinds of documents apart and brings the readers together. `parse` is pure; `load` adds the reading of
 files. Must never: raise for what an operator wrote, or return a configuration next to problems.
-Counterparts: `files.py` reads, `cli/` prints the problems and exits 2, `agent.py` runs the configuration.
+Counterparts: `files.py` reads, `cli/` prints the problems and exits 2, `agent/` runs the configuration.
 """
 
 from __future__ import annotations

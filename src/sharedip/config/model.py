@@ -1,7 +1,7 @@
 """What the documents say, as one frozen value.
 
 Role: the vocabulary between the documents and the agent. Must never: read a file or know YAML.
-Counterparts: `load.py` makes a `Config`, `agent.py` and `cli/` consume it.
+Counterparts: `load.py` makes a `Config`, `agent/` and `cli/` consume it.
 
 A duration is in seconds (`_s`), an instant never occurs here. Places take no part in comparison: a `Config` equals
 another when the agent would behave alike, so that a reload sees only what really changed.
@@ -9,6 +9,7 @@ another when the agent would behave alike, so that a reload sees only what reall
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import IPv4Interface, IPv6Interface
@@ -29,6 +30,16 @@ WINDOW_S_MIN = 0.3
 WINDOW_S_MIN_LIFETIME = 2.1
 """The lifetime fence cannot cut sooner than 2 s after a renewal (whole seconds, up to 1 s late), plus the margin."""
 WINDOW_S_DEFAULT = 1.0
+
+
+def reloadable(name: str) -> Mapping[str, object]:
+    """About a field that may change while the agent runs: its name in the documents."""
+    return {"name": name, "reloadable": True}
+
+
+def at_start(name: str) -> Mapping[str, object]:
+    """About a field that can only change with a restart (which keeps the address): its name in the documents."""
+    return {"name": name, "reloadable": False}
 
 
 class Witness(Enum):
@@ -76,18 +87,18 @@ class EtcdConfig:
 class FailoverConfig:
     """How fast a silent owner is replaced, and what keeps it from being a second owner."""
 
-    witness: Witness
-    window_s: float
-    fence: Fence
+    witness: Witness = field(metadata=reloadable("failover.witness"))
+    window_s: float = field(metadata=reloadable("failover.window"))
+    fence: Fence = field(metadata=at_start("failover.fence"))
 
 
 @dataclass(frozen=True, slots=True)
 class PeerConfig:
     """Where agents talk to each other (UDP). `advertise` is None for "the node's address on the VIP's link"."""
 
-    listen_host: str
-    listen_port: int
-    advertise: IPAddress | None
+    listen_host: str = field(metadata=at_start("peer.listen"))
+    listen_port: int = field(metadata=at_start("peer.listen"))
+    advertise: IPAddress | None = field(metadata=reloadable("peer.advertise"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,20 +183,24 @@ class NodeAddress:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything the documents say. `vip_places` runs in step with `vips`."""
+    """Everything the documents say. `vip_places` runs in step with `vips`.
 
-    vips: tuple[Vip, ...]
+    Each field says whether it may change while the agent runs; a section without a word of its own leaves that to its
+    fields. What a reload refuses and what it says is derived from that (`agent/reload.py`), in this order.
+    """
+
+    vips: tuple[Vip, ...] = field(metadata=reloadable("vips"))
     vip_places: tuple[Place, ...] = field(compare=False)
-    node_name: str
-    state_dir: Path
-    etcd: EtcdConfig
-    lease_ttl_s: int
+    node_name: str = field(metadata=at_start("nodeName"))
+    state_dir: Path = field(metadata=at_start("stateDir"))
+    etcd: EtcdConfig = field(metadata=at_start("etcd"))
+    lease_ttl_s: int = field(metadata=at_start("lease.ttl"))
+    health_checks: tuple[HealthCheck, ...] = field(metadata=reloadable("healthChecks"))
     failover: FailoverConfig
+    conflict_policy: ConflictPolicy = field(metadata=reloadable("conflict.policy"))
     peer: PeerConfig
-    health_checks: tuple[HealthCheck, ...]
-    conflict_policy: ConflictPolicy
-    api: ApiConfig | None
-    node_addresses: tuple[NodeAddress, ...] = ()
+    api: ApiConfig | None = field(metadata=at_start("api"))
+    node_addresses: tuple[NodeAddress, ...] = field(default=(), metadata=reloadable("machine.network"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -572,7 +572,7 @@ class PeerAddressChanged:
 
 @dataclass(frozen=True, slots=True)
 class SettingsChanged:
-    """The documents were read again. Only `RELOADABLE` settings differ (see `core/settings.py`)."""
+    """The documents were read again. Only what may change while the agent runs differs."""
 
     settings: Settings
 

@@ -60,7 +60,9 @@ PEER_REQUEST_TIMEOUT_S_MIN = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The part of the configuration that the core decides by."""
+    """The part of the configuration that the core decides by. Which of it may change while the agent runs is said once,
+    at the fields of the documents (`config/model.py`).
+    """
 
     node_name: str
     key_prefix: str
@@ -76,10 +78,6 @@ class Settings:
     conflict_policy: ConflictPolicy = ConflictPolicy.DEFEND
     has_health_checks: bool = False
     version: str = ""
-
-
-RELOADABLE = frozenset({"vips", "conflict_policy", "has_health_checks", "window_s"})
-"""What may change while the agent runs; everything else needs a restart (which keeps the address)."""
 
 
 def lease_margin_s(ttl_s: float) -> float:

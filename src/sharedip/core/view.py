@@ -1,17 +1,21 @@
 """What the operator sees of the machine: one plain value, made on demand.
 
-Must never: change anything. Counterparts: `agent.py` adds what only it knows; `cli/status`, the page and the metrics
-show it. Instants become ages and remainders here, so that nobody else needs this node's clock.
+Must never: change anything. Counterparts: `status.py` (the fields), `agent/status.py` adds what only it knows;
+`cli/status`, the page and the metrics show it. Instants become ages and remainders here, so that nobody else needs this
+node's clock.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sharedip.core.candidacy import Candidacy, Phase
 from sharedip.core.chronicle import name_of
 from sharedip.core.model import Instant
 from sharedip.core.node import Node
+
+if TYPE_CHECKING:
+    from sharedip.core.status import NodeView, VipView
 
 CONFLICT_SHOWN_S = 300.0
 """A stranger that has not been seen for so long is history: the log has it."""
@@ -29,7 +33,7 @@ _ROLES = {
 }
 
 
-def view(node: Node, now: Instant) -> dict[str, Any]:
+def view(node: Node, now: Instant) -> NodeView:
     """The status document but for what the agent adds (process, checks, fence, wall-clock times)."""
     session = node.session
     state, detail = _state(node)
@@ -67,7 +71,7 @@ def _state(node: Node) -> tuple[str, str]:
     return "ready", ""
 
 
-def _vip(node: Node, candidacy: Candidacy, now: Instant) -> dict[str, Any]:
+def _vip(node: Node, candidacy: Candidacy, now: Instant) -> VipView:
     ownership = candidacy.ownership
     remaining_s = ownership.right.until - now
     owner = candidacy.owner

@@ -77,7 +77,7 @@ def status(stage: Stage, node: str) -> Document:
     agent, deadline = control.Agent(stage.agents[node].state_directory), time.monotonic() + STARTED_S
     while True:
         try:
-            return agent.status()
+            return Document(agent.status())
         except control.UnreachableError:
             if time.monotonic() > deadline:
                 raise

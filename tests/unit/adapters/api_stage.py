@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sharedip.adapters.api import Api, render_metrics
 from sharedip.core.messages import Report
+from sharedip.core.status import Status, VipStatus
 
-VIP: dict[str, Any] = {
+VIP: VipStatus = {
     "address": "192.168.0.15",
     "link": "enp0s2",
     "link_state": "up",
@@ -27,6 +28,7 @@ VIP: dict[str, Any] = {
     "address_present": True,
     "conflict": None,
     "strays": [],
+    "contested": None,
     "removals": {"count": 0, "age_s": None, "by": ""},
     "reason": "n2 released it",
     "since_s": 754.2,
@@ -35,7 +37,7 @@ VIP: dict[str, Any] = {
         {"at": "2026-11-21T03:12:05.123Z", "text": "n1 took 192.168.0.15: n2 released it, epoch 4702 → 4711"},
     ],
 }
-STATUS: dict[str, Any] = {
+STATUS: Status = {
     "version": "0.1.0",
     "node": "n1",
     "pid": 812,
@@ -67,14 +69,14 @@ STATUS: dict[str, Any] = {
 }
 
 
-def status(**changes: Any) -> dict[str, Any]:
+def status(**changes: Any) -> Status:
     """A sound status with some fields replaced."""
-    return {**copy.deepcopy(STATUS), **changes}
+    return cast(Status, {**copy.deepcopy(STATUS), **changes})
 
 
-def vip(**changes: Any) -> dict[str, Any]:
+def vip(**changes: Any) -> VipStatus:
     """The VIP of the sound status with some fields replaced."""
-    return {**copy.deepcopy(VIP), **changes}
+    return cast(VipStatus, {**copy.deepcopy(VIP), **changes})
 
 
 async def wait_until(condition: Callable[[], bool]) -> None:
@@ -87,7 +89,7 @@ async def wait_until(condition: Callable[[], bool]) -> None:
 class FakeAgent:
     """What the API asks: a status that tests change, and a list of what it was told to do."""
 
-    document: dict[str, Any] = field(default_factory=status)
+    document: Status = field(default_factory=status)
     operations: list[tuple[str, dict[str, object]]] = field(default_factory=list)
     verdict: tuple[bool, str] = (True, "done")
     reports: list[Report] = field(default_factory=list)

@@ -5,16 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 
-import pytest
-
-from sharedip.adapters import peer
 from sharedip.adapters.peer import PeerSocket
 from sharedip.core.messages import Level, Report
 
 
-def test_it_is_told_when_the_port_is_ours_and_not_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_told_when_the_port_is_ours_and_not_before() -> None:
     """Another program has it at first; it is tried again until it works."""
-    monkeypatch.setattr(peer, "RETRY_S", 0.02)
     reports: list[Report] = []
 
     async def scene() -> None:
@@ -22,7 +18,7 @@ def test_it_is_told_when_the_port_is_ours_and_not_before(monkeypatch: pytest.Mon
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
             other.bind(("127.0.0.1", 0))
             port = other.getsockname()[1]
-            ours = PeerSocket("127.0.0.1", port, lambda _: None, lambda: 0.0, reports.append, lambda: None, bound.set)
+            ours = PeerSocket("127.0.0.1", port, lambda _: None, lambda: 0.0, reports.append, bound.set, retry_s=0.02)
             ours.open()
             await asyncio.sleep(0.05)
             seen = [(ours.is_bound, bound.is_set())]

@@ -12,6 +12,7 @@ import pytest
 
 from sharedip.adapters.probes import ProbeRunner
 from sharedip.core.messages import HealthChanged
+from sharedip.core.status import CheckStatus
 from tests.unit.adapters.api_stage import wait_until
 from tests.unit.adapters.probes_stage import (
     Check,
@@ -112,10 +113,8 @@ def test_every_kind_of_check_is_run() -> None:
     run(scene())
 
 
-def _checks(runner: ProbeRunner) -> list[dict[str, Any]]:
-    checks = runner.view()["checks"]
-    assert isinstance(checks, list)
-    return checks
+def _checks(runner: ProbeRunner) -> list[CheckStatus]:
+    return runner.view()["checks"]
 
 
 def test_a_reload_leaves_what_did_not_change_alone() -> None:

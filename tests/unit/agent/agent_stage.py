@@ -1,24 +1,35 @@
-"""The agent's own loop with every outside world replaced: facts are put in, orders are read off."""
+"""An agent with its outside worlds played: facts are put in, orders are read off."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
-import sharedip.agent as agent_module
+from sharedip.adapters.clock import Clock
+from sharedip.adapters.etcd import EtcdClient
+from sharedip.adapters.kernel.rtwire import AddressRecord
+from sharedip.adapters.kernel.view import View
+from sharedip.adapters.notify import Notifier
+from sharedip.adapters.peer import PeerSocket
+from sharedip.adapters.probes.runner import ProbeRunner
 from sharedip.adapters.state import StateDirectory
-from sharedip.agent import Agent
-from sharedip.config.load import parse
+from sharedip.agent.life import Agent
+from sharedip.agent.queue import Queue
+from sharedip.agent.reports import Reports
+from sharedip.agent.status import StatusPage
+from sharedip.agent.wiring import put_together
+from sharedip.agent.world import World
+from sharedip.config.load import load, parse
 from sharedip.config.model import Config
-from sharedip.core.messages import Command, Report
-from sharedip.core.model import LinkState, Vip
+from sharedip.core.messages import Command, Event, Report
+from sharedip.core.model import IPAddress, LinkState, Vip
+from sharedip.core.node import Node
+from sharedip.core.status import Status
 
 LINK = LinkState(2, ("eth0",), b"\x02\0\0\0\0\1", running=True)
 DOCUMENTS = """\
@@ -38,6 +49,16 @@ api: "off"
 """
 
 
+def run(scene: Coroutine[Any, Any, None]) -> None:
+    """Play a scene, and not for ever."""
+
+    async def bounded() -> None:
+        async with asyncio.timeout(20):
+            await scene
+
+    asyncio.run(bounded())
+
+
 def config_at(directory: Path, port: int = 39470, change: Callable[[str], str] = lambda text: text) -> Config:
     """A configuration whose state is kept in the directory; the file is written there, too."""
     text = change(DOCUMENTS.format(state=directory / "state", port=port))
@@ -47,19 +68,23 @@ def config_at(directory: Path, port: int = 39470, change: Callable[[str], str] =
     return loaded.config
 
 
+def view_of(*records: AddressRecord) -> View:
+    """What a kernel with one link beside the loopback shows."""
+    made = View()
+    made.replace([LINK, LinkState(3, ("lo",), b"", running=True)], records)
+    return made
+
+
 class FakeNetlink:
     """A kernel with one link, which remembers what it was told."""
 
-    def __init__(self, emit: Callable[[Any], None], *_: object) -> None:
-        self.emit = emit
+    def __init__(self, view: View | None = None) -> None:
         self.orders: list[object] = []
-        self.removed: list[object] = []
         self.standing: set[Vip] = set()
-        self.view = SimpleNamespace(addresses={}, links={LINK.index: LINK})
+        self.view = view or view_of()
         self.kept: tuple[object, ...] = ()
         self.held: tuple[object, ...] = ()
         self.tags_stick: bool | None = True
-        self.there: frozenset[object] = frozenset()
         self._reader, self._writer = os.pipe()
 
     def snapshot(self) -> None:
@@ -68,8 +93,8 @@ class FakeNetlink:
     def prove_tags(self) -> bool | None:
         return self.tags_stick
 
-    def still_standing(self, addresses: Any) -> frozenset[Any]:
-        return self.there & frozenset(addresses)
+    def still_standing(self, _: object) -> frozenset[Any]:
+        return frozenset()
 
     def has_ours(self, _: object) -> bool:
         return True
@@ -82,16 +107,10 @@ class FakeNetlink:
         self.orders += orders
 
     def find_link(self, name: str) -> LinkState | None:
-        return LINK if name in LINK.names else None
-
-    def addresses_on(self, _: int) -> tuple[()]:
-        return ()
+        return self.view.find_link(name)
 
     def stands(self, vip: Vip) -> bool:
         return vip in self.standing
-
-    def is_own_mac(self, _: bytes) -> bool:
-        return False
 
     def fileno(self) -> int:
         return self._reader
@@ -104,18 +123,159 @@ class FakeNetlink:
         os.close(self._writer)
 
 
-class Stage:
-    """One agent at work. `said` is every line for the operator, `orders` everything for etcd."""
+class FakeFence:
+    """Remembers what it guards; refuses while `reason` is set."""
 
-    def __init__(self, agent: Agent, said: list[Report], orders: list[Command]) -> None:
-        self.agent = agent
-        self.said = said
-        self.orders = orders
+    reinstalled = 0
+    missing: tuple[str, ...] = ()
+    why_not: str | None = None
+
+    def __init__(self) -> None:
+        self.guards: list[tuple[Vip, ...]] = []
+        self.reason: str | None = None
+        self.installs = 0
+
+    def prove(self) -> str | None:
+        return None
+
+    def look(self) -> str | None:
+        return None
+
+    def guarded(self) -> frozenset[IPAddress] | None:
+        return None
+
+    def cover(self, _: object) -> None:
+        pass
+
+    def install(self, vips: Iterable[Vip]) -> str | None:
+        self.installs += 1
+        return self.guard(vips)
+
+    def guard(self, vips: Iterable[Vip]) -> str | None:
+        if self.reason is None:
+            self.guards.append(tuple(vips))
+        return self.reason
+
+    def perform(self, _: object) -> str | None:
+        return None
+
+    def uninstall(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class FakeSegment:
+    """Remembers on which links it listens, and for whom."""
+
+    sent = 0
+    unsent = 0
+
+    def __init__(self) -> None:
+        self.watched: dict[int, tuple[Vip, ...]] = {}
+
+    def watch_link(self, link: LinkState, vips: Iterable[Vip]) -> None:
+        self.watched[link.index] = tuple(vips)
+
+    def forget_link(self, index: int) -> None:
+        self.watched.pop(index, None)
+
+    def perform(self, _: object) -> None:
+        pass
+
+    def withhold(self, _: object) -> None:
+        pass
+
+    def close(self) -> None:
+        self.watched.clear()
+
+
+class FakeEtcd:
+    """Takes orders and never answers."""
+
+    def __init__(self) -> None:
+        self.orders: list[Command] = []
+
+    def perform(self, order: Command) -> None:
+        self.orders.append(order)
+
+    def use_tls(self, _: object) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+
+class Stage:
+    """An agent that may begin. `said` is every line for the operator, `orders` everything for etcd.
+
+    `etcd` is made out of the queue's `emit` if it is not the fake that never answers.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        config: Config | None = None,
+        *,
+        state: StateDirectory | None = None,
+        view: View | None = None,
+        etcd: Callable[[Callable[[Event], None]], EtcdClient] | None = None,
+        read: Callable[..., Any] = load,
+    ) -> None:
+        config = config or config_at(directory)
+        self.state = state or StateDirectory(config.state_dir)
+        self.state.open()
+        self.said: list[Report] = []
+        self.queue = Queue()
+        self.reports = Reports(self.said.append, lambda _: None)
+        self.kernel = FakeNetlink(view)
+        self.fence = FakeFence()
+        played: Any = FakeEtcd() if etcd is None else etcd(self.queue.emit)
+        self.orders: list[Command] = getattr(played, "orders", [])
+        clock = Clock()
+        self.world = World(
+            clock=clock,
+            notifier=Notifier({}),
+            state=self.state,
+            netlink=self.kernel,  # type: ignore[arg-type]
+            fence=self.fence,  # type: ignore[arg-type]
+            segment=FakeSegment(),  # type: ignore[arg-type]
+            etcd=played,
+            peers=PeerSocket(
+                config.peer.listen_host,
+                config.peer.listen_port,
+                self.queue.emit_at_once,
+                clock.now,
+                self.reports.tell,
+                self.queue.wake,
+                retry_s=0.05,
+            ),
+            probes=ProbeRunner(config.health_checks, self.queue.emit, clock.now),
+        )
+        self.agent: Agent = put_together(config, [directory / "vip.yaml"], self.world, self.queue, self.reports, read)
 
     @property
-    def kernel(self) -> Any:
-        """The fake kernel of this agent."""
-        return self.agent._netlink
+    def node(self) -> Node:
+        """The core of this agent."""
+        return self.agent._node
+
+    @property
+    def config(self) -> Config:
+        """The documents that it runs by."""
+        return self.agent._reload.config
+
+    def status(self) -> Status:
+        """The status document."""
+        return StatusPage(self.node, self.world, self.reports).document()
+
+    def order(self, *orders: Command) -> None:
+        """What the core might order."""
+        self.agent._loop._execute(orders)
+
+    async def reload(self) -> tuple[bool, str]:
+        """Have the documents read again."""
+        return await self.agent._reload.reload()
 
     def having(self, *words: str) -> list[Report]:
         return [each for each in self.said if all(word in f"{each.text}: {each.reason}" for word in words)]
@@ -126,46 +286,16 @@ class Stage:
                 await asyncio.sleep(0.002)
 
 
-class FakeEtcd:
-    """Takes orders and never answers."""
-
-    orders: list[Command]
-
-    def __init__(self, *_: object, **__: object) -> None:
-        pass
-
-    def perform(self, order: Command) -> None:
-        self.orders.append(order)
-
-    async def close(self) -> None:
-        pass
-
-
 @asynccontextmanager
 async def running(
-    directory: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    config: Config | None = None,
-    *,
-    with_etcd: bool = False,
+    directory: Path, config: Config | None = None, **played: Any
 ) -> AsyncIterator[tuple[Stage, asyncio.Task[None]]]:
-    """The agent in a task; without `with_etcd` nobody answers for etcd."""
-    config = config or config_at(directory)
-    state = StateDirectory(config.state_dir)
-    state.open()
-    said: list[Report] = []
-    orders: list[Command] = []
-    monkeypatch.setattr(agent_module, "Netlink", FakeNetlink)
-    monkeypatch.setattr("sharedip.agent.logs.write_report", lambda report, _: said.append(report))
-    if not with_etcd:
-        made = type("Etcd", (FakeEtcd,), {"orders": orders})
-        monkeypatch.setattr(agent_module, "EtcdClient", made)
-    agent = Agent(config, [directory / "vip.yaml"], state)
-    task = asyncio.create_task(agent.run())
-    stage = Stage(agent, said, orders)
+    """The agent in a task, with the worlds that `Stage` plays."""
+    stage = Stage(directory, config, **played)
+    task = asyncio.create_task(stage.agent.run())
     try:
         yield stage, task
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        state.close()
+        stage.state.close()

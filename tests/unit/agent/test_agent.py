@@ -10,7 +10,7 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -19,33 +19,15 @@ import pytest
 import trustme
 
 from sharedip.adapters.api.metrics import COUNTERS
+from sharedip.adapters.clock import Clock
+from sharedip.adapters.etcd import EtcdClient
 from sharedip.adapters.state import StateDirectory, StateRefusedError
 from sharedip.config.certificates import EtcdFiles
-from sharedip.core.messages import (
-    AnnounceOnceHeld,
-    Command,
-    DatagramReceived,
-    GrantLease,
-    HealthChanged,
-    HoldAddress,
-    LeaseGranted,
-    Level,
-    Report,
-    SaveState,
-)
+from sharedip.core.messages import Event, GrantLease, SaveState
 from sharedip.core.model import FenceKind
-from sharedip.core.node import Node
 from sharedip.core.state import FormerRun, write_state
 
-from .agent_stage import config_at, running
-
-
-def run(scene: Coroutine[Any, Any, None]) -> None:
-    async def bounded() -> None:
-        async with asyncio.timeout(20):
-            await scene
-
-    asyncio.run(bounded())
+from .agent_stage import config_at, run, running
 
 
 def _saved(state: Path, **changes: Any) -> None:
@@ -76,14 +58,12 @@ def test_two_agents_on_one_state_directory(tmp_path: Path) -> None:
     second.close()
 
 
-def test_a_former_runs_lease_and_address_are_kept_for_the_proof(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_former_runs_lease_and_address_are_kept_for_the_proof(tmp_path: Path) -> None:
     """The state says what to adopt: the address stays on its link, and the old lease is asked for first."""
 
     async def scene() -> None:
         _saved(tmp_path / "state")
-        async with running(tmp_path, monkeypatch) as (stage, _):
+        async with running(tmp_path) as (stage, _):
             await stage.until(lambda: stage.orders)
             assert not any(isinstance(order, GrantLease) for order in stage.orders)
             assert [str(each) for each in stage.kernel.kept] == ["192.168.0.15"]
@@ -93,14 +73,12 @@ def test_a_former_runs_lease_and_address_are_kept_for_the_proof(
 
 
 @pytest.mark.parametrize("fence", [FenceKind.NFTABLES, None])
-def test_of_a_former_run_under_another_fence_nothing_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fence: FenceKind | None
-) -> None:
+def test_of_a_former_run_under_another_fence_nothing_is_kept(tmp_path: Path, fence: FenceKind | None) -> None:
     """Its lease is asked for, but the address goes first: its gate may have closed, and a peer may have the address."""
 
     async def scene() -> None:
         _saved(tmp_path / "state", fence=fence)
-        async with running(tmp_path, monkeypatch) as (stage, _):
+        async with running(tmp_path) as (stage, _):
             await stage.until(lambda: stage.orders)
             assert stage.kernel.kept == ()
             assert stage.kernel.held == ((ip_address("192.168.0.15"), 2),)
@@ -109,14 +87,12 @@ def test_of_a_former_run_under_another_fence_nothing_is_kept(
 
 
 @pytest.mark.parametrize("change", [{"node_name": "other"}, {"key_prefix": "other:v1"}])
-def test_a_former_run_under_another_name_is_not_adopted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, str]
-) -> None:
+def test_a_former_run_under_another_name_is_not_adopted(tmp_path: Path, change: dict[str, str]) -> None:
     """Its addresses are taken off, its lease is left to expire."""
 
     async def scene() -> None:
         _saved(tmp_path / "state", **change)
-        async with running(tmp_path, monkeypatch) as (stage, _):
+        async with running(tmp_path) as (stage, _):
             await stage.until(lambda: stage.orders)
             assert isinstance(stage.orders[0], GrantLease)
             assert stage.kernel.kept == ()
@@ -126,13 +102,13 @@ def test_a_former_run_under_another_name_is_not_adopted(
 
 
 @pytest.mark.parametrize("damage", ["", "{", '{"format": 1}', '{"format": 99, "state": {}}', "[]", "\0" * 100])
-def test_a_damaged_state_means_a_fresh_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
+def test_a_damaged_state_means_a_fresh_start(tmp_path: Path, damage: str) -> None:
     """The agent says so once and begins anew; it never crashes on it."""
 
     async def scene() -> None:
         _saved(tmp_path / "state")
         (tmp_path / "state" / "state.json").write_text(damage)
-        async with running(tmp_path, monkeypatch) as (stage, task):
+        async with running(tmp_path) as (stage, task):
             await stage.until(lambda: stage.orders)
             assert isinstance(stage.orders[0], GrantLease)
             assert len(stage.having("starting afresh")) == 1
@@ -141,34 +117,44 @@ def test_a_damaged_state_means_a_fresh_start(tmp_path: Path, monkeypatch: pytest
     run(scene())
 
 
-def test_a_full_disk_leaves_no_old_state_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class Disk(StateDirectory):
+    """A state directory that may be full."""
+
+    is_full = False
+
+    def save(self, content: bytes) -> str | None:
+        return "cannot save: No space left on device" if self.is_full else super().save(content)
+
+
+def test_a_full_disk_leaves_no_old_state_behind(tmp_path: Path) -> None:
     """What cannot be saved must not leave something older to be believed: told once, told again when it works."""
 
     async def scene() -> None:
-        async with running(tmp_path, monkeypatch) as (stage, _):
+        disk = Disk(tmp_path / "state")
+        async with running(tmp_path, state=disk) as (stage, _):
             file = tmp_path / "state" / "state.json"
             await stage.until(file.exists)
-            monkeypatch.setattr(StateDirectory, "save", lambda *_: "cannot save: No space left on device")
+            disk.is_full = True
             for _ in range(2):
-                stage.agent._orders.execute([SaveState(b"{}")])
+                stage.order(SaveState(b"{}"))
             assert not file.exists()
             assert len(stage.having("a restarted agent will start afresh", "No space left")) == 1
-            monkeypatch.undo()
-            stage.agent._orders.execute([SaveState(b"{}")])
+            disk.is_full = False
+            stage.order(SaveState(b"{}"))
             assert file.exists()
+            assert stage.having("the state is saved again")
 
     run(scene())
 
 
-def test_a_taken_peer_port_is_told_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_taken_peer_port_is_told_and_tried_again(tmp_path: Path) -> None:
     """The agent runs without it: it has no witness meanwhile, and that is all."""
 
     async def scene() -> None:
-        monkeypatch.setattr("sharedip.adapters.peer.RETRY_S", 0.05)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
             taken.bind(("127.0.0.1", 0))
             config = config_at(tmp_path, port=taken.getsockname()[1])
-            async with running(tmp_path, monkeypatch, config) as (stage, task):
+            async with running(tmp_path, config) as (stage, task):
                 await stage.until(lambda: stage.having("cannot listen for other agents", "in use"))
                 assert not task.done()
                 taken.close()
@@ -177,7 +163,7 @@ def test_a_taken_peer_port_is_told_and_tried_again(tmp_path: Path, monkeypatch: 
     run(scene())
 
 
-def test_a_taken_api_port_is_told_and_the_agent_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_taken_api_port_is_told_and_the_agent_runs(tmp_path: Path) -> None:
     """Metrics and status page wait; the election does not."""
 
     async def scene() -> None:
@@ -186,7 +172,7 @@ def test_a_taken_api_port_is_told_and_the_agent_runs(tmp_path: Path, monkeypatch
             config = config_at(
                 tmp_path, change=lambda text: text.replace('api: "off"', f"api: {{listen: '127.0.0.1:{port}'}}")
             )
-            async with running(tmp_path, monkeypatch, config) as (stage, task):
+            async with running(tmp_path, config) as (stage, task):
                 await stage.until(lambda: stage.having("the API on 127.0.0.1", "in use"))
                 await stage.until(lambda: stage.orders)
                 assert not task.done()
@@ -217,7 +203,12 @@ def test_etcd_certificates_may_come_after_the_agent(tmp_path: Path, monkeypatch:
         config = config_at(
             tmp_path, change=lambda text: text.replace("http://127.0.0.1:1", f"https://127.0.0.1:{port}")
         )
-        async with running(tmp_path, monkeypatch, config, with_etcd=True) as (stage, task):
+
+        def etcd(emit: Callable[[Event], None]) -> EtcdClient:
+            endpoints = [f"https://127.0.0.1:{port}"]
+            return EtcdClient(endpoints, tls=None, credentials=None, clock=Clock(), emit=emit)
+
+        async with running(tmp_path, config, etcd=etcd) as (stage, task):
             await stage.until(lambda: stage.having("no etcd client certificate found"))
             assert not connected.is_set()
             ca.cert_pem.write_to_path(files.ca_file)
@@ -230,20 +221,16 @@ def test_etcd_certificates_may_come_after_the_agent(tmp_path: Path, monkeypatch:
     run(scene())
 
 
-def test_a_bug_ends_the_loop_and_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_ends_the_loop_and_is_raised(tmp_path: Path) -> None:
     """An exception that no weather explains: nothing more is ordered, not even a removal; that is the kernel's part."""
 
     async def scene() -> None:
-        async with running(tmp_path, monkeypatch) as (stage, task):
+        async with running(tmp_path) as (stage, task):
             await stage.until(lambda: stage.orders)
             before = len(stage.orders)
-
-            def broken(*_: object) -> None:
-                raise ZeroDivisionError("a bug")
-
-            monkeypatch.setattr(Node, "handle_in_steps", broken)
-            stage.agent.emit(HealthChanged(healthy=True, detail=""))
-            with pytest.raises(ZeroDivisionError):
+            no_fact: Any = object()
+            stage.queue.emit(no_fact)
+            with pytest.raises(AssertionError):
                 await asyncio.wait_for(asyncio.shield(task), 5)
             assert stage.kernel.orders == []
             assert len(stage.orders) == before
@@ -251,42 +238,14 @@ def test_a_bug_ends_the_loop_and_is_raised(tmp_path: Path, monkeypatch: pytest.M
     run(scene())
 
 
-def test_a_datagram_does_not_wait_behind_what_etcd_has_answered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Datagrams go first, and however many there are, something else has its turn as well."""
-
-    async def scene() -> None:
-        async with running(tmp_path, monkeypatch) as (stage, _):
-            await stage.until(lambda: stage.orders)
-            seen: list[str] = []
-            true_handle = Node.handle_in_steps
-
-            def noting(node: Node, events: Any, now: float) -> Any:
-                seen.extend(type(event).__name__ for event in events)
-                return true_handle(node, events, now)
-
-            monkeypatch.setattr(Node, "handle_in_steps", noting)
-            for _ in range(3):
-                stage.agent.emit(LeaseGranted(999, 0, 1, 15, 2, 0.0))
-            for _ in range(2):
-                stage.agent.emit(DatagramReceived("127.0.0.1", 1, b"x", 0.0))
-            await stage.until(lambda: seen.count("LeaseGranted") == 3)
-            assert seen[:5] == ["DatagramReceived"] * 2 + ["LeaseGranted"] * 3
-
-    run(scene())
-
-
-def test_the_status_document_has_the_fields_that_the_documentation_lists(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_status_document_has_the_fields_that_the_documentation_lists(tmp_path: Path) -> None:
     """Whoever reads the JSON in a script relies on the table in docs/commands.md; counters have a HELP each."""
 
     table = Path("docs/commands.md").read_text(encoding="utf-8").split("also found as `/status.json`")[1]
 
     async def scene() -> None:
-        async with running(tmp_path, monkeypatch) as (stage, _):
-            document = stage.agent._status.document()
+        async with running(tmp_path) as (stage, _):
+            document = stage.status()
             words = set(re.findall(r"`([a-z_]+)(?:\[\])?`", table.split("`--cluster` adds")[0]))
             parts = [document, document["health"], document["etcd"], document["lease"], document["fence"]]
             assert {key for part in [*parts, *document["vips"]] for key in part} <= words
@@ -295,91 +254,26 @@ def test_the_status_document_has_the_fields_that_the_documentation_lists(
     run(scene())
 
 
-def test_what_is_said_waits_until_every_fact_of_the_turn_had_its_orders(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Clients wait for the answer to a removal, and nobody for a line in the log; nor is a line lost to a bug."""
-
-    async def scene() -> None:
-        async with running(tmp_path, monkeypatch) as (stage, task):
-            await stage.until(lambda: stage.orders)
-            seen: list[str] = []
-
-            def handling(_: Node, events: Any, __: float) -> list[list[Command]]:
-                (event,) = events
-                seen.append(f"{event.detail}, {len(stage.having('line'))} lines")
-                if event.detail == "bug":
-                    raise RuntimeError(event.detail)
-                return [[Report(Level.INFO, f"line of {event.detail}")]]
-
-            monkeypatch.setattr(Node, "handle_in_steps", handling)
-            for detail in ("first", "second"):
-                stage.agent.emit(HealthChanged(healthy=True, detail=detail))
-            await stage.until(lambda: stage.having("line of second"))
-            assert seen == ["first, 0 lines", "second, 0 lines"]
-            for detail in ("third", "bug"):
-                stage.agent.emit(HealthChanged(healthy=True, detail=detail))
-            with pytest.raises(RuntimeError):
-                await task
-            assert stage.having("line of third")
-
-    run(scene())
-
-
-def test_an_agent_that_stood_still_says_so_once_a_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The operator reads first that it was stopped, and then what it gave up."""
-
-    async def scene() -> None:
-        async with running(tmp_path, monkeypatch) as (stage, _):
-            agent = stage.agent
-            for late_s in (0.1, 4.0, 5.0):
-                agent._due_at = agent._clock.now() - late_s
-                agent._wake()
-                await stage.until(lambda: agent._turn_handle is None)
-            assert [report.text for report in stage.having("stood still")] == ["this process stood still for 4.0 s"]
-
-    run(scene())
-
-
-@pytest.mark.parametrize("stands", [True, False])
-def test_what_is_announced_with_its_hold_needs_the_kernel_to_have_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stands: bool
-) -> None:
-    """Add, then announce: a hold that the kernel refused draws no neighbour here."""
-
-    async def scene() -> None:
-        async with running(tmp_path, monkeypatch) as (stage, _):
-            await stage.until(lambda: stage.orders)
-            sent: list[object] = []
-            monkeypatch.setattr(stage.agent._segment, "perform", sent.append)
-            vip = stage.agent._settings.vips[0]
-            stage.kernel.standing = {vip} if stands else set()
-            stage.agent._orders.execute([HoldAddress(vip, 5, 1e9), AnnounceOnceHeld(vip, 1e9)])
-            assert len(sent) == int(stands)
-
-    run(scene())
-
-
-def test_a_datagram_is_acted_on_before_the_loop_turns_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_datagram_is_acted_on_before_the_loop_turns_again(tmp_path: Path) -> None:
     """The word of a hand over: whatever else the loop has to do, clients wait for this."""
 
     async def scene() -> None:
-        async with running(tmp_path, monkeypatch) as (stage, _):
+        async with running(tmp_path) as (stage, _):
             await stage.until(lambda: stage.orders)
-            before = stage.agent._node.inbox.strange_datagrams
+            before = stage.node.inbox.strange_datagrams
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
                 sender.sendto(b"nonsense", ("127.0.0.1", config_at(tmp_path).peer.listen_port))
-            stage.agent._peers._receive()
-            assert stage.agent._node.inbox.strange_datagrams == before + 1
+            stage.world.peers._receive()
+            assert stage.node.inbox.strange_datagrams == before + 1
 
     run(scene())
 
 
-def test_a_signal_to_stop_ends_it_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_to_stop_ends_it_in_order(tmp_path: Path) -> None:
     """SIGTERM with nothing owned and no etcd: the agent is gone at once, and says that it stopped."""
 
     async def scene() -> None:
-        async with running(tmp_path, monkeypatch) as (stage, task):
+        async with running(tmp_path) as (stage, task):
             await stage.until(lambda: stage.orders)
             os.kill(os.getpid(), signal.SIGTERM)
             await asyncio.wait_for(asyncio.shield(task), 5)
@@ -388,14 +282,14 @@ def test_a_signal_to_stop_ends_it_in_order(tmp_path: Path, monkeypatch: pytest.M
     run(scene())
 
 
-def test_a_reload_of_a_file_that_is_gone_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reload_of_a_file_that_is_gone_is_refused(tmp_path: Path) -> None:
     """The old configuration runs on; the reason names the file."""
 
     async def scene() -> None:
-        async with running(tmp_path, monkeypatch) as (stage, _):
+        async with running(tmp_path) as (stage, _):
             await stage.until(lambda: stage.orders)
             (tmp_path / "vip.yaml").unlink()
-            accepted, text = await stage.agent._operate("reload", {})
+            accepted, text = await stage.reload()
             assert not accepted
             assert "vip.yaml" in text
             assert "the former configuration runs on" in text

@@ -13,6 +13,7 @@ import pytest
 
 from sharedip.cli import client, operate
 from sharedip.cli.main import main
+from sharedip.core.status import VipStatus
 from tests.unit.cli.agent_stage import FakeAgent, agent_at, status, vip
 
 
@@ -53,8 +54,8 @@ def test_a_sound_node_in_full(short_dir: Path, capsys: pytest.CaptureFixture[str
 
 def test_what_is_wrong_stands_last_and_is_the_exit_code(short_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     document = status(state="waiting for etcd", detail="no endpoint answers", drained=True)
-    document["etcd"].update(connected=False, detail="connection refused")
-    document["lease"].update(id=None, remaining_s=None)
+    document["etcd"].update({"connected": False, "detail": "connection refused"})
+    document["lease"].update({"id": None, "remaining_s": 0.0})
     document["vips"] = [vip(role="out", owner=None, epoch=None, queue=[], right_remaining_s=None, link_state="down")]
     with agent_at(short_dir, FakeAgent(document)):
         assert ask("status", state_dir=short_dir) == 1
@@ -101,7 +102,7 @@ def test_an_order_reaches_the_agent_and_its_words_the_operator(
     assert shown.err == "vip.yaml:3:1: no\nvip.yaml:4:1: no\n"
 
 
-def moved(address: str) -> dict[str, Any]:
+def moved(address: str) -> VipStatus:
     text = f"n2 took {address}: n1 handed it over (moved by the operator), epoch 4711 → 4720"
     return vip(
         address=address, role="candidate", owner="n2", changes=[{"at": "2026-11-21T03:12:05.123Z", "text": text}]

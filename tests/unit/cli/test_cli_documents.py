@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
 
+from sharedip.agent.run import Ended
 from sharedip.cli.main import main
 
 GOOD = "apiVersion: v1alpha1\nkind: Layer2VIPConfig\nname: 192.168.0.15\nlink: eth0\n"
@@ -24,13 +23,11 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """An agent that only notes how it was started."""
     calls: list[dict[str, Any]] = []
 
-    def run_agent(config: Any, paths: Any, **options: str) -> int:
+    def run_agent(config: Any, paths: Any, **options: str) -> Ended:
         calls.append({"vips": [str(vip) for vip in config.vips], "paths": paths, **options})
-        return 0
+        return Ended.IN_ORDER
 
-    module = ModuleType("sharedip.agent")
-    module.run_agent = run_agent  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "sharedip.agent", module)
+    monkeypatch.setattr("sharedip.agent.run.run_agent", run_agent)
     return calls
 
 

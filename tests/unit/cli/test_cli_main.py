@@ -132,3 +132,12 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, env=environment, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_the_package_itself_is_the_command() -> None:
+    """`python -m sharedip`, where no script is installed."""
+    environment = {**os.environ, "PYTHONPATH": "src"}
+    command = [sys.executable, "-m", "sharedip", "version"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"sharedip {__version__}")

@@ -10,19 +10,25 @@ from sharedip.cli import watch
 from sharedip.cli.client import Agent
 from sharedip.cli.render import status_lines
 from sharedip.core.messages import Level, Report
+from sharedip.core.status import DiagnosedStatus, Status
 from tests.unit.cli.agent_stage import FakeAgent, agent_at, status, vip
+
+
+def diagnosed(document: Status, *problems: str) -> DiagnosedStatus:
+    """With these words about what is wrong, whatever is."""
+    return {**document, "problems": list(problems)}
 
 
 @pytest.mark.parametrize("height", [1, 5, 12, 24, 60])
 @pytest.mark.parametrize("count", [1, 3, 1000])
 def test_the_picture_never_outgrows_the_screen(height: int, count: int) -> None:
-    document = {**status(vips=[vip(address=f"10.0.0.{n}") for n in range(count)]), "problems": ["one"]}
+    document = diagnosed(status(vips=[vip(address=f"10.0.0.{n}") for n in range(count)]), "one")
     lines = watch.picture(document, [f"event {n}" for n in range(50)], "", height, color=True)
     assert len(lines) <= height
 
 
 def test_a_thousand_vips_leave_room_for_problems_and_events() -> None:
-    document = {**status(vips=[vip(address=f"10.0.0.{n}") for n in range(1000)]), "problems": ["one"]}
+    document = diagnosed(status(vips=[vip(address=f"10.0.0.{n}") for n in range(1000)]), "one")
     lines = watch.picture(document, [f"event {n}" for n in range(50)], "", 40, color=False)
     assert any(line.startswith("... and ") for line in lines)
     assert "WRONG: one" in lines
@@ -34,7 +40,7 @@ def test_at_80_columns_nothing_is_cut_off(count: int) -> None:
     why = "n1 silent for 1.0 s, deposed by its witness n3; and this goes on for quite a while"
     vips = [vip(address=f"10.0.0.{n}", reason=why) for n in range(count)]
     problem = "etcd is not reachable (connection refused); tried many endpoints, and none of them has answered so far"
-    document = {**status(vips=vips), "problems": [problem]}
+    document = diagnosed(status(vips=vips), problem)
     event = f"2026-11-21T03:12:05.123Z  WARNING  10.0.0.1 epoch 7: taking the address: {why}"
     lines = watch.picture(document, [event], "", 24, color=False, width=80)
     assert len(lines) <= 24
@@ -47,14 +53,14 @@ def test_at_80_columns_nothing_is_cut_off(count: int) -> None:
 
 
 def test_on_a_pipe_a_row_is_a_line() -> None:
-    document = {**status(vips=[vip(reason="x" * 200)]), "problems": ["y" * 200]}
+    document = diagnosed(status(vips=[vip(reason="x" * 200)]), "y" * 200)
     lines = status_lines(document, color=False)
     assert any(line.startswith("192.168.0.15") and line.endswith("x" * 200) for line in lines)
     assert f"WRONG: {'y' * 200}" in lines
 
 
 def test_what_is_old_is_not_called_live() -> None:
-    lines = watch.picture({**status(), "problems": []}, [], "the agent has ended", 24, color=False)
+    lines = watch.picture(diagnosed(status()), [], "the agent has ended", 24, color=False)
     assert "NOT LIVE: the agent has ended" in lines[0]
     assert any("192.168.0.15" in line for line in lines)
 

@@ -6,10 +6,12 @@ Must never: decide anything, or take "cannot tell" for a fault that is known.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-Status = Mapping[str, Any]
+if TYPE_CHECKING:
+    from sharedip.core.status import DiagnosedStatus, Status, VipStatus
+
 PROBLEMS_MAX = 20
 SILENT_AFTER_S = 10.0
 """Pings go out once a window; whoever has been dead for so long is out of the queue soon."""
@@ -18,14 +20,14 @@ REMOVALS_SHOWN_S = 60.0
 
 def diagnose(status: Status) -> list[str]:
     """Every problem worth an operator's eye, the gravest first; empty when all is well."""
-    problems = [*_node(status), *_vips(status.get("vips") or ())]
+    problems = [*_node(status), *_vips(status["vips"])]
     if len(problems) > PROBLEMS_MAX:
         rest = len(problems) - PROBLEMS_MAX
         return [*problems[:PROBLEMS_MAX], f"… and {rest} more"]
     return problems
 
 
-def with_problems(status: dict[str, Any]) -> dict[str, Any]:
+def with_problems(status: Status) -> DiagnosedStatus:
     """Add what is wrong to the document, for everybody who shows it."""
     return {**status, "problems": diagnose(status)}
 
@@ -35,8 +37,8 @@ def _node(status: Status) -> Iterator[str]:
         yield f"another agent runs under the name {status['node']}: {status['detail']}; give each node its own nodeName"
     etcd = status["etcd"]
     if not etcd["connected"]:
-        tried = ", ".join(etcd.get("endpoints") or ()) or "no endpoint"
-        detail = etcd.get("detail") or "no answer"
+        tried = ", ".join(etcd["endpoints"]) or "no endpoint"
+        detail = etcd["detail"] or "no answer"
         yield f"etcd is not reachable ({detail}); tried {tried}; no VIP can change hands until it answers"
     health = status["health"]
     if health["healthy"] is False:
@@ -45,29 +47,29 @@ def _node(status: Status) -> Iterator[str]:
         yield "this node is drained and takes no VIP; `sharedip undrain` ends that"
 
 
-def _vips(vips: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _vips(vips: Sequence[VipStatus]) -> Iterator[str]:
     for vip in vips:
         address = vip["address"]
-        if vip.get("conflict"):
-            conflict = vip["conflict"]
+        conflict = vip["conflict"]
+        if conflict is not None:
             yield (
                 f"{address} is also claimed by {conflict['mac']}, seen {conflict['age_s']:.0f} s ago; "
                 "find that machine and take the address from it"
             )
-        if vip.get("contested"):
+        if vip["contested"]:
             yield (
                 f"{vip['contested']} uses {address} as well, though this node comes first in etcd: taken by a word "
                 "that this node never said; look who may read its state directory, and restart its agent"
             )
-        for link in vip.get("strays") or ():
+        for link in vip["strays"]:
             yield (
                 f"{address} stands on {link} of this node, and sharedip did not put it there; "
                 "take it off (`ip address del`), or clients may meet two owners"
             )
         if vip["role"] == "owner" and not vip["address_present"]:
             yield f"{address} is owned by this node but not on {vip['link']}: {vip['reason']}"
-        removals = vip.get("removals") or {"count": 0}
-        if removals["count"] >= 3 and removals["age_s"] <= REMOVALS_SHOWN_S:
+        removals = vip["removals"]
+        if removals["count"] >= 3 and removals["age_s"] is not None and removals["age_s"] <= REMOVALS_SHOWN_S:
             who = removals["by"] or "another program"
             yield (
                 f"{address} was taken off {vip['link']} by {who}, {removals['count']} times by now, and put back each "
@@ -85,12 +87,12 @@ def _vips(vips: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield f"nobody is known to own {shown}"
 
 
-def _witnesses(vips: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _witnesses(vips: Sequence[VipStatus]) -> Iterator[str]:
     """No candidate answers the owner: a closed port in the firewall shows in nothing else until a node dies."""
     silent = {
         tuple(vip["silent"])
         for vip in vips
-        if vip.get("silent") and not vip["witnesses"] and vip["role"] == "owner" and vip["since_s"] > SILENT_AFTER_S
+        if vip["silent"] and not vip["witnesses"] and vip["role"] == "owner" and vip["since_s"] > SILENT_AFTER_S
     }
     for names in sorted(silent):
         verb = "does" if len(names) == 1 else "do"

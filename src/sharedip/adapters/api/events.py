@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from sharedip.adapters.api.connection import json_line
 from sharedip.adapters.api.diagnosis import with_problems
 from sharedip.core.messages import Level, Report
+
+if TYPE_CHECKING:
+    from sharedip.core.status import Status
 
 WATCHERS_MAX = 8
 EVENTS_KEPT_MAX = 256
@@ -23,7 +27,7 @@ SNAPSHOT_INTERVAL_S = 1.0
 class Events:
     """Invariant: one queue for each watcher that is connected now; `publish` never waits."""
 
-    def __init__(self, status: Callable[[], dict[str, object]], interval_s: float = SNAPSHOT_INTERVAL_S) -> None:
+    def __init__(self, status: Callable[[], Status], interval_s: float = SNAPSHOT_INTERVAL_S) -> None:
         self._status = status
         self._interval_s = interval_s
         self._queues: dict[object, tuple[deque[bytes], asyncio.Event]] = {}
@@ -72,5 +76,5 @@ class Events:
             del self._queues[watcher]
 
 
-def _line(kind: str, document: dict[str, object]) -> bytes:
+def _line(kind: str, document: Mapping[str, object]) -> bytes:
     return json_line({kind: document})

@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from sharedip.core.status import Status, VipStatus
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 ROLES = ("owner", "candidate", "taking", "leaving", "out")
@@ -28,7 +31,8 @@ COUNTERS = {
     "log_errors": "Errors that were logged, repeated ones included.",
 }
 STATES = ("ready", "waiting for etcd", "name taken", "stopping")
-Status = Mapping[str, Any]
+
+_Number = Literal["address_present", "epoch", "right_remaining_s", "since_s"]
 
 
 class Sample(NamedTuple):
@@ -97,8 +101,8 @@ def families(status: Status) -> Iterator[Family]:
         yield Family(f"sharedip_{clean}_total", "counter", text, (Sample((), value),))
 
 
-def _vip_families(vips: list[Mapping[str, Any]]) -> Iterator[Family]:
-    def each(name: str, text: str, field: str) -> Family:
+def _vip_families(vips: list[VipStatus]) -> Iterator[Family]:
+    def each(name: str, text: str, field: _Number) -> Family:
         return Family(name, "gauge", text, tuple(Sample(_about(vip), vip[field]) for vip in vips))
 
     yield Family(
@@ -168,7 +172,7 @@ def _single(name: str, text: str, value: float | None, kind: str = "gauge") -> F
     return Family(name, kind, text, (Sample((), value),))
 
 
-def _about(vip: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+def _about(vip: VipStatus) -> tuple[tuple[str, str], ...]:
     return (("vip", vip["address"]), ("link", vip["link"]))
 
 

@@ -2,7 +2,7 @@
 
 Role: request → response, for the two listeners: control (unix socket, may change things) and public (TCP, read-only).
 Must never: decide what an operation does, or let the public listener change anything.
-Counterparts: `server.py` (who may ask), `agent.py` (status, operate, metrics), `docs/commands.md`.
+Counterparts: `server.py` (who may ask), `agent/status.py`, `agent/operator.py`, `docs/commands.md`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ import re
 from collections.abc import Awaitable, Callable, Iterable
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sharedip.adapters.api.connection import Request, Response, json_response, text_response
 from sharedip.adapters.api.diagnosis import with_problems
 from sharedip.adapters.api.events import Events
 from sharedip.adapters.api.metrics import CONTENT_TYPE
 
-Status = dict[str, object]
+if TYPE_CHECKING:
+    from sharedip.core.status import Status
+
 Operate = Callable[[str, dict[str, object]], Awaitable[tuple[bool, str]]]
 Route = Callable[[Request], Awaitable[Response]]
 

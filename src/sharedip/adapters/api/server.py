@@ -3,7 +3,7 @@
 Role: who may connect and how many, and listening again when it did not work.
 Must never: end the agent because a port is taken or a directory not writable (weather: reported once, tried again),
 take a socket away from a live agent, or let TCP change anything.
-Counterparts: `routes.py` (what is answered), `agent.py` (status, operate, metrics), `cli/client.py` (the other end).
+Counterparts: `routes.py` (what is answered), `agent/status.py`, `agent/operator.py`, `cli/client.py` (the other end).
 """
 
 from __future__ import annotations
@@ -16,11 +16,15 @@ import stat
 import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sharedip.adapters.api.connection import IDLE_S, Connection, PeerGoneError, Response, text_response
 from sharedip.adapters.api.events import Events
-from sharedip.adapters.api.routes import Operate, Routes, Status, control_routes, public_routes
+from sharedip.adapters.api.routes import Operate, Routes, control_routes, public_routes
 from sharedip.core.messages import Level, Report
+
+if TYPE_CHECKING:
+    from sharedip.core.status import Status
 
 CONNECTIONS_MAX = 64
 """On each listener: a flood on TCP must not lock the operator out."""

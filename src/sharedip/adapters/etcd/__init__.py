@@ -2,7 +2,7 @@
 
 Role: translation between the core's orders and facts and etcd's gRPC interface, over grpclib.
 Must never: decide, log, or retry on its own (the one exception: a refused token is renewed and the request repeated
-once). Counterparts: `core/messages.py` (vocabulary), `agent.py` (executor), `docs/etcd.md` (what operators read).
+once). Counterparts: `core/messages.py` (vocabulary), `agent/executor.py`, `docs/etcd.md` (what operators read).
 
 How a request travels: `client` starts a task per order; `requests` makes the message; `endpoint` sees to connection,
 token and deadline; `channel` is grpclib with limits; `answers` turns the reply into a fact, or into NONSENSE;

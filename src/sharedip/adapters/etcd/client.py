@@ -1,7 +1,8 @@
 """The executor of the core's etcd orders.
 
 Role: one task per order, one fact per order, told through `emit`. Must never: decide, log, retry, or lose a fact.
-Counterparts: `core/messages.py` (orders and facts), `agent.py` (calls `perform`, queues what `emit` brings).
+Counterparts: `core/messages.py` (orders and facts), `agent/executor.py` (calls `perform`), `agent/queue.py` (has what
+`emit` brings).
 
 Invariant: an order that was performed has exactly one fact, and a watch exactly one `WatchLost`, even when its task is
 cancelled before its first step. So facts of ends are told in one place, the task's done-callback, which runs whatever

@@ -1,7 +1,7 @@
 """Runs every configured check at its interval, and tells when their sum changes.
 
 Role: one task a check; what they find goes through `core/health.py`, and each change of the sum out through `emit`.
-Must never: judge, or let one slow check delay another. Counterparts: `core/health.py` (judge), `agent.py` (emit).
+Must never: judge, or let one slow check delay another. Counterparts: `core/health.py` (judge), `agent/queue.py` (emit).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from sharedip.adapters.probes.exec import ExecProbe
 from sharedip.adapters.probes.http import HttpProbe
@@ -18,6 +19,9 @@ from sharedip.adapters.probes.tls import TlsTerms
 from sharedip.core.health import CheckPolicy, CheckResult, HealthPolicy, next_probe_at
 from sharedip.core.messages import HealthChanged
 from sharedip.core.model import Instant
+
+if TYPE_CHECKING:
+    from sharedip.core.status import HealthStatus
 
 API_SERVER_HOST = "127.0.0.1"
 API_SERVER_NAME = "kubernetes"
@@ -74,7 +78,7 @@ class ProbeRunner:
         for check in changed:
             self._begin(check)
 
-    def view(self) -> dict[str, object]:
+    def view(self) -> HealthStatus:
         """The `health` part of the status document."""
         return {
             "healthy": self._policy.healthy,

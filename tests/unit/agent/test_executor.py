@@ -8,8 +8,20 @@ from typing import Any
 
 import pytest
 
-from sharedip.agent_orders import Executor
-from sharedip.core.messages import AddressRefused, Event, HoldAddress, RemoveAddress, SaveState, StateNotSaved
+from sharedip.agent.executor import Executor
+from sharedip.agent.reports import Reports
+from sharedip.core.messages import (
+    AddressRefused,
+    AnnounceOnceHeld,
+    Event,
+    Exit,
+    HoldAddress,
+    Probe,
+    RemoveAddress,
+    Report,
+    SaveState,
+    StateNotSaved,
+)
 from sharedip.core.model import Vip
 
 VIP = Vip(ip_address("192.168.0.15"), "eth0")
@@ -37,19 +49,25 @@ class Stage:
     def __init__(self) -> None:
         self.disk = Disk()
         self.facts: list[Event] = []
+        self.said: list[Report] = []
         self.to_kernel: list[object] = []
+        self.announced: list[object] = []
+        self.stands = True
         ignored: Any = None
         self.executor = Executor(
-            netlink=SimpleNamespace(perform_many=self.to_kernel.extend),  # type: ignore[arg-type]
-            segment=SimpleNamespace(withhold=lambda _: None),  # type: ignore[arg-type]
+            netlink=SimpleNamespace(  # type: ignore[arg-type]
+                perform_many=self.to_kernel.extend, stands=lambda _: self.stands
+            ),
+            segment=SimpleNamespace(  # type: ignore[arg-type]
+                withhold=lambda _: None, perform=self.announced.append
+            ),
             fence=ignored,
             etcd=ignored,
             peers=ignored,
             state=self.disk,  # type: ignore[arg-type]
+            tickets=ignored,
+            reports=Reports(self.said.append, lambda _: None),
             emit=self.facts.append,
-            report=lambda _: None,
-            answer=lambda _: None,
-            end=lambda: None,
         )
 
 
@@ -92,3 +110,40 @@ def test_a_deleted_file_misleads_nobody() -> None:
     stage.disk.save_trouble = None
     stage.executor.execute([SaveState(b"{}", 3), FIRST])
     assert stage.to_kernel == [FIRST, FIRST]
+
+
+def test_a_full_disk_is_told_once_and_again_when_it_works() -> None:
+    stage = Stage()
+    stage.disk.save_trouble = "No space left on device"
+    stage.executor.execute([SaveState(b"{}", 1)])
+    stage.executor.execute([SaveState(b"{}", 2)])
+    stage.disk.save_trouble = None
+    stage.executor.execute([SaveState(b"{}", 3), SaveState(b"{}", 4)])
+    assert [report.text for report in stage.said] == [
+        "a restarted agent will start afresh",
+        "the state is saved again",
+    ]
+
+
+@pytest.mark.parametrize("stands", [True, False])
+def test_what_is_announced_with_its_hold_needs_the_kernel_to_have_it(stands: bool) -> None:
+    """Add, then announce: a hold that the kernel refused draws no neighbour here."""
+    stage = Stage()
+    stage.stands = stands
+    stage.executor.execute([HoldAddress(VIP, 5, 1e9), AnnounceOnceHeld(VIP, 1e9)])
+    assert len(stage.announced) == int(stands)
+
+
+def test_neighbours_travel_together_and_nothing_overtakes_them() -> None:
+    """The fence closes behind the removals before it, and what follows it goes in another call."""
+    stage = Stage()
+    stage.executor.execute([RemoveAddress(VIP), RENEWAL, Probe(VIP), RENEWAL])
+    assert stage.to_kernel == [RemoveAddress(VIP), RENEWAL, RENEWAL]
+    assert stage.announced == [Probe(VIP)]
+
+
+def test_it_says_when_the_process_may_end() -> None:
+    stage = Stage()
+    assert not stage.executor.execute([SaveState(b"{}", 1)])
+    assert stage.executor.execute([Exit(), SaveState(b"{}", 2)])
+    assert len(stage.facts) == 2, "the orders behind it are carried out as well"

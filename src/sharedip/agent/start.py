@@ -1,9 +1,11 @@
-"""What a former run left on this node, and the fence over it: taken away in an order that unmutes nothing.
+"""The start, and what a former run left on this node: taken away in an order that unmutes nothing.
 
-Role: at start, at each removal and at the end decides which addresses stay mute, and whether the tables may go.
+Role: whether this run may begin at all, and on what of the former one it stands; at start, at each removal and at the
+end decides which addresses stay mute, and whether the tables may go.
 Must never: take a fence from an address that the kernel's list shows, by whomever it was put up, or keep one on an
 address that has gone: the next time it comes, it comes by right.
-Counterparts: `agent.py` (when), `adapters/kernel/netlink.py` (what stands), `adapters/kernel/nftables.py` (the fence).
+Counterparts: `life.py`, `loop.py` (when), `adapters/kernel/netlink.py` (what stands), `adapters/kernel/nftables.py`
+(the fence).
 
 A fence that was closed when its run died says that the right may have ended: a peer may have the address by now, while
 it stands here for the rest of its lifetime. So a run with another kind of fence keeps nothing of the former one. It
@@ -12,28 +14,78 @@ removes first, sees that confirmed, and only then takes the tables away; until t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
+from dataclasses import replace
+from enum import Enum
 from typing import Final
 
-from sharedip.adapters.kernel.netlink import Netlink
+from sharedip.adapters.kernel.netlink import Leftovers, Netlink
 from sharedip.adapters.kernel.nftables import Fence
+from sharedip.adapters.state import LoadedState, StateDirectory
+from sharedip.agent.documents import judge, may_be_nobodys, recorded, warnings
+from sharedip.agent.reports import Reports
+from sharedip.config.model import Config
 from sharedip.core.messages import Level, Report
 from sharedip.core.model import FenceKind, IPAddress, Vip
-from sharedip.core.state import FormerRun
+from sharedip.core.settings import Settings
+from sharedip.core.state import FormerRun, read_state
 
 LOOK_EVERY_S: Final = 2.0
 """How soon a change by others is noticed on a node that renews nothing, and a fence goes that nothing needs."""
 _BY_HAND: Final = "nft delete table inet {table}; nft delete table arp {table}"
 
 
+class Refusal(Enum):
+    """Why this run has to end before it has begun."""
+
+    MISTAKE = "a person has to mend it"
+    NOT_YET = "it may pass by itself"
+
+
+def may_begin(
+    config: Config, state: StateDirectory, netlink: Netlink, fence: Fence, reports: Reports
+) -> Refusal | None:
+    """Judge the documents by what the kernel has shown, before anything is done about them; None: it may begin.
+
+    What a former run left is ours all the same, and is taken away if not: nobody else is going to.
+    """
+    held = recorded(state)
+    verdict = judge(config, netlink.view, held)
+    for report in warnings(verdict):
+        reports.tell(report)
+    if not verdict.errors:
+        return None
+    for problem in verdict.errors:
+        reports.tell(Report(Level.ERROR, str(problem)))
+    left = netlink.remove_leftovers((), held=held)
+    for report in _told(left):
+        reports.tell(report)
+    if not left.failed and not may_be_nobodys(netlink.view, held):
+        fence.uninstall()  # all that it could still mute is somebody else's
+    reports.tell(Report(Level.ERROR, "not started", reason="the documents do not fit this node"))
+    return Refusal.NOT_YET if verdict.may_pass else Refusal.MISTAKE
+
+
+def former_run(loaded: LoadedState, settings: Settings) -> FormerRun | None:
+    """On what this run stands. Under another name or prefix the lease is not ours to take up; what stands here is."""
+    if loaded.content is None or not loaded.same_boot:
+        return None
+    former = read_state(loaded.content)
+    if former is None:
+        return None
+    if (former.key_prefix, former.node_name) != (settings.key_prefix, settings.node_name):
+        return replace(former, lease=None, resigned=())
+    return former
+
+
 class FormerFence:
     """Invariant: `_mute` are addresses that a former run's fence was about and that may still stand here."""
 
-    def __init__(self, kind: FenceKind, netlink: Netlink, fence: Fence, report: Callable[[Report], None]) -> None:
+    def __init__(self, kind: FenceKind, netlink: Netlink, fence: Fence, reports: Reports) -> None:
         self._kind = kind
         self._netlink = netlink
         self._fence = fence
-        self._report = report
+        self._reports = reports
         self._mute: frozenset[IPAddress] = frozenset()
         self._said: frozenset[IPAddress] = frozenset()
 
@@ -47,21 +99,17 @@ class FormerFence:
         guarded = self._fence.guarded()
         held = self._held_by(former, vips)
         left = self._netlink.remove_leftovers(vips, held, self._to_keep(vips, former, stands=guarded is not None))
-        for seen in left.removed:
-            text = f"removed {seen.address}/{seen.prefix_length}, which a former run had left"
-            self._report(Report(Level.WARNING, text))
-        for failed in left.failed:
-            text = "a former run's address could not be removed"
-            self._report(Report(Level.ERROR, text, failed.vip, reason=failed.reason))
+        for report in _told(left):
+            self._reports.tell(report)
         formerly = (guarded or frozenset()) | {address for address, _ in held}
         if self._kind is FenceKind.NFTABLES:
             self._mute = formerly - {vip.address for vip in vips}
             self._fence.cover(self._mute)
             reason = self._fence.install(vips)
             if reason is not None:
-                self._report(Report(Level.ERROR, "the nftables fence cannot be set up", reason=reason))
+                self._reports.tell(Report(Level.ERROR, "the nftables fence cannot be set up", reason=reason))
             for words in self._fence.missing:
-                self._report(Report(Level.WARNING, f"the nftables fence is not whole: this kernel lacks {words}"))
+                self._reports.tell(Report(Level.WARNING, f"the nftables fence is not whole: this kernel lacks {words}"))
         elif guarded is not None:
             # Also what the former run's documents name: its tables may have been changed by others meanwhile.
             self._mute = formerly | (frozenset() if former is None else frozenset(former.addresses))
@@ -102,7 +150,7 @@ class FormerFence:
         elif not standing <= self._said:
             self._said |= standing
             text = f"{_list(standing)} of a former run may still stand here, and stays mute until it has gone"
-            self._report(Report(Level.WARNING, text, reason="the former run's fence is not taken away before"))
+            self._reports.tell(Report(Level.WARNING, text, reason="the former run's fence is not taken away before"))
 
     def _needed(self, standing: frozenset[IPAddress]) -> frozenset[IPAddress]:
         """Under nftables a copy that is another's, and no longer in the documents, is none of our business."""
@@ -129,15 +177,24 @@ class FormerFence:
         self._fence.guard(Vip(address, "") for address in standing)
         by_hand = _BY_HAND.format(table=self._fence.table)
         text = f"the fence stays up: {_list(standing)} stands here, and would answer without it"
-        self._report(
+        self._reports.tell(
             Report(Level.WARNING, text, reason=f"not put up by this agent, or not removed; by hand: {by_hand}")
         )
 
     def _take_away(self) -> None:
         reason = self._fence.uninstall()
         if reason is not None:
-            self._report(Report(Level.ERROR, "the nftables tables could not be removed", reason=reason))
+            self._reports.tell(Report(Level.ERROR, "the nftables tables could not be removed", reason=reason))
 
 
 def _list(addresses: Collection[IPAddress]) -> str:
     return ", ".join(sorted(str(address) for address in addresses))
+
+
+def _told(left: Leftovers) -> list[Report]:
+    removed = [f"removed {seen.address}/{seen.prefix_length}, which a former run had left" for seen in left.removed]
+    text = "a former run's address could not be removed"
+    return [
+        *(Report(Level.WARNING, each) for each in removed),
+        *(Report(Level.ERROR, text, failed.vip, reason=failed.reason) for failed in left.failed),
+    ]

@@ -2,7 +2,7 @@
 
 Role: tell the node's own addresses from what this program put up, and judge the VIPs by them.
 Must never: change anything on the machine, or take an address for the node's own that is ours to remove.
-Counterparts: `config/checks.py` (the rules), `agent.py` and `cli/machine.py` (who ask).
+Counterparts: `config/checks.py` (the rules), `start.py`, `reload.py` and `cli/machine.py` (who ask).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from sharedip.adapters.state import StateDirectory
 from sharedip.config.checks import check_against_links
 from sharedip.config.model import Config, LinkFacts
 from sharedip.config.problems import Problem
+from sharedip.core.messages import Level, Report
 from sharedip.core.model import IPAddress
 from sharedip.core.state import read_state
 
@@ -25,9 +26,7 @@ Held = Collection[tuple[IPAddress, int]]
 
 _IFA_F_PERMANENT = 0x80  # linux/if_addr.h: without a lifetime
 
-EXIT_MISTAKE = 2
-"""The unit's RestartPreventExitStatus: no restart mends it."""
-EXIT_NOT_YET = 1
+WARNINGS_SHOWN_MAX = 10
 
 
 class Verdict(NamedTuple):
@@ -37,14 +36,23 @@ class Verdict(NamedTuple):
     warnings: tuple[Problem, ...]
 
     @property
-    def exit_code(self) -> int:
-        """With which `run` ends on these errors: whether it is worth a service manager's while to try again."""
-        return EXIT_NOT_YET if all(problem.may_pass for problem in self.errors) else EXIT_MISTAKE
+    def may_pass(self) -> bool:
+        """Whether it is worth a service manager's while to try again: no error that a person has to mend."""
+        return all(problem.may_pass for problem in self.errors)
 
 
 def judge(config: Config, view: View, held: Held) -> Verdict:
     """What `check` says of the VIPs on these links."""
     return Verdict(*check_against_links(config, link_facts(view, held)))
+
+
+def warnings(verdict: Verdict) -> list[Report]:
+    """What may run all the same, in lines for the log."""
+    reports = [Report(Level.WARNING, str(problem)) for problem in verdict.warnings[:WARNINGS_SHOWN_MAX]]
+    more = len(verdict.warnings) - WARNINGS_SHOWN_MAX
+    if more > 0:
+        reports.append(Report(Level.WARNING, f"{more} more of these; `sharedip check` shows them all"))
+    return reports
 
 
 def link_facts(view: View, held: Held) -> tuple[LinkFacts, ...]:

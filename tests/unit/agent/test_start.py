@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from sharedip.agent_start import FormerFence
+from sharedip.agent.reports import Reports
+from sharedip.agent.start import FormerFence
 from sharedip.core.messages import Report
 from sharedip.core.model import FenceKind, IPAddress, LinkState, Vip
 from sharedip.core.state import FormerRun
@@ -72,7 +73,7 @@ class Kernel:
 def begun(kind: FenceKind, kernel: Kernel, former: FormerRun | None) -> tuple[FormerFence, list[Report]]:
     said: list[Report] = []
     played: Any = kernel
-    fence = FormerFence(kind, played, played, said.append)
+    fence = FormerFence(kind, played, played, Reports(said.append, lambda _: None))
     fence.begin([VIP], former)
     return fence, said
 

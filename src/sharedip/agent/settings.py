@@ -6,7 +6,6 @@ Must never: open a socket or read the clock; what the machine offers comes in as
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -120,33 +119,3 @@ def _text_of(file: Path) -> str:
             return opened.read(TEXT_CHARACTERS_MAX)
     except OSError:
         return ""
-
-
-def what_changed(before: Config, after: Config) -> list[str]:
-    """What a reload changes, in the words of the documents."""
-    old, new = ({vip.address: vip.link for vip in config.vips} for config in (before, after))
-    words = [f"{address} added" for address in new if address not in old]
-    words += [f"{address} removed" for address in old if address not in new]
-    words += [f"{address} to {new[address]}" for address in new if old.get(address, new[address]) != new[address]]
-    fields = {
-        "healthChecks": before.health_checks != after.health_checks,
-        "failover.witness": before.failover.witness != after.failover.witness,
-        "failover.window": before.failover.window_s != after.failover.window_s,
-        "conflict.policy": before.conflict_policy != after.conflict_policy,
-        "peer.advertise": before.peer.advertise != after.peer.advertise,
-    }
-    return [*words, *(name for name, differs in fields.items() if differs)]
-
-
-def what_needs_a_restart(before: Config, after: Config) -> list[str]:
-    """The fields that differ and cannot change in a running agent."""
-    fields = {
-        "nodeName": before.node_name != after.node_name,
-        "stateDir": before.state_dir != after.state_dir,
-        "etcd": before.etcd != after.etcd,
-        "lease.ttl": before.lease_ttl_s != after.lease_ttl_s,
-        "failover.fence": before.failover.fence != after.failover.fence,
-        "peer.listen": replace(before.peer, advertise=None) != replace(after.peer, advertise=None),
-        "api": before.api != after.api,
-    }
-    return [name for name, differs in fields.items() if differs]

@@ -1,0 +1,7 @@
+"""`python -m sharedip`: the same as `sharedip`."""
+
+import sys
+
+from sharedip.cli.main import main
+
+sys.exit(main())

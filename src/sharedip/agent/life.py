@@ -1,0 +1,181 @@
+"""One agent from its first look at the machine to its end in order, or by a bug.
+
+Role: begins what the wiring has put together, in the order that safety asks for, and gives back at the end what is not
+the kernel's to end. Must never: end by weather; a bug (an exception that no weather explains) ends it at once: the
+kernel removes the address by its lifetime, a supervisor starts the agent anew, and it proves its right afresh.
+Counterparts: `wiring.py` (makes it), `run.py` (the process around it), `loop.py` (what happens in between).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import signal
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from sharedip.adapters.api.server import Api
+from sharedip.adapters.notify import feed_watchdog
+from sharedip.agent.loop import Loop
+from sharedip.agent.queue import Queue
+from sharedip.agent.reload import Reload
+from sharedip.agent.reports import Reports
+from sharedip.agent.settings import find_tls_files
+from sharedip.agent.start import LOOK_EVERY_S, FormerFence, Refusal, former_run, may_begin
+from sharedip.agent.world import World
+from sharedip.config.model import Config
+from sharedip.core.messages import Level, Report, StopRequested
+from sharedip.core.node import Node
+
+GARBAGE_THRESHOLD = 20_000
+"""Objects made and not freed before the collector looks for cycles. Ours have next to none; at Python's 700 a thousand
+addresses that change hands cost a tenth of the time in collections that find nothing."""
+
+CERTIFICATES_EVERY_S = 1.0
+
+
+class Agent:
+    """Steps: `refuse`; if that is None `run`, which closes, else `close`."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        world: World,
+        api: Api,
+        node: Node,
+        queue: Queue,
+        loop: Loop,
+        former_fence: FormerFence,
+        reload: Reload,
+        reports: Reports,
+        first_reports: Sequence[Report],
+        awaits_certificates: bool,
+    ) -> None:
+        """`first_reports`: what was found out while it was put together."""
+        self._config = config
+        self._world = world
+        self._api = api
+        self._node = node
+        self._queue = queue
+        self._loop = loop
+        self._former_fence = former_fence
+        self._reload = reload
+        self._reports = reports
+        self._first_reports = first_reports
+        self._awaits_certificates = awaits_certificates
+        self._look_timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def refuse(self) -> Refusal | None:
+        """Why this run has to end before it begins, if the documents do not fit this node."""
+        world = self._world
+        return may_begin(self._config, world.state, world.netlink, world.fence, self._reports)
+
+    async def run(self) -> None:
+        """Until everything is given up in order, or a bug shows itself (raised here)."""
+        loop, world = asyncio.get_running_loop(), self._world
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._begin(self._reload_and_tell()))
+        loop.set_exception_handler(self._bug)
+        for report in self._first_reports:
+            self._reports.tell(report)
+        self._begin_the_core()
+        loop.add_reader(world.netlink.fileno(), world.netlink.receive)
+        world.peers.open()
+        self._loop.look_at_the_port()
+        await world.probes.start()
+        await self._api.start_unix(self._config.state_dir / "agent.sock")
+        if self._config.api is not None:
+            await self._api.start_tcp(self._config.api.host, self._config.api.port)
+        if self._awaits_certificates:
+            self._begin(self._await_certificates())
+        self._begin(feed_watchdog(world.notifier, self._loop.is_turning))
+        world.notifier.ready("waiting for etcd")
+        # What was imported and built lives as long as the agent: a collection need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GARBAGE_THRESHOLD)
+        try:
+            await self._loop.over
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Give back what is not the kernel's to end. Cancelling it is safe: every step stands alone."""
+        world = self._world
+        self._loop.close()
+        if self._look_timer is not None:
+            self._look_timer.cancel()
+        for task in list(self._tasks):
+            task.cancel()
+        with contextlib.suppress(OSError):
+            asyncio.get_running_loop().remove_reader(world.netlink.fileno())
+        await self._api.close()
+        await world.probes.close()
+        await world.etcd.close()
+        world.peers.close()
+        world.segment.close()
+        if self._node.is_over:
+            self._former_fence.end()
+        world.fence.close()
+        world.netlink.close()
+
+    def _begin_the_core(self) -> None:
+        """Take away what a former run left, unless its lease may still prove it right; then let the core begin."""
+        settings = self._node.settings
+        loaded = self._world.state.load()
+        if loaded.reason is not None:
+            self._reports.tell(Report(Level.WARNING, "starting afresh", reason=loaded.reason))
+        former = former_run(loaded, settings)
+        self._former_fence.begin(settings.vips, former)
+        if former is not None and former.lease is not None:
+            text = "the former run did not end in order"
+            self._reports.tell(Report(Level.WARNING, text, reason="killed, crashed, or ended by its own deadman"))
+        # The first snapshot told of every link and address; leftovers that are gone were told of as well.
+        self._loop.begin(former)
+        self._look_at_the_fence()
+
+    def _look_at_the_fence(self) -> None:
+        """A candidate renews nothing, so nothing else would notice what others do to its tables."""
+        if self._former_fence.needs_looks and not self._loop.over.done():
+            self._former_fence.look()
+            self._look_timer = asyncio.get_running_loop().call_later(LOOK_EVERY_S, self._look_at_the_fence)
+
+    async def _await_certificates(self) -> None:
+        """The agent may be there before `kubeadm init`: what has come by then is used from the next connection on."""
+        while True:
+            await asyncio.sleep(CERTIFICATES_EVERY_S)
+            files, reports = find_tls_files(self._config)
+            if files is not None and files.cert_file is not None:
+                self._world.etcd.use_tls(files)
+                for report in reports:
+                    self._reports.tell(report)
+                return
+
+    # -- signals and tasks --------------------------------------------------------------------------------------------
+
+    def _stop(self) -> None:
+        self._world.notifier.stopping("handing everything over")
+        self._queue.emit(StopRequested())
+
+    async def _reload_and_tell(self) -> None:
+        accepted, text = await self._reload.reload()
+        for line in text.splitlines():  # each problem is a line of its own
+            self._reports.tell(Report(Level.INFO if accepted else Level.ERROR, line))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._loop.fail(error)
+
+    def _bug(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An exception that nobody expected."""
+        self._loop.fail(context.get("exception") or RuntimeError(str(context.get("message"))))

@@ -1,0 +1,54 @@
+"""What there is to say to people: the log, the service manager's status line, and whoever watches.
+
+Role: the one place where lines gather. Must never: hold back a fact: what is told within a turn is said at its end, for
+to write a line takes as long as to remove an address. Counterparts: `adapters/logs.py`, `adapters/notify.py`,
+`adapters/api/events.py`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from sharedip.core.messages import Level, Report
+
+
+class Reports:
+    """Invariant: outside a turn (between `hold` and `say`) nothing is left unsaid."""
+
+    def __init__(self, write: Callable[[Report], None], show: Callable[[str], object]) -> None:
+        """`write` takes every line, `show` the last one of a turn that is about a VIP."""
+        self.counts: Counter[Level] = Counter()
+        self._write = write
+        self._show = show
+        self._watch: Callable[[Report], None] = lambda _: None
+        self._unsaid: list[Report] = []
+        self._is_held = False
+
+    def watched_by(self, watch: Callable[[Report], None]) -> None:
+        """From now on every line is given to these watchers as well."""
+        self._watch = watch
+
+    def tell(self, report: Report) -> None:
+        """Say it, at the end of the turn if there is one."""
+        self._unsaid.append(report)
+        if not self._is_held:
+            self.say()
+
+    def hold(self) -> None:
+        """A turn begins."""
+        self._is_held = True
+
+    def say(self) -> None:
+        """A turn has ended, or a bug has ended it."""
+        self._is_held = False
+        reports, self._unsaid = self._unsaid, []
+        shown = ""
+        for report in reports:
+            self._write(report)
+            self.counts[report.level] += 1
+            self._watch(report)
+            if report.vip is not None and report.level is not Level.DEBUG:
+                shown = f"{report.vip}: {report.text}"
+        if shown:  # the last one of a turn: a thousand addresses may have changed hands in it
+            self._show(shown)

@@ -1,0 +1,149 @@
+"""The status document: every field that people, scripts and metrics may rely on (`docs/commands.md`).
+
+Role: the vocabulary between the core's view, the agent, its API and the commands, so that a field that is misspelt or
+gone is a type error. Must never: carry behaviour, or be imported at run time: types cost the agent a hundred kilobytes.
+Counterparts: `view.py` makes what the core knows of it, `agent/status.py` the rest, `adapters/api` and `cli` show it.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+
+class CheckStatus(TypedDict):
+    """One health check."""
+
+    name: str
+    healthy: bool | None
+    detail: str
+    since_s: float
+
+
+class HealthStatus(TypedDict):
+    """All health checks together; `healthy` is None while it is not known."""
+
+    healthy: bool | None
+    detail: str
+    checks: list[CheckStatus]
+
+
+class EtcdStatus(TypedDict):
+    """`detail` says what is wrong while it is not connected."""
+
+    connected: bool
+    endpoint: str
+    endpoints: list[str]
+    raft_term: int
+    revision: int
+    detail: str
+
+
+class LeaseStatus(TypedDict):
+    """`id` in hex, None without a lease."""
+
+    id: str | None
+    ttl_s: int
+    remaining_s: float
+
+
+class FenceStatus(TypedDict):
+    """Which fence, and what there is to say of it."""
+
+    kind: str
+    detail: str
+
+
+class Conflict(TypedDict):
+    """A stranger that claims the address."""
+
+    mac: str
+    age_s: float
+    count: int
+
+
+class Removals(TypedDict):
+    """How often something else took the address off its owner's link."""
+
+    count: int
+    age_s: float | None
+    by: str
+
+
+class RecentChange(TypedDict):
+    """A change, as the core knows its time."""
+
+    age_s: float
+    text: str
+
+
+class Change(TypedDict):
+    """A change, as people know its time."""
+
+    text: str
+    at: str
+
+
+class _Vip(TypedDict):
+    address: str
+    link: str
+    link_state: str
+    role: str
+    owner: str | None
+    epoch: int | None
+    queue: list[str]
+    right_remaining_s: float | None
+    witnesses: list[str]
+    silent: list[str]
+    address_present: bool
+    conflict: Conflict | None
+    strays: list[str]
+    contested: str | None
+    removals: Removals
+    reason: str
+    since_s: float
+
+
+class VipView(_Vip):
+    """One VIP, but for wall-clock times."""
+
+    changes: list[RecentChange]
+
+
+class VipStatus(_Vip):
+    """One VIP."""
+
+    changes: list[Change]
+
+
+class _Node(TypedDict):
+    version: str
+    node: str
+    state: str
+    detail: str
+    drained: bool
+    health: HealthStatus
+    etcd: EtcdStatus
+    lease: LeaseStatus
+
+
+class NodeView(_Node):
+    """The document but for what the agent adds."""
+
+    vips: list[VipView]
+
+
+class Status(_Node):
+    """What the agent knows."""
+
+    vips: list[VipStatus]
+    pid: int
+    started_at: str
+    uptime_s: float
+    fence: FenceStatus
+    counters: dict[str, float]
+
+
+class DiagnosedStatus(Status):
+    """The whole document, as the API gives it."""
+
+    problems: list[str]
