@@ -82,8 +82,8 @@ MUTANTS = (
     Mutant(
         "put-up-before-it-is-recorded",
         OWNERSHIP,
-        "                once_saved = not self._is_recorded\n",
-        "                once_saved = False\n",
+        "once_saved = not self._is_recorded  #",
+        "once_saved = False  #",
         FORMER,
         "A disk that can be neither written nor cleared, a kernel without tags, a kill: nobody knows of the address.",
     ),

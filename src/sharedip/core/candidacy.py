@@ -32,9 +32,9 @@ from sharedip.core.ownership import (
     GATED_LIFETIME_MANY_S,
     MANY_VIPS,
     REFUSALS_MAX,
+    Hold,
     Ownership,
     Presence,
-    Tenure,
 )
 from sharedip.core.requests import Kind
 from sharedip.core.session import Session
@@ -288,7 +288,7 @@ class Candidacy:
         if self.phase not in (Phase.PROBING, Phase.OWNING):
             return False
         if self.phase is Phase.PROBING:
-            self.ownership.probe_answer = event.mac
+            self.ownership.probe_answered(event.mac)
         known = self.chronicle.conflict
         if known is None or now - known.last_at >= DEFEND_EVERY_S:
             self._session.want_read(now)  # a machine that was paused may have missed that it owns nothing any more
@@ -610,7 +610,7 @@ class Candidacy:
             self.ownership.advance(now)
 
     def _advance_probing(self, now: Instant) -> None:
-        if self.ownership.tenure is not Tenure.PROBING:  # something had to be removed first
+        if self.ownership.hold is not Hold.PROBING:  # something had to be removed first
             if self.ownership.is_clear:
                 self._enter(Phase.WAITING, now)
                 self._advance_waiting(now)
