@@ -28,7 +28,7 @@ class Mutant:
 SESSION, RENEWAL, CANDIDACY, OWNERSHIP = "core/session.py", "core/renewal.py", "core/candidacy.py", "core/ownership.py"
 NODE, KEYS, SETTINGS, ORDERS = "core/node.py", "core/keys.py", "core/settings.py", "core/orders.py"
 DESIGNATION, WITNESS, ENDPOINTS = "core/designation.py", "core/witness.py", "core/endpoints.py"
-CONVOYS, FITNESS, WORDS = "core/convoys.py", "core/fitness.py", "core/words.py"
+BATCHES, FITNESS, WORDS = "core/batches.py", "core/fitness.py", "core/words.py"
 RESIGNED, HANDOVER, INBOX = "core/resigned.py", "core/handover.py", "core/inbox.py"
 VIPS, SAVED_STATE = "core/vips.py", "core/saved_state.py"
 RIGHT, GATE = "core/right.py", "core/gate.py"

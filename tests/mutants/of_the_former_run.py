@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.mutants.mutant import (
+    BATCHES,
     CANDIDACY,
-    CONVOYS,
     DESIGNATION,
     GATE,
     NODE,
@@ -84,8 +84,8 @@ MUTANTS = (
     Mutant(
         "put-up-before-it-is-recorded",
         OWNERSHIP,
-        "                once_saved = not self._is_recorded\n",
-        "                once_saved = False\n",
+        "once_saved = not self._is_recorded  #",
+        "once_saved = False  #",
         FORMER,
         "A disk that can be neither written nor cleared, a kernel without tags, a kill: nobody knows of the address.",
     ),
@@ -366,10 +366,10 @@ MUTANTS = (
     ),
     Mutant(
         "one-guard-of-two",
-        CONVOYS,
+        BATCHES,
         "        return all(_holds(guard, found.get(guard.key)) for guard in self.guards)\n",
         "        return any(_holds(guard, found.get(guard.key)) for guard in self.guards)\n",
         WORD,
-        "A wish goes again though one of its guards has failed for good.",
+        "A write goes again though one of its guards has failed for good.",
     ),
 )

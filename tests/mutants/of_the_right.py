@@ -230,8 +230,8 @@ MUTANTS = (
     Mutant(
         "ended-right-still-works",
         OWNERSHIP,
-        "elif self.tenure is Tenure.HOLDING and now < self.lapses_at:",
-        "elif self.tenure is Tenure.HOLDING:",
+        "case _Holding() as holding if now < self.lapses_at:",
+        "case _Holding() as holding:",
         TIME_FIRST,
         "Holds and announces after the end.",
     ),
@@ -271,7 +271,7 @@ MUTANTS = (
     Mutant(
         "fence-not-renewed",
         OWNERSHIP,
-        "            self._hold_at = now  # with a gate: it had waited for a longer lease\n",
+        "            holding.due_at = now  # with a gate: it had waited for a longer lease\n",
         "            pass\n",
         FENCE,
         "A longer right does not reach the kernel at once.",
@@ -279,7 +279,7 @@ MUTANTS = (
     Mutant(
         "hold-has-no-end",
         OWNERSHIP,
-        "self._out(HoldAddress(self.vip, lifetime_s, self._hold_not_after, once_saved=once_saved))",
+        "self._out(HoldAddress(self.vip, lifetime_s, self._asked_until, once_saved=once_saved))",
         'self._out(HoldAddress(self.vip, lifetime_s, float("inf")))',
         FENCE,
         "An agent that freezes between the decision and the deed adds the address at any time.",
@@ -288,7 +288,7 @@ MUTANTS = (
     Mutant(
         "lifetime-dropped",
         OWNERSHIP,
-        "self._out(HoldAddress(self.vip, lifetime_s, self._hold_not_after, once_saved=once_saved))",
+        "self._out(HoldAddress(self.vip, lifetime_s, self._asked_until, once_saved=once_saved))",
         'self._out(HoldAddress(self.vip, 3600, float("inf")))',
         NOTHING_BEHIND,
         "Only the agent ends the use of the address: frozen or dead it does not.",
@@ -330,7 +330,7 @@ MUTANTS = (
     Mutant(
         "refused-lifetime-is-as-it-was",
         OWNERSHIP,
-        "        self._address_until = max(self._address_until, self._hold_not_after)\n",
+        "            self._address_until = max(self._address_until, self._asked_until)\n",
         "",
         CANNOT_TELL,
         "The same for the lifetime.",
@@ -338,17 +338,17 @@ MUTANTS = (
     Mutant(
         "gone-meanwhile-is-there",
         OWNERSHIP,
-        "            self.presence = Presence.UNKNOWN\n            self._hold_at = now\n"
-        "            return\n        if self.tenure is not Tenure.HOLDING:",
-        "        if self.tenure is not Tenure.HOLDING:",
+        "        if holding.gone_meanwhile:\n            holding.gone_meanwhile = False\n"
+        "            self._put_back(holding, now)\n            return\n",
+        "",
         CANNOT_TELL,
         "An address that went while it was being held is taken for present.",
     ),
     Mutant(
         "taken-off-and-not-put-back",
         OWNERSHIP,
-        "            self._announced = False\n            self._hold_at = now\n\n    def reorder",
-        "            self._announced = False\n\n    def reorder",
+        "        holding.announced = False\n        holding.due_at = now\n",
+        "        holding.announced = False\n",
         "address: removed behind our back, it is back within milliseconds",
         "A DHCP client takes the address off, and it stays off.",
     ),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tests.mutants.mutant import (
+    BATCHES,
     CANDIDACY,
     CANNOT_TELL,
-    CONVOYS,
     ENDPOINTS,
     FENCE,
     ITSELF,
@@ -103,9 +103,8 @@ MUTANTS = (
     Mutant(
         "announced-before-it-is-held",
         OWNERSHIP,
-        "        self._announced = self._reorder_wanted = False\n",
-        "        self._announced = self._reorder_wanted = False\n"
-        "        self._out(Announce(self.vip, self.right.until))\n",
+        "        self._life = _Holding(due_at=now)\n",
+        "        self._life = _Holding(due_at=now)\n        self._out(Announce(self.vip, self.right.until))\n",
         WAY_IN,
         "Neighbours are drawn to a node that can't answer yet.",
     ),
@@ -168,16 +167,16 @@ MUTANTS = (
     Mutant(
         "release-before-confirmation",
         OWNERSHIP,
-        "            self.tenure is Tenure.NONE\n            and self.presence is Presence.ABSENT\n"
-        "            and not self._hold_pending\n",
-        "            self.tenure is not Tenure.HOLDING\n",
+        "            self._life is None\n            and self.presence is Presence.ABSENT\n"
+        "            and self._asked_until is None\n",
+        "            self._holding is None\n",
         WAY_OUT,
         "The key goes when the removal is ordered, not when it is confirmed.",
     ),
     Mutant(
         "release-with-a-hold-under-way",
         OWNERSHIP,
-        "            and self.presence is Presence.ABSENT\n            and not self._hold_pending\n",
+        "            and self.presence is Presence.ABSENT\n            and self._asked_until is None\n",
         "            and self.presence is Presence.ABSENT\n",
         WAY_OUT,
         "A hold that is still under way brings the address back behind the release.",
@@ -185,8 +184,7 @@ MUTANTS = (
     Mutant(
         "failed-removal-counts",
         OWNERSHIP,
-        "        self._removal_pending = False\n        self.presence = Presence.UNKNOWN\n"
-        "        if self._removal_trouble",
+        "        self.presence = Presence.UNKNOWN\n        if self._removal_trouble",
         "        self.address_removed()\n        return\n        if self._removal_trouble",
         CANNOT_TELL,
         "RemovalFailed is heard as AddressRemoved.",
@@ -194,11 +192,8 @@ MUTANTS = (
     Mutant(
         "late-hold-stays",
         OWNERSHIP,
-        "        if self.tenure is not Tenure.HOLDING:\n            self.give_up(now)\n            return\n"
-        "        self.refusals = 0",
-        "        if self.tenure is not Tenure.HOLDING:\n            self.presence = Presence.ABSENT\n"
-        "            return\n"
-        "        self.refusals = 0",
+        "        if holding is None:\n            self.give_up(now)\n            return\n",
+        "        if holding is None:\n            self.presence = Presence.ABSENT\n            return\n",
         WAY_OUT,
         "An address that is held after it was given up stays.",
     ),
@@ -262,8 +257,8 @@ MUTANTS = (
     Mutant(
         "stray-address-stays",
         OWNERSHIP,
-        "if self.tenure in (Tenure.NONE, Tenure.PROBING) and ours and not self._hold_pending:",
-        "if self.tenure is Tenure.PROBING and ours and not self._hold_pending:",
+        "if self.hold in (Hold.NONE, Hold.PROBING) and ours and self._asked_until is None:",
+        "if self.hold is Hold.PROBING and ours and self._asked_until is None:",
         NOTHING_BEHIND,
         "An address with our tag that nobody here holds is left alone.",
     ),
@@ -401,18 +396,18 @@ MUTANTS = (
     ),
     Mutant(
         "refused-with-its-neighbour",
-        CONVOYS,
-        "        for wish in innocent:  # another one's guard failed: nothing of this was applied\n"
-        "            self.add(wish)\n",
-        "        wishes, innocent = wishes, []\n",
+        BATCHES,
+        "        for write in unaffected:  # another one's guard failed: nothing of this was applied\n"
+        "            self.add(write)\n",
+        "        writes, unaffected = writes, []\n",
         CANNOT_TELL,
         "One VIP's failed guard is told to all that travelled with it.",
     ),
     Mutant(
         "sent-again-after-silence",
-        CONVOYS,
-        "if isinstance(outcome, RequestFailed) and outcome.failure is Failure.REFUSED and len(wishes) > 1:",
-        "if isinstance(outcome, RequestFailed) and len(wishes) > 1:",
+        BATCHES,
+        "if isinstance(outcome, RequestFailed) and outcome.failure is Failure.REFUSED and len(writes) > 1:",
+        "if isinstance(outcome, RequestFailed) and len(writes) > 1:",
         CANNOT_TELL,
         "What may have been applied is asked for again as if it had not.",
     ),

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import assert_never
 
+from sharedip.core.batches import GuardedWrite, Outcome
 from sharedip.core.chronicle import Chronicle, handed_over, name_of
-from sharedip.core.convoys import Outcome, Wish
 from sharedip.core.fitness import Fitness
 from sharedip.core.keys import write_record
 from sharedip.core.messages import Command, ForeignClaim, Level, RequestFailed
@@ -38,9 +38,9 @@ from sharedip.core.ownership import (
     GATED_LIFETIME_MANY_S,
     MANY_VIPS,
     REFUSALS_MAX,
+    Hold,
     Ownership,
     Presence,
-    Tenure,
 )
 from sharedip.core.peers import Peers
 from sharedip.core.requests import Kind
@@ -330,15 +330,15 @@ class Candidacy:
         self._proved_at = sent_at
         return True
 
-    def answered(self, wish: Wish, answer: Outcome, now: Instant) -> None:
+    def answered(self, write: GuardedWrite, answer: Outcome, now: Instant) -> None:
         """What we asked of etcd has an outcome, or none."""
-        if wish.kind is Kind.CAMPAIGN:
+        if write.kind is Kind.CAMPAIGN:
             self._campaign_answered(answer, now)
-        elif wish.kind is Kind.RELEASE:
+        elif write.kind is Kind.RELEASE:
             self._release_answered(answer, now)
-        elif wish.kind is Kind.EXECUTE:
-            self._execution_answered(wish, answer, now)
-        elif wish.kind is Kind.RECORD:
+        elif write.kind is Kind.EXECUTE:
+            self._execution_answered(write, answer, now)
+        elif write.kind is Kind.RECORD:
             self.record.answered(answer, now, is_owner=self.phase is Phase.OWNING)
 
     # -- facts from the segment and the operator ----------------------------------------------------------------------
@@ -353,7 +353,7 @@ class Candidacy:
         if self.phase not in (Phase.PROBING, Phase.OWNING):
             return False
         if self.phase is Phase.PROBING:
-            self.ownership.probe_answer = event.mac
+            self.ownership.probe_answered(event.mac)
         known = self.chronicle.conflict
         if known is None or now - known.last_at >= DEFEND_EVERY_S:
             self._session.want_read()  # a machine that was paused may have missed that it owns nothing any more
@@ -649,7 +649,7 @@ class Candidacy:
             self.ownership.probe(self._probe_pace.take(now))
 
     def _advance_probing(self, bid: Bid, now: Instant) -> None:
-        if self.ownership.tenure is not Tenure.PROBING:  # something had to be removed first
+        if self.ownership.hold is not Hold.PROBING:  # something had to be removed first
             if self.ownership.is_clear:
                 self._enter(Phase.WAITING, now)
             return
@@ -710,10 +710,10 @@ class Candidacy:
         epoch, speaker = min(self.words.unexecuted.items())
         guards = Guard(bid.key, GuardTarget.CREATE, bid.epoch), Guard(speaker, GuardTarget.CREATE, epoch)
         bid.is_executing = True
-        self._session.transact(Wish(Kind.EXECUTE, self.vip, guards, (Delete(speaker),)))
+        self._session.transact(GuardedWrite(Kind.EXECUTE, self.vip, guards, (Delete(speaker),)))
 
-    def _execution_answered(self, wish: Wish, answer: Outcome, now: Instant) -> None:
-        own, speaker = wish.guards
+    def _execution_answered(self, write: GuardedWrite, answer: Outcome, now: Instant) -> None:
+        own, speaker = write.guards
         bid = self.bid
         if bid is None or bid.epoch != own.revision:
             return  # that tenure is over
@@ -781,7 +781,7 @@ class Candidacy:
 
     def _ask(self, kind: Kind, guard: Guard, *then: Delete | Put) -> None:
         self._is_asking = True
-        self._session.transact(Wish(kind, self.vip, (guard,), then))
+        self._session.transact(GuardedWrite(kind, self.vip, (guard,), then))
 
     def _release_answered(self, answer: Outcome, now: Instant) -> None:
         self._is_asking = False

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sharedip.core.convoys import Outcome, Wish
+from sharedip.core.batches import GuardedWrite, Outcome
 from sharedip.core.messages import RequestFailed, TransactionDone
 from sharedip.core.model import Instant
 
@@ -54,7 +54,7 @@ class PictureProved:
 class WriteAnswered:
     """What a VIP asked for has an outcome, or none."""
 
-    wish: Wish
+    write: GuardedWrite
     outcome: Outcome
 
 

@@ -256,8 +256,8 @@ class Node:
                         if candidacy.picture_proved(each.sent_at, now):
                             self.vips.touch_one(candidacy)
                 case WriteAnswered():
-                    for candidacy in self.vips.of(each.wish.vip.address):
-                        candidacy.answered(each.wish, each.outcome, now)
+                    for candidacy in self.vips.of(each.write.vip.address):
+                        candidacy.answered(each.write, each.outcome, now)
                         self.vips.touch_one(candidacy)
                 case DesignationAnswered():
                     self.designations.answered(each.request, each.answer, now)
@@ -442,7 +442,7 @@ class Node:
         if self.stopping:
             self._advance_stop(now)
         self.handover.depart()
-        self.session.depart()
+        self.session.flush()
 
     def _give_out(self, now: Instant) -> list[Command]:
         """What was ordered, in order; the state is saved before any datagram, and before any address is put up."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sharedip.core.batches import GuardedWrite, Outcome
 from sharedip.core.chronicle import REASON_MAX, name_of
-from sharedip.core.convoys import Outcome, Wish
 from sharedip.core.keys import Release, read_record, write_record
 from sharedip.core.messages import RequestFailed
 from sharedip.core.model import NEVER, Guard, GuardTarget, Instant, KeyValue, Put, Vip
@@ -63,7 +63,7 @@ class OwnerRecord:
             "reason": reason,
         }
         put = Put(self.key, write_record(record), lease)
-        self._session.transact(Wish(Kind.RECORD, self._vip, (Guard(key, GuardTarget.CREATE, epoch),), (put,)))
+        self._session.transact(GuardedWrite(Kind.RECORD, self._vip, (Guard(key, GuardTarget.CREATE, epoch),), (put,)))
 
     def answered(self, answer: Outcome, now: Instant, *, is_owner: bool) -> None:
         """It is written, or refused by its guard; or nobody knows, then again, a little later."""

@@ -1,20 +1,25 @@
 """The address on this node: held while there is a right, removed before the right ends, announced in between.
 
-Law: `HoldAddress` is ordered only with a lifetime that the kernel ends before the right does; the removal is believed
-only when the kernel confirms it; whatever is not confirmed gone counts as present. Nothing of a former run counts: what
-may stand from it (address, gate, lifetime) is unknown until the kernel has confirmed it or we have set it ourselves.
+Law: `HoldAddress` is ordered only with a lifetime that the kernel ends before the right does (6); the removal is
+believed only when the kernel confirms it (3); whatever is not confirmed gone counts as present (4). Nothing of a former
+run counts (7): what may stand from it (address, gate, lifetime) is unknown until the kernel has confirmed it or we have
+set it ourselves. docs/safety.md has the argument: this file and `gate.py` are its (5), "The address is usable no longer
+than the right lasts".
 
 A fact is recorded; only `advance` gives orders, and whoever tells a fact lets it follow in the same turn: at once where
 many VIPs hear of one, so that their orders keep its sequence. What is said to the operator is said with the fact.
 
-Must never: know of etcd or of the queue. Counterpart: `candidacy.py`, which tells when to take and when to leave.
+Must never: know of etcd or of the queue. Counterparts: `candidacy.py`, which tells when to take and when to leave;
+`gate.py`, the half of the nftables fence.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import Enum
 from math import floor
+from typing import ClassVar
 
 from sharedip.core.gate import Gate
 from sharedip.core.losses import Losses
@@ -61,7 +66,7 @@ MANY_VIPS = 20
 """Under the nftables fence; renewed when half of the short one is left, which costs a system call for each address."""
 
 
-class Tenure(Enum):
+class Hold(Enum):
     """What this node is doing with the address."""
 
     NONE = "none"
@@ -70,15 +75,52 @@ class Tenure(Enum):
     REMOVING = "removing"
 
 
-_PUT_UP = frozenset({Tenure.HOLDING, Tenure.REMOVING})
-
-
 class Presence(Enum):
     """What is known of the address in this node's kernel. UNKNOWN is neither of the others."""
 
     ABSENT = "absent"
     PRESENT = "present"
     UNKNOWN = "unknown"
+
+
+@dataclass(slots=True)
+class _Probing:
+    """The segment is asked whether somebody has the address. `at`: the next step; None: the silence counts."""
+
+    hold: ClassVar[Hold] = Hold.PROBING
+    at: Instant | None
+    left: int = PROBES
+    answer: bytes | None = None
+
+
+@dataclass(slots=True)
+class _Holding:
+    """One hold, from taking the address to giving it up. What goes on beyond its end, as an order that the kernel has
+    not answered, is not part of it.
+    """
+
+    hold: ClassVar[Hold] = Hold.HOLDING
+    due_at: Instant | None
+    """When the next lifetime is ordered; None: the right leaves room for none, and only a longer one helps."""
+    announced: bool = False
+    announcements: Announcements = field(default_factory=Announcements)
+    reorder_wanted: bool = False
+    gone_meanwhile: bool = False
+    """Told while an order was under way: before or after it, nobody knows."""
+    refusals: int = 0
+    ends_at: Instant | None = None
+    """Before that, the kernel ends no lifetime of this hold by itself."""
+    runs_out_at: Instant | None = None
+    """When to hand over, if no lifetime follows this one; None: nobody is there to have it."""
+
+
+@dataclass(slots=True)
+class _Removing:
+    """The address goes. `at`: when the next removal is ordered, unless one is under way."""
+
+    hold: ClassVar[Hold] = Hold.REMOVING
+    at: Instant
+    is_under_way: bool = False
 
 
 class Ownership:
@@ -99,29 +141,19 @@ class Ownership:
         self._out = out
         self._gate = Gate(vip, out) if fence is FenceKind.NFTABLES else None
         self.right = Right()
-        self.tenure = Tenure.NONE
-        self.presence = Presence.UNKNOWN if may_stand else Presence.ABSENT
-        self.announcements = Announcements()
         self.losses = Losses()
         self.epoch: int | None = None
-        self.refusals = 0
-        self.probe_answer: bytes | None = None
-        self._probes_left = 0
-        self._probe_at: Instant = NEVER
-        self._hold_at: Instant = NEVER
-        self._hold_pending = False
-        self._reorder_wanted = False
-        self._remove_at: Instant = NEVER
-        self._removal_pending = False
-        self._removal_trouble: str | None = None
-        self._announced = False
-        self._hold_not_after: Instant = NEVER
-        self._ends_at: Instant = NEVER
-        self._runs_out_at: Instant = float("inf")
-        self._address_until: Instant = UNKNOWN if may_stand else NEVER
-        self._is_recorded = may_stand
-        self._gone_meanwhile = False
         self.gated_lifetime_s = GATED_LIFETIME_S
+        self._life: _Probing | _Holding | _Removing | None = None
+        # Law 7, docs/safety.md "A former run": neither absent, so that nothing is given up before the kernel's list has
+        # shown it gone, nor with a lifetime that is over, so that no beat leaves before this run has set its own.
+        self.presence = Presence.UNKNOWN if may_stand else Presence.ABSENT
+        self._address_until: Instant = UNKNOWN if may_stand else NEVER
+        self._asked_until: Instant | None = None
+        """The end that the hold under way has asked for; None: no hold is under way."""
+        self._is_recorded = may_stand
+        """A later run finds the address in the state file, where the kernel keeps no tags (law 10)."""
+        self._removal_trouble: str | None = None
 
     # -- orders from the candidacy ------------------------------------------------------------------------------------
 
@@ -129,87 +161,112 @@ class Ownership:
         """Ask the segment at that instant whether somebody has the address. `probe_is_over` tells when the silence
         counts.
         """
-        self.tenure = Tenure.PROBING
-        self.probe_answer = None
-        self._probes_left = PROBES
-        self._probe_at = at
+        self._life = _Probing(at)
+
+    def probe_answered(self, mac: bytes) -> None:
+        """Somebody has the address, or says so."""
+        if isinstance(self._life, _Probing):
+            self._life.answer = mac
 
     def stop_probing(self) -> None:
         """No address was added: there is nothing to remove."""
-        if self.tenure is Tenure.PROBING:
-            self.tenure = Tenure.NONE
+        if isinstance(self._life, _Probing):
+            self._life = None
 
     def take(self, epoch: int, now: Instant) -> None:
         """Hold the address from now on, as long as the right holds."""
-        self.tenure = Tenure.HOLDING
         self.epoch = epoch
-        self._gone_meanwhile = False
-        self.refusals = 0
-        self._hold_at = now
-        self._announced = self._reorder_wanted = False
+        self._life = _Holding(due_at=now)
         if self._gate is not None:
             self._gate.open_at(now)
 
     def give_up(self, now: Instant) -> None:
         """Reset, remove, and look: `is_clear` becomes true when the kernel has confirmed it."""
-        self.announcements.end()
-        self.tenure = Tenure.REMOVING
-        if self.presence is Presence.ABSENT or not self._removal_pending:
-            self.presence = Presence.UNKNOWN  # whatever is under way: the kernel's list tells
-        self._remove_at = now
+        removing = self._life
+        if isinstance(removing, _Removing):
+            removing.at = now
+        else:
+            removing = self._life = _Removing(now)
+        if not removing.is_under_way:
+            self.presence = Presence.UNKNOWN  # whatever is under way: the kernel's list tells (law 3)
+
+    # -- what others ask ----------------------------------------------------------------------------------------------
+
+    @property
+    def hold(self) -> Hold:
+        """What this node is doing with the address."""
+        return Hold.NONE if self._life is None else self._life.hold
 
     @property
     def is_clear(self) -> bool:
-        """The kernel has confirmed that the address is gone, and nothing under way can bring it back."""
+        """The kernel has confirmed that the address is gone, and nothing under way can bring it back.
+
+        Law 3: only then may the epoch be resigned (docs/safety.md, "Resigned").
+        """
         return (
-            self.tenure is Tenure.NONE
+            self._life is None
             and self.presence is Presence.ABSENT
-            and not self._hold_pending
+            and self._asked_until is None
             and (self._gate is None or self._gate.is_closed)
         )
 
     @property
     def is_leftover(self) -> bool:
         """The address stands on a link, or may, though nobody here holds it: a former run's, till its lifetime ends."""
-        return self.tenure is Tenure.NONE and self.presence is not Presence.ABSENT
+        return self._life is None and self.presence is not Presence.ABSENT
 
     @property
     def may_stand(self) -> bool:
         """Whether something that this program put up may be on a link: what a later run must know."""
-        return self.presence is not Presence.ABSENT or self._hold_pending or self.tenure in _PUT_UP
+        is_put_up = isinstance(self._life, _Holding | _Removing)
+        return is_put_up or self.presence is not Presence.ABSENT or self._asked_until is not None
 
     @property
     def stands_until(self) -> Instant:
         """When the kernel has ended the last lifetime, and closed the gate, whatever it says to our removal."""
         gate_until = NEVER if self._gate is None or self._gate.until is None else self._gate.until
-        if self.presence is Presence.ABSENT and not self._hold_pending:
+        if self.presence is Presence.ABSENT and self._asked_until is None:
             return NEVER if gate_until == UNKNOWN else gate_until  # a former gate ends by the former right
         return max(self._address_until, gate_until)
 
     @property
+    def fence_is_tight(self) -> bool:
+        """Whether the kernel has confirmed that it ends the use of the address no later than the right does now.
+
+        Only then may a witness get its power (docs/safety.md, "From beat sent to deposition").
+        """
+        if self._gate is not None:
+            return self._gate.is_tight(self.right.until)
+        return self._asked_until is None and self._address_until <= self.right.until
+
+    @property
+    def probe_answer(self) -> bytes | None:
+        """The MAC of whoever has answered our probes."""
+        return self._life.answer if isinstance(self._life, _Probing) else None
+
+    @property
     def probe_is_over(self) -> bool:
         """All probes went out and their answers had time to come."""
-        return self.tenure is Tenure.PROBING and self._probes_left < 0
+        return isinstance(self._life, _Probing) and self._life.at is None
+
+    @property
+    def refusals(self) -> int:
+        """How often in a row the kernel has refused the address, or its gate, to this hold."""
+        return 0 if self._holding is None else self._holding.refusals
 
     def can_hold(self, now: Instant) -> bool:
         """Whether the right leaves room for at least the shortest lifetime that the kernel keeps."""
         return self._lifetime_s(now) >= 1 and now < self.lapses_at
 
-    # -- facts --------------------------------------------------------------------------------------------------------
-
-    @property
-    def fence_is_tight(self) -> bool:
-        """Whether the kernel has confirmed that it ends the use of the address no later than the right does now."""
-        if self._gate is not None:
-            return self._gate.is_tight(self.right.until)
-        return not self._hold_pending and self._address_until <= self.right.until
+    # -- facts: the right ---------------------------------------------------------------------------------------------
 
     def right_changed(self, now: Instant) -> bool:
         """The right reaches further, or less far: let the kernel's fences follow at once. False: nothing to do."""
-        if self.tenure is not Tenure.HOLDING:
+        holding = self._holding
+        if holding is None:
             return False
-        if self._gate is None or self._hold_at == float("inf"):
-            self._hold_at = now  # with a gate: it had waited for a longer lease
+        if self._gate is None or holding.due_at is None:
+            holding.due_at = now  # with a gate: it had waited for a longer lease
         elif self.right.until == self._gate.ordered_until:
             return False
         if self._gate is not None:
@@ -220,19 +277,22 @@ class Ownership:
         """The lease reaches further. Where a witness's promise binds the right, its next answer renews the gate for all
         addresses at once: nothing is to do as long as the gate has more time left than it would gain.
         """
-        until = self.right.until
+        holding, until = self._holding, self.right.until
         if (
             self._gate is not None
-            and self._hold_at != float("inf")
+            and holding is not None
+            and holding.due_at is not None
             and until < self.right.get("lease")
             and self._gate.gains_little(until, now)
         ):
             return False
         return self.right_changed(now)
 
+    # -- facts: the gate ----------------------------------------------------------------------------------------------
+
     def begin_gate(self, until: Instant) -> bool:
         """Whether this address may travel in one fence order with others of the same right."""
-        if self._gate is None or self.tenure is not Tenure.HOLDING or self.right.until != until:
+        if self._gate is None or self._holding is None or self.right.until != until:
             return False
         return self._gate.begin(until)
 
@@ -249,117 +309,114 @@ class Ownership:
         """The gate stays as it was, or nobody knows: it closes by itself, at the latest when the order wanted it to."""
         if self._gate is None or not self._gate.refused(now):
             return
-        if self.tenure is Tenure.HOLDING and now < self.lapses_at:
+        holding = self._holding
+        if holding is not None and now < self.lapses_at:
             self._gate.open_at(now + GATE_RETRY_S)
-            self.refusals += 1
-            if self.refusals == 1:
-                self._out(Report(Level.WARNING, "the kernel refused the fence", self.vip, self.epoch, event.reason))
+            self._refused(holding, "the kernel refused the fence", event.reason)
+
+    # -- facts: the address -------------------------------------------------------------------------------------------
 
     def address_held(self, event: AddressHeld, now: Instant) -> None:
         """The kernel has it. An answer that comes after we gave up means that it must be removed again."""
-        self._hold_pending = False
+        self._address_until = UNKNOWN if self._asked_until is None else self._asked_until
+        self._asked_until = None
         self._is_recorded = True
         self.presence = Presence.PRESENT
-        self._address_until = self._hold_not_after
-        self._ends_at = event.held_at + event.valid_lft_s - KERNEL_EARLY_S
-        self._runs_out_at = self._ends_at - REMOVAL_LEAD_S
-        if self._gone_meanwhile:  # told while the order was under way: before or after it, nobody knows
-            self._gone_meanwhile = False
-            self._announced = False
-            self.presence = Presence.UNKNOWN
-            self._hold_at = now
-            return
-        if self.tenure is not Tenure.HOLDING:
+        holding = self._holding
+        if holding is None:
             self.give_up(now)
             return
-        self.refusals = 0
+        holding.ends_at = event.held_at + event.valid_lft_s - KERNEL_EARLY_S
+        holding.runs_out_at = holding.ends_at - REMOVAL_LEAD_S
+        if holding.gone_meanwhile:
+            holding.gone_meanwhile = False
+            self._put_back(holding, now)
+            return
+        holding.refusals = 0
         early_s = EARLY_RENEWAL_S
         if self._gate is not None:
             early_s = max(EARLY_RENEWAL_S, min(event.valid_lft_s, GATED_LIFETIME_S) / 2)
-        self._hold_at = max(now, event.held_at + event.valid_lft_s - early_s)
-        if not self._announced:
-            self._announced = True
-            self.announcements.begin(now)
-            self.announcements.take(now)  # the first one went with the hold
+        holding.due_at = max(now, event.held_at + event.valid_lft_s - early_s)
+        if not holding.announced:
+            holding.announced = True
+            holding.announcements.begin(now)
+            holding.announcements.take(now)  # the first one went with the hold
 
     def address_refused(self, event: AddressRefused, now: Instant) -> None:
         """The kernel did not do it (link gone, too late, not permitted), or nobody knows: the next try is a new
-        decision, and what stands may stand as long as the order would have it.
+        decision, and what stands may stand as long as the order would have it (law 4).
         """
-        self._hold_pending = False
-        self._address_until = max(self._address_until, self._hold_not_after)
-        if self.tenure is not Tenure.HOLDING:
-            if self.tenure is not Tenure.NONE or self.presence is not Presence.ABSENT:
+        if self._asked_until is not None:
+            self._address_until = max(self._address_until, self._asked_until)
+            self._asked_until = None
+        holding = self._holding
+        if holding is None:
+            if self._life is not None or self.presence is not Presence.ABSENT:
                 self.give_up(now)
             return
         self.presence = Presence.UNKNOWN
-        self.refusals += 1
-        if self.refusals == 1:
-            self._out(Report(Level.WARNING, "the kernel refused the address", self.vip, self.epoch, event.reason))
-        self._hold_at = now + HOLD_RETRY_S
+        holding.due_at = now + HOLD_RETRY_S
+        self._refused(holding, "the kernel refused the address", event.reason)
 
     def address_removed(self) -> None:
         """The kernel showed that it is on no link of this node."""
-        self._removal_pending = False
         self.presence = Presence.ABSENT
         self._is_recorded = False
         self._address_until = NEVER
         if self._removal_trouble is not None:
             self._out(Report(Level.INFO, "the address is removed at last", self.vip, self.epoch))
             self._removal_trouble = None
-        if self.tenure is Tenure.REMOVING:
-            self.tenure = Tenure.NONE
+        if isinstance(self._life, _Removing):
+            self._life = None
 
     def removal_failed(self, event: RemovalFailed, now: Instant) -> None:
-        """It may still be there: nothing is released; try again, and the lifetime runs out underneath."""
-        self._removal_pending = False
+        """It may still be there (law 4): nothing is released; try again, and the lifetime runs out underneath."""
         self.presence = Presence.UNKNOWN
         if self._removal_trouble != event.reason:
             self._removal_trouble = event.reason
             self._out(Report(Level.ERROR, "the address could not be removed", self.vip, self.epoch, event.reason))
-        self._remove_at = now + REMOVAL_RETRY_S
-        if self.tenure is Tenure.NONE:
-            self.tenure = Tenure.REMOVING
+        if self._life is None or isinstance(self._life, _Removing):
+            self._life = _Removing(now + REMOVAL_RETRY_S)
 
     def leftover_seen(self) -> None:
         """A former run's address, while its lease waits for proof: its lifetime bounds it, leave it where it is."""
-        if self.tenure is Tenure.NONE:
+        if self._life is None:
             self.presence = Presence.PRESENT
 
     def address_seen(self, *, ours: bool, on_own_link: bool, now: Instant) -> None:
-        """The address stands on a link of this node. `ours`: this program put it there."""
-        if self.tenure is Tenure.HOLDING and on_own_link:
+        """The address stands on a link of this node. `ours`: this program put it there (law 10)."""
+        if self.hold is Hold.HOLDING and on_own_link:
             self.presence = Presence.PRESENT
             return
-        if self.tenure in (Tenure.NONE, Tenure.PROBING) and ours and not self._hold_pending:
+        if self.hold in (Hold.NONE, Hold.PROBING) and ours and self._asked_until is None:
             self.presence = Presence.PRESENT
             self._out(Report(Level.WARNING, "removing the address, which is not ours to hold now", self.vip))
             self.give_up(now)
 
     def address_gone(self, now: Instant, by: str = "") -> None:
         """It left the link: by its lifetime, by our own order, or behind our back. Put it back if the right holds."""
+        holding = self._holding
         if self.is_leftover:
             self.presence = Presence.ABSENT
             self._is_recorded = False
-        if self.tenure is Tenure.HOLDING and self._hold_pending:
-            self._gone_meanwhile = True
-        elif self.tenure is Tenure.HOLDING:
-            if self.presence is Presence.PRESENT and now < self._ends_at:
+        elif holding is not None and self._asked_until is not None:
+            holding.gone_meanwhile = True
+        elif holding is not None:
+            if self.presence is Presence.PRESENT and holding.ends_at is not None and now < holding.ends_at:
                 report = self.losses.note(self.vip, self.epoch, by, now)
                 if report is not None:
                     self._out(report)
-            self.presence = Presence.UNKNOWN  # a newer add of ours may stand behind this older fact
-            self._announced = False
-            self._hold_at = now
+            self._put_back(holding, now)
 
     def reorder(self) -> None:
         """The node's own address came after the VIP: take the second place again."""
-        self._reorder_wanted = self.tenure is Tenure.HOLDING and not self._hold_pending
+        if self._holding is not None:
+            self._holding.reorder_wanted = self._asked_until is None
 
     def announce_again(self, now: Instant) -> None:
         """Carrier or MAC changed, or a stranger claimed the address."""
-        if self.tenure is Tenure.HOLDING and self.presence is Presence.PRESENT:
-            self.announcements.begin(now)
+        if self._holding is not None and self.presence is Presence.PRESENT:
+            self._holding.announcements.begin(now)
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
@@ -370,115 +427,134 @@ class Ownership:
 
     def has_lapsed(self, now: Instant) -> bool:
         """The right has ended while the address is held."""
-        return self.tenure is Tenure.HOLDING and now >= self.lapses_at
+        return self._holding is not None and now >= self.lapses_at
 
     @property
     def runs_out_at(self) -> Instant:
         """When the address's last lifetime is about to end, and the right leaves no room for another; else never."""
-        waits = self.tenure is Tenure.HOLDING and self.presence is Presence.PRESENT and self._hold_at == float("inf")
-        return self._runs_out_at if waits and not self._hold_pending else float("inf")
+        holding = self._holding
+        if holding is None or holding.due_at is not None or holding.runs_out_at is None:
+            return float("inf")
+        waits = self.presence is Presence.PRESENT and self._asked_until is None
+        return holding.runs_out_at if waits else float("inf")
 
     def let_run_out(self) -> None:
         """Nobody is there to have it: it may stay until the kernel ends it."""
-        self._runs_out_at = float("inf")
+        if self._holding is not None:
+            self._holding.runs_out_at = None
 
     def advance(self, now: Instant) -> None:
         """Order whatever is due; doing it twice changes nothing."""
-        if self.tenure is Tenure.REMOVING:
-            if not self._removal_pending and self.presence is not Presence.ABSENT and now >= self._remove_at:
-                self._removal_pending = True
-                self._out(RemoveAddress(self.vip))
-            if self._gate is not None:
-                self._gate.keep_closed(now)
-        elif self.tenure is Tenure.NONE and self.presence is Presence.ABSENT:
-            if self._gate is not None:
-                self._gate.keep_closed(now)
-        elif self.tenure is Tenure.PROBING:
-            self._advance_probe(now)
-        elif self.tenure is Tenure.HOLDING and now < self.lapses_at:
-            self._advance_hold(now)
+        match self._life:
+            case _Removing() as removing:
+                if not removing.is_under_way and now >= removing.at:
+                    removing.is_under_way = True
+                    self._out(RemoveAddress(self.vip))
+                self._keep_gate_closed(now)
+            case None if self.presence is Presence.ABSENT:
+                self._keep_gate_closed(now)
+            case _Probing() as probing:
+                self._advance_probing(probing, now)
+            case _Holding() as holding if now < self.lapses_at:  # law 2: behind that the right has ended
+                self._advance_holding(holding, now)
 
     def next_deadline(self) -> Instant | None:
         """The earliest instant at which something is due."""
-        match self.tenure:
-            case Tenure.REMOVING:
-                due_at = self._closes_at
-                if self._removal_pending or self.presence is Presence.ABSENT:
-                    return due_at
-                return self._remove_at if due_at is None else min(due_at, self._remove_at)
-            case Tenure.PROBING:
-                return self._probe_at
-            case Tenure.HOLDING:
-                waiting = [self.lapses_at, self.runs_out_at]
-                if not self._hold_pending:
-                    waiting.append(self._hold_at)
-                if self._gate is not None and self._gate.opens_at is not None:
-                    waiting.append(self._gate.opens_at)
-                if self.presence is Presence.PRESENT and self.announcements.next_at is not None:
-                    waiting.append(self.announcements.next_at)
-                return min(waiting)
-            case Tenure.NONE:
-                return self._closes_at if self.presence is Presence.ABSENT else None
+        gate, waiting = self._gate, list[Instant | None]()
+        match self._life:
+            case _Removing(at, is_under_way):
+                waiting = [None if is_under_way else at, None if gate is None else gate.closes_at]
+            case None if self.presence is Presence.ABSENT:
+                waiting = [None if gate is None else gate.closes_at]
+            case _Probing(at):
+                waiting = [at]
+            case _Holding() as holding:
+                waiting = [
+                    self.lapses_at,
+                    self.runs_out_at,
+                    holding.due_at if self._asked_until is None else None,
+                    None if gate is None else gate.opens_at,
+                    holding.announcements.next_at if self.presence is Presence.PRESENT else None,
+                ]
+        return min((at for at in waiting if at is not None), default=None)
 
-    def _advance_probe(self, now: Instant) -> None:
-        if now < self._probe_at or self._probes_left < 0:
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    @property
+    def _holding(self) -> _Holding | None:
+        return self._life if isinstance(self._life, _Holding) else None
+
+    def _advance_probing(self, probing: _Probing, now: Instant) -> None:
+        if probing.at is None or now < probing.at:
             return
-        if self._probes_left > 0:
+        if probing.left > 0:
+            probing.left -= 1
+            probing.at = now + PROBE_STEP_S
             self._out(Probe(self.vip))
-        self._probes_left -= 1
-        self._probe_at = now + PROBE_STEP_S if self._probes_left >= 0 else float("inf")
+        else:
+            probing.at = None
 
-    def _advance_hold(self, now: Instant) -> None:
+    def _advance_holding(self, holding: _Holding, now: Instant) -> None:
         announces = False
-        if self._reorder_wanted:
-            self._reorder(now)
-        if not self._hold_pending and now >= self._hold_at:
+        if holding.reorder_wanted:
+            self._reorder(holding, now)
+        if self._asked_until is None and holding.due_at is not None and now >= holding.due_at:
             lifetime_s = self._lifetime_s(now)
             if lifetime_s >= 1:
-                self._hold_pending = True
-                self._hold_at = now + HOLD_RETRY_S
+                self._asked_until = self._lifetime_right
+                holding.due_at = now + HOLD_RETRY_S
                 if self.presence is Presence.ABSENT:
                     self.presence = Presence.UNKNOWN
-                self._hold_not_after = self._lifetime_right
-                once_saved = not self._is_recorded
-                self._out(HoldAddress(self.vip, lifetime_s, self._hold_not_after, once_saved=once_saved))
-                announces = not self._announced
+                once_saved = not self._is_recorded  # law 7: a later run knows of it before it is put up
+                self._out(HoldAddress(self.vip, lifetime_s, self._asked_until, once_saved=once_saved))
+                announces = not holding.announced
             else:
-                self._hold_at = float("inf")  # only a longer right helps: `right_changed` brings it
-                if now >= self._runs_out_at:
+                holding.due_at = None  # only a longer right helps: `right_changed` brings it
+                if holding.runs_out_at is not None and now >= holding.runs_out_at:
                     self.let_run_out()  # we were away, and are too late to hand over in order
         if self._gate is not None:
             self._gate.keep_open(self.right.until, now)
         if announces:  # clients wait for it: it does not come back to us before it leaves
             self._out(AnnounceOnceHeld(self.vip, self.right.until))
-        elif self.presence is Presence.PRESENT and self.announcements.take(now):
+        elif self.presence is Presence.PRESENT and holding.announcements.take(now):
             self._out(Announce(self.vip, self.right.until))
 
-    def _reorder(self, now: Instant) -> None:
-        self._reorder_wanted = False
+    def _reorder(self, holding: _Holding, now: Instant) -> None:
+        holding.reorder_wanted = False
         lifetime_s = self._lifetime_s(now)
         if lifetime_s >= 1:
-            self._hold_pending = True
-            self._hold_not_after = self._lifetime_right
-            self._out(ReorderAddress(self.vip, lifetime_s, self._hold_not_after))
+            self._asked_until = self._lifetime_right
+            self._out(ReorderAddress(self.vip, lifetime_s, self._asked_until))
 
-    @property
-    def _closes_at(self) -> Instant | None:
-        return None if self._gate is None else self._gate.closes_at
+    def _put_back(self, holding: _Holding, now: Instant) -> None:
+        """It went, and the right holds. A newer hold of ours may stand behind this older fact (law 4)."""
+        self.presence = Presence.UNKNOWN
+        holding.announced = False
+        holding.due_at = now
+
+    def _refused(self, holding: _Holding, text: str, reason: str) -> None:
+        holding.refusals += 1
+        if holding.refusals == 1:
+            self._out(Report(Level.WARNING, text, self.vip, self.epoch, reason))
+
+    def _keep_gate_closed(self, now: Instant) -> None:
+        if self._gate is not None:
+            self._gate.keep_closed(now)
 
     @property
     def _lifetime_right(self) -> Instant:
         """What bounds the address's lifetime: where there is a gate the lease alone.
 
-        Whole seconds are too coarse for a witness's window, and the gate keeps that.
+        Whole seconds are too coarse for a witness's window, and the gate keeps that (docs/safety.md, "From keepalive
+        sent to address gone").
         """
         return self.right.until if self._gate is None else self.right.get("lease")
 
     def _lifetime_s(self, now: Instant) -> int:
-        """The longest whole-second lifetime that the kernel is sure to end before the right does.
+        """The longest whole-second lifetime that the kernel is sure to end before the right does (law 6, K1).
 
-        Where there is a gate no longer than it must be: a dead agent's address is mute within milliseconds, and off
-        the link some seconds later.
+        Where there is a gate no longer than it must be: a dead agent's address is mute within milliseconds, and off the
+        link some seconds later.
         """
         room_s = self._lifetime_right - now - LIFETIME_LATE_S - LIFETIME_SLACK_S
         if self._gate is not None:

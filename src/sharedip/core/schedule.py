@@ -69,10 +69,6 @@ class Announcements:
         self._next_at = now
         self._steps = iter(STEPS_S)
 
-    def end(self) -> None:
-        """The address is gone."""
-        self._next_at = None
-
     def take(self, now: Instant) -> bool:
         """Whether one is due; if so, the next is scheduled."""
         if self._next_at is None or now < self._next_at:

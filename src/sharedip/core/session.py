@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import assert_never
 
-from sharedip.core.convoys import Convoys, Outcome, Wish
+from sharedip.core.batches import GuardedWrite, Outcome, WriteBatcher
 from sharedip.core.endpoints import RETRY_LONGEST_S, Endpoints
 from sharedip.core.former_self import FormerSelf
 from sharedip.core.identity import Identity
@@ -93,7 +93,7 @@ class Session:
         """When consensus answered anything last."""
         self.endpoints = Endpoints(settings.endpoints, settings.local_endpoint or 0, out, jitter)
         self._requests = Requests()
-        self._convoys = Convoys(self._send_convoy)
+        self._batcher = WriteBatcher()
         self._peer_step = 0
         self.leadership = Leadership(settings.local_endpoint)
         self.own_record = OwnRecord(self.layout, settings.node_name, settings.version, identity)
@@ -206,13 +206,16 @@ class Session:
         """Put this under the agent's key; written only when it differs from what stands there."""
         self.own_record.content = record
 
-    def transact(self, wish: Wish) -> None:
+    def transact(self, write: GuardedWrite) -> None:
         """Carry out what a VIP wants, together with others; `WriteAnswered` has its outcome."""
-        self._convoys.add(wish)
+        self._batcher.add(write)
 
-    def depart(self) -> None:
+    def flush(self) -> None:
         """The turn is over: what VIPs want leaves."""
-        self._convoys.depart()
+        for batch in self._batcher.flush():
+            request = self._begin(batch.kind)
+            self._batcher.sent(batch, request)
+            self._out(Transact(request, self.endpoint, batch.guards, batch.then, batch.otherwise, self._timeout_s))
 
     def appoint(self, guards: tuple[Guard, ...], puts: tuple[Put, ...], keys: tuple[str, ...]) -> int:
         """Send a designation; where a guard fails, its answer shows what stands under the keys."""
@@ -554,15 +557,8 @@ class Session:
         where = self.endpoint if endpoint is None else endpoint
         return self._requests.begin(Purpose(kind, where, self.lease, self.registry.revision, self.raft_term))
 
-    def _send_convoy(
-        self, kind: Kind, guards: tuple[Guard, ...], then: tuple[Operation, ...], otherwise: tuple[Operation, ...]
-    ) -> int:
-        request = self._begin(kind)
-        self._out(Transact(request, self.endpoint, guards, then, otherwise, self._timeout_s))
-        return request
-
     def _tell_vips(self, outcome: Outcome) -> None:
-        self._news += [WriteAnswered(wish, each) for wish, each in self._convoys.answered(outcome.request, outcome)]
+        self._news += [WriteAnswered(write, each) for write, each in self._batcher.answered(outcome.request, outcome)]
 
     def _read(self, held: HeldLease, kind: Kind, endpoint: int, now: Instant) -> int:
         """Order a linearizable read: of what has changed since the picture that we have, now and then of everything."""
@@ -683,6 +679,8 @@ class Session:
     def _answered(self, held: HeldLease, raft_term: int, now: Instant) -> None:
         """Consensus answered: whatever was wrong is over."""
         held.raft_term = max(held.raft_term, raft_term)
+        if not self.leadership.is_known_for(held.raft_term):
+            self.leadership.doubt()  # a new term may have a new leader: no witness is chosen by the old one
         self.answered_at = now
         self.endpoints.answered(now)
 
@@ -722,4 +720,4 @@ class Session:
         self.own_record.forget()
         self.leadership.forget()
         self._requests.forget_lease()
-        self._convoys.forget()
+        self._batcher.forget()

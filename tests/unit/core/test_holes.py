@@ -56,7 +56,10 @@ def test_nothing_is_announced_after_the_removal() -> None:
     talk = owner()
     talk.store.stand("n2")
     talk.tell_changes()
-    talk.now = talk.candidacy.ownership.announcements.next_at or 0.0
+    holding = talk.candidacy.ownership._holding
+    assert holding is not None
+    assert holding.announcements.next_at is not None
+    talk.now = holding.announcements.next_at
     orders = talk.hear(HealthChanged(healthy=False, detail="500"))
     kinds = [type(order) for order in orders]
     assert RemoveAddress in kinds

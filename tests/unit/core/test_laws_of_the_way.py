@@ -28,7 +28,7 @@ from sharedip.core.messages import (
     Transact,
 )
 from sharedip.core.model import Delete, Failure, Guard, GuardTarget
-from sharedip.core.ownership import Tenure
+from sharedip.core.ownership import Hold
 from sharedip.core.requests import Kind
 from sharedip.core.settings import LIFETIME_LATE_S, lease_margin_s
 from tests.unit.core.harness import LAYOUT, NEVER, OURS, THEIRS, VIP, Talk, owner, waiting_behind
@@ -294,7 +294,7 @@ def test_a_lost_lease_takes_the_address_off_at_once() -> None:
     talk.fail(read, Failure.LEASE_NOT_FOUND)
     talk.expect(RemoveAddress)
     assert talk.right_until == NEVER
-    assert talk.candidacy.ownership.tenure is Tenure.REMOVING
+    assert talk.candidacy.ownership.hold is Hold.REMOVING
 
 
 def test_a_deleted_key_takes_the_address_off_at_once() -> None:

@@ -1,4 +1,4 @@
-"""Ownership: every tenure meets every fact and every order; then the dialogues that cross several of them."""
+"""Ownership: every hold meets every fact and every order; then the dialogues that cross several of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from sharedip.core.messages import (
     Report,
 )
 from sharedip.core.model import NEVER, FenceKind
-from sharedip.core.ownership import PROBE_STEP_S, Ownership, Presence, Tenure
+from sharedip.core.ownership import PROBE_STEP_S, Hold, Ownership, Presence
 from sharedip.core.schedule import BURST_STEP_S
 from sharedip.core.settings import LIFETIME_LATE_S, REMOVAL_LEAD_S
 from tests.unit.core.harness import VIP, tell
@@ -35,19 +35,19 @@ NOW = 1000.0
 UNTIL = 1015.0
 
 
-def begin(tenure: Tenure = Tenure.NONE) -> tuple[Ownership, list[Any]]:
-    """An ownership in this tenure with fifteen seconds of right, and the list that its orders go to."""
+def begin(hold: Hold = Hold.NONE) -> tuple[Ownership, list[Any]]:
+    """An ownership in this hold with fifteen seconds of right, and the list that its orders go to."""
     out: list[Command] = []
     ownership = Ownership(VIP, out.append)
     ownership.right.set("lease", UNTIL)
-    if tenure is Tenure.PROBING:
+    if hold is Hold.PROBING:
         tell(ownership, NOW, Ownership.probe, NOW)
-    if tenure in (Tenure.HOLDING, Tenure.REMOVING):
+    if hold in (Hold.HOLDING, Hold.REMOVING):
         tell(ownership, NOW, Ownership.take, 7, NOW)
         tell(ownership, NOW, Ownership.address_held, AddressHeld(VIP, NOW, 13), NOW)
-    if tenure is Tenure.REMOVING:
+    if hold is Hold.REMOVING:
         tell(ownership, NOW, Ownership.give_up, NOW)
-    assert ownership.tenure is tenure
+    assert ownership.hold is hold
     out.clear()
     return ownership, out
 
@@ -73,9 +73,9 @@ METHODS: dict[str, Callable[[Ownership, float], object]] = {
     "the right's end": lambda o, _: o.advance(o.lapses_at),
 }
 
-# Tenure and presence after it, and the orders. `take` and `probe` are the candidacy's to ask for, when all is clear.
-TABLE: dict[Tenure, dict[str, tuple[str, tuple[type, ...]]]] = {
-    Tenure.NONE: {
+# Hold and presence after it, and the orders. `take` and `probe` are the candidacy's to ask for, when all is clear.
+TABLE: dict[Hold, dict[str, tuple[str, tuple[type, ...]]]] = {
+    Hold.NONE: {
         "probe": ("probing absent", (Probe,)),
         "stop probing": ("none absent", ()),
         "take": ("holding unknown", (HoldAddress, AnnounceOnceHeld)),
@@ -95,7 +95,7 @@ TABLE: dict[Tenure, dict[str, tuple[str, tuple[type, ...]]]] = {
         "nothing": ("none absent", ()),
         "the right's end": ("none absent", ()),
     },
-    Tenure.PROBING: {
+    Hold.PROBING: {
         "probe": ("probing absent", (Probe,)),
         "stop probing": ("none absent", ()),
         "take": ("holding unknown", (HoldAddress, AnnounceOnceHeld)),
@@ -115,7 +115,7 @@ TABLE: dict[Tenure, dict[str, tuple[str, tuple[type, ...]]]] = {
         "nothing": ("probing absent", ()),
         "the right's end": ("probing absent", (Probe,)),
     },
-    Tenure.HOLDING: {
+    Hold.HOLDING: {
         "probe": ("probing present", (Probe,)),
         "stop probing": ("holding present", ()),
         "take": ("holding present", (HoldAddress, AnnounceOnceHeld)),
@@ -135,7 +135,7 @@ TABLE: dict[Tenure, dict[str, tuple[str, tuple[type, ...]]]] = {
         "nothing": ("holding present", ()),
         "the right's end": ("holding present", ()),
     },
-    Tenure.REMOVING: {
+    Hold.REMOVING: {
         "probe": ("probing unknown", (Probe,)),
         "stop probing": ("removing unknown", ()),
         "take": ("holding unknown", (HoldAddress, AnnounceOnceHeld)),
@@ -159,29 +159,29 @@ TABLE: dict[Tenure, dict[str, tuple[str, tuple[type, ...]]]] = {
 
 
 def test_the_table_is_complete() -> None:
-    """Every tenure, every method."""
-    assert {tenure: set(rows) for tenure, rows in TABLE.items()} == {tenure: set(METHODS) for tenure in Tenure}
+    """Every hold, every method."""
+    assert {hold: set(rows) for hold, rows in TABLE.items()} == {hold: set(METHODS) for hold in Hold}
 
 
-@pytest.mark.parametrize(("tenure", "method"), [(tenure, method) for tenure in Tenure for method in METHODS])
-def test_every_tenure_meets_every_fact(tenure: Tenure, method: str) -> None:
+@pytest.mark.parametrize(("hold", "method"), [(hold, method) for hold in Hold for method in METHODS])
+def test_every_hold_meets_every_fact(hold: Hold, method: str) -> None:
     """The table says what follows."""
-    ownership, out = begin(tenure)
+    ownership, out = begin(hold)
     tell(ownership, NOW + 0.01, METHODS[method], NOW + 0.01)
-    after, orders = TABLE[tenure][method]
-    assert f"{ownership.tenure.value} {ownership.presence.value}" == after
+    after, orders = TABLE[hold][method]
+    assert f"{ownership.hold.value} {ownership.presence.value}" == after
     assert tuple(type(order) for order in out) == orders
 
 
-@pytest.mark.parametrize("tenure", Tenure)
+@pytest.mark.parametrize("hold", Hold)
 @pytest.mark.parametrize("method", METHODS)
-def test_only_a_tenure_without_presence_is_clear(tenure: Tenure, method: str) -> None:
+def test_only_no_hold_and_no_presence_is_clear(hold: Hold, method: str) -> None:
     """`is_clear` is what releases a key: it may hold only when the kernel has confirmed, and nothing is under way."""
-    ownership, _ = begin(tenure)
+    ownership, _ = begin(hold)
     tell(ownership, NOW + 0.01, METHODS[method], NOW + 0.01)
     if ownership.is_clear:
-        assert (ownership.tenure, ownership.presence) == (Tenure.NONE, Presence.ABSENT)
-        assert tenure in (Tenure.NONE, Tenure.PROBING) or method == "removed"
+        assert (ownership.hold, ownership.presence) == (Hold.NONE, Presence.ABSENT)
+        assert hold in (Hold.NONE, Hold.PROBING) or method == "removed"
 
 
 # -- the lifetime -----------------------------------------------------------------------------------------------------
@@ -227,7 +227,7 @@ def test_only_one_hold_is_under_way() -> None:
 
 def test_a_held_address_is_renewed_before_its_lifetime_ends() -> None:
     """Where nothing else renews it, half a second before."""
-    ownership, out = begin(Tenure.HOLDING)
+    ownership, out = begin(Hold.HOLDING)
     ownership.right.set("lease", NOW + 100)
     ownership.advance(NOW + 12.4)
     assert HoldAddress not in map(type, out)
@@ -283,7 +283,7 @@ def test_a_longer_lease_renews_the_gate_where_no_witness_does(
 
 def test_a_failed_removal_is_tried_again_and_told_once_for_each_reason() -> None:
     """It may still be there."""
-    ownership, out = begin(Tenure.REMOVING)
+    ownership, out = begin(Hold.REMOVING)
     now = NOW
     for reason in ("busy", "busy", "denied"):
         tell(ownership, now, Ownership.removal_failed, RemovalFailed(VIP, reason), now)
@@ -365,11 +365,11 @@ def test_a_hold_that_is_answered_after_giving_up_is_removed_again() -> None:
 
 def test_the_agent_removes_before_the_right_ends() -> None:
     """Its own removal leads the end; the kernel's lifetime lies underneath."""
-    ownership, _ = begin(Tenure.HOLDING)
+    ownership, _ = begin(Hold.HOLDING)
     assert ownership.lapses_at == UNTIL - REMOVAL_LEAD_S
     assert not ownership.has_lapsed(UNTIL - REMOVAL_LEAD_S - 0.001)
     assert ownership.has_lapsed(UNTIL - REMOVAL_LEAD_S)
-    assert not begin(Tenure.REMOVING)[0].has_lapsed(UNTIL + 1)
+    assert not begin(Hold.REMOVING)[0].has_lapsed(UNTIL + 1)
 
 
 # -- probing and announcing -------------------------------------------------------------------------------------------
@@ -413,14 +413,14 @@ def test_a_hold_that_was_refused_is_announced_with_the_next_try() -> None:
 
 def test_an_address_deleted_behind_our_back_is_held_again_at_once_and_announced_anew() -> None:
     """An address removed behind our back is back within milliseconds."""
-    ownership, out = begin(Tenure.HOLDING)
+    ownership, out = begin(Hold.HOLDING)
     tell(ownership, NOW + 3, Ownership.address_gone, NOW + 3)
     assert [type(order) for order in out] == [Report, HoldAddress, AnnounceOnceHeld]
 
 
 def test_whoever_deletes_it_every_second_is_named_once_in_ten_minutes() -> None:
     """Named in the log once: with the number of times when it is said again, whatever the pid of each try."""
-    ownership, out = begin(Tenure.HOLDING)
+    ownership, out = begin(Hold.HOLDING)
     ownership.right.set("lease", NOW + 5000)
     for second in range(1, 1200):
         now = NOW + second
@@ -437,7 +437,7 @@ def test_whoever_deletes_it_every_second_is_named_once_in_ten_minutes() -> None:
 
 def test_no_announcement_follows_once_the_address_is_given_up() -> None:
     """A frame for an address that is not ours draws the neighbours to the wrong node."""
-    ownership, out = begin(Tenure.HOLDING)
+    ownership, out = begin(Hold.HOLDING)
     tell(ownership, NOW, Ownership.give_up, NOW)
     out.clear()
     for second in range(1, 200):

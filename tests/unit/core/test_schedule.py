@@ -34,7 +34,7 @@ def test_a_neighbour_that_heard_nothing_of_the_burst_hears_of_the_address_soon()
         assert min(at for at in told if at >= heard_from) <= 2 * heard_from + 1
 
 
-def test_nothing_is_due_before_the_beginning_between_the_steps_and_after_the_end() -> None:
+def test_nothing_is_due_before_the_beginning_and_between_the_steps() -> None:
     """None says so."""
     announcements = Announcements()
     assert announcements.next_at is None
@@ -42,9 +42,6 @@ def test_nothing_is_due_before_the_beginning_between_the_steps_and_after_the_end
     announcements.begin(1.0)
     assert announcements.take(1.0)
     assert not announcements.take(1.0 + BURST_STEP_S - 0.01)
-    announcements.end()
-    assert announcements.next_at is None
-    assert not announcements.take(1e9)
 
 
 def test_a_new_burst_begins_at_once_in_the_middle_of_an_old_one() -> None:
