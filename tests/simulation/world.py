@@ -170,26 +170,29 @@ class Host:
             self.hear(run, AddressSeen(LINK_INDEX, address, address.max_prefixlen, ours=self.keeps_tags))
 
     def _clear_up(self, former: FormerRun | None, settings: Settings) -> None:
-        """What the agent does before its core begins (agent/life.py, `_begin_the_core`).
+        """What the agent does before its core begins: as `agent/start.py`, held to it by `test_clear_up.py`.
 
         It keeps what a former run of the same fence may still stand on, and no more. A fence is taken away only when
         nothing stands that it mutes.
         """
         kernel, self.fence = self.kernel, settings.fence
-        configured = {vip.address for vip in settings.vips}
-        recorded, keep = set[IPAddress](), set[IPAddress]()
+        configured, guarded = {vip.address for vip in settings.vips}, set(kernel.guarded)
+        named, recorded, keep = set[IPAddress](), set[IPAddress](), set[IPAddress]()
         if former is not None:
-            recorded = {address for address, _ in former.held} or set(former.addresses)
-            stands = settings.fence is FenceKind.LIFETIME and bool(kernel.guarded)
+            named = {*former.addresses}
+            recorded = {address for address, _ in former.held}
+            if not recorded and not self.keeps_tags:
+                recorded = configured & named
+            stands = settings.fence is FenceKind.LIFETIME and bool(guarded)
             if former.lease is not None and former.fence is settings.fence and not stands:
-                keep = configured & {*former.addresses}
+                keep = configured & named
         for address in list(kernel.addresses):
             if address not in keep and (self.keeps_tags or address in recorded) and not self._refuses("removals"):
                 self.take_off(address)
         if settings.fence is FenceKind.NFTABLES:
-            kernel.guarded = configured | ((kernel.guarded | recorded) & kernel.addresses.keys())
-        elif kernel.guarded:
-            kernel.guarded |= recorded & kernel.addresses.keys()
+            kernel.guarded = configured | ((guarded | recorded) & kernel.addresses.keys())
+        elif guarded:
+            kernel.guarded = guarded | recorded | named
             self._unguard()
 
     def _unguard(self) -> None:

@@ -21,11 +21,11 @@ import pytest
 
 from sharedip.adapters.kernel.deadman import Deadman
 from sharedip.adapters.kernel.nftables import Fence
-from sharedip.core import frames
 from sharedip.core.messages import CloseFence, OpenFence, Report
 from sharedip.core.model import Vip
 from tests.contract.kernel.conftest import Pair
 from tests.contract.kernel.kernel_netns import Namespace, boot_clock, wait_until
+from tests.contract.kernel.neighbour import answers_resolution
 
 VIP4 = Vip(IPv4Address("10.0.0.50"), "eth0")
 VIP6 = Vip(IPv6Address("2001:db8::50"), "eth0")
@@ -82,22 +82,6 @@ def arrives(receiver: socket.socket, sender: socket.socket, timeout_s: float = 0
         return False
     receiver.recv(10)
     return True
-
-
-def answers_resolution(pair: Pair, vip: Vip) -> bool:
-    """Whether the node tells the peer its MAC for the address."""
-    ethertype = frames.ETHERTYPE_ARP if vip.address.version == 4 else frames.ETHERTYPE_IPV6
-    with pair.peer.inside(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ethertype)) as raw:
-        raw.bind(("eth0", ethertype))
-        raw.send(frames.probe(bytes.fromhex("020000000c03"), vip.address))
-        until = boot_clock() + 0.15
-        while (left_s := until - boot_clock()) > 0:
-            if not select.select([raw], [], [], left_s)[0]:
-                return False
-            claim = frames.decode(raw.recv(2048))
-            if claim is not None and claim.address == vip.address and claim.kind is not frames.ClaimKind.PROBED:
-                return True
-    return False
 
 
 @BOTH

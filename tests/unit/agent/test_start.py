@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import ip_address
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,65 +11,15 @@ import pytest
 from sharedip.agent.reports import Reports
 from sharedip.agent.start import FormerFence
 from sharedip.core.messages import Report
-from sharedip.core.model import FenceKind, IPAddress, LinkState, Vip
+from sharedip.core.model import FenceKind, IPAddress, Vip
 from sharedip.core.state import FormerRun
+from tests.unit.agent.played_kernel import PlayedKernel
 
 A, B, C = (ip_address(f"192.168.0.{number}") for number in (15, 16, 17))
 VIP = Vip(A, "eth0")
 
 
-class Kernel:
-    """What stands and what the tables guard; removals succeed but for `stuck`."""
-
-    def __init__(self, standing: set[IPAddress], stuck: set[IPAddress], guards: set[IPAddress] | None) -> None:
-        self.standing, self.stuck = set(standing), stuck
-        self.guards = guards
-        self.covered: set[IPAddress] = set()
-        self.kept: list[IPAddress] = []
-        self.tags_stick: bool | None = True
-        self.foreign: set[IPAddress] = set()
-        self.table = "sharedip"
-        self.missing: tuple[str, ...] = ()
-        self.held: Any = None
-
-    def mute(self) -> set[IPAddress]:
-        return (self.guards or set()) | self.covered
-
-    def remove_leftovers(self, _: object, held: Any, keep: Any) -> Any:
-        self.kept, self.held = list(keep), held
-        self.standing = {each for each in self.standing if each in self.stuck or each in self.kept}
-        return SimpleNamespace(removed=(), failed=(), foreign=())
-
-    def find_link(self, name: str) -> LinkState | None:
-        return LinkState(2, ("eth0",), b"", running=True) if name == "eth0" else None
-
-    def still_standing(self, addresses: Any) -> frozenset[IPAddress]:
-        return frozenset(addresses) & self.standing
-
-    def has_ours(self, address: IPAddress) -> bool:
-        return address not in self.foreign
-
-    def guarded(self) -> frozenset[IPAddress] | None:
-        return None if self.guards is None else frozenset(self.mute())
-
-    def guard(self, vips: Any) -> None:
-        self.guards = {vip.address for vip in vips}
-
-    def cover(self, addresses: Any) -> None:
-        self.covered = set(addresses)
-
-    def install(self, vips: Any) -> None:
-        self.guard(vips)
-
-    def look(self) -> None:
-        pass
-
-    def uninstall(self) -> None:
-        assert not self.mute() & self.standing, "unmuted"
-        self.guards, self.covered = None, set()
-
-
-def begun(kind: FenceKind, kernel: Kernel, former: FormerRun | None) -> tuple[FormerFence, list[Report]]:
+def begun(kind: FenceKind, kernel: PlayedKernel, former: FormerRun | None) -> tuple[FormerFence, list[Report]]:
     said: list[Report] = []
     played: Any = kernel
     fence = FormerFence(kind, played, played, Reports(said.append, lambda _: None))
@@ -84,7 +33,7 @@ def former(fence: FenceKind | None, *addresses: IPAddress) -> FormerRun:
 
 
 def test_where_a_removal_is_not_confirmed_the_tables_of_the_former_fence_stay() -> None:
-    kernel = Kernel({A, B}, stuck={A}, guards={A, B})
+    kernel = PlayedKernel({A, B}, stuck={A}, guards={A, B})
     fence, said = begun(FenceKind.LIFETIME, kernel, former(FenceKind.NFTABLES, A, B))
     assert kernel.kept == []
     assert kernel.guards == {A}
@@ -101,7 +50,7 @@ def test_where_a_removal_is_not_confirmed_the_tables_of_the_former_fence_stay() 
 
 
 def test_what_has_gone_once_may_come_again_by_right_and_is_not_mute_then() -> None:
-    kernel = Kernel({A, B}, stuck={A, B}, guards={A, B})
+    kernel = PlayedKernel({A, B}, stuck={A, B}, guards={A, B})
     fence, _ = begun(FenceKind.LIFETIME, kernel, former(FenceKind.NFTABLES, A, B))
     kernel.standing = {B}
     fence.address_gone()
@@ -117,7 +66,7 @@ def test_what_has_gone_once_may_come_again_by_right_and_is_not_mute_then() -> No
 @pytest.mark.parametrize("before", [FenceKind.NFTABLES, None, FenceKind.LIFETIME])
 def test_nothing_is_kept_under_tables_that_would_mute_it(before: FenceKind | None) -> None:
     """LIFETIME: two restarts ago the tables were the fence, and they are still here."""
-    kernel = Kernel({A}, stuck=set(), guards={A})
+    kernel = PlayedKernel({A}, stuck=set(), guards={A})
     begun(FenceKind.LIFETIME, kernel, former(before, A))
     assert kernel.kept == []
     assert kernel.guarded() is None
@@ -136,19 +85,19 @@ def test_nothing_is_kept_under_tables_that_would_mute_it(before: FenceKind | Non
 def test_the_address_is_kept_for_its_proof_only_under_the_same_fence(
     now: FenceKind, before: FenceKind | None, guards: set[IPAddress] | None, kept: list[IPAddress]
 ) -> None:
-    kernel = Kernel({A}, stuck=set(), guards=guards)
+    kernel = PlayedKernel({A}, stuck=set(), guards=guards)
     begun(now, kernel, former(before, A))
     assert kernel.kept == kept
 
 
 def test_without_a_record_the_kernel_s_own_tables_tell_what_was_guarded() -> None:
-    kernel = Kernel({C}, stuck={C}, guards={C})
+    kernel = PlayedKernel({C}, stuck={C}, guards={C})
     begun(FenceKind.LIFETIME, kernel, None)
     assert kernel.guards == {C}
 
 
 def test_what_left_the_documents_stays_mute_under_the_new_rules_until_it_has_gone() -> None:
-    kernel = Kernel({B}, stuck={B}, guards={A, B})
+    kernel = PlayedKernel({B}, stuck={B}, guards={A, B})
     fence, _ = begun(FenceKind.NFTABLES, kernel, former(FenceKind.NFTABLES, B))
     assert kernel.mute() == {A, B}
     kernel.standing.clear()
@@ -160,7 +109,7 @@ def test_what_left_the_documents_stays_mute_under_the_new_rules_until_it_has_gon
 def test_another_s_address_that_is_no_vip_any_more_is_let_go_where_tags_tell(
     tags_stick: bool | None, mute: set[IPAddress]
 ) -> None:
-    kernel = Kernel({B}, stuck={B}, guards={A, B})
+    kernel = PlayedKernel({B}, stuck={B}, guards={A, B})
     kernel.foreign, kernel.tags_stick = {B}, tags_stick
     begun(FenceKind.NFTABLES, kernel, former(FenceKind.NFTABLES))
     assert kernel.mute() == mute
@@ -168,7 +117,7 @@ def test_another_s_address_that_is_no_vip_any_more_is_let_go_where_tags_tell(
 
 @pytest.mark.parametrize("kind", list(FenceKind))
 def test_at_the_end_the_tables_stay_over_what_stands_and_only_over_that(kind: FenceKind) -> None:
-    kernel = Kernel(set(), stuck=set(), guards=None if kind is FenceKind.LIFETIME else {A})
+    kernel = PlayedKernel(set(), stuck=set(), guards=None if kind is FenceKind.LIFETIME else {A})
     fence, said = begun(kind, kernel, None)
     kernel.guards, kernel.standing = {A, B}, {B}
     fence.end()
@@ -184,14 +133,14 @@ def test_a_record_without_links_counts_for_the_vip_s_own_link_where_no_tags_tell
     tags_stick: bool | None, held: tuple[tuple[IPAddress, int], ...]
 ) -> None:
     """Written by a version that named addresses only; on such a kernel its leftover carries no mark."""
-    kernel = Kernel({A}, stuck=set(), guards=None)
+    kernel = PlayedKernel({A}, stuck=set(), guards=None)
     kernel.tags_stick = tags_stick
     begun(FenceKind.LIFETIME, kernel, replace(former(None, A, B), held=()))
     assert kernel.held == held
 
 
 def test_what_the_kernel_s_rules_cannot_stop_is_said_at_start() -> None:
-    kernel = Kernel(set(), stuck=set(), guards=None)
+    kernel = PlayedKernel(set(), stuck=set(), guards=None)
     kernel.missing = ("nft_ct (translated traffic)",)
     _, said = begun(FenceKind.NFTABLES, kernel, None)
     assert [report.text for report in said] == [

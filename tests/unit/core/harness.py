@@ -47,7 +47,7 @@ from sharedip.core.messages import (
     TimePassed,
     Transact,
 )
-from sharedip.core.model import NEVER, Failure, LinkState, Vip
+from sharedip.core.model import NEVER, Delete, Failure, LinkState, Vip
 from sharedip.core.news import PictureProved
 from sharedip.core.node import Node
 from sharedip.core.ownership import Ownership
@@ -414,6 +414,18 @@ def tell(
     return answer
 
 
+def restarted(before: Talk, **settings: Any) -> Talk:
+    """The agent's next run on the same node, from its state file: the address of the last one may still be there."""
+    talk = Talk(store=before.store, now=before.now + 0.2, **settings)
+    talk.start(before.saved)
+    return talk
+
+
+def deletes(order: object, key: str) -> bool:
+    """Whether the transaction gives this key up."""
+    return isinstance(order, Transact) and any(isinstance(op, Delete) and op.key == key for op in order.then)
+
+
 __all__ = [
     "LAYOUT",
     "LINK",
@@ -425,8 +437,10 @@ __all__ = [
     "SmallEtcd",
     "Talk",
     "agent_record",
+    "deletes",
     "identity_of",
     "owner",
+    "restarted",
     "secret_of",
     "tell",
     "waiting_behind",

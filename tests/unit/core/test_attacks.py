@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from sharedip.core.candidacy import Phase
 from sharedip.core.messages import (
@@ -26,23 +25,8 @@ from sharedip.core.messages import (
     Transact,
     WatchLost,
 )
-from sharedip.core.model import Delete, Failure
-from tests.unit.core.harness import LAYOUT, LINK, NEVER, OURS, THEIRS, VIP, Talk, owner
-
-if TYPE_CHECKING:
-    from sharedip.core.state import FormerRun
-
-
-def deletes(order: object, key: str) -> bool:
-    """Whether the transaction gives this key up."""
-    return isinstance(order, Transact) and any(isinstance(op, Delete) and op.key == key for op in order.then)
-
-
-def restarted(before: Talk, former: FormerRun | None) -> Talk:
-    """The agent's next run on the same node: the address of the last one may still stand on its link."""
-    talk = Talk(store=before.store, now=before.now + 0.2)
-    talk.start(former)
-    return talk
+from sharedip.core.model import Failure
+from tests.unit.core.harness import LAYOUT, LINK, NEVER, OURS, THEIRS, VIP, Talk, deletes, owner, restarted
 
 
 def test_a_release_under_way_when_the_agent_dies_is_not_undone_by_the_next_run() -> None:
@@ -54,7 +38,7 @@ def test_a_release_under_way_when_the_agent_dies_is_not_undone_by_the_next_run()
     talk.answer(talk.expect(RemoveAddress))
     release = talk.expect(Transact)
     assert deletes(release, talk.key)  # on its way, in the buffer of a member that is frozen; now SIGKILL
-    again = restarted(talk, talk.saved)
+    again = restarted(talk)
     again.run(1.0, HoldAddress)
     held = [order for order in again.open if isinstance(order, HoldAddress)]
     talk.outcome(release)  # the member wakes up: the key is gone, n2 is first, verifies and takes the address
@@ -97,7 +81,7 @@ def test_a_read_from_before_the_release_does_not_bring_the_address_back() -> Non
 def test_an_adoption_whose_proof_failed_neither_crashes_nor_counts() -> None:
     """etcd's leader changes between the keepalive and its read: nothing is proved, ask again."""
     before = owner()
-    talk = restarted(before, before.saved)
+    talk = restarted(before)
     talk.answer(talk.expect(KeepLeaseAlive))
     talk.term += 1
     talk.answer(talk.expect(ReadKeys))
@@ -122,7 +106,7 @@ def test_an_adoption_that_is_given_up_revokes_the_lease() -> None:
     """An aborted campaign revokes or deletes its key at once: a stale key blocks everybody behind it."""
     before = owner()
     before.store.delete(LAYOUT.agent("n1"))
-    talk = restarted(before, before.saved)
+    talk = restarted(before)
     talk.answer(talk.expect(KeepLeaseAlive))
     talk.answer(talk.expect(ReadKeys))
     talk.none(RevokeLease)  # the former run's address may still stand
@@ -152,7 +136,7 @@ def test_a_record_that_etcd_refuses_neither_spins_nor_costs_the_lease() -> None:
 def test_a_stop_during_the_adoption_removes_the_former_runs_address_at_once() -> None:
     """SIGTERM while etcd is away: nothing needs etcd to take the address off."""
     before = owner()
-    talk = restarted(before, before.saved)
+    talk = restarted(before)
     talk.hear(AddressSeen(2, VIP.address, 32, ours=True))
     talk.hear(StopRequested())
     talk.expect(RemoveAddress)
@@ -274,7 +258,7 @@ def test_an_address_that_went_before_the_hold_was_answered_is_put_back() -> None
 def test_a_leftover_on_another_link_is_removed_though_the_lease_is_adopted() -> None:
     """Leftovers of a former run are removed at start on whatever link."""
     before = owner()
-    talk = restarted(before, before.saved)
+    talk = restarted(before)
     talk.hear(AddressSeen(9, VIP.address, 32, ours=True))
     talk.serve()
     assert talk.removed
@@ -283,7 +267,7 @@ def test_a_leftover_on_another_link_is_removed_though_the_lease_is_adopted() -> 
 def test_an_adoption_asks_for_no_second_lease() -> None:
     """One lease per agent."""
     before = owner()
-    talk = restarted(before, before.saved)
+    talk = restarted(before)
     talk.none(GrantLease)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,11 +16,7 @@ from sharedip.core.messages import (
     RemoveAddress,
     Transact,
 )
-from sharedip.core.model import Delete
-from tests.unit.core.harness import LAYOUT, OURS, VIP, Talk, owner
-
-if TYPE_CHECKING:
-    from sharedip.core.state import FormerRun
+from tests.unit.core.harness import LAYOUT, OURS, VIP, owner, restarted
 
 
 def hole(reason: str) -> pytest.MarkDecorator:
@@ -29,24 +24,12 @@ def hole(reason: str) -> pytest.MarkDecorator:
     return pytest.mark.xfail(reason=reason, strict=True, raises=(AssertionError, OverflowError))
 
 
-def deletes(order: object, key: str) -> bool:
-    """Whether the transaction gives this key up."""
-    return isinstance(order, Transact) and any(isinstance(op, Delete) and op.key == key for op in order.then)
-
-
-def restarted(before: Talk, former: FormerRun | None) -> Talk:
-    """The agent's next run on the same node: the address of the last one may still stand on its link."""
-    talk = Talk(store=before.store, now=before.now + 0.2)
-    talk.start(former)
-    return talk
-
-
 def test_an_adopted_lease_keeps_no_key_of_an_address_that_is_configured_no_more() -> None:
     """A stale key blocks everybody behind it."""
     before = owner()
     gone = replace(VIP, address=VIP.address + 1)
     before.store.put(LAYOUT.candidate(gone.address, OURS), b"n1", OURS)
-    talk = restarted(before, before.saved)
+    talk = restarted(before)
     talk.run(60.0)
     assert not talk.store.under(LAYOUT.election(gone.address))
 

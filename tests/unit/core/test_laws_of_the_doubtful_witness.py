@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from sharedip.core.messages import LinkChanged, TimePassed
 from tests.unit.core.harness import LINK, Talk
-from tests.unit.core.test_laws_of_the_witness import WINDOW_S, Watch
+from tests.unit.core.witness_stage import WINDOW_S, Watch
 
 
 def test_a_restarted_witness_keeps_silent_about_designations_that_it_finds() -> None:

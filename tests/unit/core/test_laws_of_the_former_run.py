@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import ip_address
-from typing import Any
 
 import pytest
 
@@ -32,16 +31,9 @@ from sharedip.core.messages import (
     Transact,
 )
 from sharedip.core.model import FenceKind, Put, Vip
-from tests.unit.core.harness import LAYOUT, OURS, THEIRS, VIP, Talk, owner, waiting_behind
+from tests.unit.core.harness import LAYOUT, OURS, THEIRS, VIP, Talk, owner, restarted, waiting_behind
 
 OTHER = Vip(ip_address("192.168.0.16"), "eth0")
-
-
-def restarted(before: Talk, **settings: Any) -> Talk:
-    """The next run, 0.3 s later, with the state file of the one before."""
-    talk = Talk(store=before.store, now=before.now + 0.3, **settings)
-    talk.start(before.saved)
-    return talk
 
 
 def with_a_rival(talk: Talk) -> Talk:

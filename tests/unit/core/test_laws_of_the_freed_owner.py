@@ -6,7 +6,7 @@ from sharedip.core.candidacy import Phase
 from sharedip.core.messages import PeerAddressChanged, Transact
 from sharedip.core.model import Put
 from tests.unit.core.harness import Talk
-from tests.unit.core.test_laws_of_the_witness import WINDOW_S, WITNESS, Owner
+from tests.unit.core.witness_stage import WINDOW_S, WITNESS, Owner
 
 
 def test_a_withdrawal_whose_guard_failed_frees_from_nothing() -> None:

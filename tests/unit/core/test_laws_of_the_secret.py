@@ -27,7 +27,7 @@ from tests.unit.core.harness import (
     secret_of,
     waiting_behind,
 )
-from tests.unit.core.test_laws_of_the_witness import NONCE, SECRET, WITNESS, Owner, Watch, pings_of
+from tests.unit.core.witness_stage import NONCE, SECRET, WITNESS, Owner, Watch, pings_of
 
 OTHERS = 0x333
 

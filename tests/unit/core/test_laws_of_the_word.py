@@ -25,7 +25,7 @@ from sharedip.core.model import KeyValue, Put, Vip
 from sharedip.core.orders import in_order
 from sharedip.core.peerwire import Pong, Released
 from tests.unit.core.harness import LAYOUT, THEIRS, VIP, Talk, agent_record, owner, waiting_behind
-from tests.unit.core.test_laws_of_the_witness import WITNESS, Owner
+from tests.unit.core.witness_stage import WITNESS, Owner
 
 
 def test_a_release_of_another_epoch_says_nothing_of_this_one() -> None:

@@ -12,7 +12,7 @@ from sharedip.core.model import LinkState
 from sharedip.core.peerwire import Acknowledgement, Heartbeat
 from sharedip.core.witness import Witness, read_witnesses
 from tests.unit.core.harness import LINK, THEIRS, VIP
-from tests.unit.core.test_laws_of_the_witness import WINDOW_S, Watch
+from tests.unit.core.witness_stage import WINDOW_S, Watch
 
 
 class Stage:
