@@ -29,7 +29,8 @@ SESSION, CANDIDACY, OWNERSHIP = "core/session.py", "core/candidacy.py", "core/ow
 NODE, KEYS, SETTINGS, ORDERS = "core/node.py", "core/keys.py", "core/settings.py", "core/orders.py"
 DESIGNATION, WITNESS, ENDPOINTS = "core/designation.py", "core/witness.py", "core/endpoints.py"
 CONVOYS, STANDING, WORDS = "core/convoys.py", "core/standing.py", "core/words.py"
-RESIGNED, HANDOVER, INBOX = "core/resigned.py", "core/handover.py", "core/inbox.py"
+RESIGNED, HANDOVER = "core/resigned.py", "core/handover.py"
+INBOX, CHOOSE = "core/inbox.py", "core/choose.py"
 FORMER_SELF = "core/former_self.py"
 
 FROM_SENDING = "5: deadlines count from the moment a request was sent"

@@ -14,12 +14,12 @@ Must never: read a clock, do I/O, log. Counterpart: `agent.py`.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import assert_never
 
 from sharedip.core.candidacy import Candidacy, Phase
 from sharedip.core.convoys import Outcome, Wish
-from sharedip.core.designation import Designations
+from sharedip.core.designation import Appointed, Designations, FencesLoose, GateDue, Promised, RightsChange
 from sharedip.core.handover import Handover, answer_drain, move
 from sharedip.core.identity import Identity
 from sharedip.core.inbox import Inbox
@@ -52,6 +52,7 @@ from sharedip.core.messages import (
     LinkVanished,
     MemberRead,
     MoveRequested,
+    OpenFence,
     PeerAddressChanged,
     RemovalFailed,
     Report,
@@ -66,9 +67,9 @@ from sharedip.core.messages import (
     WatchLost,
     WatchOpened,
 )
-from sharedip.core.model import Instant, IPAddress, KeyValue, Vip
+from sharedip.core.model import FenceKind, Instant, IPAddress, KeyValue, Vip
 from sharedip.core.orders import in_order
-from sharedip.core.ownership import Presence
+from sharedip.core.ownership import Presence, Right
 from sharedip.core.peers import Peers
 from sharedip.core.peerwire import Acknowledgement, Heartbeat, Ping, Pong, Released
 from sharedip.core.requests import Kind as RequestKind
@@ -106,7 +107,7 @@ class Node:
         self.candidacies: dict[IPAddress, Candidacy] = {
             vip.address: Candidacy(vip, settings, self.session, self, self._out) for vip in settings.vips
         }
-        self.designations = Designations(settings, self.session, self.peers, self._out, self._touch, nonce)
+        self.designations = Designations(settings, self.session, self.peers, self._out, nonce)
         self.witness = Witness(settings, self.session, self.peers, self.links, self._out)
         self.standing = Standing(self.session, self.peers, self._out)
         self._configured = {vip.address: vip for vip in settings.vips}
@@ -298,7 +299,7 @@ class Node:
             designated = layout.witness_of(key)
             if designated is not None:
                 self.witness.designation_changed(designated)
-                self.designations.seen(designated, now)
+                self._follow(self.designations.seen(designated, self._by_address(), now), now)
             address = designated or layout.election_of(key) or layout.owner_of(key)
             if address is not None:
                 concerned.add(address)
@@ -343,7 +344,7 @@ class Node:
     ) -> None:
         """A designation's or a deposition's transaction has an outcome."""
         if kind is RequestKind.DESIGNATE:
-            self.designations.answered(request, answer, now)
+            self._follow(self.designations.answered(request, answer, self._by_address(), now), now)
             return
         self.witness.answered(request, now)
 
@@ -366,6 +367,10 @@ class Node:
         current = [] if found is None else [found]
         leaving = self._leaving.get(address) if self._leaving else None
         return current if leaving is None else [*current, leaving]
+
+    def _by_address(self) -> Mapping[IPAddress, Candidacy]:
+        """Who answers for the key of each address: as long as one is leaving, it is that one."""
+        return {**self.candidacies, **self._leaving} if self._leaving else self.candidacies
 
     def _touch(self, address: IPAddress) -> None:
         self._touched.update(self._both(address))
@@ -505,6 +510,7 @@ class Node:
         if letter is None:
             return
         answers: list[Acknowledgement | Pong | None] = []
+        changes: list[RightsChange] = []
         for entry in letter.entries:
             match entry:
                 case Released():
@@ -512,16 +518,58 @@ class Node:
                 case Pong():
                     self.designations.ponged(letter.sender, entry, now)
                 case Acknowledgement():
-                    self.designations.acknowledged(letter.sender, entry, now)
+                    changes += self.designations.acknowledged(letter.sender, entry, now)
                 case Heartbeat():
                     answers.append(self.witness.heard(letter.sender, entry, event.received_at))
                 case Ping():
                     answers.append(self.inbox.pong(letter.sender, entry, now))
                 case _:
                     assert_never(entry)
+        self._follow(changes, now)
         answer = self.inbox.answer(letter, [each for each in answers if each is not None])
         if answer is not None:
             self._out(answer)
+
+    def _follow(self, changes: list[RightsChange], now: Instant) -> None:
+        """What witnesses have changed about rights: the fences follow, and who waits for a right looks again."""
+        if not changes:
+            return
+        # Under the gate a promise moves the kernel's fence by `GateDue` alone: a thousand owners need not be asked.
+        is_gated = self.settings.fence is FenceKind.NFTABLES
+        concerned = [each for each in self._all() if not is_gated or each.phase is Phase.VERIFYING]
+        moved = {each.ownership.right: each for each in concerned}
+        only_promised = all(isinstance(each, Promised) for each in changes)
+        holders = moved if only_promised else {each.ownership.right: each for each in self._all()}
+        for change in changes:
+            match change:
+                case GateDue():
+                    self._open_gates(change, _holding(holders, change.rights))
+                case Promised():
+                    for each in _holding(moved, change.rights):
+                        if each.phase is Phase.VERIFYING:  # its read came before this promise
+                            self.session.want_read(now)
+                        elif each.ownership.right_changed(now):
+                            self._touch(each.vip.address)
+                case Appointed():
+                    for each in _holding(holders, change.rights):
+                        if each.phase is Phase.OWNING:
+                            each.ownership.right_changed(now)
+                        else:
+                            self.session.want_read(now)
+                        self._touch(each.vip.address)
+                case FencesLoose():
+                    for each in _holding(holders, change.rights):
+                        each.ownership.right_changed(now)
+                        self._touch(each.vip.address)
+                case _:
+                    assert_never(change)
+
+    def _open_gates(self, gate: GateDue, candidacies: list[Candidacy]) -> None:
+        vips = tuple(each.vip for each in candidacies if each.ownership.begin_gate(gate.until))
+        if vips:
+            self.designations.gate_opened(gate)
+            # (5) of the argument: until their right ends, which a witness may bind to less than the lease.
+            self._out(OpenFence(vips, gate.timeout_s, gate.until))
 
     def _released(self, sender: int, entry: Released, now: Instant) -> None:
         candidacy = self.candidacies.get(entry.address)
@@ -680,7 +728,7 @@ class Node:
 
     def _finish(self, now: Instant) -> None:
         """What the candidacies' steps have for others: witnesses, the session, the way out."""
-        self.designations.advance(self._all, now)
+        self._follow(self.designations.advance(self._all(), now), now)
         self._settle(now)
         if self._leaving and self.session.is_registered:
             self._forget_what_left()
@@ -822,6 +870,11 @@ class Node:
         self._save_number += 1
         self._unanswered[self._save_number] = run
         self._commands.insert(0, SaveState(write_state(run), self._save_number))
+
+
+def _holding(holders: dict[Right, Candidacy], rights: tuple[Right, ...]) -> list[Candidacy]:
+    """Whose rights these are, in their order."""
+    return [each for right in rights if (each := holders.get(right)) is not None] if holders else []
 
 
 def _place(candidacy: Candidacy) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from sharedip.core.candidacy import Phase
@@ -183,8 +185,8 @@ def test_after_a_deposition_the_next_in_the_queue_takes_the_address() -> None:
 class Owner:
     """n1, which owns the address and is about to designate n2."""
 
-    def __init__(self) -> None:
-        self.talk = Talk(window_s=WINDOW_S)
+    def __init__(self, **settings: Any) -> None:
+        self.talk = Talk(window_s=WINDOW_S, **settings)
         self.talk.start()
         self.talk.hear(PeerAddressChanged("n1:9470"))
         self.talk.run(1.0)
