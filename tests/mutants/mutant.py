@@ -30,6 +30,7 @@ NODE, KEYS, SETTINGS, ORDERS = "core/node.py", "core/keys.py", "core/settings.py
 DESIGNATION, WITNESS, ENDPOINTS = "core/designation.py", "core/witness.py", "core/endpoints.py"
 BATCHES, FITNESS, WORDS = "core/batches.py", "core/fitness.py", "core/words.py"
 RESIGNED, HANDOVER, INBOX = "core/resigned.py", "core/handover.py", "core/inbox.py"
+CHOOSE = "core/choose.py"
 VIPS, SAVED_STATE = "core/vips.py", "core/saved_state.py"
 RIGHT, GATE = "core/right.py", "core/gate.py"
 FORMER_SELF = "core/former_self.py"

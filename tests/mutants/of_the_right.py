@@ -5,7 +5,6 @@ from __future__ import annotations
 from tests.mutants.mutant import (
     CANDIDACY,
     CANNOT_TELL,
-    DESIGNATION,
     FENCE,
     FROM_SENDING,
     GATE,
@@ -312,9 +311,10 @@ MUTANTS = (
     ),
     Mutant(
         "beats-keep-the-gate-for-the-lease",
-        DESIGNATION,
-        "            self._out(OpenFence(vips, timeout_s, until))\n",
-        "            self._out(OpenFence(vips, self._session.lease_until - now, self._session.lease_until))\n",
+        NODE,
+        "            self._commands.append(OpenFence(vips, gate.timeout_s, gate.until))\n",
+        "            until = self.session.lease_until\n"
+        "            self._commands.append(OpenFence(vips, gate.timeout_s + until - gate.until, until))\n",
         WITNESSED,
         "Each acknowledgement opens the gate for the whole lease.",
         in_histories=True,

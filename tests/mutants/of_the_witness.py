@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutants.mutant import (
     CANDIDACY,
     CANNOT_TELL,
+    CHOOSE,
     DESIGNATION,
     FITNESS,
     FROM_SENDING,
@@ -56,8 +57,8 @@ MUTANTS = (
     Mutant(
         "deaf-to-its-own-writes",
         DESIGNATION,
-        "        if address not in self._attempted:\n            return\n",
-        "        return\n",
+        "        if address not in self._attempted:\n            return []\n",
+        "        return []\n",
         WITNESSED,
         "An owner that etcd does not answer is bound by a witness that was withdrawn.",
     ),
@@ -71,9 +72,9 @@ MUTANTS = (
     ),
     Mutant(
         "the-one-that-leaves-is-witness",
-        DESIGNATION,
-        "if peer is None or not is_behind_us or not self._peers.is_reachable(peer.lease):",
-        "if peer is None or not self._peers.is_reachable(peer.lease):",
+        CHOOSE,
+        "if peer is None or not is_behind_us or not peers.is_reachable(peer.lease):",
+        "if peer is None or not peers.is_reachable(peer.lease):",
         WITNESSED,
         "The former owner becomes the new one's witness while its key still stands.",
     ),
@@ -211,10 +212,8 @@ MUTANTS = (
     Mutant(
         "undesignated-on-a-time-out",
         DESIGNATION,
-        "        if isinstance(answer, RequestFailed):\n            return\n        if answer.succeeded:",
-        "        if isinstance(answer, RequestFailed):\n"
-        "            for address in attempt.vips:\n                self.forget(address)\n            return\n"
-        "        if answer.succeeded:",
+        "            return []  # law 4: it may be applied or not; who could depose us still can\n",
+        "            for address in attempt.rights:\n                self.forget(address)\n            return []\n",
         CANNOT_TELL,
         "A withdrawal without an answer is taken for done: the witness keeps its power.",
     ),
@@ -222,7 +221,7 @@ MUTANTS = (
         "undesignated-on-a-failed-guard",
         DESIGNATION,
         "        found = {self._session.layout.witness_of(key.key): key.mod_revision for key in answer.keys}\n",
-        "        for address in attempt.vips:\n            self.forget(address)\n"
+        "        for address in attempt.rights:\n            self.forget(address)\n"
         "        found = {self._session.layout.witness_of(key.key): key.mod_revision for key in answer.keys}\n",
         WITNESSED,
         "A withdrawal that failed frees from the promise.",
@@ -230,8 +229,8 @@ MUTANTS = (
     Mutant(
         "designation-does-not-bind-at-once",
         DESIGNATION,
-        "                self._join(designation, candidacy, now + window_s)\n",
-        "                self._join(designation, candidacy, self._session.lease_until)\n",
+        "                self._join(designation, address, right, now + window_s)\n",
+        "                self._join(designation, address, right, self._session.lease_until)\n",
         WITNESSED,
         "The window counts from the first acknowledgement, and the witness from the first beat.",
     ),
@@ -254,23 +253,23 @@ MUTANTS = (
     Mutant(
         "former-designation-forgotten",
         DESIGNATION,
-        "        self._join(designation, candidacy, NEVER)\n",
-        "        self._join(designation, candidacy, self._session.lease_until)\n",
+        "candidacy.ownership.right, NEVER)",
+        "candidacy.ownership.right, self._session.lease_until)",
         WITNESSED,
         "A restarted owner counts on the whole lease though its former run's witness may depose it.",
     ),
     Mutant(
         "witness-on-the-leaders-node",
-        DESIGNATION,
-        "            if peer.member is None or peer.member != self._session.leadership.leader_id:\n",
-        "            if True:\n",
+        CHOOSE,
+        "        if peer.member is None or peer.member != leader:\n",
+        "        if True:\n",
         "right: never the node of the etcd leader",
         "One node's death silences the witness and stalls etcd.",
     ),
     Mutant(
         "old-acknowledgement-counts",
         DESIGNATION,
-        "        if sent_at is None or sent_at < promise.acknowledged_at:\n            return\n",
+        "        if sent_at is None or sent_at < promise.acknowledged_at:\n            return []\n",
         "        if sent_at is None:\n            sent_at = now\n",
         FROM_SENDING,
         "An acknowledgement of no beat that is waited for makes the right longer.",

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sharedip.agent.reports import Reports
 from sharedip.agent.start import FormerFence
 from sharedip.core.messages import Exit
 from sharedip.core.model import FenceKind, IPAddress
@@ -71,7 +72,7 @@ def in_the_agent(
     kernel = PlayedKernel(set(standing), set(standing) if stuck else set(), set(guarded) or None)
     kernel.tags_stick = tags
     played: Any = kernel
-    fence = FormerFence(kind, played, played, lambda _: None)
+    fence = FormerFence(kind, played, played, Reports(lambda _: None, lambda _: None))
     seen: list[Seen] = []
 
     def look() -> None:

@@ -328,10 +328,10 @@ class Host:
             witness = payload[SENDER]
             known = self.promised_from.get((revision, witness), sent_at)
             newest = self.promised_from[revision, witness] = max(known, sent_at)
-            for candidacy in designation.vips.values():
-                if candidacy.ownership.right.until > newest + designation.window_s + 1e-6:
+            for address, right in designation.rights.items():
+                if right.until > newest + designation.window_s + 1e-6:
                     raise InvariantBrokenError(
-                        f"t={self.world.t:.3f} {self.name}'s right on {candidacy.vip} grows from a late acknowledgement"
+                        f"t={self.world.t:.3f} {self.name}'s right on {address} grows from a late acknowledgement"
                     )
 
     def note_beats(self, payload: bytes) -> None:

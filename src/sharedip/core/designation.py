@@ -5,28 +5,35 @@ acknowledged. A witness binds us from the first beat that we send under its desi
 right to depose (`witness.py`), so a designation whose outcome is unknown costs nothing. Only a transaction that has
 succeeded frees us from a promise; silence, a time-out or a failure never does.
 
-Must never: depose anybody, or touch the address. Counterparts: `witness.py` on the other side, `candidacy.py`.
+What a designation does to rights is returned (`RightsChange`), for the fences to follow.
+
+Must never: depose anybody, or touch the address. Counterparts: `witness.py` on the other side, `choose.py`, `node.py`
+(which lets the fences follow).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sharedip.core.candidacy import Candidacy, Phase
+from sharedip.core.choose import Choices
 from sharedip.core.keys import read_record, write_record
-from sharedip.core.messages import Command, OpenFence, RequestFailed, SendDatagram, TransactionDone
-from sharedip.core.model import NEVER, FenceKind, Guard, GuardTarget, Instant, IPAddress, KeyValue, Put
+from sharedip.core.messages import Command, RequestFailed, SendDatagram, TransactionDone
+from sharedip.core.model import NEVER, REVISION_MAX, FenceKind, Guard, GuardTarget, Instant, IPAddress, Put
 from sharedip.core.ownership import Presence
-from sharedip.core.peers import Peer, Peers
+from sharedip.core.peers import Peers
 from sharedip.core.peerwire import ENTRIES_MAX, Acknowledgement, Entry, Heartbeat, Kind, Ping, Pong, seal
-from sharedip.core.right import Deadline
+from sharedip.core.right import Deadline, Right
 from sharedip.core.session import Session
-from sharedip.core.settings import CLOCK_DRIFT, Settings, beat_every_s, fence_timeout_s, silence_s
-
-VIPS_PER_TRANSACTION = 40
-"""What is designated together is deposed together, in one transaction: three operations for each VIP, and etcd takes
-128 by default (--max-txn-ops)."""
+from sharedip.core.settings import (
+    CLOCK_DRIFT,
+    VIPS_PER_TRANSACTION,
+    Settings,
+    beat_every_s,
+    fence_timeout_s,
+    silence_s,
+)
 
 NOBODY = 0
 """No lease: in place of the witnesses that a former run designated."""
@@ -63,7 +70,8 @@ class Designation:
     revision: int
     window_s: float
     promises: dict[int, _Promise]
-    vips: dict[IPAddress, Candidacy] = field(default_factory=dict)
+    rights: dict[IPAddress, Right] = field(default_factory=dict)
+    """One for each VIP. It is the same object for as long as its candidacy lives."""
     has_begun: bool = False
     found: bool = False
     gate_until: Instant = NEVER
@@ -73,10 +81,44 @@ class Designation:
 class _Attempt:
     """A transaction under way: for these VIPs these witnesses."""
 
-    vips: dict[IPAddress, Candidacy]
+    rights: dict[IPAddress, Right]
     witnesses: tuple[int, ...]
     window_s: float
     written: dict[IPAddress, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Appointed:
+    """A transaction has bound these rights to other witnesses, or freed them."""
+
+    rights: tuple[Right, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Promised:
+    """A witness has promised anew: these rights may reach further."""
+
+    rights: tuple[Right, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GateDue:
+    """These rights end together, at `until`, so one order may open all their gates; `gate_opened` when it is given."""
+
+    rights: tuple[Right, ...]
+    revision: int
+    until: Instant
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class FencesLoose:
+    """The kernel has not confirmed that it ends the use of these addresses no later than their rights."""
+
+    rights: tuple[Right, ...]
+
+
+RightsChange = Appointed | Promised | GateDue | FencesLoose
 
 
 class Designations:
@@ -91,7 +133,6 @@ class Designations:
         session: Session,
         peers: Peers,
         out: Callable[[Command], None],
-        touch: Callable[[IPAddress], None],
         nonce: Callable[[], bytes],
     ) -> None:
         """`nonce` gives fresh random bytes: no two attempts write the same, so what stands there tells whose it is."""
@@ -99,7 +140,6 @@ class Designations:
         self._session = session
         self._peers = peers
         self._out = out
-        self._touch = touch
         self._nonce = nonce
         self.active: dict[int, Designation] = {}
         self._of_vip: dict[IPAddress, Designation] = {}
@@ -111,7 +151,8 @@ class Designations:
         self._ping_at: Instant = NEVER
         self._looked_at: Instant = NEVER
         self._sequence = 0
-        self._owned: list[Candidacy] = []
+        self._owned: set[Right] = set()
+        """Of the VIPs that we owned at the last look, or ping."""
         self._silence_checked_at: Instant = NEVER
         self._renewal_wanted: set[IPAddress] = set()
         self._pinged: dict[int, tuple[int, Instant]] = {}
@@ -154,17 +195,18 @@ class Designations:
             promises = {NOBODY: _Promise(NOBODY, now)}
             designation = Designation(key.mod_revision, window_s, promises, found=True)
             self.active[key.mod_revision] = designation
-        self._join(designation, candidacy, NEVER)
+        # Law 7: the right is *never* until a transaction has withdrawn what the former run left.
+        self._join(designation, candidacy.vip.address, candidacy.ownership.right, NEVER)
         self.look_again(now)
 
     def forget(self, address: IPAddress) -> None:
         """The tenure is over, or a transaction has freed us: these witnesses have no power over it any more."""
         designation = self._of_vip.pop(address, None)
         if designation is not None:
-            candidacy = designation.vips.pop(address)
+            right = designation.rights.pop(address)
             for lease in designation.promises:
-                candidacy.ownership.right.drop(_deadline(designation, lease))
-            if not designation.vips:
+                right.drop(_deadline(designation, lease))
+            if not designation.rights:
                 self.active.pop(designation.revision, None)
 
     def ponged(self, sender: int, pong: Pong, now: Instant) -> None:
@@ -179,59 +221,68 @@ class Designations:
         if self._peers.ponged(sender, proved_at, now):
             self.look_again(now)
 
-    def acknowledged(self, sender: int, beat: Acknowledgement, now: Instant) -> None:
+    def acknowledged(self, sender: int, beat: Acknowledgement, now: Instant) -> list[RightsChange]:
         """A witness has promised anew: the right reaches as far as the beat's send time + window."""
         designation = self.active.get(beat.revision)
         promise = None if designation is None else designation.promises.get(sender)
         if designation is None or promise is None:
-            return
+            return []
         sent_at = promise.sent.pop(beat.sequence, None)
         if sent_at is None or sent_at < promise.acknowledged_at:
-            return
+            return []
         self._peers.answered(sender, now)
         promise.acknowledged_at = sent_at
         promise.sent = {number: at for number, at in promise.sent.items() if at > sent_at}
+        # Law 5: from before it was sent. The witness counts from its receipt, so it may depose only later: safety (3).
         promise.deadline.until = sent_at + designation.window_s
-        if self._settings.fence is FenceKind.NFTABLES:
-            self._reopen_gate(designation, now)
-        for address, candidacy in designation.vips.items():
-            if candidacy.phase is Phase.VERIFYING:  # its read came before this promise
-                self._session.want_read()
-            elif self._settings.fence is FenceKind.LIFETIME and candidacy.ownership.right_changed(now):
-                self._touch(address)
+        promised = Promised(tuple(designation.rights.values()))
+        gate = self._gate_due(designation, promised.rights, now)
+        return [promised] if gate is None else [gate, promised]
 
-    def answered(self, request: int, answer: TransactionDone | RequestFailed, now: Instant) -> None:
-        """A designation's transaction has an outcome, or none."""
+    def gate_opened(self, gate: GateDue) -> None:
+        """That order is given, for at least one of its addresses."""
+        designation = self.active.get(gate.revision)
+        if designation is not None:
+            designation.gate_until = gate.until
+
+    def answered(
+        self,
+        request: int,
+        answer: TransactionDone | RequestFailed,
+        candidacies: Mapping[IPAddress, Candidacy],
+        now: Instant,
+    ) -> list[RightsChange]:
+        """A designation's transaction has an outcome, or none. `candidacies`: who answers for the key of each VIP."""
         attempt = self._attempts.pop(request, None)
         if attempt is None:
-            return
-        self._attempted -= attempt.vips.keys()
+            return []
+        self._attempted -= attempt.rights.keys()
         self._look_at = now + APPOINT_RETRY_S
-        if isinstance(answer, RequestFailed):
-            return
+        if isinstance(answer, RequestFailed) or answer.revision > REVISION_MAX:
+            return []  # law 4: it may be applied or not; who could depose us still can
         if answer.succeeded:
-            self._appointed(attempt, answer.revision, now)
-            return
+            return self._appointed(attempt, answer.revision, candidacies, now)
         found = {self._session.layout.witness_of(key.key): key.mod_revision for key in answer.keys}
-        for address in attempt.vips:  # what stands there in truth
+        for address in attempt.rights:  # what stands there in truth
             self._known[address] = (found.get(address, 0), answer.revision)
+        return []
 
-    def seen(self, address: IPAddress, now: Instant) -> None:
+    def seen(self, address: IPAddress, candidacies: Mapping[IPAddress, Candidacy], now: Instant) -> list[RightsChange]:
         """What stands under the witness key has changed. If it is what we try to write, no answer is to be waited for:
         etcd may stall in between, while the former witness has seen it, too, and acknowledges no more.
         """
         if address not in self._attempted:
-            return
+            return []
         key = self._session.registry.get(self._session.layout.witness(address))
         if key is None or key.lease != self._session.lease:
-            return
+            return []
         for request, attempt in self._attempts.items():
             if attempt.written.get(address) == key.value:  # it has a nonce of its own
                 del self._attempts[request]
-                self._attempted -= attempt.vips.keys()
+                self._attempted -= attempt.rights.keys()
                 self._look_at = now + APPOINT_RETRY_S
-                self._appointed(attempt, key.mod_revision, now)
-                return
+                return self._appointed(attempt, key.mod_revision, candidacies, now)
+        return []
 
     def lease_lost(self) -> None:
         """Every key of ours is gone, and with it every power to depose us."""
@@ -265,55 +316,57 @@ class Designations:
         waiting += [
             max(self._silent_at(each), self._silence_checked_at)
             for each in self.active.values()
-            if not self._attempted & each.vips.keys()
+            if not self._attempted & each.rights.keys()
         ]
         return min((at for at in waiting if at > NEVER), default=None)
 
-    def advance(self, candidacies: Callable[[], list[Candidacy]], now: Instant) -> None:
-        """Appoint, replace, ping, beat: whatever is due."""
+    def advance(self, candidacies: Collection[Candidacy], now: Instant) -> list[RightsChange]:
+        """Appoint, replace, ping, beat: whatever is due. `candidacies` are looked at only then."""
         if self._session.lease is None:
-            self._owned = []
-            return
+            self._owned = set()
+            return []
+        changes: list[RightsChange] = []
         silent = any(now >= self._silent_at(each) for each in self.active.values())
         if (now >= self._look_at > NEVER) or (silent and now >= self._silence_checked_at):
             self._look_at = NEVER
             self._looked_at = now
             self._silence_checked_at = now + APPOINT_RETRY_S
-            everyone = candidacies()
-            self._owned = [each for each in everyone if each.phase is Phase.OWNING]
-            self._appoint_where_needed(everyone, now)
+            self._owned = {each.ownership.right for each in candidacies if each.phase is Phase.OWNING}
+            self._appoint_where_needed(candidacies, self._session.lease, now)
         early_s, half_beat_s = 0.0, beat_every_s(self._settings.window_s or 0.0, self._settings.fence) / 2
         if self.active and now >= self._beat_at:
             self._beat_at = now + min(
                 beat_every_s(each.window_s, self._settings.fence) for each in self.active.values()
             )
-            self._beat(now)
+            changes += self._beat(candidacies, now)
             early_s = half_beat_s
         if self._owned and self._settings.window_s is not None and now + early_s >= self._ping_at:
             # Half a beat later than a window, and half a beat early where a beat leaves: both in one turn.
             self._ping_at = now + self._settings.window_s + half_beat_s
-            self._owned = [each for each in self._owned if each.phase is Phase.OWNING]
-            self._ping(now)
+            self._ping(candidacies, now)
             if now >= self._looked_at + LOOK_AT_LEAST_EVERY_S:
                 self.look_again(now)
+        return changes
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def _reopen_gate(self, designation: Designation, now: Instant) -> None:
+    def _gate_due(self, designation: Designation, rights: tuple[Right, ...], now: Instant) -> GateDue | None:
         """One order for all addresses of a designation, and not for every beat: they have one right."""
+        if self._settings.fence is not FenceKind.NFTABLES:
+            return None
         until = min(promise.deadline.until for promise in designation.promises.values())
         until = min(until, self._session.lease_until)
         if until - designation.gate_until < designation.window_s * REOPEN_FRACTION:
-            return
+            return None
         timeout_s = fence_timeout_s(until - now)
-        vips = tuple(each.vip for each in designation.vips.values() if each.ownership.begin_gate(until))
-        if vips and timeout_s > 0:
-            designation.gate_until = until
-            self._out(OpenFence(vips, timeout_s, until))
+        if timeout_s <= 0:
+            return None
+        return GateDue(rights, designation.revision, until, timeout_s)
 
-    def _appoint_where_needed(self, candidacies: list[Candidacy], now: Instant) -> None:
+    def _appoint_where_needed(self, candidacies: Collection[Candidacy], own: int, now: Instant) -> None:
         wanted: dict[tuple[int, ...], dict[IPAddress, Candidacy]] = {}
-        choices: dict[tuple[int, ...], tuple[int, ...]] = {}
+        leader = self._session.leadership.leader_id
+        choices = None if leader is None else Choices(self._peers, leader, own)
         for candidacy in candidacies:
             address = candidacy.vip.address
             if address in self._attempted or candidacy.epoch is None:
@@ -328,8 +381,9 @@ class Designations:
             for lease in silent:
                 if self._peers.is_reachable(lease):
                     self._peers.silent(lease)
-                    choices.clear()
-            witnesses = self._choose(candidacy, designation, silent, choices)
+                    if choices is not None:
+                        choices.forget()
+            witnesses = self._wanted_for(candidacy, designation, silent, choices)
             current = () if designation is None else tuple(sorted(designation.promises))
             if witnesses != current or address in self._renewal_wanted:
                 wanted.setdefault(witnesses, {})[address] = candidacy
@@ -339,48 +393,15 @@ class Designations:
                 part = {address: vips[address] for address in addresses[start : start + VIPS_PER_TRANSACTION]}
                 self._appoint(part, witnesses)
 
-    def _choose(
-        self,
-        candidacy: Candidacy,
-        designation: Designation | None,
-        silent: set[int],
-        choices: dict[tuple[int, ...], tuple[int, ...]],
+    def _wanted_for(
+        self, candidacy: Candidacy, designation: Designation | None, silent: set[int], choices: Choices | None
     ) -> tuple[int, ...]:
-        """The next candidates in the queue that answer and don't run on the node of the etcd leader.
-
-        `choices` has what was chosen a moment ago from the same queue: a thousand addresses have few different ones.
-        """
         if self._settings.window_s is None:
             return ()
-        if self._session.leadership.leader_id is None:
+        if choices is None:
             # Who leads etcd is not known: appoint nobody new, and keep who is there and answers.
             return () if designation is None else tuple(sorted(designation.promises.keys() - silent))
-        queue = candidacy.queue()
-        leases = tuple(key.lease for key in queue)
-        known = choices.get(leases)
-        if known is None:
-            known = choices[leases] = self._choose_from(queue)
-        return known
-
-    def _choose_from(self, queue: list[KeyValue]) -> tuple[int, ...]:
-        chosen: list[Peer] = []
-        agents, is_behind_us = 0, False
-        for key in queue:
-            peer = self._peers.of(key)
-            agents += peer is not None
-            if key.lease == self._session.lease:
-                is_behind_us = True
-                continue
-            # Who stands before us has given us its word and leaves; as like as not it is cut off from etcd.
-            if peer is None or not is_behind_us or not self._peers.is_reachable(peer.lease):
-                continue
-            if peer.member is None or peer.member != self._session.leadership.leader_id:
-                chosen.append(peer)
-        # As many as the node failures that etcd survives, so that with quorum there is always one left.
-        allowed = max(1, (agents - 1) // 2)
-        if allowed > 1 and len(chosen) > allowed and chosen[0].lease == _next_lease(queue, self._session.lease):
-            chosen = chosen[1:]  # if owner and witness die together, the next in the queue should be a living one
-        return tuple(sorted(peer.lease for peer in chosen[:allowed]))
+        return choices.of(candidacy.queue())
 
     def _appoint(self, vips: dict[IPAddress, Candidacy], witnesses: tuple[int, ...]) -> None:
         """Replace what stands there, if it is what we know; an empty list frees us from every promise.
@@ -406,7 +427,8 @@ class Designations:
             written[address] = write_record(record)
             puts.append(Put(key, written[address], lease))
         request = self._session.appoint(tuple(guards), tuple(puts), tuple(layout.witness(address) for address in vips))
-        self._attempts[request] = _Attempt(vips, witnesses, window_s, written)
+        rights = {address: candidacy.ownership.right for address, candidacy in vips.items()}
+        self._attempts[request] = _Attempt(rights, witnesses, window_s, written)
         self._attempted |= vips.keys()
 
     def _mod_revision(self, address: IPAddress) -> int:
@@ -418,50 +440,55 @@ class Designations:
         key = registry.get(self._session.layout.witness(address))
         return 0 if key is None else key.mod_revision
 
-    def _appointed(self, attempt: _Attempt, revision: int, now: Instant) -> None:
+    def _appointed(
+        self, attempt: _Attempt, revision: int, candidacies: Mapping[IPAddress, Candidacy], now: Instant
+    ) -> list[RightsChange]:
         """It is in force: whoever was designated before has no power any more."""
         promises = {lease: _Promise(lease, now) for lease in attempt.witnesses}
         # The window that was written, which a reload may have changed meanwhile: it is what the witness counts.
         window_s = attempt.window_s
         designation = Designation(revision, window_s, promises)
-        for address, candidacy in attempt.vips.items():
+        bound: list[Right] = []
+        for address, right in attempt.rights.items():
             self._known[address] = (revision, revision)
             if abs(window_s - (self._settings.window_s or 0.0)) < 0.001:
                 self._renewal_wanted.discard(address)
             self.forget(address)
+            candidacy = candidacies.get(address)
+            if candidacy is None or candidacy.ownership.right is not right:
+                continue  # who asked for it is gone
             if candidacy.epoch is None or candidacy.phase not in _BOUND:
                 continue
             if promises:
-                self._join(designation, candidacy, now + window_s)
-            if candidacy.phase is Phase.OWNING:
-                candidacy.ownership.right_changed(now)
-            else:
-                self._session.want_read()
-            self._touch(address)
-        if designation.vips:
+                # (3) of the argument: the promise binds the right from before the first beat, which gives its power.
+                self._join(designation, address, right, now + window_s)
+            bound.append(right)
+        if designation.rights:
             self.active[revision] = designation
             self._beat_at = now
+        return [Appointed(tuple(bound))] if bound else []
 
-    def _join(self, designation: Designation, candidacy: Candidacy, until: Instant) -> None:
-        designation.vips[candidacy.vip.address] = candidacy
-        self._of_vip[candidacy.vip.address] = designation
+    def _join(self, designation: Designation, address: IPAddress, right: Right, until: Instant) -> None:
+        designation.rights[address] = right
+        self._of_vip[address] = designation
         for lease, promise in designation.promises.items():
             promise.deadline.until = until
-            candidacy.ownership.right.share(_deadline(designation, lease), promise.deadline)
+            right.share(_deadline(designation, lease), promise.deadline)
 
-    def _beat(self, now: Instant) -> None:
+    def _beat(self, candidacies: Collection[Candidacy], now: Instant) -> list[RightsChange]:
         """One datagram for each peer, with all its designations."""
         self._sequence = max(self._sequence + 1, int(now * 1e6))  # grows over restarts of the agent, too
         for_peer: dict[int, list[Heartbeat]] = {}
+        changes: list[RightsChange] = []
+        tight = self._tight(candidacies)
         for designation in self.active.values():
             if designation.found:
-                continue
+                continue  # law 7
             if not designation.has_begun:
-                loose = [each for each in designation.vips.values() if not each.ownership.fence_is_tight]
-                for candidacy in loose:
-                    candidacy.ownership.right_changed(now)
-                    self._touch(candidacy.vip.address)
+                # (5) of the argument: from the first beat on the witness has power, and the kernel must be as fast.
+                loose = tuple(right for right in designation.rights.values() if right not in tight)
                 if loose:
+                    changes.append(FencesLoose(loose))
                     self._beat_at = min(self._beat_at, now + FENCE_RETRY_S)
                     continue
                 designation.has_begun = True
@@ -473,10 +500,22 @@ class Designations:
                 for_peer.setdefault(promise.lease, []).append(entry)
         for receiver, entries in for_peer.items():
             self._send(Kind.HEARTBEAT, receiver, entries)
+        return changes
 
-    def _ping(self, now: Instant) -> None:
+    def _tight(self, candidacies: Collection[Candidacy]) -> set[Right]:
+        """The rights whose fence the kernel has confirmed, of those whose first beat waits for it."""
+        begins = (each for each in self.active.values() if not each.has_begun and not each.found)
+        fresh = {right for each in begins for right in each.rights.values()}
+        if not fresh:
+            return fresh
+        owners = (each.ownership for each in candidacies)
+        return {each.right for each in owners if each.right in fresh and each.fence_is_tight}
+
+    def _ping(self, candidacies: Collection[Candidacy], now: Instant) -> None:
         """Learn which candidates could be witnesses, and who could have the addresses after us."""
-        leases = {key.lease for candidacy in self._owned for key in candidacy.queue()}
+        owned = [each for each in candidacies if each.phase is Phase.OWNING and each.ownership.right in self._owned]
+        self._owned = {each.ownership.right for each in owned}
+        leases = {key.lease for candidacy in owned for key in candidacy.queue()}
         self._pinged.clear()
         self._sequence = max(self._sequence + 1, int(now * 1e6))
         for lease in sorted(leases - {self._session.lease}):
@@ -509,13 +548,6 @@ class Designations:
 
 _BOUND = frozenset({Phase.OWNING, Phase.LAPSED, Phase.WAITING, Phase.VERIFYING, Phase.PROBING})
 """Phases in which our epoch's key stands: as the owner, or as one whose right lapsed and may come back."""
-
-
-def _next_lease(queue: list[KeyValue], own: int | None) -> int | None:
-    """The candidate right behind the owner: a deposition makes it the owner."""
-    leases = [key.lease for key in queue]
-    behind = leases[leases.index(own) + 1 :] if own in leases else leases
-    return behind[0] if behind else None
 
 
 def _is_settled(candidacy: Candidacy) -> bool:

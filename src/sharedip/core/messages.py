@@ -1,7 +1,7 @@
 """Facts that go into the core, and orders that come out of it.
 
 Role: the whole vocabulary between the core and the world. Events are facts in the past, commands are orders.
-Must never: carry behaviour. Counterparts: `core/node.py` (consumes events, emits commands), `agent.py` (the executor).
+Must never: carry behaviour. Counterparts: `core/node.py` (consumes events, emits commands), `agent/executor.py`.
 
 Law of the etcd facts: `sent_at` is the instant *before* the request left; every deadline counts from it.
 Every request that the core orders is answered by exactly one fact with the same `request` number: its own kind,

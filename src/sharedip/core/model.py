@@ -14,6 +14,8 @@ from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
 
 IPAddress = IPv4Address | IPv6Address
+REVISION_MAX = 2**62
+"""A million writes a second for a hundred thousand years: what is larger is nonsense, and fits into no datagram."""
 Instant = float
 """Seconds on CLOCK_BOOTTIME."""
 NEVER: Instant = float("-inf")

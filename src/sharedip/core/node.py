@@ -8,7 +8,7 @@ Contract:
 3. `next_deadline()` is the latest instant by which `handle(TimePassed(), now)` must be called if no fact comes before.
 4. Time given never goes back.
 
-Must never: read a clock, do I/O, log. Counterpart: `agent.py`.
+Must never: read a clock, do I/O, log. Counterpart: `agent/loop.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import assert_never
 
 from sharedip.core.candidacy import BidEnded, Candidacy, GivesUp, Phase, WordDue
-from sharedip.core.designation import Designations
+from sharedip.core.designation import Appointed, Designations, FencesLoose, GateDue, Promised, RightsChange
 from sharedip.core.fitness import Fitness, Health
 from sharedip.core.handover import Handover, answer_drain, move
 from sharedip.core.identity import Identity
@@ -45,6 +45,7 @@ from sharedip.core.messages import (
     LinkChanged,
     LinkVanished,
     MoveRequested,
+    OpenFence,
     PeerAddressChanged,
     RemovalFailed,
     Report,
@@ -55,7 +56,7 @@ from sharedip.core.messages import (
     TimePassed,
     WatchOpened,
 )
-from sharedip.core.model import Instant, IPAddress, Vip
+from sharedip.core.model import FenceKind, Instant, IPAddress, Vip
 from sharedip.core.news import (
     DepositionAnswered,
     DesignationAnswered,
@@ -72,6 +73,7 @@ from sharedip.core.orders import in_order
 from sharedip.core.peers import Peers
 from sharedip.core.peerwire import Acknowledgement, Heartbeat, Ping, Pong, Released
 from sharedip.core.resigned import ResignedEpochs
+from sharedip.core.right import Right
 from sharedip.core.saved_state import SAVE_RETRY_S, SavedState
 from sharedip.core.session import Session
 from sharedip.core.settings import Settings
@@ -99,7 +101,7 @@ class Node:
         self.links = Links(vip.link for vip in settings.vips)
         self.resigned = ResignedEpochs()
         self.vips = Vips(settings, self.session, self.peers, self.fitness, self.links, self.resigned, out)
-        self.designations = Designations(settings, self.session, self.peers, out, self.vips.touch, nonce)
+        self.designations = Designations(settings, self.session, self.peers, out, nonce)
         self.witness = Witness(settings, self.session, self.peers, self.links, out)
         self.inbox = Inbox(self.session, self.peers)
         self.handover = Handover(self.session, self.peers, self.resigned, self.designations, out)
@@ -260,7 +262,8 @@ class Node:
                         candidacy.answered(each.write, each.outcome, now)
                         self.vips.touch_one(candidacy)
                 case DesignationAnswered():
-                    self.designations.answered(each.request, each.answer, now)
+                    by_address = self.vips.by_address()
+                    self._follow(self.designations.answered(each.request, each.answer, by_address, now), now)
                 case DepositionAnswered():
                     self.witness.answered(each.request, now)
                 case LeaderChanged():
@@ -293,7 +296,7 @@ class Node:
             designated = layout.witness_of(key)
             if designated is not None:
                 self.witness.designation_changed(designated, adopting=news.adopting)
-                self.designations.seen(designated, now)
+                self._follow(self.designations.seen(designated, self.vips.by_address(), now), now)
             address = designated or layout.election_of(key) or layout.owner_of(key)
             if address is not None:
                 concerned.add(address)
@@ -310,6 +313,7 @@ class Node:
         if letter is None:
             return
         answers: list[Acknowledgement | Pong | None] = []
+        changes: list[RightsChange] = []
         for entry in letter.entries:
             match entry:
                 case Released():
@@ -317,16 +321,58 @@ class Node:
                 case Pong():
                     self.designations.ponged(letter.sender, entry, now)
                 case Acknowledgement():
-                    self.designations.acknowledged(letter.sender, entry, now)
+                    changes += self.designations.acknowledged(letter.sender, entry, now)
                 case Heartbeat():
                     answers.append(self.witness.heard(letter.sender, entry, event.received_at))
                 case Ping():
                     answers.append(self.inbox.pong(letter.sender, entry, now))
                 case _:
                     assert_never(entry)
+        self._follow(changes, now)
         answer = self.inbox.answer(letter, [each for each in answers if each is not None])
         if answer is not None:
             self._commands.append(answer)
+
+    def _follow(self, changes: list[RightsChange], now: Instant) -> None:
+        """What witnesses have changed about rights: the fences follow, and who waits for a right looks again."""
+        if not changes:
+            return
+        # Under the gate a promise moves the kernel's fence by `GateDue` alone: a thousand owners need not be asked.
+        is_gated = self.settings.fence is FenceKind.NFTABLES
+        concerned = [each for each in self.vips.all() if not is_gated or each.phase is Phase.VERIFYING]
+        moved = {each.ownership.right: each for each in concerned}
+        only_promised = all(isinstance(each, Promised) for each in changes)
+        holders = moved if only_promised else {each.ownership.right: each for each in self.vips.all()}
+        for change in changes:
+            match change:
+                case GateDue():
+                    self._open_gates(change, _holding(holders, change.rights))
+                case Promised():
+                    for each in _holding(moved, change.rights):
+                        if each.phase is Phase.VERIFYING:  # its read came before this promise
+                            self.session.want_read()
+                        elif each.ownership.right_changed(now):
+                            self.vips.touch_one(each)
+                case Appointed():
+                    for each in _holding(holders, change.rights):
+                        if each.phase is Phase.OWNING:
+                            each.ownership.right_changed(now)
+                        else:
+                            self.session.want_read()
+                        self.vips.touch_one(each)
+                case FencesLoose():
+                    for each in _holding(holders, change.rights):
+                        each.ownership.right_changed(now)
+                        self.vips.touch_one(each)
+                case _:
+                    assert_never(change)
+
+    def _open_gates(self, gate: GateDue, candidacies: list[Candidacy]) -> None:
+        vips = tuple(each.vip for each in candidacies if each.ownership.begin_gate(gate.until))
+        if vips:
+            self.designations.gate_opened(gate)
+            # (5) of the argument: until their right ends, which a witness may bind to less than the lease.
+            self._commands.append(OpenFence(vips, gate.timeout_s, gate.until))
 
     def _released(self, sender: int, entry: Released, now: Instant) -> None:
         candidacy = self.candidacies.get(entry.address)
@@ -424,7 +470,7 @@ class Node:
 
     def _finish(self, now: Instant) -> None:
         """What the candidacies' steps have for others: witnesses, the session, the way out."""
-        self.designations.advance(self.vips.all, now)
+        self._follow(self.designations.advance(self.vips.all(), now), now)
         self._settle(now)
         if self.vips.leaving and self.session.is_registered:
             self.vips.forget_what_left()
@@ -507,3 +553,8 @@ class Node:
     def _is_harmless(self, now: Instant) -> bool:
         """No address is left, or the kernel has ended its lifetime by now, whatever it said to our removal."""
         return all(each.is_clear or now >= each.ownership.stands_until for each in self.vips.all())
+
+
+def _holding(holders: dict[Right, Candidacy], rights: tuple[Right, ...]) -> list[Candidacy]:
+    """Whose rights these are, in their order."""
+    return [each for right in rights if (each := holders.get(right)) is not None] if holders else []

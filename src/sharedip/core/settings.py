@@ -57,6 +57,10 @@ SILENCE_FRACTION_LIFETIME = 0.6
 PEER_REQUEST_TIMEOUT_S_MIN = 0.1
 """For designations and depositions: a second endpoint is tried within half a window, but at the shortest windows."""
 
+VIPS_PER_TRANSACTION = 40
+"""What is designated together is deposed together, in one transaction: three operations for each VIP, and etcd takes
+128 by default (--max-txn-ops)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:

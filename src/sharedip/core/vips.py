@@ -8,7 +8,7 @@ Must never: decide anything about a key or an address; it asks and tells candida
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import assert_never
 
 from sharedip.core.candidacy import Answer, Candidacy, Phase
@@ -93,6 +93,10 @@ class Vips:
         current = [] if found is None else [found]
         leaving = self.leaving.get(address) if self.leaving else None
         return current if leaving is None else [*current, leaving]
+
+    def by_address(self) -> Mapping[IPAddress, Candidacy]:
+        """Who answers for the key of each address: as long as one is leaving, it is that one."""
+        return {**self.current, **self.leaving} if self.leaving else self.current
 
     def in_order(self, addresses: Iterable[IPAddress]) -> list[Candidacy]:
         """The candidacies of these addresses, in the order of the documents."""

@@ -21,14 +21,11 @@ from sharedip.core.model import NEVER, Delete, Guard, GuardTarget, Instant, IPAd
 from sharedip.core.peers import Peers
 from sharedip.core.peerwire import Acknowledgement, Heartbeat
 from sharedip.core.session import Session
-from sharedip.core.settings import CLOCK_DRIFT, Settings
+from sharedip.core.settings import CLOCK_DRIFT, VIPS_PER_TRANSACTION, Settings
 
 DEPOSE_RETRY_S = 0.05
 LATE_S = 0.05
 """Woken later than this after a promise ran out, it was we who were away: what owners sent meanwhile is heard first."""
-
-VIPS_PER_TRANSACTION = 40
-"""etcd takes 128 operations a transaction by default (--max-txn-ops); a deposition needs three for each VIP."""
 
 SHOWN_MAX = 5
 WITNESSES_MAX = 16

@@ -5,6 +5,8 @@ Role: the scenes that several files of laws begin with. Must never: prove anythi
 
 from __future__ import annotations
 
+from typing import Any
+
 from sharedip.core.keys import write_record
 from sharedip.core.messages import DatagramReceived, PeerAddressChanged, SendDatagram, Transact
 from sharedip.core.model import Delete, Put
@@ -83,8 +85,8 @@ def pings_of(order: SendDatagram) -> list[Ping]:
 class Owner:
     """n1, which owns the address and is about to designate n2."""
 
-    def __init__(self) -> None:
-        self.talk = Talk(window_s=WINDOW_S)
+    def __init__(self, **settings: Any) -> None:
+        self.talk = Talk(window_s=WINDOW_S, **settings)
         self.talk.start()
         self.talk.hear(PeerAddressChanged("n1:9470"))
         self.talk.run(1.0)

@@ -29,12 +29,10 @@ from sharedip.core.messages import (
     TransactionDone,
     WatchOpened,
 )
-from sharedip.core.model import Delete, Failure, Get, Instant, KeyChange, KeyValue, Operation, Put
+from sharedip.core.model import REVISION_MAX, Delete, Failure, Get, Instant, KeyChange, KeyValue, Operation, Put
 
 TTL_S_MAX = 86_400
 """A day. etcd raises a TTL to 1.5 election timeouts, and its election timeout is 50 s at most (etcdmain/config.go)."""
-REVISION_MAX = 2**62
-"""A million writes a second for a hundred thousand years. The next one must fit a watch's 64 bits, too."""
 TOKEN_CHARS_MAX = 8_192
 """A JWT has about a kilobyte, a simple token 40 characters. gRPC servers take 8 KiB of metadata by convention."""
 

@@ -1,0 +1,66 @@
+"""Which candidates become the witnesses of an address.
+
+Role: a pure choice. Nothing of the promise hangs on it: a bad witness costs availability, never the one owner; what a
+witness may do is bounded by its promise (docs/safety.md, 3).
+Must never: designate anybody. Counterpart: `designation.py`.
+"""
+
+from __future__ import annotations
+
+from sharedip.core.model import KeyValue
+from sharedip.core.peers import Peer, Peers
+
+
+class Choices:
+    """What was chosen a moment ago from the same queue: a thousand addresses have few different ones."""
+
+    def __init__(self, peers: Peers, leader: int, own: int) -> None:
+        self._peers = peers
+        self._leader = leader
+        self._own = own
+        self._chosen: dict[tuple[int, ...], tuple[int, ...]] = {}
+
+    def of(self, queue: list[KeyValue]) -> tuple[int, ...]:
+        """The witnesses for an address with this queue."""
+        leases = tuple(key.lease for key in queue)
+        known = self._chosen.get(leases)
+        if known is None:
+            known = self._chosen[leases] = choose_witnesses(queue, self._peers, self._leader, self._own)
+        return known
+
+    def forget(self) -> None:
+        """Who answers is known anew."""
+        self._chosen.clear()
+
+
+def choose_witnesses(queue: list[KeyValue], peers: Peers, leader: int, own: int) -> tuple[int, ...]:
+    """The next candidates behind our own that answer, and don't run on the node of etcd's leader: their leases, sorted.
+
+    `leader` is the id of an etcd member.
+    """
+    chosen: list[Peer] = []
+    agents, is_behind_us = 0, False
+    for key in queue:
+        peer = peers.of(key)
+        agents += peer is not None
+        if key.lease == own:
+            is_behind_us = True
+            continue
+        # Who stands before us has given us its word and leaves; it is probably cut off from etcd.
+        if peer is None or not is_behind_us or not peers.is_reachable(peer.lease):
+            continue
+        # The death of etcd's leader would silence the witness and stall the deposition at once.
+        if peer.member is None or peer.member != leader:
+            chosen.append(peer)
+    # As many as the node failures that etcd survives, so that with quorum there is always one left.
+    allowed = max(1, (agents - 1) // 2)
+    if allowed > 1 and len(chosen) > allowed and chosen[0].lease == _next_lease(queue, own):
+        chosen = chosen[1:]  # if owner and witness die together, the next in the queue should be a living one
+    return tuple(sorted(peer.lease for peer in chosen[:allowed]))
+
+
+def _next_lease(queue: list[KeyValue], own: int) -> int | None:
+    """The candidate right behind the owner: a deposition makes it the owner."""
+    leases = [key.lease for key in queue]
+    behind = leases[leases.index(own) + 1 :] if own in leases else leases
+    return behind[0] if behind else None
