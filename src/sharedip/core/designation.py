@@ -258,7 +258,7 @@ class Designations:
             return []
         self._attempted -= attempt.rights.keys()
         self._look_at = now + APPOINT_RETRY_S
-        if isinstance(answer, RequestFailed) or answer.revision > REVISION_MAX:
+        if isinstance(answer, RequestFailed):
             return []  # law 4: it may be applied or not; who could depose us still can
         if answer.succeeded:
             return self._appointed(attempt, answer.revision, candidacies, now)
@@ -444,6 +444,8 @@ class Designations:
         self, attempt: _Attempt, revision: int, candidacies: Mapping[IPAddress, Candidacy], now: Instant
     ) -> list[RightsChange]:
         """It is in force: whoever was designated before has no power any more."""
+        if not 0 < revision <= REVISION_MAX:
+            return []  # nonsense, as if nobody had answered
         promises = {lease: _Promise(lease, now) for lease in attempt.witnesses}
         # The window that was written, which a reload may have changed meanwhile: it is what the witness counts.
         window_s = attempt.window_s
