@@ -134,6 +134,13 @@ BEHAVIOURS: tuple[Behaviour, ...] = (
     ),
     Behaviour(
         "core/session.py",
+        "            self._renew_at = now\n            self.advance(now)\n",
+        "            self._renew_at = now\n",
+        "the keepalive that a lapse asks for leaves at the end of the turn, to the endpoint that is asked by then; the"
+        " base sent it before the fact of that turn, which may be that this endpoint is gone",
+    ),
+    Behaviour(
+        "core/session.py",
         "        if changed:\n            self._listener.keys_changed(changed, now)\n",
         "        if changed and not whether_registered and self.own_record.key in changed:\n"
         "            self._look_at_name(self.registry.get(self.own_record.key), now)\n"
