@@ -26,13 +26,14 @@ with atheris.instrument_imports(include=["sharedip", "yaml", "h11"]):
     from sharedip.adapters.kernel import diagwire, rtwire, wire
     from sharedip.adapters.probes.http import HttpProbe
     from sharedip.config.load import parse
-    from sharedip.core import frames, peerwire
-    from sharedip.core.keys import Layout, Registry, read_record
+    from sharedip.core.address import frames
+    from sharedip.core.etcd.agent_records import split_address
+    from sharedip.core.etcd.keys import Layout, Registry, read_record
     from sharedip.core.messages import GrantLease, KeepLeaseAlive, OpenWatch, ReadKeys, ReadMember, Transact
     from sharedip.core.model import Get, KeyValue, Put
-    from sharedip.core.peers import split_address
+    from sharedip.core.peers import wire as peerwire
+    from sharedip.core.peers.witness import read_witnesses
     from sharedip.core.state import read_state
-    from sharedip.core.witness import read_witnesses
 
 SECRET = b"0123456789abcdef"
 ROOT = "sharedip:v1:vip:"

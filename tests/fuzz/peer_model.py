@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from sharedip.core.messages import Transact, TransactionDone
 from sharedip.core.model import IPAddress, Put
-from sharedip.core.peerwire import (
+from sharedip.core.peers.wire import (
     Acknowledgement,
     Entry,
     Envelope,
@@ -27,7 +27,7 @@ from sharedip.core.peerwire import (
     seal,
     unseal,
 )
-from sharedip.core.witness import read_witnesses
+from sharedip.core.peers.witness import read_witnesses
 from tests.fuzz.liar import Liar, secret_of
 from tests.models.judge import LAYOUT
 

@@ -6,7 +6,7 @@ it does not, it shows nothing. Must never: share a line with the core's own way 
 
 from __future__ import annotations
 
-from sharedip.core.keys import Registry
+from sharedip.core.etcd.keys import Registry
 from sharedip.core.messages import KeysRead, Transact, TransactionDone
 from sharedip.core.model import Get, KeyValue
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from sharedip.adapters.kernel import diagwire, rtwire, wire
 from sharedip.adapters.kernel.view import View
-from sharedip.core import frames, peerwire
-from sharedip.core.peerwire import Acknowledgement, Entry, Heartbeat, Kind, Ping, Pong, Released
+from sharedip.core.address import frames
+from sharedip.core.peers import wire as peerwire
+from sharedip.core.peers.wire import Acknowledgement, Entry, Heartbeat, Kind, Ping, Pong, Released
 from tests.fuzz.effort import TIMEOUT_S, times
 
 pytestmark = pytest.mark.timeout(TIMEOUT_S)

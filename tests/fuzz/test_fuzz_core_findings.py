@@ -7,9 +7,10 @@ import random
 from dataclasses import replace
 from ipaddress import ip_address
 
-from sharedip.core import keys
-from sharedip.core.keys import Registry
-from sharedip.core.links import Links
+from sharedip.core.address.links import Links
+from sharedip.core.etcd import keys
+from sharedip.core.etcd.keys import Registry
+from sharedip.core.etcd.requests import Kind as Purpose
 from sharedip.core.messages import (
     DrainRequested,
     KeysChanged,
@@ -21,8 +22,7 @@ from sharedip.core.messages import (
     TransactionDone,
 )
 from sharedip.core.model import FenceKind, KeyChange, KeyValue, LinkState
-from sharedip.core.peerwire import Kind, Pong, seal
-from sharedip.core.requests import Kind as Purpose
+from sharedip.core.peers.wire import Kind, Pong, seal
 from tests.fuzz.liar import secret_of, sound_agent
 from tests.fuzz.stage import VIPS, Stage
 from tests.models.judge import LAYOUT

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from sharedip.core.keys import Layout
+from sharedip.core.etcd.keys import Layout
 from sharedip.core.messages import Command, RevokeLease, Transact
 from sharedip.core.model import Delete, IPAddress
 from tests.models.store import Store

@@ -25,15 +25,20 @@ class Mutant:
     in_histories: bool = False
 
 
-SESSION, RENEWAL, CANDIDACY, OWNERSHIP = "core/session.py", "core/renewal.py", "core/candidacy.py", "core/ownership.py"
-NODE, KEYS, SETTINGS, ORDERS = "core/node.py", "core/keys.py", "core/settings.py", "core/orders.py"
-DESIGNATION, WITNESS, ENDPOINTS = "core/designation.py", "core/witness.py", "core/endpoints.py"
-BATCHES, FITNESS, WORDS = "core/batches.py", "core/fitness.py", "core/words.py"
-RESIGNED, HANDOVER, INBOX = "core/resigned.py", "core/handover.py", "core/inbox.py"
-CHOOSE = "core/choose.py"
+SESSION, RENEWAL, CANDIDACY, OWNERSHIP = (
+    "core/etcd/session.py",
+    "core/etcd/renewal.py",
+    "core/election/candidacy.py",
+    "core/address/ownership.py",
+)
+NODE, KEYS, SETTINGS, ORDERS = "core/node.py", "core/etcd/keys.py", "core/settings.py", "core/orders.py"
+DESIGNATION, WITNESS, ENDPOINTS = "core/peers/owner.py", "core/peers/witness.py", "core/etcd/endpoints.py"
+BATCHES, FITNESS, WORDS = "core/etcd/batches.py", "core/election/fitness.py", "core/election/words.py"
+RESIGNED, HANDOVER, INBOX = "core/election/resigned.py", "core/peers/handover.py", "core/peers/inbox.py"
+CHOOSE = "core/peers/choose.py"
 VIPS, SAVED_STATE = "core/vips.py", "core/saved_state.py"
-RIGHT, GATE = "core/right.py", "core/gate.py"
-FORMER_SELF = "core/former_self.py"
+RIGHT, GATE = "core/right.py", "core/address/gate.py"
+FORMER_SELF = "core/etcd/former_self.py"
 
 FROM_SENDING = "5: deadlines count from the moment a request was sent"
 PROOF = "election: a keepalive counts only with a linearizable read after it"

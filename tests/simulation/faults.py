@@ -11,7 +11,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
-from sharedip.core.keys import read_record
+from sharedip.core.etcd.keys import read_record
 from sharedip.core.messages import (
     AddressGone,
     AddressSeen,
@@ -24,7 +24,7 @@ from sharedip.core.messages import (
     StopRequested,
 )
 from sharedip.core.model import FenceKind, LinkState
-from sharedip.core.witness import read_witnesses
+from sharedip.core.peers.witness import read_witnesses
 from tests.models.judge import LAYOUT
 from tests.simulation.forger import forge
 from tests.simulation.world import LINK_INDEX, Host, World

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from hashlib import sha256
 
+from sharedip.core.etcd.keys import read_record
 from sharedip.core.identity import Identity
-from sharedip.core.keys import read_record
 from sharedip.core.messages import DatagramReceived
 from sharedip.core.model import IPAddress
-from sharedip.core.peerwire import HEADER, MAGIC, Entry, Heartbeat, Kind, Ping, Pong, Released, seal, unseal
+from sharedip.core.peers.wire import HEADER, MAGIC, Entry, Heartbeat, Kind, Ping, Pong, Released, seal, unseal
 from tests.models.judge import LAYOUT
 from tests.simulation.world import FORGER, Host, World
 

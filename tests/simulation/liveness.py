@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
 
-from sharedip.core.candidacy import Phase
+from sharedip.core.election.candidacy import Phase
 from tests.models.judge import LAYOUT
 from tests.simulation.world import Host, InvariantBrokenError, World
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sharedip.core.candidacy import Phase
+from sharedip.core.election.candidacy import Phase
 from sharedip.core.messages import Event, KeysRead, MoveRequested
 from tests.simulation.world import Host, World
 

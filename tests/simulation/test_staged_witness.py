@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 import pytest
 
-from sharedip.core.candidacy import Phase
+from sharedip.core.election.candidacy import Phase
 from sharedip.core.messages import Command, FenceRefused, MoveRequested, OpenFence, SendDatagram, StopRequested
 from sharedip.core.model import FenceKind
-from sharedip.core.peerwire import Kind
+from sharedip.core.peers.wire import Kind
 from tests.simulation.etcd import Spell
 from tests.simulation.faults_of_words import is_execution
 from tests.simulation.world import Host, World

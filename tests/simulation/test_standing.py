@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sharedip.core.candidacy import Phase
-from sharedip.core.fitness import SETTLED_S
+from sharedip.core.election.candidacy import Phase
+from sharedip.core.election.fitness import SETTLED_S
 from sharedip.core.messages import DrainRequested
 from sharedip.core.model import FenceKind
 from tests.simulation.world import World

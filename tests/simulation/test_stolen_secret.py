@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import pytest
 
+from sharedip.core.election.words import EXECUTED_WITHIN_S, LOOK_EVERY_S
 from sharedip.core.messages import Transact
 from sharedip.core.model import Delete, FenceKind
-from sharedip.core.words import EXECUTED_WITHIN_S, LOOK_EVERY_S
 from tests.models.judge import LAYOUT
 from tests.simulation.forger import forge_release
 from tests.simulation.world import Host, World

@@ -1,6 +1,6 @@
 """Every file of ours that a comment or a docstring names exists: a reader who is sent somewhere gets there.
 
-A path (`core/keys.py`, `docs/safety.md`) is the end of a file's own. A bare name (`keys.py`) may be any file of the
+A path (`core/etcd/keys.py`, `docs/safety.md`) is the end of a file's own. A bare name (`keys.py`) may be any file of the
 tree, but what ships does not mean the lab by it. Others' sources, etcd's and the kernel's, are in other languages and
 are not looked at.
 """
@@ -76,7 +76,7 @@ def test_every_cited_file_exists() -> None:
     ("line", "is_stale"),
     [
         ("# see keys.py", False),
-        ("# see core/keys.py, and docs/law.md.", False),
+        ("# see core/etcd/keys.py, and docs/law.md.", False),
         ("'''Counterpart: `keys.py`.'''", False),
         ("# as net/ipv4/devinet.c does", False),
         ("# test_*.py and of_*.py", False),
@@ -92,7 +92,7 @@ def test_every_cited_file_exists() -> None:
 )
 def test_a_stale_citation_is_seen(tmp_path: Path, line: str, is_stale: bool) -> None:
     """A negative assertion has been seen red once."""
-    for there in ("src/core/keys.py", "docs/law.md", "lab/net.py"):
+    for there in ("src/core/etcd/keys.py", "docs/law.md", "lab/net.py"):
         (tmp_path / there).parent.mkdir(parents=True)
         (tmp_path / there).touch()
     (tmp_path / "src/citing.py").write_text(line + "\n")

@@ -2,7 +2,7 @@
 
 Role: carry `SendDatagram` out, emit `DatagramReceived`.
 Must never: judge what it carries, block, or fail the agent: a datagram that can't leave is lost, as any may be.
-Counterpart: `core/peerwire.py`.
+Counterpart: `core/peers/wire.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ipaddress import IPv6Address, ip_address
 
 from sharedip.core.messages import DatagramReceived, Level, Report, SendDatagram
 from sharedip.core.model import Instant
-from sharedip.core.peerwire import DATAGRAM_BYTES_MAX
+from sharedip.core.peers.wire import DATAGRAM_BYTES_MAX
 
 DATAGRAMS_PER_WAKE_MAX = 64
 """A flood from strangers must leave the loop time for everything else."""

@@ -33,7 +33,7 @@ from sharedip.cli.clocks import read_chrony
 from sharedip.cli.facts import EtcdFacts, MachineFacts, Member
 from sharedip.config.model import Config, HealthCheck
 from sharedip.config.model import Fence as FenceChoice
-from sharedip.core.keys import Layout, queues_in, read_record
+from sharedip.core.etcd.keys import Layout, queues_in, read_record
 from sharedip.core.messages import ForeignClaim, KeysRead, Probe, ReadKeys, RequestFailed
 from sharedip.core.model import IPAddress, KeyValue, LinkState, Vip
 

@@ -17,13 +17,25 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from typing import assert_never
 
-from sharedip.core.candidacy import BidEnded, Candidacy, GivesUp, Phase, WordDue
-from sharedip.core.designation import Appointed, Designations, FencesLoose, GateDue, Promised, RightsChange
-from sharedip.core.fitness import Fitness, Health
-from sharedip.core.handover import Handover, answer_drain, move
+from sharedip.core.address.links import Links
+from sharedip.core.election.candidacy import BidEnded, Candidacy, GivesUp, Phase, WordDue
+from sharedip.core.election.fitness import Fitness, Health
+from sharedip.core.election.resigned import ResignedEpochs
+from sharedip.core.etcd.agent_records import Peers
+from sharedip.core.etcd.news import (
+    DepositionAnswered,
+    DesignationAnswered,
+    LeaderChanged,
+    LeaseLost,
+    LeaseRenewed,
+    News,
+    PictureChanged,
+    PictureProved,
+    Registered,
+    WriteAnswered,
+)
+from sharedip.core.etcd.session import Session
 from sharedip.core.identity import Identity
-from sharedip.core.inbox import Inbox
-from sharedip.core.links import Links
 from sharedip.core.messages import (
     AddressGone,
     AddressHeld,
@@ -57,29 +69,17 @@ from sharedip.core.messages import (
     WatchOpened,
 )
 from sharedip.core.model import FenceKind, Instant, IPAddress, Vip
-from sharedip.core.news import (
-    DepositionAnswered,
-    DesignationAnswered,
-    LeaderChanged,
-    LeaseLost,
-    LeaseRenewed,
-    News,
-    PictureChanged,
-    PictureProved,
-    Registered,
-    WriteAnswered,
-)
 from sharedip.core.orders import in_order
-from sharedip.core.peers import Peers
-from sharedip.core.peerwire import Acknowledgement, Heartbeat, Ping, Pong, Released
-from sharedip.core.resigned import ResignedEpochs
+from sharedip.core.peers.handover import Handover, answer_drain, move
+from sharedip.core.peers.inbox import Inbox
+from sharedip.core.peers.owner import Appointed, Designations, FencesLoose, GateDue, Promised, RightsChange
+from sharedip.core.peers.wire import Acknowledgement, Heartbeat, Ping, Pong, Released, leases_in
+from sharedip.core.peers.witness import Witness
 from sharedip.core.right import Right
 from sharedip.core.saved_state import SAVE_RETRY_S, SavedState
-from sharedip.core.session import Session
 from sharedip.core.settings import Settings
 from sharedip.core.state import FormerRun
 from sharedip.core.vips import Vips
-from sharedip.core.witness import Witness
 
 STOP_PATIENCE_S = 10.0
 """systemd gives a unit 90 s, a kubelet 30 s: an etcd that does not answer may cost this much of it, not more."""
@@ -206,7 +206,9 @@ class Node:
             case FenceOpened() | FenceClosed() | FenceRefused():
                 self.vips.fence_answered(event, now)
             case DatagramReceived():
-                self.session.former_self.heard(event.payload, now)
+                said = leases_in(event.payload) if self.session.former_self.lease is not None else None
+                if said is not None:
+                    self.session.former_self.heard(*said, now)
                 self._heard(event, now)
             case HealthChanged():
                 self.fitness.health = Health(event.healthy, event.detail)

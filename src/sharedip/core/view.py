@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sharedip.core.candidacy import Candidacy, Phase
-from sharedip.core.chronicle import name_of
+from sharedip.core.election.candidacy import Candidacy, Phase
+from sharedip.core.history import name_of
 from sharedip.core.model import Instant
 from sharedip.core.node import Node
 

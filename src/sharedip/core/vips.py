@@ -11,9 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import assert_never
 
-from sharedip.core.candidacy import Answer, Candidacy, Phase
-from sharedip.core.fitness import Fitness
-from sharedip.core.links import Links
+from sharedip.core.address.links import Links
+from sharedip.core.address.ownership import Presence
+from sharedip.core.election.candidacy import Answer, Candidacy, Phase
+from sharedip.core.election.fitness import Fitness
+from sharedip.core.election.resigned import ResignedEpochs
+from sharedip.core.etcd.agent_records import Peers
+from sharedip.core.etcd.session import Session
 from sharedip.core.messages import (
     AddressGone,
     AddressHeld,
@@ -31,11 +35,7 @@ from sharedip.core.messages import (
     Report,
 )
 from sharedip.core.model import Instant, IPAddress, Vip
-from sharedip.core.ownership import Presence
-from sharedip.core.peers import Peers
-from sharedip.core.resigned import ResignedEpochs
 from sharedip.core.schedule import PROBED_PER_S, PROBES_AT_ONCE, Pace
-from sharedip.core.session import Session
 from sharedip.core.settings import Settings
 from sharedip.core.state import FormerRun
 from sharedip.core.timers import DeadlineQueue

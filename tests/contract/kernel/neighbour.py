@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import socket
 
-from sharedip.core import frames
+from sharedip.core.address import frames
 from sharedip.core.model import Vip
 from tests.contract.kernel.conftest import Pair
 from tests.contract.kernel.kernel_netns import boot_clock

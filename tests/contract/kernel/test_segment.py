@@ -13,7 +13,7 @@ import pytest
 from sharedip.adapters.kernel.deadman import Deadman
 from sharedip.adapters.kernel.netlink import Netlink
 from sharedip.adapters.kernel.packet import Segment
-from sharedip.core import frames
+from sharedip.core.address import frames
 from sharedip.core.messages import Announce, AnnounceOnceHeld, ForeignClaim, HoldAddress, Probe
 from sharedip.core.model import IPAddress, LinkState, Vip
 from tests.contract.kernel.conftest import Pair

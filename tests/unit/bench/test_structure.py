@@ -13,7 +13,7 @@ from bench.structure.source import Class, Package
 from bench.structure.walk import Way, walk
 
 NODE = '''
-from sharedip.core.session import Session
+from sharedip.core.etcd.session import Session
 from sharedip.core.messages import Found
 
 class Node:
@@ -37,7 +37,7 @@ class Node:
 '''
 SESSION = """
 from typing import Protocol
-from sharedip.core.keys import Keys
+from sharedip.core.etcd.keys import Keys
 from sharedip.core.messages import Found
 
 class Listener(Protocol):

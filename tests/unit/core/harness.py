@@ -12,9 +12,12 @@ from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any, Concatenate, ParamSpec, TypeVar, assert_never
 
-from sharedip.core.candidacy import Bid, Candidacy, Phase
+from sharedip.core.address.ownership import Ownership
+from sharedip.core.election.candidacy import Bid, Candidacy, Phase
+from sharedip.core.etcd.keys import write_record
+from sharedip.core.etcd.news import PictureProved
+from sharedip.core.etcd.renewal import HeldLease
 from sharedip.core.identity import Identity
-from sharedip.core.keys import write_record
 from sharedip.core.messages import (
     Announce,
     AnnounceOnceHeld,
@@ -48,10 +51,7 @@ from sharedip.core.messages import (
     Transact,
 )
 from sharedip.core.model import NEVER, Delete, Failure, LinkState, Vip
-from sharedip.core.news import PictureProved
 from sharedip.core.node import Node
-from sharedip.core.ownership import Ownership
-from sharedip.core.renewal import HeldLease
 from sharedip.core.settings import LIFETIME_LATE_S, Settings
 from sharedip.core.state import FormerRun, read_state
 from tests.models.agreement import agreed_by_name

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharedip.core.batches import OPERATIONS_MAX, GuardedWrite, Outcome, WriteBatcher
+from sharedip.core.etcd.batches import OPERATIONS_MAX, GuardedWrite, Outcome, WriteBatcher
+from sharedip.core.etcd.requests import Kind
 from sharedip.core.messages import RequestFailed, StopRequested, TransactionDone
 from sharedip.core.model import Failure, Guard, GuardTarget, KeyValue, Operation, Put, Vip
-from sharedip.core.requests import Kind
 from tests.unit.core.harness import LAYOUT, OURS, SmallEtcd, Talk
 
 TTL_S = 15

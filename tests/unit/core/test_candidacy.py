@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from sharedip.core.candidacy import Phase
+from sharedip.core.election.candidacy import Phase
+from sharedip.core.etcd.requests import Kind
 from sharedip.core.messages import (
     AddressGone,
     AddressHeld,
@@ -29,7 +30,6 @@ from sharedip.core.messages import (
     Transact,
 )
 from sharedip.core.model import Delete, Failure, Put
-from sharedip.core.requests import Kind
 from tests.unit.core.harness import LAYOUT, LINK, MAC, THEIRS, VIP, Talk, waiting_behind
 
 DOWN = replace(LINK, running=False)

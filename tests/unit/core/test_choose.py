@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from sharedip.core.choose import Choices, choose_witnesses
+from sharedip.core.etcd.agent_records import Peers
+from sharedip.core.etcd.keys import Layout, Registry, write_record
 from sharedip.core.identity import Identity
-from sharedip.core.keys import Layout, Registry, write_record
 from sharedip.core.model import KeyValue
-from sharedip.core.peers import Peers
+from sharedip.core.peers.choose import Choices, choose_witnesses
 
 LAYOUT = Layout("sharedip:v1")
 LEADER = 0xE1

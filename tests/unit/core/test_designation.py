@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sharedip.core.designation import Appointed, FencesLoose, GateDue, Promised
 from sharedip.core.messages import SendDatagram
 from sharedip.core.model import FenceKind
-from sharedip.core.peerwire import Acknowledgement, Kind, unseal
+from sharedip.core.peers.owner import Appointed, FencesLoose, GateDue, Promised
+from sharedip.core.peers.wire import Acknowledgement, Kind, unseal
 from tests.unit.core.harness import THEIRS, Talk
 from tests.unit.core.witness_stage import WINDOW_S, Owner
 

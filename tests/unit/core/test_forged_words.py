@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sharedip.core.candidacy import Phase
+from sharedip.core.election.candidacy import Phase
 from sharedip.core.messages import DatagramReceived, GrantLease, HoldAddress, PeerAddressChanged, SendDatagram
 from sharedip.core.model import KeyValue
 from tests.unit.core.harness import LAYOUT, OURS, THEIRS, VIP, SmallEtcd, Talk

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sharedip.core.keys import write_record
+from sharedip.core.etcd.keys import write_record
 from sharedip.core.messages import (
     DatagramReceived,
     DrainRequested,
@@ -22,7 +22,7 @@ from sharedip.core.messages import (
     Transact,
 )
 from sharedip.core.model import Failure
-from sharedip.core.peerwire import Heartbeat, Kind, seal
+from sharedip.core.peers.wire import Heartbeat, Kind, seal
 from tests.unit.core.harness import LAYOUT, OURS, THEIRS, VIP, SmallEtcd, Talk
 
 PEER = "192.0.2.1:9470"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharedip.core import frames
-from sharedip.core.frames import Claim, ClaimKind
+from sharedip.core.address import frames
+from sharedip.core.address.frames import Claim, ClaimKind
 
 logging.getLogger("scapy").setLevel(logging.CRITICAL)
 from scapy.layers.inet6 import (  # noqa: E402 - scapy warns on import when it finds no route

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sharedip.core.gate import CLOSE_RETRY_S, Gate
+from sharedip.core.address.gate import CLOSE_RETRY_S, Gate
 from sharedip.core.messages import CloseFence, Command, OpenFence
 from sharedip.core.model import NEVER, UNKNOWN
 from sharedip.core.settings import fence_timeout_s

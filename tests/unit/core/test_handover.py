@@ -16,7 +16,7 @@ from sharedip.core.messages import (
     SendDatagram,
 )
 from sharedip.core.model import Vip
-from sharedip.core.peerwire import RELEASES_MAX, Kind, Released, open_entry, unseal
+from sharedip.core.peers.wire import RELEASES_MAX, Kind, Released, open_entry, unseal
 from tests.unit.core.harness import LAYOUT, THEIRS, VIP, Talk, agent_record, owner, secret_of
 
 THIRD = 0xA00

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sharedip.core.messages import DatagramReceived
-from sharedip.core.peerwire import Acknowledgement, Entry, Heartbeat, Kind, Ping, Pong, Released, seal, unseal
+from sharedip.core.peers.wire import Acknowledgement, Entry, Heartbeat, Kind, Ping, Pong, Released, seal, unseal
 from tests.unit.core.harness import OURS, THEIRS, VIP, Talk, secret_of, waiting_behind
 
 SECRET = secret_of("n1", "n2")

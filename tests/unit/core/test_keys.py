@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharedip.core.keys import RECORD_BYTES_MAX, Layout, Registry, Release, read_record, write_record
+from sharedip.core.etcd.keys import RECORD_BYTES_MAX, Layout, Registry, Release, read_record, write_record
 from sharedip.core.model import KeyChange, KeyValue
 
 LAYOUT = Layout("sharedip:v1")

@@ -7,8 +7,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from sharedip.core.candidacy import IDLE_S_MIN, Phase
-from sharedip.core.keys import read_record, write_record
+from sharedip.core.election.candidacy import IDLE_S_MIN, Phase
+from sharedip.core.etcd.keys import read_record, write_record
 from sharedip.core.messages import (
     AddressGone,
     AddressRefused,

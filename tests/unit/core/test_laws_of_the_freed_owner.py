@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sharedip.core.candidacy import Phase
+from sharedip.core.election.candidacy import Phase
 from sharedip.core.messages import PeerAddressChanged, Transact
 from sharedip.core.model import Put
 from tests.unit.core.harness import Talk

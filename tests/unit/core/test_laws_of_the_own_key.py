@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sharedip.core.candidacy import Phase
+from sharedip.core.election.candidacy import Phase
 from sharedip.core.messages import RemoveAddress, TimePassed, Transact
 from tests.unit.core.harness import owner, waiting_behind
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from sharedip.core.candidacy import Phase
+from sharedip.core.election.candidacy import Phase
 from sharedip.core.messages import (
     AddressSeen,
     Announce,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sharedip.core.candidacy import Phase
-from sharedip.core.keys import write_record
+from sharedip.core.election.candidacy import Phase
+from sharedip.core.election.words import EXECUTED_WITHIN_S, Words
+from sharedip.core.etcd.keys import write_record
 from sharedip.core.messages import (
     DrainRequested,
     ForeignClaim,
@@ -25,9 +26,8 @@ from sharedip.core.messages import (
     Transact,
 )
 from sharedip.core.model import Delete, GuardTarget, KeyValue
-from sharedip.core.peerwire import Kind, Released, unseal
+from sharedip.core.peers.wire import Kind, Released, unseal
 from sharedip.core.saved_state import UNSAVED_S_MAX
-from sharedip.core.words import EXECUTED_WITHIN_S, Words
 from tests.unit.core.harness import LAYOUT, MAC, OURS, THEIRS, VIP, Talk, agent_record, owner, waiting_behind
 
 THIRD = 0xA00

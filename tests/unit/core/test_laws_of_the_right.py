@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sharedip.core.candidacy import Phase
+from sharedip.core.election.candidacy import Phase
+from sharedip.core.etcd.requests import Kind
 from sharedip.core.messages import (
     Announce,
     AnnounceOnceHeld,
@@ -17,7 +18,6 @@ from sharedip.core.messages import (
     RemoveAddress,
     TimePassed,
 )
-from sharedip.core.requests import Kind
 from sharedip.core.settings import REMOVAL_LEAD_S, lease_margin_s, renew_every_s
 from tests.unit.core.harness import LAYOUT, LINK, THEIRS, Talk, owner, waiting_behind
 

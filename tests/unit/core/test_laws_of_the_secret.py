@@ -10,11 +10,11 @@ from math import inf
 
 import pytest
 
-from sharedip.core.candidacy import Phase
-from sharedip.core.keys import read_record, write_record
+from sharedip.core.election.candidacy import Phase
+from sharedip.core.etcd.keys import read_record, write_record
 from sharedip.core.messages import DatagramReceived, PeerAddressChanged, SendDatagram
 from sharedip.core.model import Put
-from sharedip.core.peerwire import Entry, Heartbeat, Kind, Ping, Pong, Released, open_entry, seal, unseal
+from sharedip.core.peers.wire import Entry, Heartbeat, Kind, Ping, Pong, Released, open_entry, seal, unseal
 from tests.unit.core.harness import (
     LAYOUT,
     OURS,

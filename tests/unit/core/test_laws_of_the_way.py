@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sharedip.core.candidacy import Phase
+from sharedip.core.address.ownership import Hold
+from sharedip.core.election.candidacy import Phase
+from sharedip.core.etcd.requests import Kind
 from sharedip.core.messages import (
     AddressHeld,
     AddressSeen,
@@ -28,8 +30,6 @@ from sharedip.core.messages import (
     Transact,
 )
 from sharedip.core.model import Delete, Failure, Guard, GuardTarget
-from sharedip.core.ownership import Hold
-from sharedip.core.requests import Kind
 from sharedip.core.settings import LIFETIME_LATE_S, lease_margin_s
 from tests.unit.core.harness import LAYOUT, NEVER, OURS, THEIRS, VIP, Talk, owner, waiting_behind
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sharedip.core.candidacy import Phase
-from sharedip.core.keys import read_record
+from sharedip.core.election.candidacy import Phase
+from sharedip.core.etcd.keys import read_record
 from sharedip.core.messages import (
     AddressRefused,
     HoldAddress,
@@ -15,7 +15,7 @@ from sharedip.core.messages import (
     Transact,
 )
 from sharedip.core.model import Delete, Guard, GuardTarget
-from sharedip.core.peerwire import Heartbeat, Kind
+from sharedip.core.peers.wire import Heartbeat, Kind
 from tests.unit.core.harness import THEIRS, VIP
 from tests.unit.core.witness_stage import SECRET, WINDOW_S, WITNESS, Owner, Watch
 

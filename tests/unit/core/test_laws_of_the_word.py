@@ -7,8 +7,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from sharedip.core.candidacy import Phase
-from sharedip.core.keys import read_record, write_record
+from sharedip.core.election.candidacy import Phase
+from sharedip.core.etcd.keys import read_record, write_record
 from sharedip.core.messages import (
     AddressRefused,
     AddressRemoved,
@@ -23,7 +23,7 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import KeyValue, Put, Vip
 from sharedip.core.orders import in_order
-from sharedip.core.peerwire import Pong, Released
+from sharedip.core.peers.wire import Pong, Released
 from tests.unit.core.harness import LAYOUT, THEIRS, VIP, Talk, agent_record, owner, waiting_behind
 from tests.unit.core.witness_stage import WITNESS, Owner
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sharedip.core.links import DOWN_GRACE_S, FLAPS_FORGOTTEN_S, SETTLE_FIRST_S, SETTLE_LONGEST_S, Links
+from sharedip.core.address.links import DOWN_GRACE_S, FLAPS_FORGOTTEN_S, SETTLE_FIRST_S, SETTLE_LONGEST_S, Links
 from sharedip.core.model import LinkState
 
 UP = LinkState(2, ("eth0", "lan"), b"\2\0\0\0\0\1", running=True)

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from sharedip.core.candidacy import Phase
+from sharedip.core.election.candidacy import Phase
+from sharedip.core.etcd.requests import Kind
 from sharedip.core.messages import (
     AddressSeen,
     Announce,
@@ -36,7 +37,6 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import Failure
 from sharedip.core.orders import in_order
-from sharedip.core.requests import Kind
 from sharedip.core.state import FormerRun
 from tests.unit.core.harness import LAYOUT, LINK, OURS, THEIRS, VIP, Talk, owner, waiting_behind
 

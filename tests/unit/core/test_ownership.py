@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from sharedip.core.gate import CLOSE_RETRY_S
+from sharedip.core.address.gate import CLOSE_RETRY_S
+from sharedip.core.address.ownership import PROBE_STEP_S, Hold, Ownership, Presence
 from sharedip.core.messages import (
     AddressHeld,
     AddressRefused,
@@ -26,7 +27,6 @@ from sharedip.core.messages import (
     Report,
 )
 from sharedip.core.model import NEVER, FenceKind
-from sharedip.core.ownership import PROBE_STEP_S, Hold, Ownership, Presence
 from sharedip.core.schedule import BURST_STEP_S
 from sharedip.core.settings import LIFETIME_LATE_S, REMOVAL_LEAD_S
 from tests.unit.core.harness import VIP, tell

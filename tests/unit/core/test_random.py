@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from sharedip.core.candidacy import Phase
+from sharedip.core.election.candidacy import Phase
 from sharedip.core.messages import (
     AddressGone,
     AddressSeen,

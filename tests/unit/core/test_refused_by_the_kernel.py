@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sharedip.core.address.ownership import Ownership
 from sharedip.core.messages import (
     AddressHeld,
     AddressRefused,
@@ -14,7 +15,6 @@ from sharedip.core.messages import (
     OpenFence,
 )
 from sharedip.core.model import FenceKind
-from sharedip.core.ownership import Ownership
 from tests.unit.core.harness import VIP, tell
 
 NOW = 1000.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from sharedip.core.election.resigned import ResignedEpochs, successor
 from sharedip.core.model import KeyValue
-from sharedip.core.resigned import ResignedEpochs, successor
 from tests.unit.core.harness import VIP
 
 QUEUE = [KeyValue(f"c/{epoch}", name, epoch, epoch, epoch) for epoch, name in ((5, b"n1"), (7, b"n2"), (9, b"n3"))]

@@ -6,7 +6,9 @@ from itertools import pairwise
 
 import pytest
 
-from sharedip.core.candidacy import Phase
+from sharedip.core.election.candidacy import Phase
+from sharedip.core.etcd.requests import Kind
+from sharedip.core.etcd.session import REVOKE_TRIES_MAX, STALE_ANSWERS_MAX
 from sharedip.core.messages import (
     CloseWatch,
     DrainRequested,
@@ -23,8 +25,6 @@ from sharedip.core.messages import (
     WatchLost,
 )
 from sharedip.core.model import Failure, Guard, GuardTarget, KeyChange, Put
-from sharedip.core.requests import Kind
-from sharedip.core.session import REVOKE_TRIES_MAX, STALE_ANSWERS_MAX
 from tests.unit.core.harness import LAYOUT, OURS, THEIRS, Talk, owner, waiting_behind
 
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from sharedip.core.links import Links
+from sharedip.core.address.links import Links
 from sharedip.core.messages import Command, Report, Transact
 from sharedip.core.model import LinkState
-from sharedip.core.peerwire import Acknowledgement, Heartbeat
-from sharedip.core.witness import Witness, read_witnesses
+from sharedip.core.peers.wire import Acknowledgement, Heartbeat
+from sharedip.core.peers.witness import Witness, read_witnesses
 from tests.unit.core.harness import LINK, THEIRS, VIP
 from tests.unit.core.witness_stage import WINDOW_S, Watch
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from sharedip.core.candidacy import Phase
-from sharedip.core.keys import read_record
+from sharedip.core.election.candidacy import Phase
+from sharedip.core.etcd.keys import read_record
 from sharedip.core.messages import DrainRequested, HealthChanged, MoveRequested, RemoveAddress, SendDatagram, Transact
 from sharedip.core.model import KeyValue, Put
-from sharedip.core.peerwire import REASON_BYTES, Kind, Released, open_entry, seal, unseal
+from sharedip.core.peers.wire import REASON_BYTES, Kind, Released, open_entry, seal, unseal
 from tests.unit.core.harness import LAYOUT, THEIRS, VIP, Talk, agent_record, owner, secret_of, waiting_behind
 
 SECRET = secret_of("n1", "n2")

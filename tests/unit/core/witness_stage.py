@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sharedip.core.keys import write_record
+from sharedip.core.etcd.keys import write_record
 from sharedip.core.messages import DatagramReceived, PeerAddressChanged, SendDatagram, Transact
 from sharedip.core.model import Delete, Put
-from sharedip.core.peerwire import NUMBERS, Entry, Heartbeat, Kind, Ping, Pong, open_entry, seal, unseal
+from sharedip.core.peers.wire import NUMBERS, Entry, Heartbeat, Kind, Ping, Pong, open_entry, seal, unseal
 from tests.unit.core.harness import LAYOUT, OURS, THEIRS, VIP, Talk, agent_record, secret_of
 
 SECRET = secret_of("n1", "n2")

@@ -1,8 +1,8 @@
 """The segment, frame by frame: announce, probe, and notice who else claims our addresses.
 
-Role: one AF_PACKET socket per link and protocol; sends what `core/frames.py` encodes, emits `ForeignClaim`.
+Role: one AF_PACKET socket per link and protocol; sends what `core/address/frames.py` encodes, emits `ForeignClaim`.
 Must never: send after an order's deadline, take this node for a stranger, or be drowned by a flood of frames.
-Counterparts: `core/frames.py` (bytes), `bpf.py` (what wakes us), the event loop through `add_reader`.
+Counterparts: `core/address/frames.py` (bytes), `bpf.py` (what wakes us), the event loop through `add_reader`.
 
 A link that is down or gone is weather: what can't be sent is counted, and the core hears of the link from netlink.
 Frames sent here pass by nftables; the fence for them is the deadman alone.
@@ -22,8 +22,8 @@ from typing import Final
 from sharedip.adapters.kernel import bpf
 from sharedip.adapters.kernel.deadman import Deadman, TooLateError
 from sharedip.adapters.kernel.facts import Clock, Emit
-from sharedip.core import frames
-from sharedip.core.frames import ETHERTYPE_ARP, ETHERTYPE_IPV6
+from sharedip.core.address import frames
+from sharedip.core.address.frames import ETHERTYPE_ARP, ETHERTYPE_IPV6
 from sharedip.core.messages import Announce, AnnounceOnceHeld, ForeignClaim, Probe
 from sharedip.core.model import Instant, IPAddress, LinkState, Vip
 

@@ -15,7 +15,7 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from sharedip.adapters.kernel import bpf, diagwire, nftwire, rtwire, wire
 from sharedip.adapters.kernel.rtwire import AddressRecord
-from sharedip.core import frames
+from sharedip.core.address import frames
 from sharedip.core.model import IPAddress, LinkState, Vip
 
 MAC = bytes.fromhex("020000000a01")

@@ -7,7 +7,7 @@ Must never: tell anybody. Counterparts: `candidacy.py` (which gives up), `handov
 
 from __future__ import annotations
 
-from sharedip.core.chronicle import name_of
+from sharedip.core.history import name_of
 from sharedip.core.model import IPAddress, KeyValue, Vip
 
 

@@ -16,10 +16,25 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import assert_never
 
-from sharedip.core.batches import GuardedWrite, Outcome
-from sharedip.core.chronicle import Chronicle, handed_over, name_of
-from sharedip.core.fitness import Fitness
-from sharedip.core.keys import write_record
+from sharedip.core.address.ownership import (
+    GATED_LIFETIME_MANY_S,
+    MANY_VIPS,
+    REFUSALS_MAX,
+    Hold,
+    Ownership,
+    Presence,
+)
+from sharedip.core.election.fitness import Fitness
+from sharedip.core.election.owner_record import OwnerRecord
+from sharedip.core.election.resigned import ResignedEpochs, successor
+from sharedip.core.election.words import RETRY_S as EXECUTE_RETRY_S
+from sharedip.core.election.words import Words
+from sharedip.core.etcd.agent_records import Peers
+from sharedip.core.etcd.batches import GuardedWrite, Outcome
+from sharedip.core.etcd.keys import write_record
+from sharedip.core.etcd.requests import Kind
+from sharedip.core.etcd.session import Session
+from sharedip.core.history import Chronicle, handed_over, name_of
 from sharedip.core.messages import Command, ForeignClaim, Level, RequestFailed
 from sharedip.core.model import (
     NEVER,
@@ -33,23 +48,8 @@ from sharedip.core.model import (
     Put,
     Vip,
 )
-from sharedip.core.owner_record import OwnerRecord
-from sharedip.core.ownership import (
-    GATED_LIFETIME_MANY_S,
-    MANY_VIPS,
-    REFUSALS_MAX,
-    Hold,
-    Ownership,
-    Presence,
-)
-from sharedip.core.peers import Peers
-from sharedip.core.requests import Kind
-from sharedip.core.resigned import ResignedEpochs, successor
 from sharedip.core.schedule import Pace
-from sharedip.core.session import Session
 from sharedip.core.settings import Settings
-from sharedip.core.words import RETRY_S as EXECUTE_RETRY_S
-from sharedip.core.words import Words
 
 SOUND_ELSEWHERE = ", and another node is sound"
 RELEASE_RETRY_S = 0.2

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sharedip.core.etcd.keys import Registry, read_record
 from sharedip.core.identity import PUBLIC_BYTES, Identity
-from sharedip.core.keys import Registry, read_record
 from sharedip.core.model import NEVER, Instant, KeyValue
 
 MACS_MAX = 64

@@ -15,10 +15,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from sharedip.core.etcd.own_record import OwnRecord
 from sharedip.core.identity import Identity
 from sharedip.core.model import NEVER, Instant, KeyValue
-from sharedip.core.own_record import OwnRecord
-from sharedip.core.peerwire import Kind, unseal
 
 SILENCE_S_MIN = 1.0
 """At the shortest windows an owner's beats come every 20 ms, but who only waits for its turn says nothing by itself."""
@@ -76,15 +75,12 @@ class FormerSelf:
         self.lease, self.is_on_this_kernel, self._shown = name.lease, is_here, shown
         return True
 
-    def heard(self, datagram: bytes, now: Instant) -> None:
-        """A datagram arrived. One that says it is from that lease, or answers it, begins the silence anew, authentic or
-        not: whoever forges it can delay us until the lease ends by itself, no longer.
+    def heard(self, sender: int, answered: int | None, now: Instant) -> None:
+        """A datagram arrived that says it is from the lease `sender`, and answers a beat of the lease `answered`. If one
+        of them is that lease, the silence begins anew, authentic or not: whoever forges it can delay us until the lease
+        ends by itself, no longer.
         """
-        envelope = unseal(datagram) if self.lease is not None else None
-        if envelope is None:
-            return
-        answers = envelope.kind is Kind.ACKNOWLEDGEMENT and envelope.receiver == self.lease
-        if envelope.sender == self.lease or answers:
+        if self.lease is not None and self.lease in (sender, answered):
             self._quiet_since = now
 
     def silent_at(self, window_s: float | None) -> Instant:

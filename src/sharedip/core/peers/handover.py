@@ -15,16 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from sharedip.core.candidacy import Candidacy, GivesUp, Phase, WordDue
-from sharedip.core.chronicle import name_of
-from sharedip.core.designation import Designations
-from sharedip.core.fitness import Fitness
+from sharedip.core.election.candidacy import Candidacy, GivesUp, Phase, WordDue
+from sharedip.core.election.fitness import Fitness
+from sharedip.core.election.resigned import ResignedEpochs
+from sharedip.core.etcd.agent_records import Peers
+from sharedip.core.etcd.session import Session
+from sharedip.core.history import name_of
 from sharedip.core.messages import AnswerOperator, Command, DrainRequested, MoveRequested, SendDatagram
 from sharedip.core.model import Instant, Vip
-from sharedip.core.peers import Peers
-from sharedip.core.peerwire import RELEASES_MAX, Kind, Released, seal
-from sharedip.core.resigned import ResignedEpochs
-from sharedip.core.session import Session
+from sharedip.core.peers.owner import Designations
+from sharedip.core.peers.wire import RELEASES_MAX, Kind, Released, seal
 
 
 class Handover:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sharedip.core.batches import GuardedWrite, Outcome
-from sharedip.core.chronicle import REASON_MAX, name_of
-from sharedip.core.keys import Release, read_record, write_record
+from sharedip.core.etcd.batches import GuardedWrite, Outcome
+from sharedip.core.etcd.keys import Release, read_record, write_record
+from sharedip.core.etcd.requests import Kind
+from sharedip.core.etcd.session import Session
+from sharedip.core.history import REASON_MAX, name_of
 from sharedip.core.messages import RequestFailed
 from sharedip.core.model import NEVER, Guard, GuardTarget, Instant, KeyValue, Put, Vip
-from sharedip.core.requests import Kind
-from sharedip.core.session import Session
 
 RETRY_S = 2.0
 

@@ -12,12 +12,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import assert_never
 
-from sharedip.core.batches import GuardedWrite, Outcome, WriteBatcher
-from sharedip.core.endpoints import RETRY_LONGEST_S, Endpoints
-from sharedip.core.former_self import FormerSelf
+from sharedip.core.etcd.batches import GuardedWrite, Outcome, WriteBatcher
+from sharedip.core.etcd.endpoints import RETRY_LONGEST_S, Endpoints
+from sharedip.core.etcd.former_self import FormerSelf
+from sharedip.core.etcd.keys import Layout, Registry, read_record
+from sharedip.core.etcd.news import (
+    DepositionAnswered,
+    DesignationAnswered,
+    LeaderChanged,
+    LeaseLost,
+    LeaseRenewed,
+    News,
+    PictureChanged,
+    PictureProved,
+    Registered,
+    WriteAnswered,
+)
+from sharedip.core.etcd.own_record import OwnRecord
+from sharedip.core.etcd.raft_leader import Leadership
+from sharedip.core.etcd.renewal import HeldLease, Proof
+from sharedip.core.etcd.requests import Kind, Purpose, Requests
 from sharedip.core.identity import Identity
-from sharedip.core.keys import Layout, Registry, read_record
-from sharedip.core.leadership import Leadership
 from sharedip.core.messages import (
     CloseWatch,
     Command,
@@ -42,21 +57,6 @@ from sharedip.core.messages import (
     WatchLost,
 )
 from sharedip.core.model import NEVER, Failure, Get, Guard, Instant, KeyValue, Operation, Put
-from sharedip.core.news import (
-    DepositionAnswered,
-    DesignationAnswered,
-    LeaderChanged,
-    LeaseLost,
-    LeaseRenewed,
-    News,
-    PictureChanged,
-    PictureProved,
-    Registered,
-    WriteAnswered,
-)
-from sharedip.core.own_record import OwnRecord
-from sharedip.core.renewal import HeldLease, Proof
-from sharedip.core.requests import Kind, Purpose, Requests
 from sharedip.core.right import Deadline
 from sharedip.core.settings import Settings, attempt_timeout_s, peer_request_timeout_s
 

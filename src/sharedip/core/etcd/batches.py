@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from sharedip.core.etcd.requests import Kind
 from sharedip.core.messages import RequestFailed, TransactionDone
 from sharedip.core.model import Failure, Get, Guard, GuardTarget, IPAddress, KeyValue, Operation, Vip
-from sharedip.core.requests import Kind
 
 OPERATIONS_MAX = 120
 """etcd takes 128 guards and 128 operations in a transaction by default (--max-txn-ops)."""

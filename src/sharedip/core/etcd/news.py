@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sharedip.core.batches import GuardedWrite, Outcome
+from sharedip.core.etcd.batches import GuardedWrite, Outcome
 from sharedip.core.messages import RequestFailed, TransactionDone
 from sharedip.core.model import Instant
 

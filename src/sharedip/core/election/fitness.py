@@ -15,11 +15,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sharedip.core.keys import read_record
+from sharedip.core.etcd.agent_records import Peers
+from sharedip.core.etcd.keys import read_record
+from sharedip.core.etcd.session import Session
 from sharedip.core.messages import Command, Level, Report
 from sharedip.core.model import Instant, KeyValue
-from sharedip.core.peers import Peers
-from sharedip.core.session import Session
 
 AGENTS_MIN = 5
 """With fewer, etcd would not survive the two deaths either (one member on each node)."""

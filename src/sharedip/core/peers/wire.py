@@ -132,6 +132,14 @@ def unseal(datagram: bytes) -> Envelope | None:
     return Envelope(Kind(kind), sender, receiver, tuple(entries))
 
 
+def leases_in(datagram: bytes) -> tuple[int, int | None] | None:
+    """Whose a datagram says it is, and whose beat it says it answers, if any; authentic or not. None: none of ours."""
+    envelope = unseal(datagram)
+    if envelope is None:
+        return None
+    return envelope.sender, envelope.receiver if envelope.kind is Kind.ACKNOWLEDGEMENT else None
+
+
 def open_entry(envelope: Envelope, body: bytes, tag: bytes, secret: bytes | None) -> Entry | None:
     """The entry if it is authentic under the secret of its sender and its receiver; without one nothing is."""
     if secret is None or not hmac.compare_digest(

@@ -16,16 +16,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sharedip.core.candidacy import Candidacy, Phase
-from sharedip.core.choose import Choices
-from sharedip.core.keys import read_record, write_record
+from sharedip.core.address.ownership import Presence
+from sharedip.core.election.candidacy import Candidacy, Phase
+from sharedip.core.etcd.agent_records import Peers
+from sharedip.core.etcd.keys import read_record, write_record
+from sharedip.core.etcd.session import Session
 from sharedip.core.messages import Command, RequestFailed, SendDatagram, TransactionDone
 from sharedip.core.model import NEVER, REVISION_MAX, FenceKind, Guard, GuardTarget, Instant, IPAddress, Put
-from sharedip.core.ownership import Presence
-from sharedip.core.peers import Peers
-from sharedip.core.peerwire import ENTRIES_MAX, Acknowledgement, Entry, Heartbeat, Kind, Ping, Pong, seal
+from sharedip.core.peers.choose import Choices
+from sharedip.core.peers.wire import ENTRIES_MAX, Acknowledgement, Entry, Heartbeat, Kind, Ping, Pong, seal
 from sharedip.core.right import Deadline, Right
-from sharedip.core.session import Session
 from sharedip.core.settings import (
     CLOCK_DRIFT,
     VIPS_PER_TRANSACTION,

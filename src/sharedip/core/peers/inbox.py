@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
+from sharedip.core.etcd.agent_records import Peers
+from sharedip.core.etcd.session import Session
 from sharedip.core.messages import DatagramReceived, SendDatagram
 from sharedip.core.model import Instant
-from sharedip.core.peers import Peers
-from sharedip.core.peerwire import Acknowledgement, Entry, Kind, Ping, Pong, open_entry, seal, unseal
-from sharedip.core.session import Session
+from sharedip.core.peers.wire import Acknowledgement, Entry, Kind, Ping, Pong, open_entry, seal, unseal
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ from enum import Enum
 from math import floor
 from typing import ClassVar
 
-from sharedip.core.gate import Gate
-from sharedip.core.losses import Losses
+from sharedip.core.address.gate import Gate
+from sharedip.core.history import Losses
 from sharedip.core.messages import (
     AddressHeld,
     AddressRefused,

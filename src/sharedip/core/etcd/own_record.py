@@ -6,8 +6,8 @@ Must never: send anything itself; `session.py` does. Counterparts: `peers.py`, w
 
 from __future__ import annotations
 
+from sharedip.core.etcd.keys import Layout, Registry, write_record
 from sharedip.core.identity import Identity
-from sharedip.core.keys import Layout, Registry, write_record
 from sharedip.core.model import NEVER, Guard, GuardTarget, Instant, KeyValue, Put
 
 RETRY_S = 1.0

@@ -7,8 +7,8 @@ Must never: designate anybody. Counterpart: `designation.py`.
 
 from __future__ import annotations
 
+from sharedip.core.etcd.agent_records import Peer, Peers
 from sharedip.core.model import KeyValue
-from sharedip.core.peers import Peer, Peers
 
 
 class Choices:

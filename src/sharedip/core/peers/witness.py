@@ -14,13 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from sharedip.core.keys import read_record, write_record
-from sharedip.core.links import Links
+from sharedip.core.address.links import Links
+from sharedip.core.etcd.agent_records import Peers
+from sharedip.core.etcd.keys import read_record, write_record
+from sharedip.core.etcd.session import Session
 from sharedip.core.messages import Command, Level, Report
 from sharedip.core.model import NEVER, Delete, Guard, GuardTarget, Instant, IPAddress, Put
-from sharedip.core.peers import Peers
-from sharedip.core.peerwire import Acknowledgement, Heartbeat
-from sharedip.core.session import Session
+from sharedip.core.peers.wire import Acknowledgement, Heartbeat
 from sharedip.core.settings import CLOCK_DRIFT, VIPS_PER_TRANSACTION, Settings
 
 DEPOSE_RETRY_S = 0.05

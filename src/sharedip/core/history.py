@@ -16,6 +16,8 @@ from sharedip.core.model import NEVER, ConflictPolicy, Instant, KeyValue, Vip
 CHANGES_KEPT = 20
 REASON_MAX = 200
 CONFLICT_REPORT_EVERY_S = 60.0
+LOSS_REPORT_EVERY_S = 600.0
+"""Whoever does it every second is named in the log once, and again with the number when this is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,3 +131,29 @@ def name_of(candidate: KeyValue) -> str:
 def handed_over(former: KeyValue, reason: str) -> str:
     """The same words whether the owner's datagram or etcd brought the news."""
     return f"{name_of(former)} handed it over" + (f" ({reason[:REASON_MAX]})" if reason else "")
+
+
+class Losses:
+    """Invariant: `count` only grows; at most one report in `LOSS_REPORT_EVERY_S`."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.last_at: Instant = NEVER
+        self.by = ""
+        self._told_at: Instant = NEVER
+        self._told_count = 0
+
+    def note(self, vip: Vip, epoch: int | None, by: str, now: Instant) -> Report | None:
+        """It happened again; what the operator should hear of it, if anything."""
+        self.count += 1
+        self.last_at, self.by = now, by
+        if now - self._told_at < LOSS_REPORT_EVERY_S:
+            return None
+        again = self.count - self._told_count - 1 if self._told_count else 0
+        self._told_at, self._told_count = now, self.count
+        text = "the address was removed behind our back; putting it back"
+        if again:
+            text += f" (and {again} times since this was last said)"
+        return Report(
+            Level.WARNING, text, vip, epoch, f"removed by {by}" if by else "by another program or a person, unknown who"
+        )

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from sharedip.core.keys import Registry
+from sharedip.core.etcd.keys import Registry
 from sharedip.core.messages import KeepaliveConfirmed, KeysRead, LeaseGranted
 from sharedip.core.model import NEVER, Instant
 from sharedip.core.right import Deadline
