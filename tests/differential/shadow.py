@@ -58,7 +58,7 @@ class Shadow:
         self._nonces: deque[bytes] = deque()
         self._numbers: dict[tuple[str, int], int] = {}
         self._back: dict[tuple[str, int], int] = {}
-        self._heads: deque[str] = deque(maxlen=SHOWN_TURNS)
+        self._heads: deque[tuple[str, float, list[Any]]] = deque(maxlen=SHOWN_TURNS)
         self.machine: Any = None
 
     def begin(self, settings: Any, seed: int, nonce: Callable[[], bytes], identity: Any) -> Callable[[], bytes]:
@@ -80,7 +80,7 @@ class Shadow:
         self, name: str, events: list[Any], now: float, orders: list[Any], run: Callable[[list[Any]], Any]
     ) -> None:
         """The base has had a turn; let the shadow have it, and compare. `run` gives the shadow's orders."""
-        self._heads.append(f"{name} at {now!r} hears {', '.join(map(self._neutral.text, events))}")
+        self._heads.append((name, now, events))
         theirs = run([self._translate.fact(event, self._numbers) for event in events])
         self._nonces.clear()
         self._tally.turns += 1
@@ -104,9 +104,8 @@ class Shadow:
 
     def same(self, what: str, mine: Any, other: Any) -> None:
         """A value that both machines were asked for."""
-        one, two = self._neutral.text(mine), self._neutral.text(other)
-        if one != two:
-            raise DifferentError(self._difference(what, [one], [two]))
+        if mine != other:
+            raise DifferentError(self._difference(what, [repr(mine)], [repr(other)]))
 
     def _sorted(self, orders: Iterable[Any]) -> _Turn:
         turn, sequence = _Turn(), list[Any]()
@@ -134,7 +133,8 @@ class Shadow:
                 self._numbers[field, number] = found.popleft()
 
     def _difference(self, what: str, mine: list[str], other: list[str]) -> str:
-        heads = "\n".join(self._heads)
+        text = self._neutral.text
+        heads = "\n".join(f"{name} at {now!r} hears {', '.join(map(text, facts))}" for name, now, facts in self._heads)
         lines = [f"{'  ' if each in other else '- '}{each}" for each in mine]
         lines += [f"+ {each}" for each in other if each not in mine]
         return f"{heads}\nnot the same {what} (- base, + working tree):\n" + "\n".join(lines)
@@ -221,11 +221,15 @@ def stand_beside(machine: Any, other: Any, translate: Translator, neutral: Neutr
 
         shadow.turn(node.settings.node_name, events, now, [order for step in steps for order in step], run)
         shadow.wakes_in_time(deadline(node), _needed_at(node), shadow.machine.next_deadline())
-        shadow.same("to be guarded", node.guarded(), shadow.machine.guarded())
+        shadow.same("to be guarded", _places(node.guarded()), _places(shadow.machine.guarded()))
         shadow.same("to stand", node.may_stand(), shadow.machine.may_stand())
         return iter(steps)
 
     machine.__init__, machine.start, machine.handle_in_steps = init, started, handled
+
+
+def _places(vips: Iterable[Any]) -> list[tuple[Any, str]]:
+    return [(vip.address, vip.link) for vip in vips]
 
 
 def _needed_at(node: Any) -> float:

@@ -16,10 +16,10 @@ from sharedip.core.messages import Transact, TransactionDone
 from sharedip.core.model import IPAddress, Put
 from sharedip.core.peers.wire import (
     Acknowledgement,
+    DatagramKind,
     Entry,
     Envelope,
     Heartbeat,
-    Kind,
     Ping,
     Pong,
     Released,
@@ -79,7 +79,7 @@ class PeerModel:
     def sent(self, payload: bytes, now: float) -> None:
         """The core sends a datagram."""
         envelope = unseal(payload)
-        if envelope is None or envelope.kind not in (Kind.HEARTBEAT, Kind.PING):
+        if envelope is None or envelope.kind not in (DatagramKind.HEARTBEAT, DatagramKind.PING):
             return
         self._beats.append(payload)
         for entry in _opened(envelope, envelope.receiver):
@@ -91,7 +91,7 @@ class PeerModel:
     def delivered(self, payload: bytes) -> None:
         """The core is given a datagram: what its acknowledgements are worth."""
         envelope = unseal(payload)
-        if envelope is None or envelope.kind is not Kind.ACKNOWLEDGEMENT:
+        if envelope is None or envelope.kind is not DatagramKind.ACKNOWLEDGEMENT:
             return
         for entry in _opened(envelope, envelope.sender):
             for designation in self._standing.values():
@@ -138,7 +138,7 @@ class PeerModel:
             answers.append(Pong(entry.sequence, age_ms) if isinstance(entry, Ping) else entry)
         if not answers:
             return None
-        kind = Kind.PONG if envelope.kind is Kind.PING else Kind.ACKNOWLEDGEMENT
+        kind = DatagramKind.PONG if envelope.kind is DatagramKind.PING else DatagramKind.ACKNOWLEDGEMENT
         return seal(kind, envelope.receiver, envelope.sender, answers, secret_of(envelope.receiver))
 
     def _speak(self, chance: random.Random, lease: int) -> bytes | None:
@@ -148,14 +148,14 @@ class PeerModel:
             for name, key in self._etcd.store.keys.items():
                 if LAYOUT.witness_of(name) is not None and 0 < key.lease != lease:
                     beat = Heartbeat(key.mod_revision, self._sequence)
-                    return seal(Kind.HEARTBEAT, key.lease, lease, [beat], secret_of(key.lease))
+                    return seal(DatagramKind.HEARTBEAT, key.lease, lease, [beat], secret_of(key.lease))
             return None
         peer = chance.randrange(1, 6)
         if what < 0.8:
-            return seal(Kind.PING, peer, lease, [Ping(self._sequence)], secret_of(peer))
+            return seal(DatagramKind.PING, peer, lease, [Ping(self._sequence)], secret_of(peer))
         vip = chance.choice(self._etcd.vips)
         released = Released(2**40 + self._sequence, vip.address)  # of no epoch there is
-        return seal(Kind.RELEASE, peer, lease, [released], secret_of(peer))
+        return seal(DatagramKind.RELEASE, peer, lease, [released], secret_of(peer))
 
 
 def _opened(envelope: Envelope, peer: int) -> list[Entry]:

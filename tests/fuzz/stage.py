@@ -24,7 +24,7 @@ from sharedip.core.messages import (
     Announce,
     AnnounceOnceHeld,
     AnswerOperator,
-    CloseFence,
+    CloseGate,
     CloseWatch,
     Command,
     DatagramReceived,
@@ -32,9 +32,9 @@ from sharedip.core.messages import (
     DropEndpoint,
     Event,
     Exit,
-    FenceOpened,
-    FenceRefused,
     ForeignClaim,
+    GateOpened,
+    GateRefused,
     GrantLease,
     HealthChanged,
     HoldAddress,
@@ -46,7 +46,7 @@ from sharedip.core.messages import (
     LeaseRevoked,
     LinkChanged,
     MoveRequested,
-    OpenFence,
+    OpenGate,
     OpenWatch,
     PeerAddressChanged,
     Probe,
@@ -375,7 +375,7 @@ class Stage:
                 self._judge_use(order, order.vip, order.not_after)
                 assert order.valid_lft_s >= 1
                 assert self.kernel.refusal(order, self.now) is None, "the kernel's lifetime is too long"
-            case OpenFence():
+            case OpenGate():
                 for vip in order.vips:
                     self._judge_use(order, vip, order.not_after)
                 assert self.now + order.timeout_s <= order.not_after, "the gate stays open too long"
@@ -401,7 +401,7 @@ class Stage:
             case HoldAddress() | ReorderAddress():
                 self.holds += 1
                 self._ask_kernel(order)
-            case RemoveAddress() | OpenFence() | CloseFence():
+            case RemoveAddress() | OpenGate() | CloseGate():
                 self._ask_kernel(order)
             case SaveState():
                 self.facts.append(StateSaved(order.number))
@@ -450,8 +450,8 @@ class Stage:
                 if AddressRemoved(fact.vip) not in self.facts:
                     self.kernel.addresses[fact.vip.address] = self.now + 3.0
                 fact = RemovalFailed(fact.vip, "EBUSY")
-            elif isinstance(fact, FenceOpened) and chance.random() < 0.05:
-                fact = FenceRefused(fact.vips, "refused")
+            elif isinstance(fact, GateOpened) and chance.random() < 0.05:
+                fact = GateRefused(fact.vips, "refused")
             self.handle(fact)
 
 

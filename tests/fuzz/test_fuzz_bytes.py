@@ -14,7 +14,7 @@ from sharedip.adapters.kernel import diagwire, rtwire, wire
 from sharedip.adapters.kernel.view import View
 from sharedip.core.address import frames
 from sharedip.core.peers import wire as peerwire
-from sharedip.core.peers.wire import Acknowledgement, Entry, Heartbeat, Kind, Ping, Pong, Released
+from sharedip.core.peers.wire import Acknowledgement, DatagramKind, Entry, Heartbeat, Ping, Pong, Released
 from tests.fuzz.effort import TIMEOUT_S, times
 
 pytestmark = pytest.mark.timeout(TIMEOUT_S)
@@ -27,17 +27,17 @@ addresses = st.ip_addresses().filter(lambda each: each.version == 4 or each.ipv4
 releases = st.builds(Released, numbers, addresses)
 
 
-some: dict[Kind, st.SearchStrategy[Entry]] = {
-    Kind.HEARTBEAT: beats,
-    Kind.ACKNOWLEDGEMENT: st.builds(Acknowledgement, numbers, numbers),
-    Kind.RELEASE: releases,
-    Kind.PING: st.builds(Ping, numbers),
-    Kind.PONG: st.builds(Pong, numbers, numbers),
+some: dict[DatagramKind, st.SearchStrategy[Entry]] = {
+    DatagramKind.HEARTBEAT: beats,
+    DatagramKind.ACKNOWLEDGEMENT: st.builds(Acknowledgement, numbers, numbers),
+    DatagramKind.RELEASE: releases,
+    DatagramKind.PING: st.builds(Ping, numbers),
+    DatagramKind.PONG: st.builds(Pong, numbers, numbers),
 }
 
 
-def sealed(data: st.DataObject, kind: Kind) -> tuple[bytes, list[Entry]]:
-    most = peerwire.RELEASES_MAX if kind is Kind.RELEASE else peerwire.ENTRIES_MAX
+def sealed(data: st.DataObject, kind: DatagramKind) -> tuple[bytes, list[Entry]]:
+    most = peerwire.RELEASES_MAX if kind is DatagramKind.RELEASE else peerwire.ENTRIES_MAX
     entries = data.draw(st.lists(some[kind], min_size=1, max_size=most))
     sender, receiver = data.draw(numbers), data.draw(numbers)
     return peerwire.seal(kind, sender, receiver, entries, SECRET), entries
@@ -60,8 +60,8 @@ def test_no_datagram_without_the_secret_says_anything(garbage: bytes, kind: int,
 
 
 @settings(max_examples=times(200), deadline=None)
-@given(st.data(), st.sampled_from(Kind))
-def test_a_changed_bit_anywhere_leaves_no_entry_that_was_not_sealed(data: st.DataObject, kind: Kind) -> None:
+@given(st.data(), st.sampled_from(DatagramKind))
+def test_a_changed_bit_anywhere_leaves_no_entry_that_was_not_sealed(data: st.DataObject, kind: DatagramKind) -> None:
     """A flipped bit in an entry costs that entry; one in the header, whom it is for or what it is, costs all."""
     datagram, entries = sealed(data, kind)
     assert opened(datagram) == entries
@@ -78,13 +78,13 @@ def test_a_changed_bit_anywhere_leaves_no_entry_that_was_not_sealed(data: st.Dat
 
 
 @settings(max_examples=times(150), deadline=None)
-@given(st.data(), st.sampled_from(Kind))
-def test_entries_of_one_datagram_say_nothing_in_another(data: st.DataObject, kind: Kind) -> None:
+@given(st.data(), st.sampled_from(DatagramKind))
+def test_entries_of_one_datagram_say_nothing_in_another(data: st.DataObject, kind: DatagramKind) -> None:
     """Cut out and put behind another header: another kind, another sender, another receiver."""
     datagram, entries = sealed(data, kind)
     _, _, count, sender, receiver = peerwire.HEADER.unpack_from(datagram)
     rest = datagram[peerwire.HEADER.size :]
-    for other in {*Kind} - {kind}:
+    for other in {*DatagramKind} - {kind}:
         moved = peerwire.HEADER.pack(peerwire.MAGIC, other, count, sender, receiver) + rest
         assert all(entry is None for entry in opened(moved))
     for names in ((sender ^ 1, receiver), (sender, receiver ^ 1), (receiver, sender)):

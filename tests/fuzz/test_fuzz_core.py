@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from sharedip.core.messages import SendDatagram
 from sharedip.core.model import FenceKind
-from sharedip.core.peers.wire import MAGIC, Kind, unseal
+from sharedip.core.peers.wire import MAGIC, DatagramKind, unseal
 from tests.fuzz.effort import TIMEOUT_S, times
 from tests.fuzz.stage import Stage, play, sizes
 
@@ -200,7 +200,7 @@ def forged(chance: random.Random, heard: list[bytes], lease: int) -> list[bytes]
         made.append(bytes(damaged))
         made.append(payload[:6] + payload[6:14][::-1] + payload[14:])
         made.append(payload + payload[22:54])
-        kinds = [kind for kind in Kind if kind != payload[4]]
+        kinds = [kind for kind in DatagramKind if kind != payload[4]]
         made += [
             payload[:4] + bytes([kind]) + payload[5:14] + lease.to_bytes(8, "big") + payload[22:] for kind in kinds
         ]
@@ -226,8 +226,8 @@ def test_a_datagram_that_comes_again_promises_nothing_and_extends_nothing(block:
                 orders = stage.receive(payload)
                 envelope = unseal(payload)
                 assert envelope is not None
-                beats += envelope.kind in (Kind.HEARTBEAT, Kind.PING)
+                beats += envelope.kind in (DatagramKind.HEARTBEAT, DatagramKind.PING)
                 answers = [order.payload[4] for order in orders if isinstance(order, SendDatagram)]
-                assert not {Kind.ACKNOWLEDGEMENT, Kind.PONG} & set(answers), "answered twice"
+                assert not {DatagramKind.ACKNOWLEDGEMENT, DatagramKind.PONG} & set(answers), "answered twice"
             assert authority(stage) == before
     assert beats

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from sharedip.core.address.links import Links
 from sharedip.core.etcd import keys
 from sharedip.core.etcd.keys import Registry
-from sharedip.core.etcd.requests import Kind as Purpose
+from sharedip.core.etcd.requests import RequestKind as Purpose
 from sharedip.core.messages import (
     DrainRequested,
     KeysChanged,
@@ -22,7 +22,7 @@ from sharedip.core.messages import (
     TransactionDone,
 )
 from sharedip.core.model import FenceKind, KeyChange, KeyValue, LinkState
-from sharedip.core.peers.wire import Kind, Pong, seal
+from sharedip.core.peers.wire import DatagramKind, Pong, seal
 from tests.fuzz.liar import secret_of, sound_agent
 from tests.fuzz.stage import VIPS, Stage
 from tests.models.judge import LAYOUT
@@ -75,7 +75,7 @@ def answer_ping(stage: Stage) -> None:
         stage.pass_to(stage.now + 0.02)
         settle(stage, random.Random(3))
     sequence, _ = designations._pinged.get(2, (1, 0.0))
-    answer = seal(Kind.PONG, 2, lease, [Pong(sequence, 0)], secret_of(2))
+    answer = seal(DatagramKind.PONG, 2, lease, [Pong(sequence, 0)], secret_of(2))
     stage.answered = answer
     stage.receive(answer)
 
@@ -194,7 +194,7 @@ def test_what_a_record_says_of_the_former_owner_is_cut_before_it_is_shown() -> N
     record = {"node": "n2", "epoch": epoch, "former": "x" * 60_000}
     stage.etcd.store.put(LAYOUT.owner(VIPS[0].address), json.dumps(record).encode(), 2)
     settle(stage, chance)
-    texts = [change.text for change in stage.node.candidacies[VIPS[0].address].chronicle.changes]
+    texts = [change.text for change in stage.node.candidacies[VIPS[0].address].history.changes]
     assert texts
     assert max(len(text) for text in texts) < 1000
 

@@ -15,24 +15,24 @@ from sharedip.core.messages import (
     AddressHeld,
     AddressRefused,
     AddressRemoved,
-    CloseFence,
-    FenceClosed,
-    FenceOpened,
-    FenceRefused,
+    CloseGate,
+    GateClosed,
+    GateOpened,
+    GateRefused,
     HoldAddress,
-    OpenFence,
+    OpenGate,
     RemovalFailed,
     RemoveAddress,
     ReorderAddress,
 )
 from sharedip.core.model import IPAddress
-from sharedip.core.settings import LIFETIME_LATE_S, fence_timeout_s
+from sharedip.core.settings import LIFETIME_LATE_S, gate_timeout_s
 
-KernelOrder = HoldAddress | RemoveAddress | ReorderAddress | OpenFence | CloseFence
+KernelOrder = HoldAddress | RemoveAddress | ReorderAddress | OpenGate | CloseGate
 """What changes a kernel; announcements, probes and datagrams pass through it."""
 
-Refusal = AddressRefused | RemovalFailed | FenceRefused
-KernelAnswer = AddressHeld | AddressRemoved | FenceOpened | FenceClosed | Refusal
+Refusal = AddressRefused | RemovalFailed | GateRefused
+KernelAnswer = AddressHeld | AddressRemoved | GateOpened | GateClosed | Refusal
 
 
 def refused(order: KernelOrder, reason: str) -> Refusal:
@@ -42,8 +42,8 @@ def refused(order: KernelOrder, reason: str) -> Refusal:
             return AddressRefused(order.vip, reason)
         case RemoveAddress():
             return RemovalFailed(order.vip, reason)
-        case OpenFence() | CloseFence():
-            return FenceRefused(order.vips, reason)
+        case OpenGate() | CloseGate():
+            return GateRefused(order.vips, reason)
         case _:
             assert_never(order)
 
@@ -70,10 +70,10 @@ class Kernel:
                 is_late = now + order.valid_lft_s + LIFETIME_LATE_S > order.not_after
                 if is_late or order.vip.link in self.missing_links:
                     return refused(order, "too late, or no link")
-            case OpenFence():
+            case OpenGate():
                 if _open_for_s(order, now) <= 0:
                     return refused(order, "too late")
-            case RemoveAddress() | CloseFence():
+            case RemoveAddress() | CloseGate():
                 pass
             case _:
                 assert_never(order)
@@ -91,15 +91,15 @@ class Kernel:
             case RemoveAddress():
                 self.addresses.pop(order.vip.address, None)
                 return AddressRemoved(order.vip)
-            case OpenFence():
+            case OpenGate():
                 for vip in order.vips:
                     self.guarded.add(vip.address)
                     self.gates[vip.address] = now + _open_for_s(order, now) + late_s
-                return FenceOpened(order.vips, order.not_after)
-            case CloseFence():
+                return GateOpened(order.vips, order.not_after)
+            case CloseGate():
                 for vip in order.vips:
                     self.gates.pop(vip.address, None)
-                return FenceClosed(order.vips)
+                return GateClosed(order.vips)
             case _:
                 assert_never(order)
 
@@ -128,6 +128,6 @@ class Kernel:
         self.gates.clear()
 
 
-def _open_for_s(order: OpenFence, now: float) -> float:
+def _open_for_s(order: OpenGate, now: float) -> float:
     """An order that had to wait opens for less: what it must not outlive stays where it was."""
-    return min(order.timeout_s, fence_timeout_s(order.not_after - now))
+    return min(order.timeout_s, gate_timeout_s(order.not_after - now))

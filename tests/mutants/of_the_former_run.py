@@ -117,7 +117,7 @@ MUTANTS = (
     Mutant(
         "copy-in-nobodys-way",
         CANDIDACY,
-        "if self._settings.fence is FenceKind.NFTABLES or not self.chronicle.strays:",
+        "if self._settings.fence is FenceKind.NFTABLES or not self.history.strays:",
         "if True:",
         OURS,
         "A copy that no fence mutes answers beside the next owner.",
@@ -359,8 +359,8 @@ MUTANTS = (
     Mutant(
         "former-self-revoked-unsaved",
         NODE,
-        "        if self._nothing_is_left() and not any(each.chronicle.strays for each in self.vips.all()):\n",
-        "        if all(c.is_clear and not c.chronicle.strays for c in self.vips.all()):\n",
+        "        if self._nothing_is_left() and not any(each.history.strays for each in self.vips.all()):\n",
+        "        if all(c.is_clear and not c.history.strays for c in self.vips.all()):\n",
         WORD,
         "A state file that could not be replaced names the lease whose revocation is on its way.",
     ),

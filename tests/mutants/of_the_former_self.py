@@ -72,7 +72,7 @@ MUTANTS = (
     Mutant(
         "former-self-deaf",
         FORMER_SELF,
-        "if envelope.sender == self.lease or answers:",
+        "if self.lease is not None and self.lease in (sender, answered):",
         "if False:",
         ONE_OWNER,
         "Its datagrams are no sign of its life.",
@@ -80,8 +80,8 @@ MUTANTS = (
     Mutant(
         "former-self-deaf-to-answers",
         FORMER_SELF,
-        "if envelope.sender == self.lease or answers:",
-        "if envelope.sender == self.lease:",
+        "if self.lease is not None and self.lease in (sender, answered):",
+        "if self.lease is not None and self.lease == sender:",
         ONE_OWNER,
         "That its witness answers it is no sign of its life.",
     ),
@@ -112,7 +112,7 @@ MUTANTS = (
     Mutant(
         "former-self-before-the-address",
         NODE,
-        "        if self._nothing_is_left() and not any(each.chronicle.strays for each in self.vips.all()):\n",
+        "        if self._nothing_is_left() and not any(each.history.strays for each in self.vips.all()):\n",
         "        if True:\n",
         WAY_OUT,
         "The key goes while its address stands.",

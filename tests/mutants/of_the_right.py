@@ -122,8 +122,8 @@ MUTANTS = (
     Mutant(
         "proof-asked-elsewhere",
         SESSION,
-        "self._read(held, Kind.PROOF, held.keepalive.endpoint, now)",
-        "self._read(held, Kind.PROOF, self.endpoint, now)",
+        "self._read(held, RequestKind.PROOF, held.keepalive.endpoint, now)",
+        "self._read(held, RequestKind.PROOF, self.endpoint, now)",
         PROOF,
         "The read goes to whatever endpoint is the current one.",
     ),
@@ -138,7 +138,7 @@ MUTANTS = (
     Mutant(
         "proof-by-a-plain-read",
         SESSION,
-        "by_entry = kind is Kind.PROOF\n",
+        "by_entry = kind is RequestKind.PROOF\n",
         "by_entry = False\n",
         PROOF,
         "After a raft snapshot a member answers with the new state in the old term.",
@@ -296,8 +296,8 @@ MUTANTS = (
     Mutant(
         "gate-dropped",
         GATE,
-        "self._out(OpenFence((self._vip,), timeout_s, until))",
-        'self._out(OpenFence((self._vip,), 3600.0, float("inf")))',
+        "self._out(OpenGate((self._vip,), timeout_s, until))",
+        'self._out(OpenGate((self._vip,), 3600.0, float("inf")))',
         NOTHING_BEHIND,
         "The gate stays open until the agent closes it.",
     ),
@@ -312,9 +312,9 @@ MUTANTS = (
     Mutant(
         "beats-keep-the-gate-for-the-lease",
         NODE,
-        "            self._commands.append(OpenFence(vips, gate.timeout_s, gate.until))\n",
+        "            self._commands.append(OpenGate(vips, gate.timeout_s, gate.until))\n",
         "            until = self.session.lease_until\n"
-        "            self._commands.append(OpenFence(vips, gate.timeout_s + until - gate.until, until))\n",
+        "            self._commands.append(OpenGate(vips, gate.timeout_s + until - gate.until, until))\n",
         WITNESSED,
         "Each acknowledgement opens the gate for the whole lease.",
         in_histories=True,

@@ -208,8 +208,8 @@ MUTANTS = (
     Mutant(
         "release-unguarded",
         CANDIDACY,
-        "self._ask(Kind.RELEASE, Guard(bid.key, GuardTarget.CREATE, bid.epoch), *operations)",
-        "self._ask(Kind.RELEASE, Guard(bid.key + '?', GuardTarget.CREATE, 0), *operations)",
+        "self._ask(RequestKind.RELEASE, Guard(bid.key, GuardTarget.CREATE, bid.epoch), *operations)",
+        "self._ask(RequestKind.RELEASE, Guard(bid.key + '?', GuardTarget.CREATE, 0), *operations)",
         ITSELF,
         "A release that is applied late deletes the key of a later campaign.",
     ),

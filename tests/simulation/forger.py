@@ -15,13 +15,13 @@ from sharedip.core.etcd.keys import read_record
 from sharedip.core.identity import Identity
 from sharedip.core.messages import DatagramReceived
 from sharedip.core.model import IPAddress
-from sharedip.core.peers.wire import HEADER, MAGIC, Entry, Heartbeat, Kind, Ping, Pong, Released, seal, unseal
+from sharedip.core.peers.wire import HEADER, MAGIC, DatagramKind, Entry, Heartbeat, Ping, Pong, Released, seal, unseal
 from tests.models.judge import LAYOUT
 from tests.simulation.world import FORGER, Host, World
 
 FORGE_EVERY_S = 0.1
 FORGED_S_MAX = 5.0
-KINDS = frozenset(Kind)
+KINDS = frozenset(DatagramKind)
 
 
 def forge(world: World, host: Host, member: int, seconds: float) -> None:
@@ -41,7 +41,7 @@ def forge_release(world: World, speaker: Host, listener: Host, address: IPAddres
     key = world.etcd.store.keys[LAYOUT.candidate(address, one.session.lease)]
     assert secret is not None
     said = [Released(key.create_revision, address, "forged")]
-    payload = seal(Kind.RELEASE, one.session.lease, other.session.lease, said, secret)
+    payload = seal(DatagramKind.RELEASE, one.session.lease, other.session.lease, said, secret)
     listener.hear(listener.run, DatagramReceived("somebody", 9470, payload, listener.now()))
 
 
@@ -90,18 +90,19 @@ def _guesses(world: World, public: bytes, other: bytes) -> list[bytes]:
     return [*shown, *(secret for secret in derived if secret is not None)]
 
 
-def _lies(world: World, sender: int) -> list[tuple[Kind, Entry]]:
+def _lies(world: World, sender: int) -> list[tuple[DatagramKind, Entry]]:
     """What a forger would like to be believed."""
     far = 2**62
-    lies: list[tuple[Kind, Entry]] = [(Kind.PING, Ping(far)), (Kind.PONG, Pong(_sequence(world), 0))]
+    pong = Pong(_sequence(world), 0)
+    lies: list[tuple[DatagramKind, Entry]] = [(DatagramKind.PING, Ping(far)), (DatagramKind.PONG, pong)]
     for vip in world.vips:
         own = world.etcd.store.keys.get(LAYOUT.candidate(vip.address, sender))
         if own is not None:
-            lies.append((Kind.RELEASE, Released(own.create_revision, vip.address, "forged")))
+            lies.append((DatagramKind.RELEASE, Released(own.create_revision, vip.address, "forged")))
         designation = world.etcd.store.keys.get(LAYOUT.witness(vip.address))
         if designation is not None:
-            lies.append((Kind.HEARTBEAT, Heartbeat(designation.mod_revision, far)))
-            lies.append((Kind.ACKNOWLEDGEMENT, Heartbeat(designation.mod_revision, _sequence(world))))
+            lies.append((DatagramKind.HEARTBEAT, Heartbeat(designation.mod_revision, far)))
+            lies.append((DatagramKind.ACKNOWLEDGEMENT, Heartbeat(designation.mod_revision, _sequence(world))))
     return lies
 
 
@@ -109,14 +110,14 @@ def _sequence(world: World) -> int:
     """The newest that was overheard."""
     for _, _, payload in reversed(world.overheard):
         envelope = unseal(payload)
-        if envelope is not None and envelope.kind is Kind.PING:
+        if envelope is not None and envelope.kind is DatagramKind.PING:
             return int.from_bytes(envelope.entries[-1][0][:8], "big")
-        if envelope is not None and envelope.kind is Kind.HEARTBEAT:
+        if envelope is not None and envelope.kind is DatagramKind.HEARTBEAT:
             return int.from_bytes(envelope.entries[-1][0][8:], "big")
     return 1
 
 
-def _twisted(heard: bytes, receiver: int, kind: Kind) -> list[bytes]:
+def _twisted(heard: bytes, receiver: int, kind: DatagramKind) -> list[bytes]:
     """Back to its sender; to somebody else; as another kind; with another's word over its tag."""
     _, said, count, sender, meant_for = HEADER.unpack_from(heard)
     rest = heard[HEADER.size :]

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import pytest
 
 from sharedip.core.election.candidacy import Phase
-from sharedip.core.messages import Command, FenceRefused, MoveRequested, OpenFence, SendDatagram, StopRequested
+from sharedip.core.messages import Command, GateRefused, MoveRequested, OpenGate, SendDatagram, StopRequested
 from sharedip.core.model import FenceKind
-from sharedip.core.peers.wire import Kind
+from sharedip.core.peers.wire import DatagramKind
 from tests.simulation.etcd import Spell
 from tests.simulation.faults_of_words import is_execution
 from tests.simulation.world import Host, World
@@ -99,8 +99,8 @@ def test_a_kernel_that_refuses_to_shorten_the_fence_gives_no_witness_its_power(s
     open_gate = n1._carry_out
 
     def refuse(order: Command) -> None:
-        if isinstance(order, OpenFence):
-            n1._soon(FenceRefused(order.vips, "EBUSY"))
+        if isinstance(order, OpenGate):
+            n1._soon(GateRefused(order.vips, "EBUSY"))
         else:
             open_gate(order)
 
@@ -223,6 +223,6 @@ def test_nobody_hands_over_to_one_that_etcd_has_left_as_well(ttl_s: int) -> None
 
 
 def _note_words(sender: Host, order: SendDatagram, words: list[str]) -> float:
-    if order.payload[4] == Kind.RELEASE:
+    if order.payload[4] == DatagramKind.RELEASE:
         words.append(sender.name)
     return 0.0

@@ -24,14 +24,14 @@ from sharedip.core.messages import (
     Announce,
     AnnounceOnceHeld,
     AnswerOperator,
-    CloseFence,
+    CloseGate,
     Command,
     DatagramReceived,
     Event,
     Exit,
     HoldAddress,
     LinkChanged,
-    OpenFence,
+    OpenGate,
     PeerAddressChanged,
     Probe,
     RemoveAddress,
@@ -415,9 +415,9 @@ class Host:
                 self._end()
                 if world.is_healed:  # a supervisor starts it again
                     world.later(0.2, self.start)
-            case OpenFence():
+            case OpenGate():
                 self._open_gate(order)
-            case CloseFence():
+            case CloseGate():
                 is_busy = self._refuses("fences")
                 self._soon(refused(order, "EBUSY") if is_busy else self.kernel.carry_out(order, self.now()))
             case SendDatagram():
@@ -471,7 +471,7 @@ class Host:
         world.at(ends_at, self._expire, address, self.kernel.addresses[address])
         self._soon(refused(order, "the kernel did not answer") if is_doubtful else answer)
 
-    def _open_gate(self, order: OpenFence) -> None:
+    def _open_gate(self, order: OpenGate) -> None:
         now = self.now()
         if now + order.timeout_s > order.not_after:  # a frozen process woke up: the model would open for less
             self._soon(refused(order, "too late"))

@@ -1,6 +1,6 @@
 """Every file of ours that a comment or a docstring names exists: a reader who is sent somewhere gets there.
 
-A path (`core/etcd/keys.py`, `docs/safety.md`) is the end of a file's own. A bare name (`keys.py`) may be any file of the
+A path (`etcd/keys.py`, `docs/safety.md`) is the end of a file's own. A bare name (`keys.py`) may be any file of the
 tree, but what ships does not mean the lab by it. Others' sources, etcd's and the kernel's, are in other languages and
 are not looked at.
 """

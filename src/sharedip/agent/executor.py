@@ -24,20 +24,20 @@ from sharedip.core.messages import (
     Announce,
     AnnounceOnceHeld,
     AnswerOperator,
-    CloseFence,
+    CloseGate,
     CloseWatch,
     Command,
     DropEndpoint,
     Event,
     Exit,
-    FenceClosed,
-    FenceOpened,
-    FenceRefused,
+    GateClosed,
+    GateOpened,
+    GateRefused,
     GrantLease,
     HoldAddress,
     KeepLeaseAlive,
     Level,
-    OpenFence,
+    OpenGate,
     OpenWatch,
     Probe,
     ReadKeys,
@@ -107,13 +107,13 @@ class Executor:
                     self._etcd.perform(order)
                 case SendDatagram():
                     self._peers.perform(order)
-                case OpenFence():
+                case OpenGate():
                     reason = self._fence.perform(order)
-                    opened = FenceOpened(order.vips, order.not_after)
-                    self._emit(opened if reason is None else FenceRefused(order.vips, reason))
-                case CloseFence():
+                    opened = GateOpened(order.vips, order.not_after)
+                    self._emit(opened if reason is None else GateRefused(order.vips, reason))
+                case CloseGate():
                     reason = self._fence.perform(order)
-                    self._emit(FenceClosed(order.vips) if reason is None else FenceRefused(order.vips, reason))
+                    self._emit(GateClosed(order.vips) if reason is None else GateRefused(order.vips, reason))
                 case AnnounceOnceHeld() if not self._netlink.stands(order.vip):
                     pass
                 case Announce() | AnnounceOnceHeld() | Probe():

@@ -16,7 +16,7 @@ from sharedip.core.messages import (
     AddressRemoved,
     DatagramReceived,
     Event,
-    FenceClosed,
+    GateClosed,
     StateSaved,
 )
 
@@ -109,6 +109,6 @@ class Queue:
                     break
                 seen.add(following.vip.address)
                 facts.append(self._facts.popleft())
-        if isinstance(first, AddressRemoved) and self._facts and isinstance(self._facts[0], FenceClosed):
+        if isinstance(first, AddressRemoved) and self._facts and isinstance(self._facts[0], GateClosed):
             facts.append(self._facts.popleft())
         return facts

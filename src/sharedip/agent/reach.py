@@ -2,7 +2,8 @@
 
 Role: which `host:port` this node tells its peers, read off the documents and the kernel's list.
 Must never: name an address that may move to another node, or a port that another program has: an agent that is told it
-has the address takes it for its own alone. Counterparts: `core/etcd/former_self.py` (what hangs on it), `adapters/peer.py`.
+has the address takes it for its own alone.
+Counterparts: `core/etcd/former_self.py` (what hangs on it), `adapters/peer.py`.
 """
 
 from __future__ import annotations

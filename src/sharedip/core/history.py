@@ -39,7 +39,7 @@ class Conflict:
     reported_at: Instant
 
 
-class Chronicle:
+class History:
     """Invariant: an epoch is told once, whether it is ours or another node's."""
 
     def __init__(self, vip: Vip, node_name: str, out: Callable[[Command], None]) -> None:

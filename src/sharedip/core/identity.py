@@ -4,7 +4,7 @@ Role: frozen values that the agent's record carries, so that a later run can tel
 agent of the same name; and the secrets between two agents, which nobody can learn from records: each publishes a public
 value, and both reach the same secret by it (X25519, RFC 7748).
 Must never: read a file, or know the private value; `adapters/machine.py` and `adapters/agreement.py` do.
-Counterparts: `own_record.py`, `peers.py`.
+Counterparts: `own_record.py`, `agent_records.py`.
 """
 
 from __future__ import annotations

@@ -167,10 +167,10 @@ class ReorderAddress:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenFence:
+class OpenGate:
     """Let traffic for the addresses pass for `timeout_s` from now, whatever was open before (nftables fence only).
 
-    Answered by `FenceOpened` or `FenceRefused`.
+    Answered by `GateOpened` or `GateRefused`.
     """
 
     vips: tuple[Vip, ...]
@@ -179,8 +179,8 @@ class OpenFence:
 
 
 @dataclass(frozen=True, slots=True)
-class CloseFence:
-    """Stop traffic for the address at once (nftables fence only). Answered by `FenceClosed` or `FenceRefused`."""
+class CloseGate:
+    """Stop traffic for the address at once (nftables fence only). Answered by `GateClosed` or `GateRefused`."""
 
     vips: tuple[Vip, ...]
 
@@ -277,8 +277,8 @@ KernelCommand = (
     HoldAddress
     | RemoveAddress
     | ReorderAddress
-    | OpenFence
-    | CloseFence
+    | OpenGate
+    | CloseGate
     | Announce
     | AnnounceOnceHeld
     | Probe
@@ -453,7 +453,7 @@ class RemovalFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class FenceOpened:
+class GateOpened:
     """The kernel lets traffic for the addresses pass until the order's `not_after` at the latest."""
 
     vips: tuple[Vip, ...]
@@ -461,14 +461,14 @@ class FenceOpened:
 
 
 @dataclass(frozen=True, slots=True)
-class FenceClosed:
+class GateClosed:
     """The kernel lets no traffic for the addresses pass any more."""
 
     vips: tuple[Vip, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class FenceRefused:
+class GateRefused:
     """The fence is as it was before the order, or, when the kernel did not answer, as the order would have it."""
 
     vips: tuple[Vip, ...]
@@ -610,9 +610,9 @@ Event = (
     | AddressSeen
     | AddressGone
     | ForeignClaim
-    | FenceOpened
-    | FenceClosed
-    | FenceRefused
+    | GateOpened
+    | GateClosed
+    | GateRefused
     | StateSaved
     | StateNotSaved
     | DatagramReceived

@@ -48,16 +48,16 @@ from sharedip.core.messages import (
     DrainRequested,
     Event,
     Exit,
-    FenceClosed,
-    FenceOpened,
-    FenceRefused,
     ForeignClaim,
+    GateClosed,
+    GateOpened,
+    GateRefused,
     HealthChanged,
     Level,
     LinkChanged,
     LinkVanished,
     MoveRequested,
-    OpenFence,
+    OpenGate,
     PeerAddressChanged,
     RemovalFailed,
     Report,
@@ -203,8 +203,8 @@ class Node:
             case AddressHeld() | AddressRefused() | AddressRemoved() | RemovalFailed() | ForeignClaim():
                 if self.vips.kernel_answered(event, now):
                     self.designations.look_again(now)
-            case FenceOpened() | FenceClosed() | FenceRefused():
-                self.vips.fence_answered(event, now)
+            case GateOpened() | GateClosed() | GateRefused():
+                self.vips.gates_answered(event, now)
             case DatagramReceived():
                 said = leases_in(event.payload) if self.session.former_self.lease is not None else None
                 if said is not None:
@@ -374,7 +374,7 @@ class Node:
         if vips:
             self.designations.gate_opened(gate)
             # (5) of the argument: until their right ends, which a witness may bind to less than the lease.
-            self._commands.append(OpenFence(vips, gate.timeout_s, gate.until))
+            self._commands.append(OpenGate(vips, gate.timeout_s, gate.until))
 
     def _released(self, sender: int, entry: Released, now: Instant) -> None:
         candidacy = self.candidacies.get(entry.address)
@@ -397,7 +397,7 @@ class Node:
 
     def _record(self) -> dict[str, object]:
         """What the agent's key says of this node."""
-        member = self.session.leadership.member_id
+        member = self.session.raft_leader.member_id
         links = (self.links.get(name) for name in {vip.link for vip in self.settings.vips})
         return {
             "healthy": self.fitness.health.healthy,
@@ -477,8 +477,8 @@ class Node:
         if self.vips.leaving and self.session.is_registered:
             self.vips.forget_what_left()
             self._settle(now)
-        if self.session.abandoned is not None and self._nothing_is_left():
-            self.session.revoke_abandoned()
+        if self.session.orphaned_lease is not None and self._nothing_is_left():
+            self.session.revoke_orphaned_lease()
         if self.session.revocable is not None:
             self._make_way(now)
         if self._state.is_unfit and not self.vips.held and self.vips.any_in(Phase.LEAVING):
@@ -525,7 +525,7 @@ class Node:
             self.vips.touch_all()
             self._settle(now)
         # A copy that nobody knows may be its own, where the kernel keeps no tags and the state file is lost.
-        if self._nothing_is_left() and not any(each.chronicle.strays for each in self.vips.all()):
+        if self._nothing_is_left() and not any(each.history.strays for each in self.vips.all()):
             self.session.revoke_former_self()
 
     def _nothing_is_left(self) -> bool:

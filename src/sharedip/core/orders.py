@@ -29,7 +29,7 @@ from sharedip.core.messages import (
     Announce,
     AnnounceOnceHeld,
     AnswerOperator,
-    CloseFence,
+    CloseGate,
     CloseWatch,
     Command,
     DropEndpoint,
@@ -37,7 +37,7 @@ from sharedip.core.messages import (
     GrantLease,
     HoldAddress,
     KeepLeaseAlive,
-    OpenFence,
+    OpenGate,
     OpenWatch,
     Probe,
     ReadKeys,
@@ -72,7 +72,7 @@ def rank_of(order: Command) -> Rank:
             return Rank.REMOVAL
         case HoldAddress() | ReorderAddress():
             return Rank.HOLD
-        case OpenFence() | CloseFence():
+        case OpenGate() | CloseGate():
             return Rank.GATE
         case Announce() | AnnounceOnceHeld():
             return Rank.FRAME
@@ -94,7 +94,7 @@ def in_order(commands: list[Command], *, saves_first: bool = False) -> list[Comm
         return commands
     ranked: dict[Rank, list[Command]] = {rank: [] for rank in Rank}
     first: list[Command] = []
-    gates: list[OpenFence | CloseFence] = []
+    gates: list[OpenGate | CloseGate] = []
     announced: list[Announce | AnnounceOnceHeld] = []
     put_up: set[Vip] = set()
     for command in commands:
@@ -105,15 +105,15 @@ def in_order(commands: list[Command], *, saves_first: bool = False) -> list[Comm
             put_up.add(command.vip)
         if saves_first and rank in (Rank.STATE, Rank.DATAGRAM):
             first.append(command)
-        elif isinstance(command, OpenFence | CloseFence):
+        elif isinstance(command, OpenGate | CloseGate):
             _add_gate(gates, command)
         elif isinstance(command, Announce | AnnounceOnceHeld):
             announced.append(command)
         else:
             ranked[rank].append(command)
     removed = {command.vip for command in commands if isinstance(command, RemoveAddress)}
-    closing: list[OpenFence | CloseFence] = []
-    if not any(isinstance(each, OpenFence) for each in gates):
+    closing: list[OpenGate | CloseGate] = []
+    if not any(isinstance(each, OpenGate) for each in gates):
         closing, gates = gates, closing
     removals, holds = ranked[Rank.REMOVAL], ranked[Rank.HOLD]
     datagrams, rest = ranked[Rank.DATAGRAM], ranked[Rank.REST]
@@ -122,13 +122,13 @@ def in_order(commands: list[Command], *, saves_first: bool = False) -> list[Comm
     return [*first, *removals, *closing, *ahead, *holds, *gates, *frames, *datagrams, *behind, *rest]
 
 
-def _add_gate(gates: list[OpenFence | CloseFence], order: OpenFence | CloseFence) -> None:
+def _add_gate(gates: list[OpenGate | CloseGate], order: OpenGate | CloseGate) -> None:
     last = gates[-1] if gates else None
-    if isinstance(order, OpenFence) and isinstance(last, OpenFence):
+    if isinstance(order, OpenGate) and isinstance(last, OpenGate):
         if (last.timeout_s, last.not_after) == (order.timeout_s, order.not_after):
             gates[-1] = replace(last, vips=last.vips + order.vips)
             return
-    elif isinstance(order, CloseFence) and isinstance(last, CloseFence):
-        gates[-1] = CloseFence(last.vips + order.vips)
+    elif isinstance(order, CloseGate) and isinstance(last, CloseGate):
+        gates[-1] = CloseGate(last.vips + order.vips)
         return
     gates.append(order)

@@ -2,7 +2,7 @@
 right").
 
 Must never: know where a deadline comes from, or what ends the use of the address. Counterparts: `session.py` and
-`designation.py`, which move deadlines; `ownership.py`, which keeps within them.
+`peers/owner.py`, which move deadlines; `ownership.py`, which keeps within them.
 """
 
 from __future__ import annotations

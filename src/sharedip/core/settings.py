@@ -36,16 +36,16 @@ REQUEST_TIMEOUT_S_MIN = 0.2
 """A local etcd under load answers within this."""
 
 
-FENCE_SLACK_S_MIN = 0.015
+GATE_SLACK_S_MIN = 0.015
 """An nftables element ends up to one tick late (10 ms at HZ=100), and some time passes before the system call."""
 
-FENCE_SLACK_S_MAX = 0.2
-FENCE_SLACK_FRACTION = 0.12
+GATE_SLACK_S_MAX = 0.2
+GATE_SLACK_FRACTION = 0.12
 """The fence closes this part of the right early. So long may the process be held up in the very act of opening it; for
 longer, and the deadman ends it (adapters/kernel/deadman.py). A CPU quota holds a process up for 100 ms at a time."""
 
-BEATS_PER_WINDOW = 5
-BEATS_PER_WINDOW_LIFETIME = 10
+HEARTBEATS_PER_WINDOW = 5
+HEARTBEATS_PER_WINDOW_LIFETIME = 10
 """Under the lifetime fence alone an address must be renewed in whole seconds: one lost beat may not cost it."""
 
 SILENCE_FRACTION = 0.5
@@ -103,9 +103,9 @@ def attempt_timeout_s(ttl_s: float, request_timeout_s: float) -> float:
     return max(REQUEST_TIMEOUT_S_MIN, min(request_timeout_s, spare_s / 3))
 
 
-def beat_every_s(window_s: float, fence: FenceKind) -> float:
+def heartbeat_every_s(window_s: float, fence: FenceKind) -> float:
     """The time between two heartbeats."""
-    return window_s / (BEATS_PER_WINDOW_LIFETIME if fence is FenceKind.LIFETIME else BEATS_PER_WINDOW)
+    return window_s / (HEARTBEATS_PER_WINDOW_LIFETIME if fence is FenceKind.LIFETIME else HEARTBEATS_PER_WINDOW)
 
 
 def silence_s(window_s: float, fence: FenceKind) -> float:
@@ -116,9 +116,9 @@ def silence_s(window_s: float, fence: FenceKind) -> float:
     return min(window_s * SILENCE_FRACTION, max(1, lifetime_s) * SILENCE_FRACTION_LIFETIME)
 
 
-def fence_timeout_s(room_s: float) -> float:
+def gate_timeout_s(room_s: float) -> float:
     """How long the nftables fence may stay open when the right ends in `room_s`; not above 0: not at all."""
-    return room_s - min(FENCE_SLACK_S_MAX, max(FENCE_SLACK_S_MIN, room_s * FENCE_SLACK_FRACTION))
+    return room_s - min(GATE_SLACK_S_MAX, max(GATE_SLACK_S_MIN, room_s * GATE_SLACK_FRACTION))
 
 
 def peer_request_timeout_s(window_s: float | None) -> float:

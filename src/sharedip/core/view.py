@@ -75,7 +75,7 @@ def _vip(node: Node, candidacy: Candidacy, now: Instant) -> VipView:
     ownership = candidacy.ownership
     remaining_s = ownership.right.until - now
     owner = candidacy.owner
-    conflict = candidacy.chronicle.conflict
+    conflict = candidacy.history.conflict
     if conflict is not None and now - conflict.last_at > CONFLICT_SHOWN_S:
         conflict = None
     return {
@@ -93,16 +93,16 @@ def _vip(node: Node, candidacy: Candidacy, now: Instant) -> VipView:
         "conflict": None
         if conflict is None
         else {"mac": conflict.mac.hex(":"), "age_s": now - conflict.last_at, "count": conflict.count},
-        "strays": sorted({node.links.name_of(index) for index, _ in candidacy.chronicle.strays}),
-        "contested": candidacy.chronicle.contested,
+        "strays": sorted({node.links.name_of(index) for index, _ in candidacy.history.strays}),
+        "contested": candidacy.history.contested,
         "removals": {
             "count": ownership.losses.count,
             "age_s": now - ownership.losses.last_at if ownership.losses.count else None,
             "by": ownership.losses.by,
         },
-        "reason": candidacy.chronicle.reason,
-        "since_s": now - candidacy.chronicle.since,
-        "changes": [{"age_s": now - change.at, "text": change.text} for change in candidacy.chronicle.changes],
+        "reason": candidacy.history.reason,
+        "since_s": now - candidacy.history.since,
+        "changes": [{"age_s": now - change.at, "text": change.text} for change in candidacy.history.changes],
     }
 
 

@@ -25,10 +25,10 @@ from sharedip.core.messages import (
     AddressRemoved,
     AddressSeen,
     Command,
-    FenceClosed,
-    FenceOpened,
-    FenceRefused,
     ForeignClaim,
+    GateClosed,
+    GateOpened,
+    GateRefused,
     Level,
     LinkChanged,
     RemovalFailed,
@@ -223,19 +223,19 @@ class Vips:
             self._touched.add(candidacy)
         return appeared
 
-    def fence_answered(self, event: FenceOpened | FenceClosed | FenceRefused, now: Instant) -> None:
+    def gates_answered(self, event: GateOpened | GateClosed | GateRefused, now: Instant) -> None:
         """The kernel has answered about some gates."""
         for vip in event.vips:
             for candidacy in self.of(vip.address):
                 if candidacy.vip is not vip and candidacy.vip != vip:
                     continue
                 match event:
-                    case FenceRefused():
-                        candidacy.ownership.fence_refused(event, now)
-                    case FenceClosed():
-                        candidacy.ownership.fence_closed()
-                    case FenceOpened():
-                        if not candidacy.ownership.fence_opened(event, now):
+                    case GateRefused():
+                        candidacy.ownership.gate_refused(event, now)
+                    case GateClosed():
+                        candidacy.ownership.gate_closed()
+                    case GateOpened():
+                        if not candidacy.ownership.gate_opened(event, now):
                             continue
                     case _:
                         assert_never(event)
@@ -246,8 +246,8 @@ class Vips:
         for candidacy in self.of(event.address):
             on_own_link = self._links.index_of(candidacy.vip.link) == event.index
             copy = event.index, event.prefix_length
-            is_new = copy not in candidacy.chronicle.strays
-            candidacy.chronicle.strays.discard(copy)
+            is_new = copy not in candidacy.history.strays
+            candidacy.history.strays.discard(copy)
             if isinstance(event, AddressGone):
                 if event.index == self.held.get(event.address, event.index if on_own_link else None):
                     candidacy.ownership.address_gone(now, event.by)
@@ -257,7 +257,7 @@ class Vips:
                 else:
                     candidacy.ownership.address_seen(ours=True, on_own_link=on_own_link, now=now)
             else:
-                candidacy.chronicle.strays.add(copy)
+                candidacy.history.strays.add(copy)
                 if is_new:
                     text = f"somebody else put the address on {self._links.name_of(event.index)} of this node"
                     self._out(Report(Level.ERROR, text, candidacy.vip, reason="not sharedip's own, left alone"))

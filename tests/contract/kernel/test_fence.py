@@ -21,7 +21,7 @@ import pytest
 
 from sharedip.adapters.kernel.deadman import Deadman
 from sharedip.adapters.kernel.nftables import Fence
-from sharedip.core.messages import CloseFence, OpenFence, Report
+from sharedip.core.messages import CloseGate, OpenGate, Report
 from sharedip.core.model import Vip
 from tests.contract.kernel.conftest import Pair
 from tests.contract.kernel.kernel_netns import Namespace, boot_clock, wait_until
@@ -52,8 +52,8 @@ def fence(pair: Pair, deadman: Deadman, told: list[Report]) -> Iterator[Fence]:
         made.close()
 
 
-def opening(*vips: Vip, timeout_s: float = 5.0) -> OpenFence:
-    return OpenFence(vips, timeout_s, boot_clock() + timeout_s + 1)
+def opening(*vips: Vip, timeout_s: float = 5.0) -> OpenGate:
+    return OpenGate(vips, timeout_s, boot_clock() + timeout_s + 1)
 
 
 def rules(namespace: Namespace) -> str:
@@ -94,9 +94,9 @@ def test_a_closed_address_neither_hears_nor_tells_its_mac_and_an_open_one_does(
         assert answers_resolution(pair, vip)
         with echo(pair.node, pair.peer, str(vip)) as (receiver, sender):
             assert arrives(receiver, sender)
-            assert fence.perform(CloseFence((vip,))) is None
+            assert fence.perform(CloseGate((vip,))) is None
             assert not arrives(receiver, sender)
-    assert fence.perform(CloseFence((vip,))) is None, "to close what is closed is no error"
+    assert fence.perform(CloseGate((vip,))) is None, "to close what is closed is no error"
 
 
 @BOTH
@@ -208,14 +208,14 @@ def test_renewing_while_packets_come_from_elsewhere_loses_none(pair: Pair, fence
 def test_an_opening_that_had_to_wait_opens_for_less(pair: Pair, fence: Fence) -> None:
     """What it must not outlive stays where it was."""
     not_after = boot_clock() + 1.0
-    assert fence.perform(OpenFence((VIP4,), 60.0, not_after)) is None
+    assert fence.perform(OpenGate((VIP4,), 60.0, not_after)) is None
     assert answers_resolution(pair, VIP4) or boot_clock() > not_after - 0.2, "it opens"
     wait_until(lambda: boot_clock() >= not_after)
     assert not answers_resolution(pair, VIP4)
 
 
 def test_an_opening_that_would_outlast_its_right_is_refused(pair: Pair, fence: Fence) -> None:
-    reason = fence.perform(OpenFence((VIP4,), 0.5, boot_clock() + 0.01))
+    reason = fence.perform(OpenGate((VIP4,), 0.5, boot_clock() + 0.01))
     assert reason is not None
     assert "late" in reason
     assert not answers_resolution(pair, VIP4)
@@ -237,7 +237,7 @@ def test_an_agent_frozen_right_before_the_system_call_never_opens_the_fence(pair
         import ipaddress, os, signal, time
         from sharedip.adapters.kernel.deadman import Deadman
         from sharedip.adapters.kernel.nftables import Fence
-        from sharedip.core.messages import OpenFence
+        from sharedip.core.messages import OpenGate
         from sharedip.core.model import Vip
         clock = lambda: time.clock_gettime(7)
         fence = Fence(clock, Deadman())
@@ -248,7 +248,7 @@ def test_an_agent_frozen_right_before_the_system_call_never_opens_the_fence(pair
             os.kill(os.getpid(), signal.SIGSTOP)
             send(data)
         channel.send = frozen
-        fence.perform(OpenFence((Vip(ipaddress.ip_address("10.0.0.50"), "eth0"),), 30.0, clock() + 30.3))
+        fence.perform(OpenGate((Vip(ipaddress.ip_address("10.0.0.50"), "eth0"),), 30.0, clock() + 30.3))
     """
     child = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], env={"PYTHONPATH": str(SRC)})
     assert child.wait(5) == -signal.SIGKILL
@@ -360,7 +360,7 @@ def test_what_others_did_to_our_tables_is_noticed_mended_and_told_of(
         assert fence.perform(opening(VIP4)) is None
         assert answers_resolution(pair, VIP4)
     elif by == "removal":
-        assert fence.perform(CloseFence((VIP4,))) is None
+        assert fence.perform(CloseGate((VIP4,))) is None
     else:
         fence.look()
     if by != "renewal":
@@ -371,7 +371,7 @@ def test_what_others_did_to_our_tables_is_noticed_mended_and_told_of(
         ("warning", "somebody changed our nftables tables: set up again")
     ]
     assert told[0].reason
-    assert fence.perform(CloseFence((VIP4, VIP6))) is None
+    assert fence.perform(CloseGate((VIP4, VIP6))) is None
     assert rules(pair.node) == whole
 
 
@@ -542,7 +542,7 @@ def test_a_thousand_addresses_open_and_close_in_one_transaction_each(pair: Pair,
     for _ in range(2):
         assert fence.perform(opening(*vips)) is None
     assert rules(pair.node).count("timeout 5s") == 2000
-    assert fence.perform(CloseFence(tuple(vips))) is None
+    assert fence.perform(CloseGate(tuple(vips))) is None
     assert rules(pair.node).count("timeout 5s") == 0
 
 

@@ -16,7 +16,7 @@ from sharedip.adapters.kernel import nftables
 from sharedip.adapters.kernel.deadman import Deadman
 from sharedip.adapters.kernel.nftables import Fence
 from sharedip.adapters.kernel.nftrules import RULE_SETS
-from sharedip.core.messages import CloseFence, OpenFence
+from sharedip.core.messages import CloseGate, OpenGate
 from sharedip.core.model import Vip
 from tests.contract.kernel.conftest import Pair
 from tests.contract.kernel.kernel_netns import Namespace, boot_clock
@@ -122,15 +122,15 @@ def test_a_closed_gate_stops_both_directions_of_a_translated_flow(
         connected(way.client, vip) as client,
     ):
         assert not passes(client, server), "closed from the beginning"
-        assert fence.perform(OpenFence((vip,), 5.0, boot_clock() + 6)) is None
+        assert fence.perform(OpenGate((vip,), 5.0, boot_clock() + 6)) is None
         client.send(b"x")
         sender = heard(server, 1.0)
         assert sender, "open: the flow begins"
         assert passes(server, client, sender), "and is answered"
-        assert fence.perform(CloseFence((vip,))) is None
+        assert fence.perform(CloseGate((vip,))) is None
         assert not passes(server, client, sender), "closed: replies of the flow that stands"
         assert not passes(client, server), "closed: and what it is asked"
-        assert fence.perform(OpenFence((vip,), 5.0, boot_clock() + 6)) is None
+        assert fence.perform(OpenGate((vip,), 5.0, boot_clock() + 6)) is None
         assert passes(client, server)
 
 
@@ -169,7 +169,7 @@ def test_a_kernel_that_can_t_do_all_of_it_has_what_it_can_and_says_what_is_missi
         assert [word.split()[0] for word in fence.missing] == [[], ["nft_fib"], ["nft_ct"], ["nft_fib", "nft_ct"]][
             number
         ]
-        assert fence.perform(OpenFence((VIP4,), 5.0, boot_clock() + 6)) is None
+        assert fence.perform(OpenGate((VIP4,), 5.0, boot_clock() + 6)) is None
 
 
 def test_one_of_the_two_is_enough_for_replies_that_are_translated(
@@ -179,12 +179,12 @@ def test_one_of_the_two_is_enough_for_replies_that_are_translated(
         monkeypatch.setattr(nftables, "RULE_SETS", RULE_SETS[number:])
         with service(pair, VIP4, held=True, local=False) as way, fence_at(way.node, deadman) as fence:
             with bound(way.backend, way.backend_address) as server, connected(way.client, VIP4) as client:
-                assert fence.perform(OpenFence((VIP4,), 5.0, boot_clock() + 6)) is None
+                assert fence.perform(OpenGate((VIP4,), 5.0, boot_clock() + 6)) is None
                 client.send(b"x")
                 sender = heard(server, 1.0)
                 assert sender
                 assert passes(server, client, sender)
-                assert fence.perform(CloseFence((VIP4,))) is None
+                assert fence.perform(CloseGate((VIP4,))) is None
                 assert not passes(server, client, sender)
             way.node.run("nft flush ruleset")
             way.node.run("ip link del eth1")

@@ -20,12 +20,12 @@ from sharedip.core.messages import (
     AddressHeld,
     AddressRefused,
     AddressRemoved,
-    CloseFence,
-    FenceClosed,
-    FenceOpened,
-    FenceRefused,
+    CloseGate,
+    GateClosed,
+    GateOpened,
+    GateRefused,
     HoldAddress,
-    OpenFence,
+    OpenGate,
     RemoveAddress,
     ReorderAddress,
 )
@@ -95,13 +95,11 @@ class RealNode:
         self.netlink.receive()
 
     def carry_out(self, order: KernelOrder) -> KernelAnswer:
-        if isinstance(order, OpenFence | CloseFence):
+        if isinstance(order, OpenGate | CloseGate):
             reason = self.fence.perform(order)
             if reason is not None:
                 return refused(order, reason)
-            return (
-                FenceClosed(order.vips) if isinstance(order, CloseFence) else FenceOpened(order.vips, order.not_after)
-            )
+            return GateClosed(order.vips) if isinstance(order, CloseGate) else GateOpened(order.vips, order.not_after)
         self.recorder.take()
         self.netlink.perform(order)
         answer = self.recorder.take()[0]
@@ -148,21 +146,21 @@ def script(node: Node, vip: Vip) -> list[Any]:
     def hold(valid_lft_s: int, spare_s: float = 3.0) -> HoldAddress:
         return HoldAddress(vip, valid_lft_s, node.now() + valid_lft_s + spare_s)
 
-    def opening(timeout_s: float, spare_s: float = 2.0) -> OpenFence:
-        return OpenFence((vip,), timeout_s, node.now() + timeout_s + spare_s)
+    def opening(timeout_s: float, spare_s: float = 2.0) -> OpenGate:
+        return OpenGate((vip,), timeout_s, node.now() + timeout_s + spare_s)
 
     order(hold(60))
     order(opening(30))
     order(hold(50))  # renewed
     order(ReorderAddress(vip, 40, node.now() + 45))
-    order(CloseFence((vip,)))
-    order(CloseFence((vip,)))
+    order(CloseGate((vip,)))
+    order(CloseGate((vip,)))
     order(opening(1, spare_s=-1.5))  # its instant has passed
     order(hold(5, spare_s=0.5))  # the kernel might remove it after its instant
     order(opening(1))
     node.wait(1.3)
     look()  # the gate has closed by itself
-    order(OpenFence((vip,), 30.0, node.now() + 1.5))  # it had to wait, and opens for less
+    order(OpenGate((vip,), 30.0, node.now() + 1.5))  # it had to wait, and opens for less
     node.wait(1.6)
     look()
     order(opening(30))
@@ -171,13 +169,13 @@ def script(node: Node, vip: Vip) -> list[Any]:
     order(hold(2))
     node.wait(3.3)
     look()  # the lifetime has ended
-    order(CloseFence((vip,)))
+    order(CloseGate((vip,)))
     order(HoldAddress(replace(vip, link="eth9"), 60, node.now() + 65))
     order(hold(60))
     node.flush()
     look()  # nothing mutes it any more
     order(opening(30))
-    order(CloseFence((vip,)))  # the rules are back
+    order(CloseGate((vip,)))  # the rules are back
     order(RemoveAddress(vip))
     node.lose_link("eth0")
     order(hold(60))
@@ -194,4 +192,4 @@ def test_the_model_does_what_the_kernel_does(
     with real_node(pair, netlink, recorder, deadman) as node:
         assert script(node, vip) == model
     kinds = {said[0] for said in model if isinstance(said[0], type)}
-    assert kinds == {AddressHeld, AddressRefused, AddressRemoved, FenceOpened, FenceClosed, FenceRefused}
+    assert kinds == {AddressHeld, AddressRefused, AddressRemoved, GateOpened, GateClosed, GateRefused}

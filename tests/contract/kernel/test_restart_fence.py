@@ -26,7 +26,7 @@ VIP, PORT, LINK_INDEX = "10.0.0.50", 7777, 11
 FORMER = f"""
     import ipaddress, os, signal, time
     from sharedip.adapters.kernel import Deadman, Fence, Netlink
-    from sharedip.core.messages import HoldAddress, OpenFence
+    from sharedip.core.messages import HoldAddress, OpenGate
     from sharedip.core.model import Vip
     clock = lambda: time.clock_gettime(7)
     vip, deadman = Vip(ipaddress.ip_address("{VIP}"), "eth0"), Deadman()
@@ -34,7 +34,7 @@ FORMER = f"""
     netlink.snapshot()
     assert fence.install([vip]) is None
     netlink.perform(HoldAddress(vip, 4, clock() + 14))
-    assert fence.perform(OpenFence((vip,), 0.88, clock() + 1)) is None
+    assert fence.perform(OpenGate((vip,), 0.88, clock() + 1)) is None
     os.kill(os.getpid(), signal.SIGKILL)
 """
 

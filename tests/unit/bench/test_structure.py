@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from bench.structure.__main__ import main
 from bench.structure.figures import between_folders, graph
 from bench.structure.owners import holds
@@ -13,7 +14,7 @@ from bench.structure.source import Class, Package
 from bench.structure.walk import Way, walk
 
 NODE = '''
-from sharedip.core.etcd.session import Session
+from sharedip.core.session import Session
 from sharedip.core.messages import Found
 
 class Node:
@@ -37,7 +38,7 @@ class Node:
 '''
 SESSION = """
 from typing import Protocol
-from sharedip.core.etcd.keys import Keys
+from sharedip.core.keys import Keys
 from sharedip.core.messages import Found
 
 class Listener(Protocol):

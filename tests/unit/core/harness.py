@@ -22,7 +22,7 @@ from sharedip.core.messages import (
     Announce,
     AnnounceOnceHeld,
     AnswerOperator,
-    CloseFence,
+    CloseGate,
     CloseWatch,
     Command,
     DropEndpoint,
@@ -34,7 +34,7 @@ from sharedip.core.messages import (
     KeysChanged,
     LinkChanged,
     MemberRead,
-    OpenFence,
+    OpenGate,
     OpenWatch,
     Probe,
     ReadKeys,
@@ -77,7 +77,7 @@ ANSWERED = (
     HoldAddress,
     ReorderAddress,
     RemoveAddress,
-    CloseFence,
+    CloseGate,
 )
 """The orders that a healthy world answers."""
 
@@ -298,7 +298,7 @@ class Talk:
                 return store.answer(order, term, sent_at)
             case ReadMember():
                 return MemberRead(order.request, order.endpoint, order.endpoint + 1, 1, term, "3.5.1")
-            case HoldAddress() | ReorderAddress() | RemoveAddress() | OpenFence() | CloseFence():
+            case HoldAddress() | ReorderAddress() | RemoveAddress() | OpenGate() | CloseGate():
                 return self.kernel.carry_out(order, self.now, late_s=LIFETIME_LATE_S)
             case SaveState():
                 return StateSaved(order.number)

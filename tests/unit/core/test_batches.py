@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sharedip.core.etcd.batches import OPERATIONS_MAX, GuardedWrite, Outcome, WriteBatcher
-from sharedip.core.etcd.requests import Kind
+from sharedip.core.etcd.requests import RequestKind
 from sharedip.core.messages import RequestFailed, StopRequested, TransactionDone
 from sharedip.core.model import Failure, Guard, GuardTarget, KeyValue, Operation, Put, Vip
 from tests.unit.core.harness import LAYOUT, OURS, SmallEtcd, Talk
@@ -26,7 +26,7 @@ class Road:
         self.store = SmallEtcd() if store is None else store
         if OURS not in self.store.leases:
             self.store.grant(TTL_S, OURS)
-        self.sent: list[tuple[int, Kind, tuple[Guard, ...], tuple[Operation, ...], tuple[Operation, ...]]] = []
+        self.sent: list[tuple[int, RequestKind, tuple[Guard, ...], tuple[Operation, ...], tuple[Operation, ...]]] = []
         self.batcher = WriteBatcher()
 
     def flush(self) -> None:
@@ -62,13 +62,13 @@ def succeeded(told: list[tuple[GuardedWrite, Outcome]]) -> list[tuple[GuardedWri
 def campaign(vip: Vip, lease: int = OURS) -> GuardedWrite:
     """The recipe's transaction for one VIP."""
     key = LAYOUT.candidate(vip.address, lease)
-    return GuardedWrite(Kind.CAMPAIGN, vip, (Guard(key, GuardTarget.CREATE, 0),), (Put(key, b"n1", lease),))
+    return GuardedWrite(RequestKind.CAMPAIGN, vip, (Guard(key, GuardTarget.CREATE, 0),), (Put(key, b"n1", lease),))
 
 
 def record(vip: Vip, epoch: int) -> GuardedWrite:
     """A record that nobody waits for."""
     guard = Guard(LAYOUT.candidate(vip.address, OURS), GuardTarget.CREATE, epoch)
-    return GuardedWrite(Kind.RECORD, vip, (guard,), (Put(LAYOUT.owner(vip.address), b"{}", OURS),))
+    return GuardedWrite(RequestKind.RECORD, vip, (guard,), (Put(LAYOUT.owner(vip.address), b"{}", OURS),))
 
 
 def test_a_thousand_writes_are_a_few_transactions_within_what_etcd_takes() -> None:
@@ -165,7 +165,7 @@ def test_records_wait_for_the_one_under_way_and_releases_never_do() -> None:
     assert len(road.sent) == 1
     road.batcher.add(campaign(VIPS[5]))
     road.flush()
-    assert [kind for _, kind, *_ in road.sent] == [Kind.RECORD, Kind.CAMPAIGN]
+    assert [kind for _, kind, *_ in road.sent] == [RequestKind.RECORD, RequestKind.CAMPAIGN]
     road.batcher.answered(0, RequestFailed(0, 0, Failure.TIMEOUT, ""))
     road.flush()
     assert len(road.sent[2][2]) == 3, "three records in one transaction"
@@ -231,7 +231,9 @@ def test_only_a_create_revision_guards_a_write() -> None:
     """What a failed guard shows is judged by it."""
     road = Road()
     for vip in VIPS[:2]:
-        road.batcher.add(GuardedWrite(Kind.RECORD, vip, (Guard("k", GuardTarget.MOD, 1),), (Put(f"k{vip}", b"", 1),)))
+        road.batcher.add(
+            GuardedWrite(RequestKind.RECORD, vip, (Guard("k", GuardTarget.MOD, 1),), (Put(f"k{vip}", b"", 1),))
+        )
     road.flush()
     with pytest.raises(AssertionError):
         road.batcher.answered(0, TransactionDone(0, 0, False, (KeyValue("k", b"", 1, 1, 1),), 20, 1, 0.0))
@@ -243,7 +245,7 @@ def test_a_write_with_two_guards_fails_with_either_of_them_and_shows_both_keys()
     road.store.put("mine", b"", OURS)
     mine = road.store.keys["mine"]
     guards = Guard("mine", GuardTarget.CREATE, mine.create_revision), Guard("theirs", GuardTarget.CREATE, 99)
-    execution = GuardedWrite(Kind.CAMPAIGN, VIPS[0], guards, (Put("k", b"", OURS),))
+    execution = GuardedWrite(RequestKind.CAMPAIGN, VIPS[0], guards, (Put("k", b"", OURS),))
     road.batcher.add(execution)
     road.batcher.add(campaign(VIPS[1]))
     road.flush()

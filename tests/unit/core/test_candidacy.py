@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from sharedip.core.election.candidacy import Phase
-from sharedip.core.etcd.requests import Kind
+from sharedip.core.etcd.requests import RequestKind
 from sharedip.core.messages import (
     AddressGone,
     AddressHeld,
@@ -72,7 +72,7 @@ def staged(phase: Phase) -> Talk:
 
 def lose_lease(talk: Talk) -> None:
     """etcd says that it has the lease no more."""
-    talk.hear(RequestFailed(talk.node.session._begin(Kind.READ), 0, Failure.LEASE_NOT_FOUND, ""))
+    talk.hear(RequestFailed(talk.node.session._begin(RequestKind.READ), 0, Failure.LEASE_NOT_FOUND, ""))
 
 
 def delete_key(talk: Talk) -> None:
@@ -95,7 +95,7 @@ def vanish(talk: Talk) -> None:
 
 def read(talk: Talk) -> None:
     """A linearizable read comes back."""
-    talk.answer(ReadKeys(talk.node.session._begin(Kind.READ), 0, LAYOUT.root, 1.0))
+    talk.answer(ReadKeys(talk.node.session._begin(RequestKind.READ), 0, LAYOUT.root, 1.0))
 
 
 def link_down(talk: Talk) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sharedip.core.messages import SendDatagram
 from sharedip.core.model import FenceKind
 from sharedip.core.peers.owner import Appointed, FencesLoose, GateDue, Promised
-from sharedip.core.peers.wire import Acknowledgement, Kind, unseal
+from sharedip.core.peers.wire import Acknowledgement, DatagramKind, unseal
 from tests.unit.core.harness import THEIRS, Talk
 from tests.unit.core.witness_stage import WINDOW_S, Owner
 
@@ -13,7 +13,7 @@ from tests.unit.core.witness_stage import WINDOW_S, Owner
 def beats(talk: Talk) -> int:
     """How many datagrams with heartbeats have left in this turn."""
     sent = [unseal(order.payload) for order in talk.node._commands if isinstance(order, SendDatagram)]
-    return sum(envelope is not None and envelope.kind is Kind.HEARTBEAT for envelope in sent)
+    return sum(envelope is not None and envelope.kind is DatagramKind.HEARTBEAT for envelope in sent)
 
 
 def test_a_committed_designation_binds_the_right_at_once_and_says_so() -> None:

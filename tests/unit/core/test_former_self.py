@@ -22,7 +22,7 @@ from sharedip.core.messages import (
     Transact,
 )
 from sharedip.core.model import Failure
-from sharedip.core.peers.wire import Heartbeat, Kind, seal
+from sharedip.core.peers.wire import DatagramKind, Heartbeat, seal
 from tests.unit.core.harness import LAYOUT, OURS, THEIRS, VIP, SmallEtcd, Talk
 
 PEER = "192.0.2.1:9470"
@@ -59,7 +59,7 @@ def said(talk: Talk, words: str) -> list[Level]:
     return [report.level for report in talk.reports if words in report.text]
 
 
-def datagram(sender: int, receiver: int = OURS, kind: Kind = Kind.HEARTBEAT) -> DatagramReceived:
+def datagram(sender: int, receiver: int = OURS, kind: DatagramKind = DatagramKind.HEARTBEAT) -> DatagramReceived:
     """Whoever made it: nothing about it is authentic."""
     return DatagramReceived("192.0.2.9", 9470, seal(kind, sender, receiver, [Heartbeat(1, 1)], bytes(16)), 0.0)
 
@@ -152,7 +152,9 @@ def test_the_silence_lasts_a_second_at_least(window_s: float | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "heard", [datagram(THEIRS), datagram(0x77, THEIRS, Kind.ACKNOWLEDGEMENT)], ids=["from it", "an answer to it"]
+    "heard",
+    [datagram(THEIRS), datagram(0x77, THEIRS, DatagramKind.ACKNOWLEDGEMENT)],
+    ids=["from it", "an answer to it"],
 )
 def test_a_datagram_of_it_begins_the_silence_anew(heard: DatagramReceived) -> None:
     """Authentic or not: it can only delay."""

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from sharedip.core.address.gate import CLOSE_RETRY_S, Gate
-from sharedip.core.messages import CloseFence, Command, OpenFence
+from sharedip.core.messages import CloseGate, Command, OpenGate
 from sharedip.core.model import NEVER, UNKNOWN
-from sharedip.core.settings import fence_timeout_s
+from sharedip.core.settings import gate_timeout_s
 from tests.unit.core.harness import VIP
 
 NOW = 1000.0
@@ -104,9 +104,9 @@ TABLE: dict[str, dict[str, tuple[str, str, tuple[type, ...]]]] = {
         "refused": ("unknown", "", ()),
         "begun with others": ("unknown", "open", ()),
         "to be open": ("unknown", "", ()),
-        "to be open anew": ("unknown", "open", (OpenFence,)),
-        "to be closed": ("unknown", "close", (CloseFence,)),
-        "to be closed, in the end": ("unknown", "close", (CloseFence,)),
+        "to be open anew": ("unknown", "open", (OpenGate,)),
+        "to be closed": ("unknown", "close", (CloseGate,)),
+        "to be closed, in the end": ("unknown", "close", (CloseGate,)),
     },
     "closed": {
         "opened": ("later", "", ()),
@@ -114,7 +114,7 @@ TABLE: dict[str, dict[str, tuple[str, str, tuple[type, ...]]]] = {
         "refused": ("closed", "", ()),
         "begun with others": ("closed", "open", ()),
         "to be open": ("closed", "", ()),
-        "to be open anew": ("closed", "open", (OpenFence,)),
+        "to be open anew": ("closed", "open", (OpenGate,)),
         "to be closed": ("closed", "", ()),
         "to be closed, in the end": ("closed", "", ()),
     },
@@ -134,8 +134,8 @@ TABLE: dict[str, dict[str, tuple[str, str, tuple[type, ...]]]] = {
         "refused": ("until", "", ()),
         "begun with others": ("until", "open", ()),
         "to be open": ("until", "", ()),
-        "to be open anew": ("until", "open", (OpenFence,)),
-        "to be closed": ("until", "close", (CloseFence,)),
+        "to be open anew": ("until", "open", (OpenGate,)),
+        "to be closed": ("until", "close", (CloseGate,)),
         "to be closed, in the end": ("closed", "", ()),
     },
     "opening anew": {
@@ -145,8 +145,8 @@ TABLE: dict[str, dict[str, tuple[str, str, tuple[type, ...]]]] = {
         "begun with others": ("until", "open", ()),
         "to be open": ("until", "open", ()),
         "to be open anew": ("until", "open", ()),
-        "to be closed": ("until", "open close", (CloseFence,)),
-        "to be closed, in the end": ("until", "open close", (CloseFence,)),
+        "to be closed": ("until", "open close", (CloseGate,)),
+        "to be closed, in the end": ("until", "open close", (CloseGate,)),
     },
     "moved meanwhile": {
         "opened": ("later", "", ()),
@@ -221,7 +221,7 @@ def test_it_is_opened_for_as_long_as_the_right_lasts_and_once() -> None:
     assert gate.opens_at == NOW
     gate.keep_open(UNTIL, NOW)
     gate.keep_open(UNTIL, NOW)
-    assert out == [OpenFence((VIP,), fence_timeout_s(UNTIL - NOW), UNTIL)]
+    assert out == [OpenGate((VIP,), gate_timeout_s(UNTIL - NOW), UNTIL)]
     assert gate.opens_at is None
 
 
@@ -231,7 +231,7 @@ def test_a_right_that_moved_meanwhile_is_sent_after_it() -> None:
     assert gate.opens_at is None
     assert gate.opened(UNTIL, NOW + 0.1), "there is more to do"
     gate.keep_open(LATER, NOW + 0.1)
-    assert [type(order) for order in out] == [OpenFence]
+    assert [type(order) for order in out] == [OpenGate]
     assert not gate.opened(LATER, NOW + 0.2)
 
 
@@ -253,7 +253,7 @@ def test_a_closing_that_was_refused_is_ordered_again_until_its_time_is_over() ->
     gate.keep_closed(NOW + CLOSE_RETRY_S / 2)
     assert not out
     gate.keep_closed(NOW + CLOSE_RETRY_S)
-    assert out == [CloseFence((VIP,))]
+    assert out == [CloseGate((VIP,))]
     gate.refused(NOW + CLOSE_RETRY_S)
     gate.keep_closed(UNTIL)
     assert gate.is_closed

@@ -16,7 +16,7 @@ from sharedip.core.messages import (
     SendDatagram,
 )
 from sharedip.core.model import Vip
-from sharedip.core.peers.wire import RELEASES_MAX, Kind, Released, open_entry, unseal
+from sharedip.core.peers.wire import RELEASES_MAX, DatagramKind, Released, open_entry, unseal
 from tests.unit.core.harness import LAYOUT, THEIRS, VIP, Talk, agent_record, owner, secret_of
 
 THIRD = 0xA00
@@ -35,7 +35,7 @@ def followed(talk: Talk, **leases: int) -> Talk:
     return talk
 
 
-def said(orders: list[Command]) -> list[tuple[str, Kind]]:
+def said(orders: list[Command]) -> list[tuple[str, DatagramKind]]:
     """To whom a datagram goes, and of which kind."""
     envelopes = [(order.host, unseal(order.payload)) for order in orders if isinstance(order, SendDatagram)]
     return [(host, envelope.kind) for host, envelope in envelopes if envelope is not None]
@@ -45,7 +45,7 @@ def test_the_next_one_is_woken_and_the_epoch_saved_before_the_removal() -> None:
     """Afterwards clients would wait for the file, and our word would find a sleeper."""
     talk = followed(owner(), n2=THEIRS, n3=THIRD)
     orders = talk.node.handle(MOVE, talk.now)
-    assert said(orders) == [("n2", Kind.PING)]
+    assert said(orders) == [("n2", DatagramKind.PING)]
     kinds = [type(order) for order in orders]
     assert kinds.index(SaveState) < kinds.index(SendDatagram) < kinds.index(RemoveAddress)
 
@@ -55,7 +55,7 @@ def test_every_candidate_is_told_when_the_kernel_has_answered() -> None:
     talk = followed(owner(), n2=THEIRS, n3=THIRD)
     talk.hear(MOVE)
     talk.drop(SendDatagram)
-    assert said(talk.answer(talk.expect(RemoveAddress))) == [("n2", Kind.RELEASE), ("n3", Kind.RELEASE)]
+    assert said(talk.answer(talk.expect(RemoveAddress))) == [("n2", DatagramKind.RELEASE), ("n3", DatagramKind.RELEASE)]
 
 
 def test_nobody_is_told_when_it_is_meant_for_somebody_further_back() -> None:

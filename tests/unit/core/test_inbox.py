@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from sharedip.core.messages import DatagramReceived
-from sharedip.core.peers.wire import Acknowledgement, Entry, Heartbeat, Kind, Ping, Pong, Released, seal, unseal
+from sharedip.core.peers.wire import Acknowledgement, DatagramKind, Entry, Heartbeat, Ping, Pong, Released, seal, unseal
 from tests.unit.core.harness import OURS, THEIRS, VIP, Talk, secret_of, waiting_behind
 
 SECRET = secret_of("n1", "n2")
 
 
 def datagram(
-    kind: Kind, *entries: Entry, sender: int = THEIRS, receiver: int = OURS, secret: bytes = SECRET
+    kind: DatagramKind, *entries: Entry, sender: int = THEIRS, receiver: int = OURS, secret: bytes = SECRET
 ) -> DatagramReceived:
     return DatagramReceived("n2", 9470, seal(kind, sender, receiver, entries, secret), 1000.0)
 
@@ -24,14 +24,14 @@ def strange(talk: Talk) -> int:
 @pytest.mark.parametrize(
     ("kind", "entry"),
     [
-        (Kind.HEARTBEAT, Heartbeat(5, 1)),
-        (Kind.ACKNOWLEDGEMENT, Acknowledgement(5, 1)),
-        (Kind.PING, Ping(1)),
-        (Kind.PONG, Pong(1, 20)),
-        (Kind.RELEASE, Released(5, VIP.address, "moved")),
+        (DatagramKind.HEARTBEAT, Heartbeat(5, 1)),
+        (DatagramKind.ACKNOWLEDGEMENT, Acknowledgement(5, 1)),
+        (DatagramKind.PING, Ping(1)),
+        (DatagramKind.PONG, Pong(1, 20)),
+        (DatagramKind.RELEASE, Released(5, VIP.address, "moved")),
     ],
 )
-def test_each_kind_says_one_thing(kind: Kind, entry: Entry) -> None:
+def test_each_kind_says_one_thing(kind: DatagramKind, entry: Entry) -> None:
     letter = waiting_behind().node.inbox.open(datagram(kind, entry, entry))
     assert letter is not None
     assert (letter.sender, letter.entries) == (THEIRS, (entry, entry))
@@ -39,7 +39,7 @@ def test_each_kind_says_one_thing(kind: Kind, entry: Entry) -> None:
 
 def test_an_entry_that_was_tampered_with_takes_none_of_the_others_along() -> None:
     talk = waiting_behind()
-    said = datagram(Kind.HEARTBEAT, Heartbeat(5, 1), Heartbeat(6, 1))
+    said = datagram(DatagramKind.HEARTBEAT, Heartbeat(5, 1), Heartbeat(6, 1))
     said = DatagramReceived(said.host, said.port, said.payload[:-1] + bytes([said.payload[-1] ^ 1]), 1000.0)
     letter = talk.node.inbox.open(said)
     assert letter is not None
@@ -50,8 +50,8 @@ def test_an_entry_that_was_tampered_with_takes_none_of_the_others_along() -> Non
 @pytest.mark.parametrize(
     "said",
     [
-        datagram(Kind.PING, Ping(1), receiver=OURS + 1),
-        datagram(Kind.PING, Ping(1), sender=0x123),
+        datagram(DatagramKind.PING, Ping(1), receiver=OURS + 1),
+        datagram(DatagramKind.PING, Ping(1), sender=0x123),
         DatagramReceived("n2", 9470, b"garbage", 1000.0),
     ],
     ids=["to another", "from nobody we know", "garbage"],
@@ -66,7 +66,7 @@ def test_nothing_is_said_to_an_agent_without_a_lease() -> None:
     """A lease is what it is known by."""
     talk = waiting_behind()
     talk.lose_lease("a test")
-    assert talk.node.inbox.open(datagram(Kind.PING, Ping(1))) is None
+    assert talk.node.inbox.open(datagram(DatagramKind.PING, Ping(1))) is None
 
 
 def test_a_ping_is_answered_once_with_the_age_of_our_proof() -> None:
@@ -79,12 +79,15 @@ def test_a_ping_is_answered_once_with_the_age_of_our_proof() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "answers"),
-    [(Kind.ACKNOWLEDGEMENT, [Acknowledgement(5, 1), Acknowledgement(6, 1)]), (Kind.PONG, [Pong(1, 20)])],
+    [
+        (DatagramKind.ACKNOWLEDGEMENT, [Acknowledgement(5, 1), Acknowledgement(6, 1)]),
+        (DatagramKind.PONG, [Pong(1, 20)]),
+    ],
 )
-def test_all_answers_to_a_letter_are_one_datagram(kind: Kind, answers: list[Acknowledgement | Pong]) -> None:
+def test_all_answers_to_a_letter_are_one_datagram(kind: DatagramKind, answers: list[Acknowledgement | Pong]) -> None:
     """Never longer than the letter."""
     inbox = waiting_behind().node.inbox
-    letter = inbox.open(datagram(Kind.PING, Ping(1)))
+    letter = inbox.open(datagram(DatagramKind.PING, Ping(1)))
     assert letter is not None
     order = inbox.answer(letter, answers)
     assert order is not None

@@ -13,12 +13,12 @@ from sharedip.core.messages import (
     AddressGone,
     AddressRefused,
     AddressSeen,
-    CloseFence,
+    CloseGate,
     DrainRequested,
     Exit,
     GrantLease,
     HoldAddress,
-    OpenFence,
+    OpenGate,
     Probe,
     ReadKeys,
     RemovalFailed,
@@ -83,7 +83,7 @@ def test_what_a_person_puts_up_after_a_clean_removal_is_not_a_former_runs() -> N
     again.hear(AddressSeen(2, VIP.address, 32, ours=False))
     again.serve()
     again.none(RemoveAddress)
-    assert again.candidacy.chronicle.strays == {(2, 32)}
+    assert again.candidacy.history.strays == {(2, 32)}
 
 
 def test_the_record_is_saved_before_the_address_is_put_up() -> None:
@@ -165,8 +165,8 @@ def test_a_gate_that_a_former_run_may_have_left_open_is_closed_first() -> None:
     """An address is taken only behind a gate that is known to be closed."""
     talk = Talk(fence=FenceKind.NFTABLES)
     talk.start()
-    talk.serve(CloseFence)
-    talk.none(HoldAddress, OpenFence)
+    talk.serve(CloseGate)
+    talk.none(HoldAddress, OpenGate)
     talk.run(1.0)
     assert talk.is_in(Phase.OWNING)
 
@@ -251,10 +251,10 @@ def test_on_a_kernel_without_tags_the_own_address_is_nobody_elses() -> None:
     """With our mask, on our link, while we have put it there: neither a stray nor a reason to complain."""
     talk = owner()
     talk.hear(AddressSeen(2, VIP.address, 32, ours=False))
-    assert not talk.candidacy.chronicle.strays
+    assert not talk.candidacy.history.strays
     again = restarted(talk)
     again.hear(AddressSeen(2, VIP.address, 32, ours=False))
-    assert not again.candidacy.chronicle.strays
+    assert not again.candidacy.history.strays
 
 
 def test_the_lease_is_given_back_only_when_no_later_run_can_stand_on_it() -> None:

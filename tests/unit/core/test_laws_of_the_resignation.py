@@ -26,7 +26,7 @@ from sharedip.core.messages import (
     Transact,
 )
 from sharedip.core.model import Delete, GuardTarget, KeyValue
-from sharedip.core.peers.wire import Kind, Released, unseal
+from sharedip.core.peers.wire import DatagramKind, Released, unseal
 from sharedip.core.saved_state import UNSAVED_S_MAX
 from tests.unit.core.harness import LAYOUT, MAC, OURS, THEIRS, VIP, Talk, agent_record, owner, waiting_behind
 
@@ -52,7 +52,7 @@ def executions(talk: Talk) -> list[Transact]:
 def releases(talk: Talk) -> list[SendDatagram]:
     """What was said to others of an address that has left."""
     sent = [order for order in talk.open if isinstance(order, SendDatagram)]
-    return [each for each in sent if (envelope := unseal(each.payload)) and envelope.kind is Kind.RELEASE]
+    return [each for each in sent if (envelope := unseal(each.payload)) and envelope.kind is DatagramKind.RELEASE]
 
 
 def with_two_rivals() -> Talk:
@@ -270,5 +270,5 @@ def test_an_owner_that_sees_a_later_epoch_in_use_says_so_as_an_error() -> None:
     record = {"node": "n2", "epoch": talk.candidacy.epoch + 100, "former": 1, "reason": "n1 handed it over"}
     talk.store.put(LAYOUT.owner(VIP.address), write_record(record), THEIRS)
     talk.tell_changes()
-    assert talk.candidacy.chronicle.contested == "n2"
+    assert talk.candidacy.history.contested == "n2"
     assert [report.level for report in talk.reports if "comes first" in report.text] == [Level.ERROR]

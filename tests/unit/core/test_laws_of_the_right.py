@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sharedip.core.election.candidacy import Phase
-from sharedip.core.etcd.requests import Kind
+from sharedip.core.etcd.requests import RequestKind
 from sharedip.core.messages import (
     Announce,
     AnnounceOnceHeld,
@@ -93,7 +93,7 @@ def test_the_read_goes_to_the_endpoint_that_confirmed_the_keepalive() -> None:
     talk = owner()
     talk.pass_time(2.0)
     keepalive = talk.expect(KeepLeaseAlive)
-    talk.node.session.endpoints.step_over(keepalive.endpoint)
+    talk.node.session.endpoints.rotate(keepalive.endpoint)
     talk.answer(keepalive)
     assert talk.expect(ReadKeys).endpoint == keepalive.endpoint
 
@@ -208,7 +208,7 @@ def test_an_ended_right_is_won_back_only_by_fresh_proof() -> None:
     talk.run(16.0, KeepLeaseAlive)
     assert talk.is_in(Phase.VERIFYING)
     talk.open = [order for order in talk.open if not isinstance(order, KeepLeaseAlive)]
-    talk.answer(ReadKeys(talk.node.session._begin(Kind.READ), 0, LAYOUT.root, 1.0))
+    talk.answer(ReadKeys(talk.node.session._begin(RequestKind.READ), 0, LAYOUT.root, 1.0))
     talk.none(HoldAddress)
     talk.held.is_renewing = False  # the keepalive that was swallowed above
     talk.run(3.0)

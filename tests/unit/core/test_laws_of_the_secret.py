@@ -14,7 +14,7 @@ from sharedip.core.election.candidacy import Phase
 from sharedip.core.etcd.keys import read_record, write_record
 from sharedip.core.messages import DatagramReceived, PeerAddressChanged, SendDatagram
 from sharedip.core.model import Put
-from sharedip.core.peers.wire import Entry, Heartbeat, Kind, Ping, Pong, Released, open_entry, seal, unseal
+from sharedip.core.peers.wire import DatagramKind, Entry, Heartbeat, Ping, Pong, Released, open_entry, seal, unseal
 from tests.unit.core.harness import (
     LAYOUT,
     OURS,
@@ -32,7 +32,9 @@ from tests.unit.core.witness_stage import NONCE, SECRET, WITNESS, Owner, Watch, 
 OTHERS = 0x333
 
 
-def say(talk: Talk, kind: Kind, entry: Entry, secret: bytes = SECRET, sender: int = THEIRS) -> list[SendDatagram]:
+def say(
+    talk: Talk, kind: DatagramKind, entry: Entry, secret: bytes = SECRET, sender: int = THEIRS
+) -> list[SendDatagram]:
     """One datagram arrives; what is answered."""
     payload = seal(kind, sender, OURS, [entry], secret)
     orders = talk.hear(DatagramReceived("n2", 9470, payload, talk.now))
@@ -91,9 +93,9 @@ def test_an_acknowledgement_under_the_nonce_promises_nothing() -> None:
     until = owning.talk.right_until
     (beat,) = owning.beats()[-1:]
     owning.talk.now += 0.2
-    owning.hear(Kind.ACKNOWLEDGEMENT, beat, NONCE)
+    owning.hear(DatagramKind.ACKNOWLEDGEMENT, beat, NONCE)
     assert owning.talk.right_until == until
-    owning.hear(Kind.ACKNOWLEDGEMENT, beat)
+    owning.hear(DatagramKind.ACKNOWLEDGEMENT, beat)
     assert owning.talk.right_until > until
 
 
@@ -110,9 +112,9 @@ def test_the_lease_says_whose_public_value_counts_and_never_the_name() -> None:
     word = Released(first.create_revision, VIP.address)
     for secret in (SECRET, secret_of("n1", "n3")):
         strange = talk.node.inbox.strange_datagrams
-        say(talk, Kind.RELEASE, word, secret)
+        say(talk, DatagramKind.RELEASE, word, secret)
         assert talk.node.inbox.strange_datagrams == strange + 1
-    say(talk, Kind.RELEASE, word, secret_of("n1", "n3"), sender=OTHERS)  # authentic, and of nobody's epoch
+    say(talk, DatagramKind.RELEASE, word, secret_of("n1", "n3"), sender=OTHERS)  # authentic, and of nobody's epoch
     assert talk.is_in(Phase.WAITING)
 
 
@@ -132,7 +134,7 @@ def test_what_an_agent_has_said_can_not_be_sent_back_to_it() -> None:
     """Both ends have the same secret; the order of the leases in the tag tells who speaks."""
     watch = Watch()
     body = Heartbeat(watch.revision, 7)
-    ours = seal(Kind.HEARTBEAT, OURS, THEIRS, [body], SECRET)
+    ours = seal(DatagramKind.HEARTBEAT, OURS, THEIRS, [body], SECRET)
     reflected = ours[:6] + ours[14:22] + ours[6:14] + ours[22:]
     strange = watch.talk.node.inbox.strange_datagrams
     watch.talk.hear(DatagramReceived("n1", 9470, reflected, watch.talk.now))
@@ -143,8 +145,8 @@ def test_what_an_agent_has_said_can_not_be_sent_back_to_it() -> None:
 def test_what_is_said_as_one_kind_is_nothing_as_another() -> None:
     """A heartbeat would acknowledge itself, a ping would answer itself."""
     talk = waiting_behind()
-    said = seal(Kind.PING, THEIRS, OURS, [Ping(9)], SECRET)
-    for kind in (Kind.HEARTBEAT, Kind.ACKNOWLEDGEMENT, Kind.PONG):
+    said = seal(DatagramKind.PING, THEIRS, OURS, [Ping(9)], SECRET)
+    for kind in (DatagramKind.HEARTBEAT, DatagramKind.ACKNOWLEDGEMENT, DatagramKind.PONG):
         strange = talk.node.inbox.strange_datagrams
         talk.hear(DatagramReceived("n2", 9470, said[:4] + bytes([kind]) + said[5:], talk.now))
         assert talk.node.inbox.strange_datagrams == strange + 1
@@ -153,7 +155,7 @@ def test_what_is_said_as_one_kind_is_nothing_as_another() -> None:
 def test_nobody_speaks_under_our_own_lease_and_public_value() -> None:
     talk = waiting_behind()
     strange = talk.node.inbox.strange_datagrams
-    say(talk, Kind.PING, Ping(1), sender=OURS)
+    say(talk, DatagramKind.PING, Ping(1), sender=OURS)
     assert talk.node.inbox.strange_datagrams == strange + 1
 
 
@@ -167,7 +169,7 @@ def test_an_agent_without_a_good_public_value_says_nothing_and_is_told_nothing(p
     talk.run(3.0)
     talk.none(SendDatagram)
     for secret in (SECRET, bytes(32), b""):
-        assert say(talk, Kind.PING, Ping(9), secret) == []
+        assert say(talk, DatagramKind.PING, Ping(9), secret) == []
 
 
 def test_what_was_agreed_once_is_not_agreed_anew_for_each_datagram() -> None:
@@ -211,7 +213,7 @@ def test_an_agent_of_the_version_before_is_never_designated_and_the_lease_alone_
     for _ in range(20):
         talk.run(0.5)
         talk.none(SendDatagram)
-        ping = b"SIP1" + seal(Kind.HEARTBEAT, THEIRS, OURS, [Heartbeat(0, 5)], bytes(16))[4:]
+        ping = b"SIP1" + seal(DatagramKind.HEARTBEAT, THEIRS, OURS, [Heartbeat(0, 5)], bytes(16))[4:]
         talk.hear(DatagramReceived("n2", 9470, ping, talk.now))
     designated = read_record(talk.store.keys.get(WITNESS)) or {"witnesses": []}
     assert designated["witnesses"] == []
@@ -226,36 +228,38 @@ def test_a_pong_says_how_long_ago_the_keepalive_left_that_proved_the_lease() -> 
     """In milliseconds, never fewer than it was."""
     talk = waiting_behind()
     talk.prove()
-    asked = pong_in(say(talk, Kind.PING, Ping(1)))
+    asked = pong_in(say(talk, DatagramKind.PING, Ping(1)))
     talk.now += 1.2345
-    later = pong_in(say(talk, Kind.PING, Ping(2)))
+    later = pong_in(say(talk, DatagramKind.PING, Ping(2)))
     assert asked.sequence == 1
     assert 1234.5 <= later.age_ms - asked.age_ms <= 1236
     keepalive, read = talk.renew()
     sent_at = talk.sent[keepalive.request]
     talk.now += 0.3
     talk.answer(read)
-    assert pong_in(say(talk, Kind.PING, Ping(3))).age_ms == pytest.approx((talk.now - sent_at) * 1000, abs=1.0)
+    assert pong_in(say(talk, DatagramKind.PING, Ping(3))).age_ms == pytest.approx((talk.now - sent_at) * 1000, abs=1.0)
 
 
 def test_a_ping_and_its_pong_have_one_size() -> None:
     """No amplification."""
-    assert len(seal(Kind.PING, 1, 2, [Ping(7)], SECRET)) == len(seal(Kind.PONG, 2, 1, [Pong(7, 2**70)], SECRET))
+    assert len(seal(DatagramKind.PING, 1, 2, [Ping(7)], SECRET)) == len(
+        seal(DatagramKind.PONG, 2, 1, [Pong(7, 2**70)], SECRET)
+    )
 
 
 def test_a_ping_that_comes_again_or_late_is_not_answered() -> None:
     """Who has recorded one would draw answers with it for as long as the secret lives."""
     talk = waiting_behind()
-    assert say(talk, Kind.PING, Ping(5))
-    assert say(talk, Kind.PING, Ping(5)) == []
-    assert say(talk, Kind.PING, Ping(4)) == []
-    assert say(talk, Kind.PING, Ping(6))
+    assert say(talk, DatagramKind.PING, Ping(5))
+    assert say(talk, DatagramKind.PING, Ping(5)) == []
+    assert say(talk, DatagramKind.PING, Ping(4)) == []
+    assert say(talk, DatagramKind.PING, Ping(6))
 
 
 def test_who_is_not_in_touch_with_etcd_answers_no_ping() -> None:
     talk = waiting_behind()
     talk.now += 9.0
-    assert say(talk, Kind.PING, Ping(5)) == []
+    assert say(talk, DatagramKind.PING, Ping(5)) == []
 
 
 # -- the heir ---------------------------------------------------------------------------------------------------------
@@ -273,10 +277,10 @@ def failing(owning: Owner) -> float:
 
 def ponged(owning: Owner, age_s: float) -> bool:
     """n2 answers the next ping with that age; whether it would do as an heir."""
-    owning.talk.node.designations.wake(THEIRS, owning.talk.now)
+    owning.talk.node.designations.ping_now(THEIRS, owning.talk.now)
     orders = owning.talk.node._give_out(owning.talk.now)
     (ping,) = [ping for order in orders if isinstance(order, SendDatagram) for ping in pings_of(order)]
-    owning.hear(Kind.PONG, Pong(ping.sequence, round(age_s * 1000)))
+    owning.hear(DatagramKind.PONG, Pong(ping.sequence, round(age_s * 1000)))
     node = owning.talk.node
     return node.peers.can_succeed(THEIRS, node.session.failing_since, node.settings.window_s, owning.talk.now)
 

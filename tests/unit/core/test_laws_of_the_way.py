@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from sharedip.core.address.ownership import Hold
 from sharedip.core.election.candidacy import Phase
-from sharedip.core.etcd.requests import Kind
+from sharedip.core.etcd.requests import RequestKind
 from sharedip.core.messages import (
     AddressHeld,
     AddressSeen,
@@ -321,7 +321,7 @@ def test_an_answer_about_an_old_lease_says_nothing_about_the_new_one() -> None:
     talk = owner()
     _, read = talk.renew()
     old = talk.outcome(read)
-    talk.hear(RequestFailed(talk.node.session._begin(Kind.READ), 0, Failure.LEASE_NOT_FOUND, ""))
+    talk.hear(RequestFailed(talk.node.session._begin(RequestKind.READ), 0, Failure.LEASE_NOT_FOUND, ""))
     talk.answer(talk.expect(GrantLease))
     until = talk.node.session.lease_until
     talk.hear(old)

@@ -15,7 +15,7 @@ from sharedip.core.messages import (
     Transact,
 )
 from sharedip.core.model import Delete, Guard, GuardTarget
-from sharedip.core.peers.wire import Heartbeat, Kind
+from sharedip.core.peers.wire import DatagramKind, Heartbeat
 from tests.unit.core.harness import THEIRS, VIP
 from tests.unit.core.witness_stage import SECRET, WINDOW_S, WITNESS, Owner, Watch
 
@@ -195,5 +195,5 @@ def test_an_acknowledgement_that_is_forged_or_of_no_beat_of_ours_sets_nothing() 
     owner.talk.now += 0.2
     forged = (beat, b"\1" * 16), (Heartbeat(beat.revision, beat.sequence + 1), SECRET), (Heartbeat(1, 1), SECRET)
     for entry, secret in forged:
-        owner.hear(Kind.ACKNOWLEDGEMENT, entry, secret)
+        owner.hear(DatagramKind.ACKNOWLEDGEMENT, entry, secret)
     assert owner.talk.right_until == until

@@ -62,7 +62,7 @@ def test_an_old_pings_answer_makes_no_dead_peer_reachable() -> None:
     """Only the newest ping has an answer."""
     talk = Owner().talk
     talk.node.peers.silent(THEIRS)
-    talk.node.designations.wake(THEIRS, talk.now)
+    talk.node.designations.ping_now(THEIRS, talk.now)
     talk.node.designations.ponged(THEIRS, Pong(1, 0), talk.now)
     assert not talk.node.peers.is_reachable(THEIRS)
 
@@ -89,7 +89,7 @@ def test_a_kernel_that_goes_on_refusing_lets_another_node_try() -> None:
 def test_the_node_of_etcds_leader_is_no_witness() -> None:
     """Its death would silence the witness and stall etcd at once."""
     owning = Owner()
-    leader = owning.talk.node.session.leadership.leader_id
+    leader = owning.talk.node.session.raft_leader.leader_id
     assert leader is not None
     for member, wanted in ((leader, []), (leader + 1, [f"{THEIRS:x}"])):
         owning.talk.store.put(LAYOUT.agent("n2"), agent_record("n2", member=f"{member:x}"), THEIRS)

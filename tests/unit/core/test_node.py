@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 
 from sharedip.core.election.candidacy import Phase
-from sharedip.core.etcd.requests import Kind
+from sharedip.core.etcd.requests import RequestKind
 from sharedip.core.messages import (
     AddressSeen,
     Announce,
     AnnounceOnceHeld,
     AnswerOperator,
-    CloseFence,
+    CloseGate,
     Command,
     DrainRequested,
     Exit,
@@ -23,7 +23,7 @@ from sharedip.core.messages import (
     LinkChanged,
     LinkVanished,
     MoveRequested,
-    OpenFence,
+    OpenGate,
     RemoveAddress,
     ReorderAddress,
     Report,
@@ -45,7 +45,7 @@ HOLD, HOLD_OTHER = HoldAddress(VIP, 5, 10.0), HoldAddress(OTHER, 5, 10.0)
 REMOVE, REMOVE_OTHER = RemoveAddress(VIP), RemoveAddress(OTHER)
 SAY, SAVE, BYE = Report(Level.INFO, "x"), SaveState(b""), Exit()
 SHOW = AnnounceOnceHeld(VIP, 10.0)
-OPEN, CLOSE, TELL = OpenFence((VIP,), 0.9, 10.0), CloseFence((VIP,)), SendDatagram("192.168.0.2", 9470, b"x")
+OPEN, CLOSE, TELL = OpenGate((VIP,), 0.9, 10.0), CloseGate((VIP,)), SendDatagram("192.168.0.2", 9470, b"x")
 
 
 # -- the order of orders ----------------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ def test_frames_follow_what_they_speak_of_and_never_stand_beside_a_removal(
 def test_a_lost_lease_removes_before_it_asks_for_another_one() -> None:
     """Nothing on the wire goes before the address."""
     talk = owner()
-    request = talk.node.session._begin(Kind.READ)
+    request = talk.node.session._begin(RequestKind.READ)
     orders = talk.fail(Transact(request, 0, (), (), (), 1.0), Failure.LEASE_NOT_FOUND)
     assert isinstance(orders[0], RemoveAddress)
 

@@ -14,12 +14,12 @@ from sharedip.core.messages import (
     AddressRefused,
     Announce,
     AnnounceOnceHeld,
-    CloseFence,
+    CloseGate,
     Command,
-    FenceOpened,
-    FenceRefused,
+    GateOpened,
+    GateRefused,
     HoldAddress,
-    OpenFence,
+    OpenGate,
     Probe,
     RemovalFailed,
     RemoveAddress,
@@ -268,12 +268,12 @@ def test_a_longer_lease_renews_the_gate_where_no_witness_does(
     ownership.right.set("witness", NOW + 1.0)
     tell(ownership, NOW, Ownership.take, 7, NOW)
     tell(ownership, NOW, Ownership.address_held, AddressHeld(VIP, NOW, 4), NOW)
-    tell(ownership, NOW, Ownership.fence_opened, FenceOpened((VIP,), NOW + 1.0), NOW)
+    tell(ownership, NOW, Ownership.gate_opened, GateOpened((VIP,), NOW + 1.0), NOW)
     out.clear()
     ownership.right.set("witness", promise_until)
     ownership.right.set("lease", UNTIL + 2.0)
     assert tell(ownership, NOW + later_s, Ownership.lease_extended, NOW + later_s) is (opened_until is not None)
-    assert [order.not_after for order in out if isinstance(order, OpenFence)] == (
+    assert [order.not_after for order in out if isinstance(order, OpenGate)] == (
         [] if opened_until is None else [opened_until]
     )
 
@@ -307,13 +307,13 @@ def test_the_gate_closes_right_behind_the_removal_and_both_are_to_be_confirmed()
         ownership.right.set("lease", UNTIL)
         tell(ownership, NOW, Ownership.take, 7, NOW)
         tell(ownership, NOW, Ownership.address_held, AddressHeld(VIP, NOW, 13), NOW)
-        tell(ownership, NOW, Ownership.fence_opened, FenceOpened((VIP,), UNTIL), NOW)
+        tell(ownership, NOW, Ownership.gate_opened, GateOpened((VIP,), UNTIL), NOW)
         out.clear()
         tell(ownership, NOW, Ownership.give_up, NOW)
-        assert out == [RemoveAddress(VIP), CloseFence((VIP,))]
+        assert out == [RemoveAddress(VIP), CloseGate((VIP,))]
         tell(ownership, NOW, METHODS[answer], NOW)
         assert not ownership.is_clear
-        tell(ownership, NOW, Ownership.fence_closed)
+        tell(ownership, NOW, Ownership.gate_closed)
         assert ownership.is_clear == (answer == "removed")
 
 
@@ -321,17 +321,17 @@ def test_a_gate_that_the_kernel_does_not_close_is_closed_again_until_it_has_ende
     """Until then nothing is clear, for nobody knows what passes."""
     out: list[Any] = []
     ownership = Ownership(VIP, out.append, FenceKind.NFTABLES)
-    tell(ownership, NOW, Ownership.fence_closed)
+    tell(ownership, NOW, Ownership.gate_closed)
     ownership.right.set("lease", NOW + 1.0)
     tell(ownership, NOW, Ownership.take, 7, NOW)
-    tell(ownership, NOW, Ownership.fence_opened, FenceOpened((VIP,), NOW + 0.9), NOW)
+    tell(ownership, NOW, Ownership.gate_opened, GateOpened((VIP,), NOW + 0.9), NOW)
     tell(ownership, NOW, Ownership.give_up, NOW)
     tell(ownership, NOW, Ownership.address_removed)
-    tell(ownership, NOW, Ownership.fence_refused, FenceRefused((VIP,), "EBUSY"), NOW)
+    tell(ownership, NOW, Ownership.gate_refused, GateRefused((VIP,), "EBUSY"), NOW)
     assert not ownership.is_clear
     ownership.advance(NOW + CLOSE_RETRY_S)
-    assert out.count(CloseFence((VIP,))) == 2
-    tell(ownership, NOW + CLOSE_RETRY_S, Ownership.fence_refused, FenceRefused((VIP,), "EBUSY"), NOW + CLOSE_RETRY_S)
+    assert out.count(CloseGate((VIP,))) == 2
+    tell(ownership, NOW + CLOSE_RETRY_S, Ownership.gate_refused, GateRefused((VIP,), "EBUSY"), NOW + CLOSE_RETRY_S)
     ownership.advance(NOW + 0.95)
     assert ownership.is_clear
 

@@ -9,10 +9,10 @@ from sharedip.core.messages import (
     AddressHeld,
     AddressRefused,
     Command,
-    FenceOpened,
-    FenceRefused,
+    GateOpened,
+    GateRefused,
     HoldAddress,
-    OpenFence,
+    OpenGate,
 )
 from sharedip.core.model import FenceKind
 from tests.unit.core.harness import VIP, tell
@@ -26,7 +26,7 @@ def taken(fence: FenceKind) -> tuple[Ownership, list[Command]]:
     """An address that was just taken on the lease alone, its first orders not answered yet; the gate was closed."""
     out: list[Command] = []
     ownership = Ownership(VIP, out.append, fence)
-    tell(ownership, NOW, Ownership.fence_closed)
+    tell(ownership, NOW, Ownership.gate_closed)
     ownership.right.set("lease", LEASE_UNTIL)
     tell(ownership, NOW, Ownership.take, 7, NOW)
     return ownership, out
@@ -35,14 +35,14 @@ def taken(fence: FenceKind) -> tuple[Ownership, list[Command]]:
 def test_a_gate_that_was_refused_may_be_open_all_the_same() -> None:
     """An answer that got lost, or one that came too late: nobody knows how long it stays open."""
     ownership, out = taken(FenceKind.NFTABLES)
-    (order,) = [each for each in out if isinstance(each, OpenFence)]
+    (order,) = [each for each in out if isinstance(each, OpenGate)]
     assert order.not_after == LEASE_UNTIL
-    tell(ownership, NOW, Ownership.fence_refused, FenceRefused((VIP,), "the kernel did not answer"), NOW)
+    tell(ownership, NOW, Ownership.gate_refused, GateRefused((VIP,), "the kernel did not answer"), NOW)
     ownership.right.set("witness", WINDOW_UNTIL)
     tell(ownership, NOW, Ownership.right_changed, NOW)
-    tell(ownership, NOW, Ownership.fence_refused, FenceRefused((VIP,), "EBUSY"), NOW)
+    tell(ownership, NOW, Ownership.gate_refused, GateRefused((VIP,), "EBUSY"), NOW)
     assert not ownership.fence_is_tight, "a witness would get its power while the gate is open for the lease"
-    tell(ownership, NOW, Ownership.fence_opened, FenceOpened((VIP,), WINDOW_UNTIL), NOW)
+    tell(ownership, NOW, Ownership.gate_opened, GateOpened((VIP,), WINDOW_UNTIL), NOW)
     assert ownership.fence_is_tight
 
 

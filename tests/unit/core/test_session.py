@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from sharedip.core.election.candidacy import Phase
-from sharedip.core.etcd.requests import Kind
+from sharedip.core.etcd.requests import RequestKind
 from sharedip.core.etcd.session import REVOKE_TRIES_MAX, STALE_ANSWERS_MAX
 from sharedip.core.messages import (
     CloseWatch,
@@ -242,7 +242,7 @@ def test_a_stop_without_a_lease_ends_at_once() -> None:
 def test_a_new_lease_begins_with_an_empty_picture() -> None:
     """What hung on the old one is history; the new one reads for itself."""
     talk = owner()
-    talk.fail(ReadKeys(talk.node.session._begin(Kind.READ), 0, LAYOUT.root, 1.0), Failure.LEASE_NOT_FOUND)
+    talk.fail(ReadKeys(talk.node.session._begin(RequestKind.READ), 0, LAYOUT.root, 1.0), Failure.LEASE_NOT_FOUND)
     assert talk.node.session.registry.revision == 0
     assert talk.watch is None
     talk.store.end_lease(OURS)

@@ -10,7 +10,7 @@ from typing import Any
 from sharedip.core.etcd.keys import write_record
 from sharedip.core.messages import DatagramReceived, PeerAddressChanged, SendDatagram, Transact
 from sharedip.core.model import Delete, Put
-from sharedip.core.peers.wire import NUMBERS, Entry, Heartbeat, Kind, Ping, Pong, open_entry, seal, unseal
+from sharedip.core.peers.wire import NUMBERS, DatagramKind, Entry, Heartbeat, Ping, Pong, open_entry, seal, unseal
 from tests.unit.core.harness import LAYOUT, OURS, THEIRS, VIP, Talk, agent_record, secret_of
 
 SECRET = secret_of("n1", "n2")
@@ -51,7 +51,9 @@ class Watch:
     def beat(self, secret: bytes = SECRET, sequence: int | None = None, sender: int = THEIRS) -> list[Heartbeat]:
         """One heartbeat of n1 arrives; returns what is acknowledged."""
         self.sequence += 1
-        payload = seal(Kind.HEARTBEAT, sender, OURS, [Heartbeat(self.revision, sequence or self.sequence)], secret)
+        payload = seal(
+            DatagramKind.HEARTBEAT, sender, OURS, [Heartbeat(self.revision, sequence or self.sequence)], secret
+        )
         orders = self.talk.hear(DatagramReceived("n1", 9470, payload, self.talk.now))
         return [beat for order in orders if isinstance(order, SendDatagram) for beat in beats_of(order)]
 
@@ -69,7 +71,7 @@ def beats_of(order: SendDatagram) -> list[Heartbeat]:
     """The beats or acknowledgements in a datagram."""
     envelope = unseal(order.payload)
     assert envelope is not None
-    if envelope.kind not in (Kind.HEARTBEAT, Kind.ACKNOWLEDGEMENT):
+    if envelope.kind not in (DatagramKind.HEARTBEAT, DatagramKind.ACKNOWLEDGEMENT):
         return []
     return [Heartbeat(*NUMBERS.unpack(body)) for body, _ in envelope.entries]
 
@@ -115,11 +117,11 @@ class Owner:
         pongs, beats = [Pong(ping.sequence, 0) for ping in self.pings()], self.beats()
         self.talk.drop(SendDatagram)
         for pong in pongs:
-            self.hear(Kind.PONG, pong)
+            self.hear(DatagramKind.PONG, pong)
         for beat in beats:
-            self.hear(Kind.ACKNOWLEDGEMENT, beat)
+            self.hear(DatagramKind.ACKNOWLEDGEMENT, beat)
 
-    def hear(self, kind: Kind, entry: Entry, secret: bytes = SECRET) -> None:
+    def hear(self, kind: DatagramKind, entry: Entry, secret: bytes = SECRET) -> None:
         """n2 says this."""
         payload = seal(kind, THEIRS, OURS, [entry], secret)
         self.talk.hear(DatagramReceived("n2", 9470, payload, self.talk.now))

@@ -37,9 +37,9 @@ from sharedip.adapters.kernel.nftrules import RULE_SETS, RuleSet
 from sharedip.adapters.kernel.nftstock import Stock, difference, guarded_now, read_sets, read_stock
 from sharedip.adapters.kernel.nftwire import NFPROTO_ARP, NFPROTO_INET
 from sharedip.adapters.kernel.wire import Refusal, Request
-from sharedip.core.messages import CloseFence, Level, OpenFence, Report
+from sharedip.core.messages import CloseGate, Level, OpenGate, Report
 from sharedip.core.model import Instant, IPAddress, Vip
-from sharedip.core.settings import fence_timeout_s
+from sharedip.core.settings import gate_timeout_s
 
 _CLOCK_MONOTONIC_COARSE: Final = 6  # linux/time.h; its resolution is the kernel's tick
 _NFT_TIMEOUT_S: Final = 10.0
@@ -221,9 +221,9 @@ class Fence:
 
     # -- orders -------------------------------------------------------------------------------------------------------
 
-    def perform(self, order: OpenFence | CloseFence) -> str | None:
+    def perform(self, order: OpenGate | CloseGate) -> str | None:
         """Carry it out within whole rules; None, or why it had no effect."""
-        if isinstance(order, OpenFence):
+        if isinstance(order, OpenGate):
             return self._within_whole_rules(lambda: self._open(order))
         return self._within_whole_rules(lambda: self._close(order.vips))
 
@@ -240,9 +240,9 @@ class Fence:
             self._whole_at = None  # somebody else has committed, or taken away what was there: look at all of it
         return reason
 
-    def _open(self, order: OpenFence) -> str | None:
+    def _open(self, order: OpenGate) -> str | None:
         # An order that had to wait for others opens for less: what it must not outlive stays where it was.
-        timeout_s = min(order.timeout_s, fence_timeout_s(order.not_after - self._clock()))
+        timeout_s = min(order.timeout_s, gate_timeout_s(order.not_after - self._clock()))
         timeout_ms = int(timeout_s * 1000)
         ends_after_s = timeout_s + self.lateness_s
         if timeout_ms < 1 or self._clock() + ends_after_s > order.not_after:

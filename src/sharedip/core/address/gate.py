@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 
-from sharedip.core.messages import CloseFence, Command, OpenFence
+from sharedip.core.messages import CloseGate, Command, OpenGate
 from sharedip.core.model import NEVER, UNKNOWN, Instant, Vip
-from sharedip.core.settings import fence_timeout_s
+from sharedip.core.settings import gate_timeout_s
 
 CLOSE_RETRY_S = 0.05
 
@@ -103,10 +103,10 @@ class Gate:
         """Order what is due to let traffic pass until the right ends."""
         if self._open_at is None or now < self._open_at or self._asked:
             return
-        timeout_s = fence_timeout_s(until - now)
+        timeout_s = gate_timeout_s(until - now)
         if timeout_s > 0:
             self._begin(until)
-            self._out(OpenFence((self._vip,), timeout_s, until))
+            self._out(OpenGate((self._vip,), timeout_s, until))
         else:
             self._open_at, self.ordered_until = None, until  # only another right is a reason to try again
 
@@ -121,7 +121,7 @@ class Gate:
         elif _Asked.CLOSE not in self._asked and now >= self._close_at:
             self.ordered_until = NEVER
             self._asked.append(_Asked.CLOSE)
-            self._out(CloseFence((self._vip,)))
+            self._out(CloseGate((self._vip,)))
 
     @property
     def opens_at(self) -> Instant | None:

@@ -29,8 +29,8 @@ from sharedip.core.messages import (
     Announce,
     AnnounceOnceHeld,
     Command,
-    FenceOpened,
-    FenceRefused,
+    GateOpened,
+    GateRefused,
     HoldAddress,
     Level,
     Probe,
@@ -296,16 +296,16 @@ class Ownership:
             return False
         return self._gate.begin(until)
 
-    def fence_opened(self, event: FenceOpened, now: Instant) -> bool:
+    def gate_opened(self, event: GateOpened, now: Instant) -> bool:
         """The kernel confirmed: the gate closes by itself at `not_after`. True: there is more to do."""
         return self._gate is not None and self._gate.opened(event.not_after, now)
 
-    def fence_closed(self) -> None:
+    def gate_closed(self) -> None:
         """The kernel confirmed: no traffic for the address passes."""
         if self._gate is not None:
             self._gate.closed()
 
-    def fence_refused(self, event: FenceRefused, now: Instant) -> None:
+    def gate_refused(self, event: GateRefused, now: Instant) -> None:
         """The gate stays as it was, or nobody knows: it closes by itself, at the latest when the order wanted it to."""
         if self._gate is None or not self._gate.refused(now):
             return

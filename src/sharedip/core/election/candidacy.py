@@ -32,9 +32,9 @@ from sharedip.core.election.words import Words
 from sharedip.core.etcd.agent_records import Peers
 from sharedip.core.etcd.batches import GuardedWrite, Outcome
 from sharedip.core.etcd.keys import write_record
-from sharedip.core.etcd.requests import Kind
+from sharedip.core.etcd.requests import RequestKind
 from sharedip.core.etcd.session import Session
-from sharedip.core.history import Chronicle, handed_over, name_of
+from sharedip.core.history import History, handed_over, name_of
 from sharedip.core.messages import Command, ForeignClaim, Level, RequestFailed
 from sharedip.core.model import (
     NEVER,
@@ -209,7 +209,7 @@ class Candidacy:
             self.ownership.gated_lifetime_s = GATED_LIFETIME_MANY_S
         self.phase = Phase.OUT
         self.bid: Bid | None = None
-        self.chronicle = Chronicle(vip, settings.node_name, out)
+        self.history = History(vip, settings.node_name, out)
         self.record = OwnerRecord(vip, settings.node_name, session)
         self.words = Words()
         self.owner: KeyValue | None = None
@@ -332,13 +332,13 @@ class Candidacy:
 
     def answered(self, write: GuardedWrite, answer: Outcome, now: Instant) -> None:
         """What we asked of etcd has an outcome, or none."""
-        if write.kind is Kind.CAMPAIGN:
+        if write.kind is RequestKind.CAMPAIGN:
             self._campaign_answered(answer, now)
-        elif write.kind is Kind.RELEASE:
+        elif write.kind is RequestKind.RELEASE:
             self._release_answered(answer, now)
-        elif write.kind is Kind.EXECUTE:
+        elif write.kind is RequestKind.EXECUTE:
             self._execution_answered(write, answer, now)
-        elif write.kind is Kind.RECORD:
+        elif write.kind is RequestKind.RECORD:
             self.record.answered(answer, now, is_owner=self.phase is Phase.OWNING)
 
     # -- facts from the segment and the operator ----------------------------------------------------------------------
@@ -354,10 +354,10 @@ class Candidacy:
             return False
         if self.phase is Phase.PROBING:
             self.ownership.probe_answered(event.mac)
-        known = self.chronicle.conflict
+        known = self.history.conflict
         if known is None or now - known.last_at >= DEFEND_EVERY_S:
             self._session.want_read()  # a machine that was paused may have missed that it owns nothing any more
-        self.chronicle.claimed_by(event, self._settings.conflict_policy, self.epoch, now)
+        self.history.claimed_by(event, self._settings.conflict_policy, self.epoch, now)
         if self.phase is not Phase.OWNING or self.bid is None:
             return True
         if self._settings.conflict_policy is ConflictPolicy.YIELD:
@@ -396,7 +396,7 @@ class Candidacy:
             return
         bid.leave_reason, bid.leave_to, bid.stranger_stays = reason, to, stranger_stays
         if self.phase is Phase.OWNING:
-            self.chronicle.tell(Level.INFO, "giving the address up", reason, bid.epoch, now)
+            self.history.tell(Level.INFO, "giving the address up", reason, bid.epoch, now)
         self._campaign_at = max(self._campaign_at, now + holdoff_s)
         self._enter(Phase.LEAVING, now)
         self.ownership.stop_probing()
@@ -432,7 +432,7 @@ class Candidacy:
         elif not lapses:
             self.ownership.let_run_out()
         else:
-            self.chronicle.lapsed(reason, self.epoch, now)
+            self.history.lapsed(reason, self.epoch, now)
             if self.bid is not None:
                 self.bid.returns = Return.LAPSED
             self._lapse(now)
@@ -519,7 +519,7 @@ class Candidacy:
         """
         if self.obstacle is not None or self.phase is Phase.OWNING:
             return self.obstacle
-        if self._settings.fence is FenceKind.NFTABLES or not self.chronicle.strays:
+        if self._settings.fence is FenceKind.NFTABLES or not self.history.strays:
             return self.drawback
         return "a copy of the address stands on this node that is not sharedip's, and no fence can mute it"
 
@@ -536,7 +536,7 @@ class Candidacy:
             return
         self._enter(Phase.CAMPAIGNING, now)
         put = Put(key, self._settings.node_name.encode(), lease)
-        self._ask(Kind.CAMPAIGN, Guard(key, GuardTarget.CREATE, 0), put)
+        self._ask(RequestKind.CAMPAIGN, Guard(key, GuardTarget.CREATE, 0), put)
 
     def _campaign_answered(self, answer: Outcome, now: Instant) -> None:
         self._is_asking = False
@@ -670,7 +670,7 @@ class Candidacy:
         bid.taken_at, bid.has_held = now, True
         self.record.want()
         self._enter(Phase.OWNING, now)
-        self.chronicle.took(reason, bid.epoch, self._former, now)
+        self.history.took(reason, bid.epoch, self._former, now)
         self.ownership.take(bid.epoch, now)
 
     # -- as the owner -------------------------------------------------------------------------------------------------
@@ -678,7 +678,7 @@ class Candidacy:
     def _advance_owning(self, bid: Bid, now: Instant) -> None:
         if self.words.unexecuted:
             self._execute(bid, now)
-        self.record.write_if_due(bid.key, bid.epoch, self._former, self.chronicle.reason, now)
+        self.record.write_if_due(bid.key, bid.epoch, self._former, self.history.reason, now)
         if self.ownership.refusals >= REFUSALS_MAX:
             self._campaign_at = now + REFUSED_HOLDOFF_S
             self.leave("the kernel refuses the address", now)
@@ -710,7 +710,7 @@ class Candidacy:
         epoch, speaker = min(self.words.unexecuted.items())
         guards = Guard(bid.key, GuardTarget.CREATE, bid.epoch), Guard(speaker, GuardTarget.CREATE, epoch)
         bid.is_executing = True
-        self._session.transact(GuardedWrite(Kind.EXECUTE, self.vip, guards, (Delete(speaker),)))
+        self._session.transact(GuardedWrite(RequestKind.EXECUTE, self.vip, guards, (Delete(speaker),)))
 
     def _execution_answered(self, write: GuardedWrite, answer: Outcome, now: Instant) -> None:
         own, speaker = write.guards
@@ -751,7 +751,7 @@ class Candidacy:
         """Etcd answers, and has not confirmed what we took the address by: whoever said it may still have it: law 8."""
         self.words.void()
         reason = "the word by which this node took it was not confirmed by etcd"
-        self.chronicle.lapsed(reason, self.epoch, now)
+        self.history.lapsed(reason, self.epoch, now)
         self._lapse(now)
 
     # -- on the way out -----------------------------------------------------------------------------------------------
@@ -772,14 +772,14 @@ class Candidacy:
         queue = self.queue()
         if bid.has_held or (queue and queue[0].key == bid.key):  # else the record speaks of somebody else
             operations += (Put(self.record.key, write_record(record), lease),)
-        self._ask(Kind.RELEASE, Guard(bid.key, GuardTarget.CREATE, bid.epoch), *operations)
+        self._ask(RequestKind.RELEASE, Guard(bid.key, GuardTarget.CREATE, bid.epoch), *operations)
 
     def _is_resigned(self, bid: Bid) -> bool:
         """Whether the epoch is given up for good, in the state file as well: nobody hears of it before (law 8)."""
         self._resigned.note(self.vip, bid.epoch)
         return self._resigned.is_saved(self.vip, bid.epoch)
 
-    def _ask(self, kind: Kind, guard: Guard, *then: Delete | Put) -> None:
+    def _ask(self, kind: RequestKind, guard: Guard, *then: Delete | Put) -> None:
         self._is_asking = True
         self._session.transact(GuardedWrite(kind, self.vip, (guard,), then))
 
@@ -802,7 +802,7 @@ class Candidacy:
         was_owner, epoch = self.phase is Phase.OWNING, self.epoch
         self._go_out(now)
         if was_owner:
-            self.chronicle.tell(Level.WARNING, "gave the address up", reason, epoch, now)
+            self.history.tell(Level.WARNING, "gave the address up", reason, epoch, now)
 
     def _go_out(self, now: Instant) -> None:
         """No key of ours stands any more. The address, if any, goes; until it is gone `is_clear` stays false."""
@@ -832,16 +832,16 @@ class Candidacy:
         self.owner = own if self.phase is Phase.OWNING else first
         record = self.record.read()
         if own is not None and first is own and self.phase is Phase.OWNING:
-            self.chronicle.contested_by(record, own.create_revision)
+            self.history.contested_by(record, own.create_revision)
         if first is None or first is own:
             return
-        self.chronicle.another_took(first, record, now, is_ours=self.phase is Phase.OWNING)
+        self.history.another_took(first, record, now, is_ours=self.phase is Phase.OWNING)
 
     def _enter(self, phase: Phase, now: Instant) -> None:
         if phase is not self.phase:
             assert phase is Phase.OUT or (self.phase, phase) in TRANSITIONS, f"no way from {self.phase} to {phase}"
             self.phase = phase
-            self.chronicle.since = now
+            self.history.since = now
 
     def _own_key(self, queue: list[KeyValue]) -> KeyValue | None:
         key = self.key

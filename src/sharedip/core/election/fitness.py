@@ -89,8 +89,8 @@ class Fitness:
 
     def leader_changed(self, now: Instant) -> None:
         """Who leads etcd, or which member is ours, is known anew."""
-        if self._session.leadership.leader_id != self._leader:
-            self._leader, self._is_settled, self._told = self._session.leadership.leader_id, False, False
+        if self._session.raft_leader.leader_id != self._leader:
+            self._leader, self._is_settled, self._told = self._session.raft_leader.leader_id, False, False
             self._settles_at = now + SETTLED_S
 
     def next_deadline(self) -> Instant:
@@ -120,5 +120,5 @@ class Fitness:
 
     @property
     def _leads(self) -> bool:
-        leadership = self._session.leadership
-        return self._leader is not None and self._leader == leadership.leader_id == leadership.member_id
+        raft_leader = self._session.raft_leader
+        return self._leader is not None and self._leader == raft_leader.leader_id == raft_leader.member_id

@@ -1,7 +1,7 @@
 """What the owner says in etcd of how it came by the address, and what the record of the one before it says.
 
 Role: every node tells a change of owner in the same words, and a claimer learns whether the former owner released in
-order. Must never: carry anything that safety hangs on. Counterparts: `candidacy.py` (when), `chronicle.py` (the words).
+order. Must never: carry anything that safety hangs on. Counterparts: `candidacy.py` (when), `history.py` (the words).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 from sharedip.core.etcd.batches import GuardedWrite, Outcome
 from sharedip.core.etcd.keys import Release, read_record, write_record
-from sharedip.core.etcd.requests import Kind
+from sharedip.core.etcd.requests import RequestKind
 from sharedip.core.etcd.session import Session
 from sharedip.core.history import REASON_MAX, name_of
 from sharedip.core.messages import RequestFailed
@@ -63,7 +63,8 @@ class OwnerRecord:
             "reason": reason,
         }
         put = Put(self.key, write_record(record), lease)
-        self._session.transact(GuardedWrite(Kind.RECORD, self._vip, (Guard(key, GuardTarget.CREATE, epoch),), (put,)))
+        guard = Guard(key, GuardTarget.CREATE, epoch)
+        self._session.transact(GuardedWrite(RequestKind.RECORD, self._vip, (guard,), (put,)))
 
     def answered(self, answer: Outcome, now: Instant, *, is_owner: bool) -> None:
         """It is written, or refused by its guard; or nobody knows, then again, a little later."""

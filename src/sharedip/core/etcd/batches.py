@@ -14,14 +14,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from sharedip.core.etcd.requests import Kind
+from sharedip.core.etcd.requests import RequestKind
 from sharedip.core.messages import RequestFailed, TransactionDone
 from sharedip.core.model import Failure, Get, Guard, GuardTarget, IPAddress, KeyValue, Operation, Vip
 
 OPERATIONS_MAX = 120
 """etcd takes 128 guards and 128 operations in a transaction by default (--max-txn-ops)."""
 
-PATIENT = frozenset({Kind.RECORD})
+PATIENT = frozenset({RequestKind.RECORD})
 """Nobody waits for these: while one such transaction is under way the next ones gather."""
 
 Outcome = TransactionDone | RequestFailed
@@ -31,7 +31,7 @@ Outcome = TransactionDone | RequestFailed
 class GuardedWrite:
     """One VIP's part: if its guards hold, `then`."""
 
-    kind: Kind
+    kind: RequestKind
     vip: Vip
     guards: tuple[Guard, ...]
     then: tuple[Operation, ...]
@@ -53,7 +53,7 @@ class Batch:
     writes: tuple[GuardedWrite, ...]
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> RequestKind:
         """What all of them are for."""
         return self.writes[0].kind
 
@@ -78,7 +78,7 @@ class WriteBatcher:
 
     def __init__(self) -> None:
         self._operations_max = OPERATIONS_MAX
-        self._waiting: dict[Kind, list[GuardedWrite]] = {}
+        self._waiting: dict[RequestKind, list[GuardedWrite]] = {}
         self._under_way: dict[int, tuple[GuardedWrite, ...]] = {}
 
     def add(self, write: GuardedWrite) -> None:

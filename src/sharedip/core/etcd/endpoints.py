@@ -47,13 +47,13 @@ class Endpoints:
             after = f" after {away_s:.1f} s" if away_s >= AWAY_WORTH_TELLING_S else ""
             self._out(Report(Level.INFO, f"etcd answers{after}: {self._urls[self.current]}"))
 
-    def turn_away(self, endpoint: int, failure: Failure, detail: str, longest_s: float, now: Instant) -> None:
+    def fail(self, endpoint: int, failure: Failure, detail: str, longest_s: float, now: Instant) -> None:
         """Leave an endpoint; when all have failed in a row, be quiet for up to `longest_s`."""
         if failure in (Failure.TIMEOUT, Failure.NONSENSE):
             self._out(DropEndpoint(endpoint))
         if endpoint != self.current:
             return
-        self.step_over(endpoint)
+        self.rotate(endpoint)
         self._failures_in_row += 1
         self.trouble = detail or failure.value
         if self._away_since is None:
@@ -68,7 +68,7 @@ class Endpoints:
             self.connected = False
             self._out(Report(Level.WARNING, "etcd does not answer; waiting for it", reason=self.trouble))
 
-    def step_over(self, endpoint: int) -> None:
+    def rotate(self, endpoint: int) -> None:
         """Ask the next one from now on, without a verdict on this one."""
         if endpoint == self.current:
             self.current = (endpoint + 1) % len(self._urls)

@@ -76,9 +76,10 @@ class FormerSelf:
         return True
 
     def heard(self, sender: int, answered: int | None, now: Instant) -> None:
-        """A datagram arrived that says it is from the lease `sender`, and answers a beat of the lease `answered`. If one
-        of them is that lease, the silence begins anew, authentic or not: whoever forges it can delay us until the lease
-        ends by itself, no longer.
+        """A datagram arrived that says it is from the lease `sender`, and answers a beat of the lease `answered`.
+
+        If one of them is that lease, the silence begins anew, authentic or not: whoever forges it can delay us until
+        the lease ends by itself, no longer.
         """
         if self.lease is not None and self.lease in (sender, answered):
             self._quiet_since = now

@@ -1,7 +1,7 @@
 """The agent's own key in etcd: its name, how peers reach it, how it fares. Written on change alone.
 
-Must never: send anything itself; `session.py` does. Counterparts: `peers.py`, which reads the others' records, and
-`former_self.py`, which knows its own again.
+Must never: send anything itself; `session.py` does. Counterparts: `agent_records.py` (the others' records) and
+`former_self.py` (knows its own again).
 """
 
 from __future__ import annotations

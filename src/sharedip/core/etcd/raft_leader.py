@@ -12,7 +12,7 @@ from sharedip.core.model import NEVER, Instant
 RETRY_S = 0.5
 
 
-class Leadership:
+class RaftLeader:
     """Asked anew in every term: of our own member, which tells its id as well; while that is away, of another one."""
 
     def __init__(self, local_endpoint: int | None) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 
-class Kind(Enum):
+class RequestKind(Enum):
     """What a request is for."""
 
     GRANT = auto()
@@ -27,7 +27,7 @@ class Kind(Enum):
     DESIGNATE = auto()
     DEPOSE = auto()
     MEMBER = auto()
-    ABANDON = auto()
+    ORPHAN = auto()
     FORMER_SELF = auto()
 
 
@@ -38,7 +38,7 @@ class Purpose:
     A linearizable answer may not be older than `revision` and `raft_term`: one that is comes from a stale member.
     """
 
-    kind: Kind
+    kind: RequestKind
     endpoint: int
     lease: int | None
     revision: int
@@ -50,7 +50,7 @@ class Requests:
 
     def __init__(self) -> None:
         self._purposes: dict[int, Purpose] = {}
-        self._under_way: Counter[Kind] = Counter()
+        self._under_way: Counter[RequestKind] = Counter()
         self._last = 0
 
     def next_number(self) -> int:
@@ -72,7 +72,7 @@ class Requests:
             self._under_way[purpose.kind] -= 1
         return purpose
 
-    def is_pending(self, kind: Kind) -> bool:
+    def is_pending(self, kind: RequestKind) -> bool:
         """Whether a request of this kind is under way."""
         return self._under_way[kind] > 0
 

@@ -29,9 +29,9 @@ from sharedip.core.etcd.news import (
     WriteAnswered,
 )
 from sharedip.core.etcd.own_record import OwnRecord
-from sharedip.core.etcd.raft_leader import Leadership
+from sharedip.core.etcd.raft_leader import RaftLeader
 from sharedip.core.etcd.renewal import HeldLease, Proof
-from sharedip.core.etcd.requests import Kind, Purpose, Requests
+from sharedip.core.etcd.requests import Purpose, RequestKind, Requests
 from sharedip.core.identity import Identity
 from sharedip.core.messages import (
     CloseWatch,
@@ -87,7 +87,7 @@ class Session:
         self._held: HeldLease | None = None
         self.lease_deadline = Deadline()
         """Shared by the rights of all VIPs, over all leases; *never* while there is none."""
-        self.abandoned: int | None = None
+        self.orphaned_lease: int | None = None
         """A lease that was given up, and may still stand in etcd."""
         self.answered_at: Instant = NEVER
         """When consensus answered anything last."""
@@ -95,7 +95,7 @@ class Session:
         self._requests = Requests()
         self._batcher = WriteBatcher()
         self._peer_step = 0
-        self.leadership = Leadership(settings.local_endpoint)
+        self.raft_leader = RaftLeader(settings.local_endpoint)
         self.own_record = OwnRecord(self.layout, settings.node_name, settings.version, identity)
         self.former_self = FormerSelf(identity)
         self._told_of: int | None = None
@@ -219,7 +219,7 @@ class Session:
 
     def appoint(self, guards: tuple[Guard, ...], puts: tuple[Put, ...], keys: tuple[str, ...]) -> int:
         """Send a designation; where a guard fails, its answer shows what stands under the keys."""
-        request = self._begin(Kind.DESIGNATE, endpoint=self._peer_endpoint)
+        request = self._begin(RequestKind.DESIGNATE, endpoint=self._peer_endpoint)
         self._out(
             Transact(request, self._peer_endpoint, guards, puts, tuple(Get(key) for key in keys), self._peer_timeout_s)
         )
@@ -229,7 +229,7 @@ class Session:
         """Send a deposition. If it is alone its answer shows everything under the root, either way, and saves a round
         trip; where many leave at once, one read after them does it for all.
         """
-        request = self._begin(Kind.DEPOSE, endpoint=self._peer_endpoint)
+        request = self._begin(RequestKind.DEPOSE, endpoint=self._peer_endpoint)
         everything = (Get(self.layout.root, prefix=True),) if is_alone else ()
         self._out(
             Transact(request, self._peer_endpoint, guards, (*then, *everything), everything, self._peer_timeout_s)
@@ -241,12 +241,12 @@ class Session:
         self._lose_lease(reason)
         return self._take_news()
 
-    def revoke_abandoned(self) -> None:
+    def revoke_orphaned_lease(self) -> None:
         """What may be left of a lease that we gave up blocks the queue; to be called when no address is left."""
-        if self.abandoned is not None:
-            request = self._requests.begin(Purpose(Kind.ABANDON, self.endpoint, None, 0, 0))
-            self._out(RevokeLease(request, self.endpoint, self.abandoned, self._timeout_s))
-            self.abandoned = None
+        if self.orphaned_lease is not None:
+            request = self._requests.begin(Purpose(RequestKind.ORPHAN, self.endpoint, None, 0, 0))
+            self._out(RevokeLease(request, self.endpoint, self.orphaned_lease, self._timeout_s))
+            self.orphaned_lease = None
 
     def revoke_former_self(self) -> None:
         """To be called when no address is left on this kernel. `revocable` and all its keys go now, not at its end, if
@@ -257,7 +257,7 @@ class Session:
             return
         if held.shown_at < self.former_self.silent_at(self._settings.window_s):
             return
-        request = self._begin(Kind.FORMER_SELF)
+        request = self._begin(RequestKind.FORMER_SELF)
         self._out(RevokeLease(request, self.endpoint, held.revocable, self._timeout_s))
         held.revocable = None
 
@@ -319,14 +319,14 @@ class Session:
         purpose, held = self._requests.end(event.request), self._held
         if purpose is None or held is None or purpose.lease != held.id:
             return
-        is_look = purpose.kind is Kind.READ
+        is_look = purpose.kind is RequestKind.READ
         if event.raft_term < purpose.raft_term or event.revision < purpose.revision:
             held.read_wanted = held.read_wanted or is_look
             self._stale(held, event.endpoint, now)
             return
         self._answered(held, event.raft_term, now)
         changed, shows_us = held.registry.take_read(event, held.id)
-        if purpose.kind is Kind.PROOF:
+        if purpose.kind is RequestKind.PROOF:
             match held.judge(event, now, shows_us=shows_us):
                 case Proof.RENEWED:
                     self._news.append(LeaseRenewed())
@@ -350,16 +350,16 @@ class Session:
         if event.succeeded:
             held.registry.written(event.revision)
         match purpose.kind:
-            case Kind.REGISTER:
+            case RequestKind.REGISTER:
                 held.shown_at = event.sent_at
                 self._picture_taken(held, held.registry.apply_snapshot(event.keys, event.revision) or set(), None, now)
-            case Kind.PUBLISH:
+            case RequestKind.PUBLISH:
                 self.own_record.published(event.revision)
                 held.read_wanted = held.read_wanted or not event.succeeded  # somebody deleted our record: look
-            case Kind.DESIGNATE:
+            case RequestKind.DESIGNATE:
                 self._peer_step = 0
                 self._news.append(DesignationAnswered(event.request, event))
-            case Kind.DEPOSE:
+            case RequestKind.DEPOSE:
                 self._news.append(DepositionAnswered(event.request))
                 if not event.keys:  # it asked for none: a picture is never empty, for our own keys are in it
                     held.read_wanted = True
@@ -373,9 +373,9 @@ class Session:
         """Who leads, and which member is on our node. An answer from an older term tells nothing."""
         purpose = self._requests.end(event.request)
         if purpose is None or self._held is None or event.raft_term < self._held.raft_term:
-            self.leadership.failed(now, elsewhere=False)
+            self.raft_leader.failed(now, elsewhere=False)
             return
-        if self.leadership.learn(event, now):
+        if self.raft_leader.learn(event, now):
             self._held.raft_term = event.raft_term
             self._news.append(LeaderChanged())
 
@@ -384,9 +384,9 @@ class Session:
         purpose = self._requests.end(event.request)
         if purpose is None:
             return
-        if purpose.kind is Kind.FORMER_SELF and self._held is not None:
+        if purpose.kind is RequestKind.FORMER_SELF and self._held is not None:
             self._held.register_at = now
-        if purpose.kind is Kind.REVOKE:
+        if purpose.kind is RequestKind.REVOKE:
             self._forget_lease()
             self.is_over = self._stopping
 
@@ -395,34 +395,34 @@ class Session:
         purpose = self._requests.end(event.request)
         if purpose is None or (purpose.lease is not None and purpose.lease != self.lease):
             return
-        is_about_ours = purpose.lease is not None and purpose.kind is not Kind.FORMER_SELF
+        is_about_ours = purpose.lease is not None and purpose.kind is not RequestKind.FORMER_SELF
         if event.failure is Failure.LEASE_NOT_FOUND and is_about_ours:
             self._lease_not_found()
             return
-        if purpose.kind is Kind.ABANDON:
+        if purpose.kind is RequestKind.ORPHAN:
             return  # it expires by itself
-        if event.failure is Failure.REFUSED and purpose.kind in (Kind.RECORD, Kind.PUBLISH):
+        if event.failure is Failure.REFUSED and purpose.kind in (RequestKind.RECORD, RequestKind.PUBLISH):
             self._refused_write(event, now)
             return
-        if purpose.kind is Kind.MEMBER:
-            self.leadership.failed(now, elsewhere=True)
+        if purpose.kind is RequestKind.MEMBER:
+            self.raft_leader.failed(now, elsewhere=True)
             return
-        if purpose.kind in (Kind.DESIGNATE, Kind.DEPOSE):
+        if purpose.kind in (RequestKind.DESIGNATE, RequestKind.DEPOSE):
             self._peer_request_failed(purpose, event)
             return
-        self._turn_away(event.endpoint, event.failure, event.detail, now)
+        self._endpoint_failed(event.endpoint, event.failure, event.detail, now)
         held = self._held
         if held is not None:
             match purpose.kind:
-                case Kind.KEEPALIVE | Kind.PROOF:
+                case RequestKind.KEEPALIVE | RequestKind.PROOF:
                     held.failed(now)
-                case Kind.READ:
+                case RequestKind.READ:
                     held.read_wanted = True
-                case Kind.PUBLISH:
+                case RequestKind.PUBLISH:
                     self.own_record.failed(now)
-                case Kind.FORMER_SELF:  # it may be gone or not: registering tells
+                case RequestKind.FORMER_SELF:  # it may be gone or not: registering tells
                     held.register_at = now
-                case Kind.REVOKE if self._revoke_tries >= REVOKE_TRIES_MAX:
+                case RequestKind.REVOKE if self._revoke_tries >= REVOKE_TRIES_MAX:
                     self._out(Report(Level.WARNING, "left the lease to expire", reason=event.detail))
                     self.is_over = True
                 case _:
@@ -435,13 +435,13 @@ class Session:
             self.is_over = True
         else:
             self._lose_lease("etcd has the lease no more")
-            self.abandoned = None
+            self.orphaned_lease = None
 
     def _peer_request_failed(self, purpose: Purpose, event: RequestFailed) -> None:
         """Their patience is short: no verdict on the endpoint, but try the next."""
         if event.endpoint == self._peer_endpoint:
             self._peer_step += 1
-        if purpose.kind is Kind.DESIGNATE:
+        if purpose.kind is RequestKind.DESIGNATE:
             self._news.append(DesignationAnswered(event.request, event))
         else:
             self._news.append(DepositionAnswered(event.request))
@@ -466,7 +466,7 @@ class Session:
         if event.failure is Failure.COMPACTED:
             held.read_wanted = True
         else:
-            self._turn_away(event.endpoint, event.failure, event.detail, now)
+            self._endpoint_failed(event.endpoint, event.failure, event.detail, now)
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
@@ -479,32 +479,32 @@ class Session:
     def _deadlines(self) -> list[Instant]:
         quiet_until, held = self.endpoints.quiet_until, self._held
         if held is None:
-            return [] if self._stopping or self._requests.is_pending(Kind.GRANT) else [quiet_until]
+            return [] if self._stopping or self._requests.is_pending(RequestKind.GRANT) else [quiet_until]
         if self._stopping:
-            return [] if self._requests.is_pending(Kind.REVOKE) else [quiet_until]
+            return [] if self._requests.is_pending(RequestKind.REVOKE) else [quiet_until]
         waiting: list[Instant] = []
         if not held.is_renewing:
             waiting.append(max(held.renew_at, quiet_until))
         if not held.is_registered:
-            if not held.adopting and not self._requests.is_pending(Kind.REGISTER):
+            if not held.adopting and not self._requests.is_pending(RequestKind.REGISTER):
                 waiting.append(max(held.register_at, quiet_until))
             return waiting
-        if (held.watch is None or held.read_wanted) and not self._requests.is_pending(Kind.READ):
+        if (held.watch is None or held.read_wanted) and not self._requests.is_pending(RequestKind.READ):
             waiting.append(quiet_until)
-        if not self.leadership.is_known_for(held.raft_term) and not self._requests.is_pending(Kind.MEMBER):
-            waiting.append(max(self.leadership.retry_at, quiet_until))
+        if not self.raft_leader.is_known_for(held.raft_term) and not self._requests.is_pending(RequestKind.MEMBER):
+            waiting.append(max(self.raft_leader.retry_at, quiet_until))
         return waiting
 
     def advance(self, now: Instant) -> None:
         """Order whatever is due; doing it twice changes nothing."""
         held = self._held
         if held is not None and held.keepalive is not None and held.keepalive.read is None:
-            held.keepalive.read = self._read(held, Kind.PROOF, held.keepalive.endpoint, now)
+            held.keepalive.read = self._read(held, RequestKind.PROOF, held.keepalive.endpoint, now)
         if self.is_over or now < self.endpoints.quiet_until:
             return
         if held is None:
-            if not self._stopping and not self._requests.is_pending(Kind.GRANT):
-                request = self._begin(Kind.GRANT)
+            if not self._stopping and not self._requests.is_pending(RequestKind.GRANT):
+                request = self._begin(RequestKind.GRANT)
                 self._out(GrantLease(request, self.endpoint, self._settings.lease_ttl_s, self._timeout_s))
             return
         if self._stopping:
@@ -512,30 +512,30 @@ class Session:
             return
         if not held.is_renewing and now >= held.renew_at:
             held.begin(now)
-            request = self._begin(Kind.KEEPALIVE)
+            request = self._begin(RequestKind.KEEPALIVE)
             self._out(KeepLeaseAlive(request, self.endpoint, held.id, self._timeout_s))
         if held.adopting:
             return
         if not held.is_registered:
-            if now >= held.register_at and not self._requests.is_pending(Kind.REGISTER):
+            if now >= held.register_at and not self._requests.is_pending(RequestKind.REGISTER):
                 self._register(held, now)
             return
-        if held.read_wanted and not self._requests.is_pending(Kind.READ):
+        if held.read_wanted and not self._requests.is_pending(RequestKind.READ):
             held.read_wanted = False
-            self._read(held, Kind.READ, self.endpoint, now)
-        if held.watch is None and not self._requests.is_pending(Kind.READ):
+            self._read(held, RequestKind.READ, self.endpoint, now)
+        if held.watch is None and not self._requests.is_pending(RequestKind.READ):
             self._open_watch(held)
-        if not self.leadership.is_known_for(held.raft_term):
+        if not self.raft_leader.is_known_for(held.raft_term):
             self._read_member(now)
         self._publish_if_changed(held, now)
 
     def _read_member(self, now: Instant) -> None:
         """A new term may have a new leader. Our own member knows, and tells its id; if it is away, another one does."""
-        self.leadership.doubt()
-        if now < self.leadership.retry_at or self._requests.is_pending(Kind.MEMBER):
+        self.raft_leader.doubt()
+        if now < self.raft_leader.retry_at or self._requests.is_pending(RequestKind.MEMBER):
             return
-        endpoint = self.leadership.endpoint(self.endpoint)
-        request = self._begin(Kind.MEMBER, endpoint=endpoint)
+        endpoint = self.raft_leader.endpoint(self.endpoint)
+        request = self._begin(RequestKind.MEMBER, endpoint=endpoint)
         self._out(ReadMember(request, endpoint, self._timeout_s))
 
     # -- inside -------------------------------------------------------------------------------------------------------
@@ -553,18 +553,18 @@ class Session:
         """Where designations and depositions go: they can't wait for a verdict on the endpoint that all else uses."""
         return (self.endpoint + self._peer_step) % len(self._settings.endpoints)
 
-    def _begin(self, kind: Kind, endpoint: int | None = None) -> int:
+    def _begin(self, kind: RequestKind, endpoint: int | None = None) -> int:
         where = self.endpoint if endpoint is None else endpoint
         return self._requests.begin(Purpose(kind, where, self.lease, self.registry.revision, self.raft_term))
 
     def _tell_vips(self, outcome: Outcome) -> None:
         self._news += [WriteAnswered(write, each) for write, each in self._batcher.answered(outcome.request, outcome)]
 
-    def _read(self, held: HeldLease, kind: Kind, endpoint: int, now: Instant) -> int:
+    def _read(self, held: HeldLease, kind: RequestKind, endpoint: int, now: Instant) -> int:
         """Order a linearizable read: of what has changed since the picture that we have, now and then of everything."""
         request = self._begin(kind, endpoint)
         after = held.registry.read_after(now)
-        by_entry = kind is Kind.PROOF
+        by_entry = kind is RequestKind.PROOF
         self._out(ReadKeys(request, endpoint, self.layout.root, self._timeout_s, after, by_entry))
         return request
 
@@ -572,23 +572,23 @@ class Session:
         """Claim the node's name and read everything, in one transaction."""
         everything = (Get(self.layout.root, prefix=True),)
         guard, put = self.own_record.registration(held.id)
-        request = self._begin(Kind.REGISTER)
+        request = self._begin(RequestKind.REGISTER)
         held.register_at = now + NAME_TAKEN_RETRY_S
         self._out(Transact(request, self.endpoint, (guard,), (put, *everything), everything, self._timeout_s))
 
     def _publish_if_changed(self, held: HeldLease, now: Instant) -> None:
         change = self.own_record.publication(held.registry, held.id, now)
-        if change is None or self._requests.is_pending(Kind.PUBLISH):
+        if change is None or self._requests.is_pending(RequestKind.PUBLISH):
             return
         guard, put = change
-        request = self._begin(Kind.PUBLISH)
+        request = self._begin(RequestKind.PUBLISH)
         self._out(Transact(request, self.endpoint, (guard,), (put,), (), self._timeout_s))
 
     def _revoke(self, held: HeldLease) -> None:
-        if self._requests.is_pending(Kind.REVOKE):
+        if self._requests.is_pending(RequestKind.REVOKE):
             return
         self._revoke_tries += 1
-        request = self._begin(Kind.REVOKE)
+        request = self._begin(RequestKind.REVOKE)
         self._out(RevokeLease(request, self.endpoint, held.id, self._timeout_s))
 
     def _open_watch(self, held: HeldLease) -> None:
@@ -663,7 +663,7 @@ class Session:
             self._out(Report(Level.INFO, text, reason=f"else it would last until its lease ends, up to {ttl_s} s"))
         if held.shown_at < silent_at:
             held.register_at = silent_at
-        if not self._requests.is_pending(Kind.FORMER_SELF):
+        if not self._requests.is_pending(RequestKind.FORMER_SELF):
             held.revocable = key.lease
         return True
 
@@ -674,21 +674,21 @@ class Session:
         if held.stale_answers >= STALE_ANSWERS_MAX * len(self._settings.endpoints):
             self._lose_lease("etcd went back in time: restored or replaced")
             return
-        self._turn_away(endpoint, Failure.UNAVAILABLE, "answered with an older state than one already seen", now)
+        self._endpoint_failed(endpoint, Failure.UNAVAILABLE, "answered with an older state than one already seen", now)
 
     def _answered(self, held: HeldLease, raft_term: int, now: Instant) -> None:
         """Consensus answered: whatever was wrong is over."""
         held.raft_term = max(held.raft_term, raft_term)
-        if not self.leadership.is_known_for(held.raft_term):
-            self.leadership.doubt()  # a new term may have a new leader: no witness is chosen by the old one
+        if not self.raft_leader.is_known_for(held.raft_term):
+            self.raft_leader.doubt()  # a new term may have a new leader: no witness is chosen by the old one
         self.answered_at = now
         self.endpoints.answered(now)
 
-    def _turn_away(self, endpoint: int, failure: Failure, detail: str, now: Instant) -> None:
+    def _endpoint_failed(self, endpoint: int, failure: Failure, detail: str, now: Instant) -> None:
         # While a right runs out, the wait between tries may not be a large part of what is left of it.
         patient = self._held is None or now >= self.lease_until
         longest_s = RETRY_LONGEST_S if patient else min(RETRY_LONGEST_S, self.ttl_s / 15)
-        self.endpoints.turn_away(endpoint, failure, detail, longest_s, now)
+        self.endpoints.fail(endpoint, failure, detail, longest_s, now)
 
     def _refused_write(self, event: RequestFailed, now: Instant) -> None:
         """A record that may not be written is no verdict on the endpoint, and no reason to lose anything else."""
@@ -703,7 +703,7 @@ class Session:
         held = self._held
         if held is None:
             return
-        self.abandoned = held.id
+        self.orphaned_lease = held.id
         self._forget_lease()
         if not held.adopting:
             self._out(Report(Level.WARNING, "lost the etcd lease", reason=reason))
@@ -718,6 +718,6 @@ class Session:
         self._held = None
         self.former_self.forget()
         self.own_record.forget()
-        self.leadership.forget()
+        self.raft_leader.forget()
         self._requests.forget_lease()
         self._batcher.forget()

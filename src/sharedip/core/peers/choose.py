@@ -2,7 +2,7 @@
 
 Role: a pure choice. Nothing of the promise hangs on it: a bad witness costs availability, never the one owner; what a
 witness may do is bounded by its promise (docs/safety.md, 3).
-Must never: designate anybody. Counterpart: `designation.py`.
+Must never: designate anybody. Counterpart: `owner.py`.
 """
 
 from __future__ import annotations

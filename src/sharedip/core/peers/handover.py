@@ -24,7 +24,7 @@ from sharedip.core.history import name_of
 from sharedip.core.messages import AnswerOperator, Command, DrainRequested, MoveRequested, SendDatagram
 from sharedip.core.model import Instant, Vip
 from sharedip.core.peers.owner import Designations
-from sharedip.core.peers.wire import RELEASES_MAX, Kind, Released, seal
+from sharedip.core.peers.wire import RELEASES_MAX, DatagramKind, Released, seal
 
 
 class Handover:
@@ -53,7 +53,7 @@ class Handover:
         self.goes_before_removals = True
         if answer.successor is not None and answer.successor not in self._woken:
             self._woken.add(answer.successor)
-            self._designations.wake(answer.successor, now)
+            self._designations.ping_now(answer.successor, now)
 
     def is_due(self, vip: Vip, word: WordDue) -> None:
         """The address is off the link, and no later run can come back to this epoch: tell every candidate. A word that
@@ -78,7 +78,7 @@ class Handover:
             if lease is None or peer is None or peer.host is None or secret is None:
                 continue
             for start in range(0, len(entries), RELEASES_MAX):
-                datagram = seal(Kind.RELEASE, lease, receiver, entries[start : start + RELEASES_MAX], secret)
+                datagram = seal(DatagramKind.RELEASE, lease, receiver, entries[start : start + RELEASES_MAX], secret)
                 self._out(SendDatagram(peer.host, peer.port, datagram))
 
     def turn_is_over(self) -> None:

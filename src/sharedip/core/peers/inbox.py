@@ -1,7 +1,7 @@
 """What other agents say to us: datagrams opened, and the strange ones counted.
 
 Must never: believe anything but under the secret that we share with its sender (law 8), act on what is said, or answer
-with more than was sent. Counterparts: `peerwire.py` (bytes), `node.py` (which hands each entry to whom it concerns).
+with more than was sent. Counterparts: `wire.py` (bytes), `node.py` (which hands each entry to whom it concerns).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sharedip.core.etcd.agent_records import Peers
 from sharedip.core.etcd.session import Session
 from sharedip.core.messages import DatagramReceived, SendDatagram
 from sharedip.core.model import Instant
-from sharedip.core.peers.wire import Acknowledgement, Entry, Kind, Ping, Pong, open_entry, seal, unseal
+from sharedip.core.peers.wire import Acknowledgement, DatagramKind, Entry, Ping, Pong, open_entry, seal, unseal
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,5 +64,5 @@ class Inbox:
         lease, secret = self._session.lease, self._peers.secret_with(letter.sender)
         if not answers or lease is None or secret is None:
             return None
-        kind = Kind.PONG if isinstance(answers[0], Pong) else Kind.ACKNOWLEDGEMENT
+        kind = DatagramKind.PONG if isinstance(answers[0], Pong) else DatagramKind.ACKNOWLEDGEMENT
         return SendDatagram(letter.host, letter.port, seal(kind, lease, letter.sender, answers, secret))

@@ -24,14 +24,14 @@ from sharedip.core.etcd.session import Session
 from sharedip.core.messages import Command, RequestFailed, SendDatagram, TransactionDone
 from sharedip.core.model import NEVER, REVISION_MAX, FenceKind, Guard, GuardTarget, Instant, IPAddress, Put
 from sharedip.core.peers.choose import Choices
-from sharedip.core.peers.wire import ENTRIES_MAX, Acknowledgement, Entry, Heartbeat, Kind, Ping, Pong, seal
+from sharedip.core.peers.wire import ENTRIES_MAX, Acknowledgement, DatagramKind, Entry, Heartbeat, Ping, Pong, seal
 from sharedip.core.right import Deadline, Right
 from sharedip.core.settings import (
     CLOCK_DRIFT,
     VIPS_PER_TRANSACTION,
     Settings,
-    beat_every_s,
-    fence_timeout_s,
+    gate_timeout_s,
+    heartbeat_every_s,
     silence_s,
 )
 
@@ -333,10 +333,10 @@ class Designations:
             self._silence_checked_at = now + APPOINT_RETRY_S
             self._owned = {each.ownership.right for each in candidacies if each.phase is Phase.OWNING}
             self._appoint_where_needed(candidacies, self._session.lease, now)
-        early_s, half_beat_s = 0.0, beat_every_s(self._settings.window_s or 0.0, self._settings.fence) / 2
+        early_s, half_beat_s = 0.0, heartbeat_every_s(self._settings.window_s or 0.0, self._settings.fence) / 2
         if self.active and now >= self._beat_at:
             self._beat_at = now + min(
-                beat_every_s(each.window_s, self._settings.fence) for each in self.active.values()
+                heartbeat_every_s(each.window_s, self._settings.fence) for each in self.active.values()
             )
             changes += self._beat(candidacies, now)
             early_s = half_beat_s
@@ -358,14 +358,14 @@ class Designations:
         until = min(until, self._session.lease_until)
         if until - designation.gate_until < designation.window_s * REOPEN_FRACTION:
             return None
-        timeout_s = fence_timeout_s(until - now)
+        timeout_s = gate_timeout_s(until - now)
         if timeout_s <= 0:
             return None
         return GateDue(rights, designation.revision, until, timeout_s)
 
     def _appoint_where_needed(self, candidacies: Collection[Candidacy], own: int, now: Instant) -> None:
         wanted: dict[tuple[int, ...], dict[IPAddress, Candidacy]] = {}
-        leader = self._session.leadership.leader_id
+        leader = self._session.raft_leader.leader_id
         choices = None if leader is None else Choices(self._peers, leader, own)
         for candidacy in candidacies:
             address = candidacy.vip.address
@@ -501,7 +501,7 @@ class Designations:
                 entry = Heartbeat(designation.revision, self._sequence)
                 for_peer.setdefault(promise.lease, []).append(entry)
         for receiver, entries in for_peer.items():
-            self._send(Kind.HEARTBEAT, receiver, entries)
+            self._send(DatagramKind.HEARTBEAT, receiver, entries)
         return changes
 
     def _tight(self, candidacies: Collection[Candidacy]) -> set[Right]:
@@ -522,15 +522,15 @@ class Designations:
         self._sequence = max(self._sequence + 1, int(now * 1e6))
         for lease in sorted(leases - {self._session.lease}):
             self._pinged[lease] = self._sequence, now
-            self._send(Kind.PING, lease, [Ping(self._sequence)])
+            self._send(DatagramKind.PING, lease, [Ping(self._sequence)])
 
-    def wake(self, lease: int, now: Instant) -> None:
+    def ping_now(self, lease: int, now: Instant) -> None:
         """Ping one candidate out of turn."""
         self._sequence = max(self._sequence + 1, int(now * 1e6))
         self._pinged[lease] = self._sequence, now
-        self._send(Kind.PING, lease, [Ping(self._sequence)])
+        self._send(DatagramKind.PING, lease, [Ping(self._sequence)])
 
-    def _send(self, kind: Kind, receiver: int, entries: Sequence[Entry]) -> None:
+    def _send(self, kind: DatagramKind, receiver: int, entries: Sequence[Entry]) -> None:
         peer, secret = self._peers.by_lease(receiver), self._peers.secret_with(receiver)
         if peer is None or peer.host is None or secret is None or self._session.lease is None:
             return

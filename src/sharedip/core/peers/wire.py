@@ -42,7 +42,7 @@ DATAGRAM_BYTES_MAX = HEADER.size + RELEASES_MAX * (RELEASE.size + TAG_BYTES)
 AGE_MS_MAX = 2**64 - 1
 
 
-class Kind(IntEnum):
+class DatagramKind(IntEnum):
     """What the datagram says."""
 
     HEARTBEAT = 1
@@ -99,13 +99,13 @@ Entry = Heartbeat | Acknowledgement | Ping | Pong | Released
 class Envelope:
     """A datagram that is well formed. Its entries are not trusted until `open_entry` says so."""
 
-    kind: Kind
+    kind: DatagramKind
     sender: int
     receiver: int
     entries: tuple[tuple[bytes, bytes], ...]
 
 
-def seal(kind: Kind, sender: int, receiver: int, entries: Sequence[Entry], secret: bytes) -> bytes:
+def seal(kind: DatagramKind, sender: int, receiver: int, entries: Sequence[Entry], secret: bytes) -> bytes:
     """One datagram under the secret of these two agents."""
     assert len(entries) <= _entries_max(kind)
     parts = [HEADER.pack(MAGIC, kind, len(entries), sender, receiver)]
@@ -122,14 +122,14 @@ def unseal(datagram: bytes) -> Envelope | None:
     magic, kind, count, sender, receiver = HEADER.unpack_from(datagram)
     if magic != MAGIC or kind not in _KINDS or not 0 < count <= _entries_max(kind):
         return None
-    size = (RELEASE.size if kind == Kind.RELEASE else NUMBERS.size) + TAG_BYTES
+    size = (RELEASE.size if kind == DatagramKind.RELEASE else NUMBERS.size) + TAG_BYTES
     if len(datagram) != HEADER.size + count * size:
         return None
     entries = []
     for start in range(HEADER.size, len(datagram), size):
         end = start + size
         entries.append((datagram[start : end - TAG_BYTES], datagram[end - TAG_BYTES : end]))
-    return Envelope(Kind(kind), sender, receiver, tuple(entries))
+    return Envelope(DatagramKind(kind), sender, receiver, tuple(entries))
 
 
 def leases_in(datagram: bytes) -> tuple[int, int | None] | None:
@@ -137,7 +137,7 @@ def leases_in(datagram: bytes) -> tuple[int, int | None] | None:
     envelope = unseal(datagram)
     if envelope is None:
         return None
-    return envelope.sender, envelope.receiver if envelope.kind is Kind.ACKNOWLEDGEMENT else None
+    return envelope.sender, envelope.receiver if envelope.kind is DatagramKind.ACKNOWLEDGEMENT else None
 
 
 def open_entry(envelope: Envelope, body: bytes, tag: bytes, secret: bytes | None) -> Entry | None:
@@ -147,27 +147,27 @@ def open_entry(envelope: Envelope, body: bytes, tag: bytes, secret: bytes | None
     ):
         return None
     match envelope.kind:
-        case Kind.RELEASE:
+        case DatagramKind.RELEASE:
             epoch, packed, reason = RELEASE.unpack(body)
             address = IPv6Address(packed)
             return Released(epoch, address.ipv4_mapped or address, reason.rstrip(b"\0").decode("utf-8", "replace"))
-        case Kind.HEARTBEAT:
+        case DatagramKind.HEARTBEAT:
             return Heartbeat(*NUMBERS.unpack(body))
-        case Kind.ACKNOWLEDGEMENT:
+        case DatagramKind.ACKNOWLEDGEMENT:
             return Acknowledgement(*NUMBERS.unpack(body))
-        case Kind.PING:
+        case DatagramKind.PING:
             return Ping(NUMBERS.unpack(body)[0])
-        case Kind.PONG:
+        case DatagramKind.PONG:
             return Pong(*NUMBERS.unpack(body))
         case _:
             assert_never(envelope.kind)
 
 
-_KINDS = frozenset(Kind)
+_KINDS = frozenset(DatagramKind)
 
 
 def _entries_max(kind: int) -> int:
-    return RELEASES_MAX if kind == Kind.RELEASE else ENTRIES_MAX
+    return RELEASES_MAX if kind == DatagramKind.RELEASE else ENTRIES_MAX
 
 
 def _pack(entry: Entry) -> bytes:
@@ -196,6 +196,6 @@ def _cut(text: str) -> bytes:
     )
 
 
-def _tag(kind: Kind, sender: int, receiver: int, body: bytes, secret: bytes) -> bytes:
+def _tag(kind: DatagramKind, sender: int, receiver: int, body: bytes, secret: bytes) -> bytes:
     message = HEADER.pack(MAGIC, kind, 0, sender, receiver) + body
     return hmac.digest(secret, message, "sha256")[:TAG_BYTES]

@@ -6,7 +6,7 @@ transaction that holds if the designation and the owner's key are still the ones
 acknowledge this designation no more, whatever comes of it: a request that seems lost may still be applied.
 
 Must never: take an address; a deposed owner's address goes to the next candidate, as always.
-Counterpart: `designation.py`.
+Counterpart: `owner.py`.
 """
 
 from __future__ import annotations
