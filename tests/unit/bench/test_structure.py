@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from bench.structure.__main__ import main
 from bench.structure.figures import between_folders, graph
 from bench.structure.owners import holds
