@@ -76,6 +76,8 @@ class Vips:
         self._host_addresses: set[tuple[int, IPAddress]] = set()
         self._touched: set[Candidacy] = set()
         self._timers: DeadlineQueue[Candidacy] = DeadlineQueue()
+        self._made = 0
+        self._all: tuple[Candidacy, ...] | None = None
         self.current: dict[IPAddress, Candidacy] = {vip.address: self._make(vip) for vip in settings.vips}
         self.addresses: tuple[IPAddress, ...] = ()
         """Those of the settings, in the order of the documents."""
@@ -83,9 +85,11 @@ class Vips:
 
     # -- who there is -------------------------------------------------------------------------------------------------
 
-    def all(self) -> list[Candidacy]:
-        """Every candidacy."""
-        return [*self.current.values(), *self.leaving.values()]
+    def all(self) -> tuple[Candidacy, ...]:
+        """Every candidacy; kept ready, for it is asked for at every turn."""
+        if self._all is None:
+            self._all = (*self.current.values(), *self.leaving.values())
+        return self._all
 
     def of(self, address: IPAddress) -> list[Candidacy]:
         """The candidacies of this address: the one of the settings, and one that leaves."""
@@ -100,7 +104,7 @@ class Vips:
 
     def in_order(self, addresses: Iterable[IPAddress]) -> list[Candidacy]:
         """The candidacies of these addresses, in the order of the documents."""
-        return sorted((each for address in addresses for each in self.of(address)), key=_config_index)
+        return sorted((each for address in addresses for each in self.of(address)), key=_place)
 
     def any_in(self, *phases: Phase) -> bool:
         """Whether any candidacy is in one of these phases."""
@@ -148,12 +152,14 @@ class Vips:
         for address in addresses:
             if not self.of(address) and self._has_key(address):
                 self.leaving[address] = self._make(Vip(address, ""))
+                self._all = None
 
     def forget_what_left(self) -> None:
         """Of which neither key nor address is left."""
         for address, candidacy in list(self.leaving.items()):
             if candidacy.is_out and not self._has_key(address):
                 del self.leaving[address]
+                self._all = None
                 self._drop(candidacy)
                 self.touch(address)
 
@@ -320,7 +326,7 @@ class Vips:
         """
         rounds = 0
         while self._touched:
-            touched, self._touched = sorted(self._touched, key=_config_index), set()
+            touched, self._touched = sorted(self._touched, key=_place), set()
             for candidacy in touched:
                 self._tell(candidacy)
                 for answer in candidacy.advance(now):
@@ -349,6 +355,8 @@ class Vips:
             self._out,
             may_stand=may_stand,
         )
+        self._made += 1
+        candidacy.serial = self._made
         self._tell(candidacy)
         return candidacy
 
@@ -386,6 +394,7 @@ class Vips:
     def _number(self) -> None:
         """The order of the documents; kept ready, for it is asked for at every fact."""
         self.addresses = tuple(self.current)
+        self._all = None
         for index, candidacy in enumerate(self.current.values()):
             candidacy.config_index = index
 
@@ -395,5 +404,6 @@ class Vips:
         self._timers.set(candidacy, None)
 
 
-def _config_index(candidacy: Candidacy) -> int:
-    return candidacy.config_index
+def _place(candidacy: Candidacy) -> tuple[int, int]:
+    """The order of the documents; those that leave have no place in them, and go by when they were made."""
+    return candidacy.config_index, candidacy.serial

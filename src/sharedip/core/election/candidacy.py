@@ -191,6 +191,8 @@ class Candidacy:
         self.vip = vip
         self.config_index = -1
         """In the order of the documents."""
+        self.serial = 0
+        """In the order in which candidacies of this run were made."""
         self.obstacle: str | None = None
         """Why this node may not be a candidate now; None if it may."""
         self.drawback: str | None = None
