@@ -98,9 +98,20 @@ RANKS: tuple[frozenset[str], ...] = (
 """Neighbours of one rank (by their base names) that concern different VIPs are compared without regard to their order:
 no VIP waits for another. Orders about one VIP keep theirs. Not with `--strict`."""
 
+_MAY_BE_OPEN = (
+    "an opening that is refused after a closing was ordered behind it may have been done: the gate counts as open until"
+    " its end; the base forgot that it had been asked for"
+)
 _HAS_ITS_EPOCH = 'the warning "gave the address up" names the epoch that it is about; the base had forgotten it by then'
 
 BEHAVIOURS: tuple[Behaviour, ...] = (
+    Behaviour(
+        "core/ownership.py",
+        "            self._gate_ordered = NEVER\n            self._gate_asked.append(_Asked.CLOSE)\n",
+        "            if _Asked.OPEN not in self._gate_asked:\n                self._gate_ordered = NEVER\n"
+        "            self._gate_asked.append(_Asked.CLOSE)\n",
+        _MAY_BE_OPEN,
+    ),
     Behaviour(
         "core/candidacy.py",
         "        self._is_asking = False\n        self.epoch = None\n",

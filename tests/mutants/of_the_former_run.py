@@ -158,6 +158,14 @@ MUTANTS = (
         "Translated traffic passes the former owner while the next one has the address.",
     ),
     Mutant(
+        "refused-opening-is-forgotten",
+        GATE,
+        "            if _Asked.OPEN not in self._asked:  # else",
+        "            if True:  # else",
+        "3: remove, confirm, release",
+        "A gate that may stand open counts as closed, and the word is said.",
+    ),
+    Mutant(
         "gate-closes-no-second-time",
         GATE,
         "            self._close_at = now + CLOSE_RETRY_S\n",

@@ -171,7 +171,7 @@ TABLE: dict[str, dict[str, tuple[str, str, tuple[type, ...]]]] = {
     "closing behind an opening": {
         "opened": ("later", "close", ()),
         "closed": ("until", "close", ()),
-        "refused": ("until", "close", ()),
+        "refused": ("later", "close", ()),
         "begun with others": ("until", "open close", ()),
         "to be open": ("until", "open close", ()),
         "to be open anew": ("until", "open close", ()),

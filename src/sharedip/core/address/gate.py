@@ -119,7 +119,8 @@ class Gate:
         if self.until <= now and not self._asked:
             self.until = None  # it has closed by itself
         elif _Asked.CLOSE not in self._asked and now >= self._close_at:
-            self.ordered_until = NEVER
+            if _Asked.OPEN not in self._asked:  # else, if it is refused, it may have been done all the same
+                self.ordered_until = NEVER
             self._asked.append(_Asked.CLOSE)
             self._out(CloseGate((self._vip,)))
 
