@@ -92,16 +92,15 @@ TRANSITIONS: dict[tuple[Phase, Phase], str] = {
     (Phase.WAITING, Phase.LEAVING): "obstacle, a better candidate, or next in line on the node of etcd's leader",
     (Phase.VERIFYING, Phase.WAITING): "the read shows another one first",
     (Phase.VERIFYING, Phase.OWNING): "the read shows us first, and the former owner released, or we lapsed or adopted",
-    (Phase.VERIFYING, Phase.PROBING): "the read shows us first, the former owner left without a word",
-    (Phase.VERIFYING, Phase.LEAVING): "obstacle, a better candidate",
+    (Phase.VERIFYING, Phase.PROBING): "the read shows us first, and the former owner left without a word",
+    (Phase.VERIFYING, Phase.LEAVING): "obstacle, a better candidate, or first for long and no use of it",
     (Phase.PROBING, Phase.OWNING): "silence on the segment (or policy defend)",
     (Phase.PROBING, Phase.WAITING): "the right is too short by now, or a leftover had to be removed first",
-    (Phase.PROBING, Phase.LEAVING): "obstacle, or a stranger and policy yield; first for long, and no use of it",
+    (Phase.PROBING, Phase.LEAVING): "obstacle, a stranger and policy yield, or first for long and no use of it",
     (Phase.OWNING, Phase.LAPSED): "the right ended, or etcd answers and does not confirm the word",
-    (Phase.OWNING, Phase.LEAVING): "obstacle, move, drain, health, a stranger and yield, refused by the kernel; "
-    "the lease runs out, and the next one hears us",
+    (Phase.OWNING, Phase.LEAVING): "obstacle, move, drain, health, a stranger, refused, or cut off from etcd alone",
     (Phase.LAPSED, Phase.WAITING): "the kernel has confirmed the removal",
-    (Phase.LEAVING, Phase.RELEASING): "the kernel has confirmed removal and closed gate; resigned, and saved",
+    (Phase.LEAVING, Phase.RELEASING): "the kernel has confirmed removal and closed gate, resigned, and saved",
     (Phase.RELEASING, Phase.OUT): "the key is deleted",
 }
 """From every phase besides: the lease is lost, or somebody deleted the key; the address goes, `OUT`."""
