@@ -1,6 +1,6 @@
 """What the owners before us have said of one VIP, and what becomes of a tenure that was begun by it.
 
-Law (8): a word is a resignation, and provisional. It lets us take the address only by one picture in which our own key
+Law 8: a word is a resignation, and provisional. It lets us take the address only by one picture in which our own key
 stands and every key before it is gone or released to us; it is executed in etcd by a transaction that tests the
 speaker's epoch and our own key; what has not succeeded after `EXECUTED_WITHIN_S` in which etcd answers is void for
 good.
@@ -68,6 +68,8 @@ class Words:
 
     def let_us_take(self, queue: list[KeyValue], own: KeyValue) -> bool:
         """Whether every key before ours in this picture was released to us, and nobody has used the address since."""
+        # safety (4), by word: *every* key before ours. A node of the cluster that has announced the address since
+        # contradicts what was said; then etcd is asked.
         before = [key.create_revision for key in queue if key.create_revision < own.create_revision]
         words = [self._heard.get(epoch) for epoch in before]
         return all(word is not None and word.heard_at >= self._claimed_at for word in words)
@@ -91,7 +93,10 @@ class Words:
         self.unexecuted.pop(epoch, None)
 
     def look(self, answered_at: Instant, now: Instant) -> bool:
-        """Whether the tenure is over for want of an execution. `answered_at`: when etcd answered anything last."""
+        """Whether the tenure is over for want of an execution. `answered_at`: when etcd answered anything last.
+
+        An etcd that answers nobody confirms nothing and contradicts nothing (law 4): then the lease alone bounds it.
+        """
         if not self.unexecuted:
             return False
         if self._ends_at is None and answered_at > self._taken_at:
