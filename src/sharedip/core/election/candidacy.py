@@ -526,7 +526,7 @@ class Candidacy:
 
     @property
     def _may_add(self) -> bool:
-        """Nothing of an earlier tenure is in the way; a former run's own address is what an adopted key stands for."""
+        """Nothing of an earlier bid is in the way; a former run's own address is what an adopted key stands for."""
         is_adopted = self.bid is not None and self.bid.returns is Return.ADOPTED
         return self.ownership.is_clear or (is_adopted and self.ownership.is_leftover)
 
@@ -721,7 +721,7 @@ class Candidacy:
         own, speaker = write.guards
         bid = self.bid
         if bid is None or bid.epoch != own.revision:
-            return  # that tenure is over
+            return  # that bid is over
         bid.is_executing = False
         if isinstance(answer, RequestFailed):
             self.words.execute_at = now + EXECUTE_RETRY_S

@@ -173,7 +173,7 @@ class Session:
         return self.endpoints.current
 
     def is_in_touch(self, now: Instant) -> bool:
-        """Whether etcd has proved our lease lately: half of it is left. Who can't tell is nobody's heir."""
+        """Whether etcd has proved our lease lately: half of it is left. Who can't tell is nobody's successor."""
         return self._held is not None and self.lease_until - now >= self.ttl_s / 2
 
     # -- what others ask for ------------------------------------------------------------------------------------------

@@ -200,7 +200,7 @@ class Designations:
         self.look_again(now)
 
     def forget(self, address: IPAddress) -> None:
-        """The tenure is over, or a transaction has freed us: these witnesses have no power over it any more."""
+        """The bid is over, or a transaction has freed us: these witnesses have no power over it any more."""
         designation = self._of_vip.pop(address, None)
         if designation is not None:
             right = designation.rights.pop(address)
