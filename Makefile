@@ -9,7 +9,7 @@ PACKAGES := etcd-server etcd-client iproute2 nftables keepalived procps python3-
 export DEBIAN_FRONTEND := noninteractive
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test check lab-test lab-test-ops lab-test-faults bench matrix promise mutants soak proto lock format clean
+.PHONY: help setup demo test check lab-test lab-test-ops lab-test-faults bench matrix promise mutants soak proto diagram lock format clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -65,6 +65,9 @@ soak: setup ## an hour of seeded faults
 
 proto: setup ## generate the etcd stubs anew from our own rpc.proto
 	@cd src && ../$(BIN)/python -m sharedip.adapters.etcd.generate
+
+diagram: setup ## draw ARCHITECTURE.md's state diagram anew from the code
+	@$(BIN)/python -m scripts.diagram --write
 
 lock: setup ## write requirements-dev.txt anew
 	@$(BIN)/python scripts/lock.py > requirements-dev.txt.new && mv requirements-dev.txt.new requirements-dev.txt

@@ -149,6 +149,7 @@ class Node:
 
         To be taken to its end before anything else is handed in.
         """
+        # Law 2: a fact finds ended what has ended.
         self.vips.expire(now)
         for event in events:
             self._apply(event, now)
@@ -373,7 +374,7 @@ class Node:
         vips = tuple(each.vip for each in candidacies if each.ownership.begin_gate(gate.until))
         if vips:
             self.designations.gate_opened(gate)
-            # (5) of the argument: until their right ends, which a witness may bind to less than the lease.
+            # safety (5): until their right ends, which a witness may bind to less than the lease.
             self._commands.append(OpenGate(vips, gate.timeout_s, gate.until))
 
     def _released(self, sender: int, entry: Released, now: Instant) -> None:
@@ -493,7 +494,9 @@ class Node:
         self.session.flush()
 
     def _give_out(self, now: Instant) -> list[Command]:
-        """What was ordered, in order; the state is saved before any datagram, and before any address is put up."""
+        """What was ordered, in order. The state is saved before an address is put up (law 7), and in an earlier turn
+        than the one in which a word is said of it (law 8).
+        """
         save = self._state.order(self._run(), now)
         commands = self._commands if save is None else [save, *self._commands]
         ordered = in_order(list(commands), saves_first=self.handover.goes_before_removals)
@@ -529,11 +532,13 @@ class Node:
             self.session.revoke_former_self()
 
     def _nothing_is_left(self) -> bool:
-        """No address stands, and no later run can stand on a lease that is about to be revoked."""
+        """No address stands, and no later run can stand on a lease that is about to be revoked (safety (3), (6))."""
         return all(candidacy.is_clear for candidacy in self.vips.all()) and self._state.durable == self._run()
 
     def _advance_stop(self, now: Instant) -> None:
-        """Revoke the lease when no address is left; give up waiting for etcd, never for the kernel's confirmation."""
+        """Revoke the lease when no address is left (safety (3)); give up waiting for etcd, never for the kernel's
+        confirmation (law 3).
+        """
         if self.is_over:
             return
         clear = all(candidacy.is_clear for candidacy in self.vips.all())

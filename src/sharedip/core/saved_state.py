@@ -1,7 +1,8 @@
 """What of this run is on disk: when the state file is written, and what a later run will find at the oldest.
 
-Law (8): what can't be saved is not said. A file that can be neither written nor deleted is tried again soon, and a node
-that stays so for long stands in nobody's way: it can give nothing up in order.
+Law 8: what can't be saved is not said, for a later run stands on what the file has (safety (6)). A file that can be
+neither written nor deleted is tried again soon, and a node that stays so for long stands in nobody's way: it can give
+nothing up in order.
 Must never: write a file; it orders that, and the disk answers. Counterparts: `state.py` (bytes), `node.py`.
 """
 
@@ -44,14 +45,17 @@ class SavedState:
         return SaveState(write_state(run), self._number)
 
     def saved(self, event: StateSaved) -> FormerRun | None:
-        """The disk has it: what is durable from now on. None for an answer that nobody waits for."""
+        """The disk has it: what is durable from now on. None for an answer that nobody waits for.
+
+        safety (6): only the disk's answer counts, never the order, and only for the very run that was to be saved.
+        """
         run = self._unanswered.pop(event.number, None)
         if run is not None:
             self.durable, self._trouble, self._unsaved_since, self.is_unfit = run, None, None, False
         return run
 
     def not_saved(self, event: StateNotSaved, now: Instant) -> None:
-        """A later run may believe what is older."""
+        """A later run may believe what is older: `durable` stays (safety (6))."""
         self._unanswered.pop(event.number, None)
         self._ordered, self._again_at = None, now + SAVE_RETRY_S
         self._unsaved_since = now if self._unsaved_since is None else self._unsaved_since

@@ -119,7 +119,7 @@ class Vips:
                 if former.fence is not self._settings.fence:  # the other fence goes from what stands nowhere alone
                     self.current[address].ownership.give_up(now)
         for address in dict.fromkeys((*former.addresses, *self.held)):
-            if address not in self.current:  # its key may stand on the lease, its address on a link
+            if address not in self.current:  # law 7: its key may stand on the lease, its address on a link
                 self.leaving[address] = self._make(Vip(address, ""), may_stand=address in self.held)
         self._number()
 
@@ -165,7 +165,8 @@ class Vips:
 
     def guarded(self) -> tuple[Vip, ...]:
         """About which addresses the fence has to be: those of the settings, and what leaves an earlier configuration
-        for as long as the kernel has not confirmed that it is gone. Nothing else: what is no longer ours is not muted.
+        for as long as the kernel has not confirmed that it is gone (safety (5)). Nothing else: what is no longer ours
+        is not muted.
         """
         if not self.leaving:
             return self._settings.vips
@@ -381,7 +382,11 @@ class Vips:
         return any(key.lease == self._session.lease for key in self._session.registry.candidates(address))
 
     def _note_held(self, candidacy: Candidacy) -> None:
-        """What may be on a link by our doing is known to a later run before it is put there, and until it is gone."""
+        """What may be on a link by our doing is known to a later run before it is put there, and until it is gone.
+
+        Where the kernel keeps no tags, that run tells what is ours by it (law 10), and releases nothing before it has
+        gone (law 7).
+        """
         address = candidacy.vip.address
         if any(each.ownership.may_stand for each in self.of(address)):
             index = self._links.index_of(candidacy.vip.link)

@@ -1,10 +1,10 @@
 """The address on this node: held while there is a right, removed before the right ends, announced in between.
 
-Law: `HoldAddress` is ordered only with a lifetime that the kernel ends before the right does (6); the removal is
-believed only when the kernel confirms it (3); whatever is not confirmed gone counts as present (4). Nothing of a former
-run counts (7): what may stand from it (address, gate, lifetime) is unknown until the kernel has confirmed it or we have
-set it ourselves. docs/safety.md has the argument: this file and `gate.py` are its (5), "The address is usable no longer
-than the right lasts".
+`HoldAddress` is ordered only with a lifetime that the kernel ends before the right does (law 6); the removal is
+believed only when the kernel confirms it (law 3); whatever is not confirmed gone counts as present (law 4). Nothing of
+a former run counts (law 7): what may stand from it (address, gate, lifetime) is unknown until the kernel has confirmed
+it or we have set it ourselves. This file and `gate.py` are safety (5), "the address is usable no longer than the right
+lasts".
 
 A fact is recorded; only `advance` gives orders, and whoever tells a fact lets it follow in the same turn: at once where
 many VIPs hear of one, so that their orders keep its sequence. What is said to the operator is said with the fact.

@@ -1,7 +1,8 @@
 """One VIP's way through the election: campaign, wait, prove, take; leave, confirm, release.
 
-Law (3): own the key, hold a right, then add, then announce. Reset, remove, see it confirmed, and only then give the key
-up. A node knows itself by its lease and its key's create revision (the epoch), never by a name.
+Law 3: own the key, hold a right, then add, then announce. Reset, remove, see it confirmed, and only then give the key
+up. A node knows itself by its lease and its key's create revision (the epoch), never by a name. The two ways in are the
+two of safety (4): by a read (`_advance_verifying`), and by words (`_is_entitled_by_word`).
 
 A fact is recorded; `advance` alone takes steps, and returns what has come of them. The ways between the phases are
 `TRANSITIONS`; ARCHITECTURE.md draws its diagram from them.
@@ -92,16 +93,15 @@ TRANSITIONS: dict[tuple[Phase, Phase], str] = {
     (Phase.WAITING, Phase.LEAVING): "obstacle, a better candidate, or next in line on the node of etcd's leader",
     (Phase.VERIFYING, Phase.WAITING): "the read shows another one first",
     (Phase.VERIFYING, Phase.OWNING): "the read shows us first, and the former owner released, or we lapsed or adopted",
-    (Phase.VERIFYING, Phase.PROBING): "the read shows us first, the former owner left without a word",
-    (Phase.VERIFYING, Phase.LEAVING): "obstacle, a better candidate",
+    (Phase.VERIFYING, Phase.PROBING): "the read shows us first, and the former owner left without a word",
+    (Phase.VERIFYING, Phase.LEAVING): "obstacle, a better candidate, or first for long and no use of it",
     (Phase.PROBING, Phase.OWNING): "silence on the segment (or policy defend)",
     (Phase.PROBING, Phase.WAITING): "the right is too short by now, or a leftover had to be removed first",
-    (Phase.PROBING, Phase.LEAVING): "obstacle, or a stranger and policy yield; first for long, and no use of it",
+    (Phase.PROBING, Phase.LEAVING): "obstacle, a stranger and policy yield, or first for long and no use of it",
     (Phase.OWNING, Phase.LAPSED): "the right ended, or etcd answers and does not confirm the word",
-    (Phase.OWNING, Phase.LEAVING): "obstacle, move, drain, health, a stranger and yield, refused by the kernel; "
-    "the lease runs out, and the next one hears us",
+    (Phase.OWNING, Phase.LEAVING): "obstacle, move, drain, health, a stranger, refused, or cut off from etcd alone",
     (Phase.LAPSED, Phase.WAITING): "the kernel has confirmed the removal",
-    (Phase.LEAVING, Phase.RELEASING): "the kernel has confirmed removal and closed gate; resigned, and saved",
+    (Phase.LEAVING, Phase.RELEASING): "the kernel has confirmed removal and closed gate, resigned, and saved",
     (Phase.RELEASING, Phase.OUT): "the key is deleted",
 }
 """From every phase besides: the lease is lost, or somebody deleted the key; the address goes, `OUT`."""
@@ -289,7 +289,7 @@ class Candidacy:
     # -- facts from the session ---------------------------------------------------------------------------------------
 
     def lease_lost(self, reason: str, now: Instant) -> None:
-        """The key is gone, and whoever was behind it may own the address: off with it."""
+        """The key is gone, and whoever was behind it may own the address: off with it (safety (3))."""
         self._is_asking = False
         self._campaign_at = now
         self._lose_bid(reason, now)
@@ -318,7 +318,7 @@ class Candidacy:
 
     def picture_proved(self, sent_at: Instant, now: Instant) -> bool:
         """The queue is as a linearizable read that was sent on our lease at `sent_at` has shown it: the only thing that
-        lets us claim. False: nothing comes of it.
+        lets us claim (safety (4), by read). False: nothing comes of it.
         """
         if self.phase not in (Phase.WAITING, Phase.VERIFYING):
             return False
@@ -404,6 +404,7 @@ class Candidacy:
         self.ownership.stop_probing()
         if not self.ownership.is_clear:
             if not in_haste:
+                # safety (6): noted before the removal, where no client waits for it. It binds nobody but ourselves.
                 self._resigned.note(self.vip, bid.epoch)
                 following = self._successor(bid)
                 self._answers.append(GivesUp(bid.epoch, None if following is None else following.lease))
@@ -527,7 +528,7 @@ class Candidacy:
 
     @property
     def _may_add(self) -> bool:
-        """Nothing of an earlier tenure is in the way; a former run's own address is what an adopted key stands for."""
+        """Nothing of an earlier bid is in the way; a former run's own address is what an adopted key stands for."""
         is_adopted = self.bid is not None and self.bid.returns is Return.ADOPTED
         return self.ownership.is_clear or (is_adopted and self.ownership.is_leftover)
 
@@ -563,7 +564,7 @@ class Candidacy:
         """A key on our lease that we did not know of: a former run's, or a campaign that was applied late.
 
         A stale key blocks everybody behind it, and an address may stand with it: if we can't be a candidate, leave in
-        order. While a campaign is under way its own answer tells.
+        order. While a campaign is under way its own answer tells. An epoch that was resigned stays so: safety (6).
         """
         if self.phase is not Phase.OUT or self.is_behind_another:
             return False
@@ -602,8 +603,9 @@ class Candidacy:
     def _is_entitled_by_word(self, bid: Bid, queue: list[KeyValue]) -> bool:
         """One picture shows our own key, and every key before it was released to us by its owner.
 
-        That set only ever shrinks, so nobody else can be entitled meanwhile; it is complete, because the registry has
-        reached our own revision.
+        safety (4), by word: that set only ever shrinks (safety (2)), so nobody else can be entitled meanwhile; it is
+        complete, because the registry has reached our own revision. Our own key stands while our right lasts (safety
+        (3)).
         """
         own = self._own_key(queue)
         if own is None or own.create_revision != bid.epoch:
@@ -613,7 +615,7 @@ class Candidacy:
         return self._session.registry.revision >= bid.epoch and self.words.let_us_take(queue, own)
 
     def _advance_verifying(self, bid: Bid, now: Instant) -> None:
-        """Claim, if a read that counts has shown us first in this very turn."""
+        """Claim, if a read that counts has shown us first in this very turn (safety (4), by read)."""
         queue = self.queue()
         if self._proved_at is None or not queue or queue[0] is not self._own_key(queue):
             return
@@ -638,7 +640,10 @@ class Candidacy:
         return False
 
     def _claim(self, bid: Bid, queue: list[KeyValue], now: Instant) -> None:
-        """We own the key and hold a right. Ask the segment first, unless the former owner released in order."""
+        """We own the key and hold a right. Ask the segment first, unless the former owner released in order.
+
+        No step of the argument hangs on asking: it finds those for whom the argument does not hold.
+        """
         if self._passes_on(bid, queue, now):
             return
         former, release = self._former, self.record.release_of(self._former)
@@ -718,12 +723,13 @@ class Candidacy:
         own, speaker = write.guards
         bid = self.bid
         if bid is None or bid.epoch != own.revision:
-            return  # that tenure is over
+            return  # that bid is over
         bid.is_executing = False
         if isinstance(answer, RequestFailed):
             self.words.execute_at = now + EXECUTE_RETRY_S
             return
         shown = {key.key: key.create_revision for key in answer.keys}
+        # Law 8: without our own key we were never entitled, or are no more: the address ends at this instant.
         if not answer.succeeded and shown.get(own.key) != own.revision and self.phase in KEYED:
             self.words.void()
             self._lost_key(now)
@@ -742,7 +748,7 @@ class Candidacy:
         return successor(self.queue(), bid.epoch, meant_for=bid.leave_to, may_be_taken_unasked=unasked)
 
     def _lapse(self, now: Instant) -> None:
-        """The address goes, the key stays: only a proof and a picture that are sent from now on bring it back."""
+        """Law 2: the address goes, the key stays; only a proof and a picture sent from now on bring it back."""
         if self.bid is not None:
             self.bid.lapsed_at, self.bid.idle_since = now, None
         self._enter(Phase.LAPSED, now)
@@ -760,7 +766,7 @@ class Candidacy:
 
     def _release(self, bid: Bid) -> None:
         """Give the key up, and say in the same transaction that the address was off the link before (law 3)."""
-        assert self.ownership.is_clear
+        assert self.ownership.is_clear  # law 3, safety (3): a key that goes by our own hand goes after the address
         lease = self._session.lease
         assert lease is not None
         record = {
@@ -777,7 +783,9 @@ class Candidacy:
         self._ask(RequestKind.RELEASE, Guard(bid.key, GuardTarget.CREATE, bid.epoch), *operations)
 
     def _is_resigned(self, bid: Bid) -> bool:
-        """Whether the epoch is given up for good, in the state file as well: nobody hears of it before (law 8)."""
+        """Whether the epoch is given up for good, in the state file as well: nobody hears of it before (law 8, safety
+        (6)).
+        """
         self._resigned.note(self.vip, bid.epoch)
         return self._resigned.is_saved(self.vip, bid.epoch)
 

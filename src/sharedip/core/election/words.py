@@ -1,6 +1,6 @@
-"""What the owners before us have said of one VIP, and what becomes of a tenure that was begun by it.
+"""What the owners before us have said of one VIP, and what becomes of taking the address by it.
 
-Law (8): a word is a resignation, and provisional. It lets us take the address only by one picture in which our own key
+Law 8: a word is a resignation, and provisional. It lets us take the address only by one picture in which our own key
 stands and every key before it is gone or released to us; it is executed in etcd by a transaction that tests the
 speaker's epoch and our own key; what has not succeeded after `EXECUTED_WITHIN_S` in which etcd answers is void for
 good.
@@ -28,7 +28,9 @@ class _Word:
 
 
 class Words:
-    """Invariant: an epoch that is void is never believed again; `unexecuted` is empty but in a tenure by word."""
+    """Invariant: an epoch that is void is never believed again; `unexecuted` is empty but while the address is ours by
+    word.
+    """
 
     def __init__(self) -> None:
         self._heard: dict[int, _Word] = {}
@@ -68,11 +70,13 @@ class Words:
 
     def let_us_take(self, queue: list[KeyValue], own: KeyValue) -> bool:
         """Whether every key before ours in this picture was released to us, and nobody has used the address since."""
+        # safety (4), by word: *every* key before ours. A node of the cluster that has announced the address since
+        # contradicts what was said; then etcd is asked.
         before = [key.create_revision for key in queue if key.create_revision < own.create_revision]
         words = [self._heard.get(epoch) for epoch in before]
         return all(word is not None and word.heard_at >= self._claimed_at for word in words)
 
-    # -- a tenure by word ---------------------------------------------------------------------------------------------
+    # -- the address is ours by word ----------------------------------------------------------------------------------
 
     def take(self, before: Iterable[KeyValue], now: Instant) -> None:
         """The address is taken by what the owners of these keys have said: each is to be executed."""
@@ -91,7 +95,10 @@ class Words:
         self.unexecuted.pop(epoch, None)
 
     def look(self, answered_at: Instant, now: Instant) -> bool:
-        """Whether the tenure is over for want of an execution. `answered_at`: when etcd answered anything last."""
+        """Whether the address goes for want of an execution. `answered_at`: when etcd answered anything last.
+
+        An etcd that answers nobody confirms nothing and contradicts nothing (law 4): then the lease alone bounds it.
+        """
         if not self.unexecuted:
             return False
         if self._ends_at is None and answered_at > self._taken_at:
@@ -100,7 +107,7 @@ class Words:
         return self._ends_at is not None and now >= self._ends_at
 
     def next_look(self) -> Instant:
-        """When `look` has something new to say; infinity without a tenure by word."""
+        """When `look` has something new to say; infinity if the address is not ours by word."""
         if not self.unexecuted:
             return float("inf")
         return self._look_at if self._ends_at is None else min(self._ends_at, self._look_at)

@@ -1,7 +1,8 @@
 """Where our keys stand in etcd, and what the ones that we have seen say.
 
 Role: the layout of etcd's own election recipe (etcd client/v3/concurrency/election.go: `<prefix>/<lease id, hex>`), the
-records beside it, and `Registry`, the picture of all keys under one prefix at one revision.
+records beside it, and `Registry`, the picture of all keys under one prefix at one revision. Claims and proofs are
+judged by that picture, so it must be the very state of that revision (docs/safety.md, "What the read brings").
 Must never: decide who owns what; that is `candidacy.py`.
 """
 
@@ -140,7 +141,7 @@ class Registry:
             shows_us = any(key.lease == lease for key in event.keys)
             return self.apply_snapshot(event.keys, event.revision) if is_picture else None, shows_us
         if event.revision < self.revision:
-            # A key present now and created before that revision was present at it.
+            # A key present now and created before that revision was present at it: enough for a proof (safety (3)).
             return None, self.has_key_of(lease, event.revision)
         fresh = self.difference(event.keys, event.count)
         if fresh is None:
@@ -169,7 +170,8 @@ class Registry:
 
         Why a count is enough: a key that stands at the read's revision was either modified after ours, and is in
         `keys`, or stands unmodified in our picture. So picture and `keys` together hold all of them, and if they are
-        as many as there are, they hold no other.
+        as many as there are, they hold no other. A deletion that the watch has not told makes them too many: then
+        nothing counts (law 4), and the next read brings everything.
         """
         fresh = [key for key in keys if key.mod_revision > self.revision]
         if len(self._keys) + sum(key.key not in self._keys for key in fresh) != count:
@@ -185,7 +187,10 @@ class Registry:
         return {key.key for key in fresh}
 
     def has_key_of(self, lease: int | None, revision: int, fresh: list[KeyValue] | None = None) -> bool:
-        """Whether a key on this lease stands that was created by then, with what is fresh put in place."""
+        """Whether a key on this lease stands that was created by then, with what is fresh put in place.
+
+        safety (3): a key that was created later says nothing of the lease at that revision.
+        """
         newer = {key.key for key in fresh or ()}
         return any(key.lease == lease for key in fresh or ()) or any(
             key.lease == lease and key.create_revision <= revision and key.key not in newer

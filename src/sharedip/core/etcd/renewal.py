@@ -1,10 +1,10 @@
 """One lease from its grant to its end, and the proof that makes its deadline grow.
 
-Law (5; docs/safety.md, "Why a read after each keepalive", "Why an entry after each keepalive"): the deadline grows only
-by a proof, and a proof is a keepalive that was confirmed, followed by a read by an entry of etcd's log, on the same
-endpoint in the same raft term, that shows a key of ours with our lease. An etcd leader that was cut off goes on
-confirming keepalives for up to two election timeouts (1.96 s seen); that entry it can't commit. The deadline counts
-from the instant before the keepalive left, never from its answer.
+The promise hangs on it by safety (3), "while the right lasts, the key exists": the deadline grows only by a proof. A
+proof is a keepalive that was confirmed, followed by a read by an entry of etcd's log, on the same endpoint in the same
+raft term, that shows a key of ours with our lease (docs/safety.md, "Why an entry after each keepalive"). An etcd leader
+that was cut off goes on confirming keepalives for up to two election timeouts (1.96 s seen); that entry it can't
+commit. The deadline counts from the instant before the keepalive left, never from its answer (law 5).
 
 Must never: send anything, or look at a key but for the lease it hangs on. Counterpart: `session.py`, which asks etcd.
 """
@@ -86,11 +86,11 @@ class HeldLease:
         held = cls(event.lease, event.ttl_s, deadline, registry, renew_at=renew_at)
         held.adopting = False
         held.proved_sent_at, held.register_at = event.sent_at, now
-        deadline.until = event.sent_at + event.ttl_s - lease_margin_s(event.ttl_s)
+        deadline.until = event.sent_at + event.ttl_s - lease_margin_s(event.ttl_s)  # law 5; etcd commits a grant
         return held
 
     def end(self) -> None:
-        """The lease is lost: every right on it ends at this instant."""
+        """The lease is lost: every right on it ends at this instant (safety (3)), for all VIPs share the deadline."""
         self.deadline.until = NEVER
 
     def begin(self, now: Instant) -> None:
@@ -115,6 +115,11 @@ class HeldLease:
     def judge(self, event: KeysRead, now: Instant, *, shows_us: bool | None) -> Proof:
         """The second half of a renewal counts on the same endpoint, in the same term, with a key on our lease.
 
+        Each of the three is a step of docs/safety.md, "What the entries prove": without the first the entry may have
+        gone to another leader than the keepalive; without the second that leader may have been deposed in between, and
+        have renewed a lease that its successor never heard of; without the third the lease may have been revoked
+        before it was renewed.
+
         `shows_us`: whether the read showed such a key; None: can't tell.
         """
         keepalive = self.keepalive
@@ -133,6 +138,7 @@ class HeldLease:
         self.proved_sent_at = keepalive.sent_at
         self.renew_at = keepalive.sent_at + renew_every_s(self.ttl_s)
         self.failing_since = None
+        # Law 5: from the keepalive's sending, not from its read's, which left later.
         proved_until = keepalive.sent_at + self.ttl_s - lease_margin_s(self.ttl_s)
         if proved_until <= self.deadline.until:
             return Proof.KNOWN

@@ -1,7 +1,12 @@
 """What this agent has in etcd: one lease, its name, the watch, the picture of the keys, and who carries writes there.
 
-Law: what a fact brings is recorded, and returned as news; nothing is told while the fact is half taken in. Only
-`advance` orders what is due; what the witnessed lease asks for (`appoint`, `depose`) leaves at once.
+What a fact brings is recorded, and returned as news; nothing is told while the fact is half taken in. Only `advance`
+orders what is due; what the witnessed lease asks for (`appoint`, `depose`) leaves at once.
+
+The promise hangs on four things here: a proof is asked for behind its keepalive, of the same endpoint (safety (3)); a
+picture that is called proved was asked for with this very lease (safety (4)); a lease is revoked only when the node has
+seen that no address is left (safety (3)); and an answer older than what was known when it was asked for counts for
+nothing (E1).
 
 Must never: touch the address. Counterparts: `renewal.py` (the lease and its proof), `node.py` (applies the news),
 `adapters/etcd` (carries the orders out).
@@ -168,7 +173,7 @@ class Session:
         return self.endpoints.current
 
     def is_in_touch(self, now: Instant) -> bool:
-        """Whether etcd has proved our lease lately: half of it is left. Who can't tell is nobody's heir."""
+        """Whether etcd has proved our lease lately: half of it is left. Who can't tell is nobody's successor."""
         return self._held is not None and self.lease_until - now >= self.ttl_s / 2
 
     # -- what others ask for ------------------------------------------------------------------------------------------
@@ -184,7 +189,10 @@ class Session:
             self._held = HeldLease(former_lease, self.ttl_s, self.lease_deadline, registry, renew_at=now)
 
     def stop(self, now: Instant) -> None:
-        """Give the lease back; to be called when no address is left. Sets `is_over` when done."""
+        """Give the lease back. Sets `is_over` when done.
+
+        safety (3): to be called when no address is left, and when no later run can stand on the lease.
+        """
         self._stopping = True
         if self._held is None:
             self.is_over = True
@@ -242,15 +250,19 @@ class Session:
         return self._take_news()
 
     def revoke_orphaned_lease(self) -> None:
-        """What may be left of a lease that we gave up blocks the queue; to be called when no address is left."""
+        """What may be left of a lease that we gave up blocks the queue.
+
+        safety (3): to be called when no address is left, and when no later run can stand on the lease.
+        """
         if self.orphaned_lease is not None:
             request = self._requests.begin(Purpose(RequestKind.ORPHAN, self.endpoint, None, 0, 0))
             self._out(RevokeLease(request, self.endpoint, self.orphaned_lease, self._timeout_s))
             self.orphaned_lease = None
 
     def revoke_former_self(self) -> None:
-        """To be called when no address is left on this kernel. `revocable` and all its keys go now, not at its end, if
-        a picture that was asked for when its silence had lasted for long enough shows them as they were.
+        """To be called when no address is left on this kernel (safety (3), law 7). `revocable` and all its keys go now,
+        not at its end, if a picture that was asked for when its silence had lasted for long enough shows them as they
+        were.
         """
         held = self._held
         if held is None or held.revocable is None:
@@ -321,7 +333,7 @@ class Session:
             return
         is_look = purpose.kind is RequestKind.READ
         if event.raft_term < purpose.raft_term or event.revision < purpose.revision:
-            held.read_wanted = held.read_wanted or is_look
+            held.read_wanted = held.read_wanted or is_look  # E1: a linearizable answer is never that old
             self._stale(held, event.endpoint, now)
             return
         self._answered(held, event.raft_term, now)
@@ -391,7 +403,7 @@ class Session:
             self.is_over = self._stopping
 
     def _request_failed(self, event: RequestFailed, now: Instant) -> None:
-        """No answer that counts: go on elsewhere. "Cannot tell" changes no right, but a lease that is gone does."""
+        """No answer that counts: go on elsewhere. Law 4: "cannot tell" changes no right; a lease that is gone does."""
         purpose = self._requests.end(event.request)
         if purpose is None or (purpose.lease is not None and purpose.lease != self.lease):
             return
@@ -499,6 +511,7 @@ class Session:
         """Order whatever is due; doing it twice changes nothing."""
         held = self._held
         if held is not None and held.keepalive is not None and held.keepalive.read is None:
+            # safety (3): behind the keepalive's answer, on its endpoint; no pause of the endpoint holds it back.
             held.keepalive.read = self._read(held, RequestKind.PROOF, held.keepalive.endpoint, now)
         if self.is_over or now < self.endpoints.quiet_until:
             return
@@ -608,7 +621,7 @@ class Session:
             self._news.append(PictureChanged(changed, adopting=held.adopting))
         if judges_name:
             self._look_at_name(held, now)
-        if proved_at is not None and self._held is held:
+        if proved_at is not None and self._held is held:  # safety (4), by read: sent while we had this lease
             self._news.append(PictureProved(proved_at))
 
     def _look_at_name(self, held: HeldLease, now: Instant) -> None:
@@ -626,7 +639,7 @@ class Session:
                 self._news.append(Registered())
             return
         if held.adopting:
-            # Our lease lives, our name's key does not: somebody cleaned up. A fresh start is simpler to trust.
+            # Our lease lives, our name's key does not: somebody cleaned up. Law 7: a fresh start is simpler to trust.
             self._lose_lease("the former run's keys are incomplete")
             return
         held.is_registered = False
@@ -699,7 +712,11 @@ class Session:
         self._tell_vips(event)
 
     def _lose_lease(self, reason: str) -> None:
-        """Everything that hung on the lease is gone; begin again with a new one."""
+        """Everything that hung on the lease is gone; begin again with a new one.
+
+        safety (3): the keys may be gone, so the right on them ends in this very call, before anybody is told; and the
+        news is the only one, since nothing else that the fact brought is true any more.
+        """
         held = self._held
         if held is None:
             return

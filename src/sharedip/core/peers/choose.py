@@ -1,7 +1,7 @@
 """Which candidates become the witnesses of an address.
 
 Role: a pure choice. Nothing of the promise hangs on it: a bad witness costs availability, never the one owner; what a
-witness may do is bounded by its promise (docs/safety.md, 3).
+witness may do is bounded by its promise (safety (3)).
 Must never: designate anybody. Counterpart: `owner.py`.
 """
 

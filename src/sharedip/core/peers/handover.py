@@ -7,7 +7,7 @@ The order of steps (docs/safety.md, "Resigned"), for one epoch:
 3. `is_due`: every candidate is told, for the next one may have died in the same second. `depart` sends it.
 
 Must never: tell a release before the kernel has confirmed the removal (law 3) and the file is saved (law 8). A word is
-a resignation: whoever hears it may take the address at once, by (4) of the argument.
+a resignation: whoever hears it may take the address at once, by safety (4).
 Counterparts: `candidacy.py` (which gives up), `words.py` (what the receiver makes of it).
 """
 

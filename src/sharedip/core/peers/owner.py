@@ -200,7 +200,7 @@ class Designations:
         self.look_again(now)
 
     def forget(self, address: IPAddress) -> None:
-        """The tenure is over, or a transaction has freed us: these witnesses have no power over it any more."""
+        """The bid is over, or a transaction has freed us: these witnesses have no power over it any more."""
         designation = self._of_vip.pop(address, None)
         if designation is not None:
             right = designation.rights.pop(address)
@@ -462,7 +462,7 @@ class Designations:
             if candidacy.epoch is None or candidacy.phase not in _BOUND:
                 continue
             if promises:
-                # (3) of the argument: the promise binds the right from before the first beat, which gives its power.
+                # safety (3): the promise binds the right from before the first beat, which gives its power.
                 self._join(designation, address, right, now + window_s)
             bound.append(right)
         if designation.rights:
@@ -487,7 +487,7 @@ class Designations:
             if designation.found:
                 continue  # law 7
             if not designation.has_begun:
-                # (5) of the argument: from the first beat on the witness has power, and the kernel must be as fast.
+                # safety (5): from the first beat on the witness has power, and the kernel must be as fast.
                 loose = tuple(right for right in designation.rights.values() if right not in tight)
                 if loose:
                     changes.append(FencesLoose(loose))

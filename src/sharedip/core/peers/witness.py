@@ -122,13 +122,13 @@ class Witness:
         duty = self._duties.get(beat.revision)
         if duty is None or duty.owner != sender:
             return None
-        # (3) of the argument: a deposition may be applied late, so no promise is made from before its first attempt on.
+        # safety (3): a deposition may be applied late, so no promise is made from before its first attempt on.
         if duty.is_deposing or duty.is_mute or beat.sequence <= duty.last_sequence:
             return None
         duty.last_sequence = beat.sequence
         duty.last_heard_at = received_at
-        # (3): it ends after the deadline that the owner makes of it, though our clock be the faster one (C1). The owner
-        # counts from before it sent (law 5), so counting from the receipt is later still.
+        # safety (3): it ends after the deadline that the owner makes of it, though our clock be the faster (C1). The
+        # owner counts from before it sent (law 5), so counting from the receipt is later still.
         duty.promised_until = max(
             duty.promised_until or received_at, received_at + duty.window_s * (1 + 2 * CLOCK_DRIFT)
         )
