@@ -38,7 +38,7 @@ from sharedip.core.messages import (
 from sharedip.core.model import Failure
 from sharedip.core.orders import in_order
 from sharedip.core.state import FormerRun
-from tests.unit.core.harness import LAYOUT, LINK, OURS, THEIRS, VIP, Talk, owner, waiting_behind
+from tests.stages.harness import LAYOUT, LINK, OURS, THEIRS, VIP, Talk, owner, waiting_behind
 
 OTHER = replace(VIP, address=VIP.address + 1)
 HOLD, HOLD_OTHER = HoldAddress(VIP, 5, 10.0), HoldAddress(OTHER, 5, 10.0)

@@ -1,0 +1,111 @@
+"""What is saved, who is woken and who is told when an address is given up; and what the operator hears of it."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+
+from sharedip.core.messages import (
+    AnswerOperator,
+    Command,
+    DrainRequested,
+    MoveRequested,
+    RemoveAddress,
+    SaveState,
+    SendDatagram,
+)
+from sharedip.core.model import Vip
+from sharedip.core.peers.wire import RELEASES_MAX, DatagramKind, Released, open_entry, unseal
+from tests.stages.harness import LAYOUT, THEIRS, VIP, Talk, agent_record, owner, secret_of
+
+THIRD = 0xA00
+MOVE = MoveRequested(1, VIP.address, None)
+
+
+def followed(talk: Talk, **leases: int) -> Talk:
+    """Agents that can be reached stand behind this owner, in that order, for every VIP."""
+    for name, lease in leases.items():
+        for vip in talk.settings.vips:
+            talk.store.stand(name, lease, vip)
+        talk.store.put(LAYOUT.agent(name), agent_record(name), lease)
+    talk.tell_changes()
+    talk.serve()
+    talk.open.clear()
+    return talk
+
+
+def said(orders: list[Command]) -> list[tuple[str, DatagramKind]]:
+    """To whom a datagram goes, and of which kind."""
+    envelopes = [(order.host, unseal(order.payload)) for order in orders if isinstance(order, SendDatagram)]
+    return [(host, envelope.kind) for host, envelope in envelopes if envelope is not None]
+
+
+def test_the_next_one_is_woken_and_the_epoch_saved_before_the_removal() -> None:
+    """Afterwards clients would wait for the file, and our word would find a sleeper."""
+    talk = followed(owner(), n2=THEIRS, n3=THIRD)
+    orders = talk.node.handle(MOVE, talk.now)
+    assert said(orders) == [("n2", DatagramKind.PING)]
+    kinds = [type(order) for order in orders]
+    assert kinds.index(SaveState) < kinds.index(SendDatagram) < kinds.index(RemoveAddress)
+
+
+def test_every_candidate_is_told_when_the_kernel_has_answered() -> None:
+    """The next one may have died in the same second."""
+    talk = followed(owner(), n2=THEIRS, n3=THIRD)
+    talk.hear(MOVE)
+    talk.drop(SendDatagram)
+    assert said(talk.answer(talk.expect(RemoveAddress))) == [("n2", DatagramKind.RELEASE), ("n3", DatagramKind.RELEASE)]
+
+
+def test_nobody_is_told_when_it_is_meant_for_somebody_further_back() -> None:
+    """The one in between would take it: the record in etcd names who is meant."""
+    talk = followed(owner(), n2=THEIRS, n3=THIRD)
+    assert said(talk.hear(MoveRequested(1, VIP.address, "n3"))) == []
+    assert said(talk.answer(talk.expect(RemoveAddress))) == []
+
+
+def test_what_leaves_at_once_is_told_together_in_frames_that_fit() -> None:
+    """A thousand addresses are not a thousand datagrams."""
+    count = RELEASES_MAX + 1
+    vips = tuple(Vip(ip_address(f"192.168.0.{number}"), "eth0") for number in range(1, count + 1))
+    talk = followed(Talk(vips=vips).own(), n2=THEIRS)
+    talk.hear(DrainRequested(1, drained=True))
+    talk.drop(SendDatagram)
+    facts = [talk.outcome(order) for order in talk.open if isinstance(order, RemoveAddress)]
+    sent = [order for order in talk.node.handle_all(facts, talk.now) if isinstance(order, SendDatagram)]
+    envelopes = [envelope for order in sent if (envelope := unseal(order.payload)) is not None]
+    assert [len(envelope.entries) for envelope in envelopes] == [RELEASES_MAX, 1]
+    secret = secret_of("n1", "n2")
+    words = [open_entry(envelope, *entry, secret) for envelope in envelopes for entry in envelope.entries]
+    assert {word.address for word in words if isinstance(word, Released)} == {vip.address for vip in vips}
+
+
+def test_a_lost_lease_puts_nothing_before_the_removal() -> None:
+    """Others may own the address already."""
+    talk = followed(owner(), n2=THEIRS)
+    talk.lose_lease("a test")
+    assert not talk.node.handover.goes_before_removals
+    assert not talk.node.resigned.epochs
+
+
+@pytest.mark.parametrize(("sound", "accepted"), [(True, True), (False, False)])
+def test_a_move_needs_a_sound_candidate(sound: bool, accepted: bool) -> None:
+    talk = owner()
+    talk.store.stand("n2", sound=sound)
+    talk.tell_changes()
+    talk.hear(MOVE)
+    answer = talk.expect(AnswerOperator)
+    assert answer.accepted is accepted
+    assert ("handing" if accepted else "n2 is unhealthy") in answer.text
+
+
+def test_a_drain_says_what_stays() -> None:
+    """Among the unfit nobody moves."""
+    talk = owner()
+    talk.hear(DrainRequested(1, drained=True))
+    assert talk.expect(AnswerOperator).text == f"n1 is drained; {VIP} stay until another node is sound"
+    talk.hear(DrainRequested(2, drained=False))
+    assert talk.expect(AnswerOperator).text == "n1 is undrained"
+    talk.hear(DrainRequested(3, drained=False))
+    assert talk.expect(AnswerOperator).text == "n1 is undrained already"
