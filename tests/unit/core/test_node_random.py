@@ -293,7 +293,7 @@ class Wandering:
                     assert talk.kernel.refusal(order, talk.now) is None, "the kernel's lifetime is too long"
                     assert order.not_after <= max(talk.right_until, talk.now), "held beyond the right"
                     assert candidacy.epoch not in self.released, "held on a key that was released"
-                case Announce() | AnnounceOnceHeld() if not removes:  # test_holes.py
+                case Announce() | AnnounceOnceHeld() if not removes:  # regressions/test_attacks.py
                     assert candidacy.phase is Phase.OWNING
                     assert isinstance(order, AnnounceOnceHeld) or ownership.presence.value == "present"
                 case Transact() if any(isinstance(op, Delete) for op in order.then):
