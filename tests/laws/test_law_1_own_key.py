@@ -1,15 +1,21 @@
-"""What a node believes of its own key when an older picture, or another key in its place, is shown to it.
+"""Law 1: without its own key a node owns nothing, whatever shows that the key is gone, or another in its place.
 
-Each law here is kept twice, by the session and by the candidacy. These tests ask each of the two by itself.
+The session and the candidacy each keep this; some tests ask one of the two by itself.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from sharedip.core.address.ownership import Hold
 from sharedip.core.election.candidacy import Phase
-from sharedip.core.messages import RemoveAddress, TimePassed, Transact
-from tests.stages.harness import owner, waiting_behind
+from sharedip.core.messages import (
+    RemoveAddress,
+    TimePassed,
+    Transact,
+)
+from sharedip.core.model import Failure
+from tests.stages.harness import NEVER, owner, waiting_behind
 
 
 def test_a_key_of_another_epoch_is_not_ours_to_claim_on() -> None:
@@ -40,3 +46,32 @@ def test_a_read_from_before_an_own_write_is_no_picture() -> None:
     talk.hear(served_before)
     assert talk.node.session.registry.revision == known
     assert talk.node.session.lease_until > proved
+
+
+def test_a_lost_lease_takes_the_address_off_at_once() -> None:
+    """Every key hangs on the lease: whoever was behind may own the address now."""
+    talk = owner()
+    _, read = talk.renew()
+    talk.fail(read, Failure.LEASE_NOT_FOUND)
+    talk.expect(RemoveAddress)
+    assert talk.right_until == NEVER
+    assert talk.candidacy.ownership.hold is Hold.REMOVING
+
+
+def test_a_deleted_key_takes_the_address_off_at_once() -> None:
+    """Every claim is guarded by the key's create revision; without the key there is no claim."""
+    talk = owner()
+    talk.store.delete(talk.key)
+    talk.tell_changes()
+    talk.expect(RemoveAddress)
+
+
+def test_a_deleted_key_is_seen_in_the_read_too_when_the_watch_is_silent() -> None:
+    """A watch on a frozen endpoint stays silent for ever."""
+    talk = owner()
+    talk.watch = None
+    talk.store.delete(talk.key)
+    talk.prove()
+    talk.none(RemoveAddress)  # what was read is what has changed; a count tells that something is gone
+    talk.prove()
+    talk.expect(RemoveAddress)

@@ -1,27 +1,25 @@
-"""The laws of ARCHITECTURE.md on the queue, a restart and the segment. Every docstring quotes what its test proves."""
+"""Law 1: who stands in the queue, as whom, and what a candidate asks the segment before its first claim."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 
-from sharedip.core.election.candidacy import Phase
+from sharedip.core.election.candidacy import IDLE_S_MIN, Phase
 from sharedip.core.messages import (
-    AddressSeen,
     Announce,
     ForeignClaim,
-    GrantLease,
     HoldAddress,
-    KeepLeaseAlive,
     LinkChanged,
     Probe,
-    ReadKeys,
     RemoveAddress,
+    SettingsChanged,
     Transact,
 )
-from sharedip.core.model import ConflictPolicy, Delete, Failure, Put
-from tests.stages.harness import LAYOUT, LINK, MAC, NEVER, OURS, THEIRS, VIP, Talk, owner, waiting_behind
+from sharedip.core.model import ConflictPolicy, Delete, Put, Vip
+from tests.stages.harness import LAYOUT, LINK, MAC, OURS, THEIRS, VIP, Talk, owner, waiting_behind, with_a_rival
 
 # -- "A node knows itself by its own key and revision, never by comparing names" --------------------------------------
 
@@ -85,58 +83,6 @@ def test_a_candidate_that_may_not_stand_gives_its_key_up() -> None:
     assert [key.value for key in talk.store.under(LAYOUT.elections)] == [b"n2"]
 
 
-# -- restart ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_former_runs_lease_is_believed_only_with_proof() -> None:
-    """Adoption: keepalive and read, as for any renewal, before anything is held."""
-    before = owner()
-    talk = Talk(store=before.store, now=before.now + 1)
-    talk.start(before.saved)
-    keepalive = talk.expect(KeepLeaseAlive)
-    assert keepalive.lease == OURS
-    talk.none(HoldAddress, Transact)
-    talk.answer(keepalive)
-    talk.none(HoldAddress)
-    assert talk.right_until == NEVER
-    talk.answer(talk.expect(ReadKeys))
-    talk.expect(HoldAddress)
-
-
-def test_a_former_runs_lease_that_is_gone_leaves_nothing_behind() -> None:
-    """An agent that dies in any way leaves no address behind; what its successor finds, it removes."""
-    before = owner()
-    before.store.end_lease(OURS)
-    talk = Talk(store=before.store, now=before.now + 20)
-    talk.start(before.saved)
-    talk.hear(AddressSeen(2, VIP.address, 32, ours=True))
-    talk.fail(talk.expect(KeepLeaseAlive), Failure.LEASE_NOT_FOUND)
-    talk.expect(RemoveAddress)
-
-
-def test_a_leftover_whose_key_is_not_the_first_any_more_is_removed() -> None:
-    """The lease lived on, the place in the queue did not."""
-    before = owner()
-    before.store.delete(before.key)
-    before.store.stand("n2")
-    talk = Talk(store=before.store, now=before.now + 1)
-    talk.start(before.saved)
-    talk.hear(AddressSeen(2, VIP.address, 32, ours=True))
-    talk.run(1.0, RemoveAddress)
-    talk.expect(RemoveAddress)
-
-
-def test_the_lease_is_saved_before_any_key_hangs_on_it() -> None:
-    """SaveState comes before the orders that follow; a crash in between leaves nothing that nobody knows."""
-    talk = Talk()
-    talk.start()
-    orders = talk.answer(talk.expect(GrantLease))
-    kinds = [type(order).__name__ for order in orders]
-    assert kinds.index("SaveState") < kinds.index("Transact")
-    assert talk.saved is not None
-    assert talk.saved.lease == OURS
-
-
 # -- the segment ------------------------------------------------------------------------------------------------------
 
 
@@ -183,3 +129,44 @@ def test_a_stranger_is_named_and_met_as_the_policy_says(policy: ConflictPolicy) 
         talk.none(RemoveAddress)
     else:
         talk.expect(RemoveAddress)
+
+
+OTHER = Vip(ip_address("192.168.0.16"), "eth0")
+
+
+def test_a_campaign_that_is_applied_after_its_vip_has_left_the_documents_is_released() -> None:
+    """No key on our lease without somebody who answers for it: it would block everybody else for as long as we live."""
+    talk = owner()
+    talk.hear(SettingsChanged(replace(talk.settings, vips=(VIP, OTHER))))
+    campaign = next(
+        order
+        for order in talk.open
+        if isinstance(order, Transact) and any(".16/" in getattr(operation, "key", "") for operation in order.then)
+    )
+    talk.open.remove(campaign)
+    talk.hear(SettingsChanged(talk.settings))
+    talk.fail(campaign)
+    talk.run(1.0)
+    talk.store.apply(campaign.guards, campaign.then, campaign.otherwise)
+    talk.store.stand("n2", THEIRS, OTHER)
+    talk.tell_changes()
+    talk.run(5.0)
+    queue = talk.store.under(LAYOUT.election(OTHER.address))
+    assert [key.lease for key in queue] == [THEIRS]
+
+
+def test_who_comes_first_and_cannot_use_the_address_gives_it_up() -> None:
+    """The lease is proved all the while, so nobody else gets it: a place that can't be used is not kept."""
+    talk = with_a_rival(owner())
+    talk.candidacy.ownership.right.set("nobody prolongs this", talk.now + 0.5)
+    talk.run(IDLE_S_MIN + 2.0)
+    queue = talk.store.under(LAYOUT.election(VIP.address))
+    assert min(queue, key=lambda key: key.create_revision).lease == THEIRS
+
+
+def test_who_comes_first_alone_keeps_its_place() -> None:
+    """Nobody waits."""
+    talk = owner()
+    talk.candidacy.ownership.right.set("nobody prolongs this", talk.now + 0.5)
+    talk.run(IDLE_S_MIN + 2.0)
+    assert LAYOUT.candidate(VIP.address, OURS) in talk.store.keys

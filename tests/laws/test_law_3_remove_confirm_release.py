@@ -1,52 +1,46 @@
-"""The laws of ARCHITECTURE.md on the way in and the way out. Every docstring quotes what its test proves."""
+"""Law 3: out, remove, confirm, release; in, own the key, hold a right, add, announce."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_address
 
-from sharedip.core.address.ownership import Hold
+import pytest
+
 from sharedip.core.election.candidacy import Phase
-from sharedip.core.etcd.requests import RequestKind
+from sharedip.core.etcd.keys import read_record, write_record
 from sharedip.core.messages import (
     AddressHeld,
     AddressSeen,
     Announce,
     AnnounceOnceHeld,
+    DrainRequested,
     Exit,
-    GrantLease,
     HoldAddress,
     KeepLeaseAlive,
     KeysRead,
     MoveRequested,
     Probe,
     ReadKeys,
-    RemovalFailed,
     RemoveAddress,
-    RequestFailed,
     RevokeLease,
     SaveState,
     SendDatagram,
     StopRequested,
+    TimePassed,
     Transact,
 )
-from sharedip.core.model import Delete, Failure, Guard, GuardTarget
+from sharedip.core.model import Delete, Failure, Guard, GuardTarget, KeyValue, Put, Vip
+from sharedip.core.orders import in_order
 from sharedip.core.settings import LIFETIME_LATE_S, lease_margin_s
-from tests.stages.harness import LAYOUT, NEVER, OURS, THEIRS, VIP, Talk, owner, waiting_behind
+from tests.stages.harness import LAYOUT, OURS, THEIRS, VIP, Talk, agent_record, leaving, owner, waiting_behind
 
 # -- "Remove, confirm, release" ---------------------------------------------------------------------------------------
 
 
-def _leaving() -> Talk:
-    talk = owner()
-    talk.store.stand("n2")
-    talk.tell_changes()
-    talk.hear(MoveRequested(1, VIP.address, None))
-    return talk
-
-
 def test_the_key_is_given_up_only_when_the_kernel_has_confirmed_the_removal() -> None:
     """Reset the connections on the address, remove it, see the kernel confirm it, and only then give the key up."""
-    talk = _leaving()
+    talk = leaving()
     removal = talk.expect(RemoveAddress)
     assert removal.reset_connections
     talk.none(Transact)
@@ -56,18 +50,6 @@ def test_the_key_is_given_up_only_when_the_kernel_has_confirmed_the_removal() ->
     release = talk.expect(Transact)
     assert Delete(talk.key) in release.then
     assert release.guards == (Guard(talk.key, GuardTarget.CREATE, talk.candidacy.epoch or 0),)
-
-
-def test_a_removal_that_failed_never_releases() -> None:
-    """'Cannot tell' is never 'yes': it is tried again until the kernel confirms."""
-    talk = _leaving()
-    for _ in range(20):
-        talk.expect(RemoveAddress)
-        talk.hear(RemovalFailed(VIP, "EBUSY"))
-        talk.pass_time(0.1)
-        talk.none(Transact)
-    talk.answer(talk.expect(RemoveAddress))
-    talk.expect(Transact)
 
 
 def test_an_address_that_is_held_after_giving_up_is_removed_again() -> None:
@@ -103,7 +85,7 @@ def test_the_resignation_is_saved_before_the_removal_and_told_after_it() -> None
 
 def test_a_run_that_was_killed_between_saving_and_removing_leaves_in_order() -> None:
     """The next run finds the address on the link and the epoch resigned: it removes, and only then releases."""
-    before = _leaving()
+    before = leaving()
     again = Talk(store=before.store, now=before.now + 0.1)
     again.start(before.saved)
     again.hear(AddressSeen(2, VIP.address, 32, ours=True))
@@ -128,7 +110,7 @@ def test_a_lapse_or_a_lost_lease_saves_nothing_before_it_removes() -> None:
 
 def test_no_release_is_answered_by_another_try_not_by_owning_again() -> None:
     """After a RequestFailed the write may have been applied: who has resigned stays resigned."""
-    talk = _leaving()
+    talk = leaving()
     talk.answer(talk.expect(RemoveAddress))
     for _ in range(5):
         talk.fail(talk.expect(Transact))
@@ -264,66 +246,46 @@ def test_the_announcement_waits_for_the_kernel() -> None:
     talk.none(AnnounceOnceHeld)
 
 
-def test_whatever_is_ordered_ends_before_the_right_does() -> None:
-    """renewed_at + valid_lft + 1 s <= right_until, over a minute of renewals and a lost etcd."""
-    talk = Talk()
-    talk.start()
-    for step in range(300):
-        talk.run(0.2, *((KeepLeaseAlive,) if step > 200 else ()), HoldAddress)
-        for hold in [order for order in talk.open if isinstance(order, HoldAddress)]:
-            assert talk.now + hold.valid_lft_s + LIFETIME_LATE_S <= talk.right_until + 0.2
-            assert hold.not_after <= talk.right_until
-            talk.open.remove(hold)
-            talk.answer(hold)
-
-
-def test_a_renewed_right_renews_the_fence_at_once() -> None:
-    """An agent that freezes right after has the whole of it; the fence is never shorter than it must be."""
+def test_what_is_left_of_a_lost_lease_is_revoked_only_when_no_address_is_left() -> None:
+    """Its keys may still stand, and with them whoever is next would begin too early."""
     talk = owner()
-    talk.prove()
-    assert talk.expect(HoldAddress).valid_lft_s == 13
+    talk.lose_lease("a test")
+    talk.hear(TimePassed())
+    removal = talk.expect(RemoveAddress)
+    talk.none(RevokeLease)
+    talk.answer(removal)
+    talk.expect(RevokeLease)
 
 
-# -- "One owner": losing the key or the lease -------------------------------------------------------------------------
+def test_no_frame_is_sent_behind_the_removal() -> None:
+    """It would draw the neighbours to a node that has just let go."""
+    other = Vip(ip_address("192.168.0.16"), "eth0")
+    orders = in_order([Announce(VIP, 1.0), Announce(other, 1.0), RemoveAddress(VIP)])
+    assert orders == [RemoveAddress(VIP), Announce(other, 1.0)]
 
 
-def test_a_lost_lease_takes_the_address_off_at_once() -> None:
-    """Every key hangs on the lease: whoever was behind may own the address now."""
-    talk = owner()
-    _, read = talk.renew()
-    talk.fail(read, Failure.LEASE_NOT_FOUND)
-    talk.expect(RemoveAddress)
-    assert talk.right_until == NEVER
-    assert talk.candidacy.ownership.hold is Hold.REMOVING
+@pytest.mark.parametrize("released", [True, False])
+def test_who_never_had_the_address_vouches_for_nobody(released: bool) -> None:
+    """An owner whose key is deleted by hand hears of it a moment later: the next one to take the address has to ask.
 
-
-def test_a_deleted_key_takes_the_address_off_at_once() -> None:
-    """Every claim is guarded by the key's create revision; without the key there is no claim."""
-    talk = owner()
-    talk.store.delete(talk.key)
+    A drained node that becomes the first in between passes on; if it knows of no orderly release, nor does its word.
+    """
+    talk = waiting_behind()
+    talk.store.put(LAYOUT.agent("n3"), agent_record("n3"), 0x333)
+    talk.store.put(LAYOUT.candidate(VIP.address, 0x333), b"n3", 0x333)
     talk.tell_changes()
-    talk.expect(RemoveAddress)
-
-
-def test_a_deleted_key_is_seen_in_the_read_too_when_the_watch_is_silent() -> None:
-    """A watch on a frozen endpoint stays silent for ever."""
-    talk = owner()
-    talk.watch = None
-    talk.store.delete(talk.key)
-    talk.prove()
-    talk.none(RemoveAddress)  # what was read is what has changed; a count tells that something is gone
-    talk.prove()
-    talk.expect(RemoveAddress)
-
-
-def test_an_answer_about_an_old_lease_says_nothing_about_the_new_one() -> None:
-    """A read that was sent on a lease that is gone proves nothing for its successor."""
-    talk = owner()
-    _, read = talk.renew()
-    old = talk.outcome(read)
-    talk.hear(RequestFailed(talk.node.session._begin(RequestKind.READ), 0, Failure.LEASE_NOT_FOUND, ""))
-    talk.answer(talk.expect(GrantLease))
-    until = talk.node.session.lease_until
-    talk.hear(old)
-    assert talk.node.session.lease_until == until
-    talk.none(HoldAddress, Probe)
+    talk.hear(DrainRequested(1, drained=True))
+    talk.drop(SendDatagram)
+    (first,) = [key for key in talk.candidacy.queue() if key.lease == THEIRS]
+    if released:
+        said = {"node": "n2", "epoch": first.create_revision, "released": True, "reason": "drained", "to": None}
+        talk.store.put(LAYOUT.owner(VIP.address), write_record(said), THEIRS)
+    talk.store.delete(first.key)
+    talk.tell_changes()
+    talk.run(0.0, Transact)
+    assert any(isinstance(order, SendDatagram) for order in talk.open) is released
+    puts = [each for order in talk.open if isinstance(order, Transact) for each in order.then if isinstance(each, Put)]
+    (put,) = [each for each in puts if each.key == LAYOUT.owner(VIP.address)]
+    record = read_record(KeyValue(put.key, put.value, 1, 1, put.lease))
+    assert record is not None
+    assert record["released"] is released

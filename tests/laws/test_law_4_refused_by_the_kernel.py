@@ -1,4 +1,4 @@
-"""What the kernel refused may have been carried out: the fence counts as the longest that was ever ordered."""
+"""Law 4: what the kernel refused may have been carried out: the fence counts as the longest that was ever ordered."""
 
 from __future__ import annotations
 

@@ -2,45 +2,44 @@
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
 
 from sharedip.core.election.candidacy import Phase
 from sharedip.core.election.words import EXECUTED_WITHIN_S, Words
 from sharedip.core.etcd.keys import write_record
 from sharedip.core.messages import (
     DrainRequested,
-    ForeignClaim,
+    Exit,
     GrantLease,
-    HoldAddress,
     KeepLeaseAlive,
     Level,
     MoveRequested,
-    PeerAddressChanged,
     ReadKeys,
     RemoveAddress,
     RevokeLease,
     SendDatagram,
     StateNotSaved,
     StateSaved,
-    TimePassed,
+    StopRequested,
     Transact,
 )
 from sharedip.core.model import Delete, GuardTarget, KeyValue
 from sharedip.core.peers.wire import DatagramKind, Released, unseal
 from sharedip.core.saved_state import UNSAVED_S_MAX
-from tests.stages.harness import LAYOUT, MAC, OURS, THEIRS, VIP, Talk, agent_record, owner, waiting_behind
+from tests.stages.harness import (
+    LAYOUT,
+    OURS,
+    THEIRS,
+    VIP,
+    Talk,
+    agent_record,
+    owner,
+    taken_by_word,
+    waiting_behind,
+    with_a_rival,
+)
 
 THIRD = 0xA00
-
-
-def taken_by_word() -> Talk:
-    """n2 has said that it leaves; nobody has told etcd yet."""
-    talk = waiting_behind()
-    speaker = talk.candidacy.queue()[0]
-    talk.node._released(THEIRS, Released(speaker.create_revision, VIP.address, "moved"), talk.now)
-    talk.hear(PeerAddressChanged("n1:9470"))
-    assert talk.is_in(Phase.OWNING)
-    return talk
 
 
 def executions(talk: Talk) -> list[Transact]:
@@ -140,27 +139,6 @@ def test_while_etcd_is_silent_the_taker_keeps_the_address_until_its_right_ends()
     assert talk.is_in(Phase.OWNING)
 
 
-@pytest.mark.parametrize("of_cluster", [True, False])
-def test_a_node_of_the_cluster_that_claims_the_address_after_the_word_blocks_taking(of_cluster: bool) -> None:
-    """The word may be old, or forged, or a recorded one that comes again; a stranger's frame blocks nobody."""
-    talk = Talk()
-    talk.store.stand("n2")
-    talk.store.stand("n3", THIRD)
-    record = {"node": "n3", "macs": [MAC.hex()], "healthy": True, "drained": False}
-    talk.store.put(LAYOUT.agent("n3"), write_record(record if of_cluster else {**record, "macs": []}), THIRD)
-    talk.start()
-    talk.run(1.0)
-    first, second = talk.candidacy.queue()[:2]
-    talk.candidacy.released(first.create_revision, "moved", talk.now)
-    talk.now += 0.1
-    talk.hear(ForeignClaim(VIP, MAC, talk.now))
-    talk.now += 0.1
-    talk.candidacy.released(first.create_revision, "moved", talk.now)
-    talk.candidacy.released(second.create_revision, "moved", talk.now)
-    talk.settle()
-    assert talk.is_in(Phase.WAITING if of_cluster else Phase.OWNING)
-
-
 def test_a_word_goes_to_every_candidate() -> None:
     """The next one may have died in the same second."""
     talk = with_two_rivals()
@@ -229,39 +207,6 @@ def test_an_owner_that_can_save_nothing_stays_one() -> None:
     assert talk.is_in(Phase.OWNING)
 
 
-def test_a_read_from_before_the_lapse_brings_no_address_back() -> None:
-    """What it shows may be what has ended the right: only a proof and a picture that were sent later count."""
-    talk = owner()
-    talk.store.stand()
-    talk.tell_changes()
-    early = talk.now
-    talk.candidacy.ownership.right.set("witness", talk.now + 0.1)
-    talk.pass_time(0.2)
-    talk.answer(talk.expect(RemoveAddress))
-    talk.candidacy.ownership.right.drop("witness")
-    talk.prove_picture(early)
-    talk.none(HoldAddress)
-    assert talk.node.session.proved_sent_at < early
-    talk.prove_picture(talk.now)  # a new picture, and no proof since
-    talk.none(HoldAddress)
-    assert not talk.is_in(Phase.OWNING)
-    talk.run(0.1)
-    assert talk.is_in(Phase.OWNING)
-
-
-def test_who_lapsed_takes_nothing_by_an_old_word() -> None:
-    """The right has ended under this key: only a renewal and a picture that were sent later bring the address back."""
-    talk = taken_by_word()
-    talk.candidacy.ownership.right.set("witness", talk.now + 0.1)
-    talk.node.vips.touch_all()
-    talk.hear(TimePassed())
-    talk.run(0.2, Transact, KeepLeaseAlive, ReadKeys)
-    talk.candidacy.ownership.right.drop("witness")
-    talk.node.vips.touch_all()
-    talk.hear(TimePassed())
-    assert talk.is_in(Phase.WAITING), "its speaker's key stands before ours"
-
-
 def test_an_owner_that_sees_a_later_epoch_in_use_says_so_as_an_error() -> None:
     """Somebody took the address by a word that was never said, or etcd was written to by hand."""
     talk = owner()
@@ -272,3 +217,66 @@ def test_an_owner_that_sees_a_later_epoch_in_use_says_so_as_an_error() -> None:
     talk.tell_changes()
     assert talk.candidacy.history.contested == "n2"
     assert [report.level for report in talk.reports if "comes first" in report.text] == [Level.ERROR]
+
+
+def test_a_lost_lease_is_revoked_only_when_no_later_run_can_stand_on_it() -> None:
+    """The state file names it until something newer is there, or nothing."""
+    talk = with_a_rival(owner())
+    talk.disk_answers = False
+    talk.lose_lease("an etcd that answers nonsense")
+    talk.pass_time(0.0)
+    talk.serve(RevokeLease, GrantLease)
+    talk.none(RevokeLease)
+    for order in list(talk.saves):
+        talk.hear(StateNotSaved(order.number, "EIO"))
+    talk.saves.clear()
+    talk.none(RevokeLease)
+    talk.disk_answers = True
+    talk.pass_time(1.0)
+    assert talk.expect(RevokeLease).lease == OURS
+
+
+def test_the_lease_is_given_back_only_when_no_later_run_can_stand_on_it() -> None:
+    """The file that names it is gone, or names it no more, before the revocation leaves."""
+    talk = owner()
+    talk.disk_answers = False
+    talk.hear(StopRequested())
+    for _ in range(5):
+        for order in [order for order in talk.saves if b'"lease": null' not in order.content]:
+            talk.saves.remove(order)
+            talk.hear(StateSaved(order.number))
+        talk.serve(RevokeLease)
+    talk.none(RevokeLease, Exit)
+    (last,) = talk.saves
+    talk.hear(StateSaved(last.number))
+    assert talk.expect(RevokeLease).lease == OURS
+
+
+def test_a_release_of_another_epoch_says_nothing_of_this_one() -> None:
+    """A former tenure's word, late or recorded."""
+    talk = waiting_behind()
+    first = talk.candidacy.queue()[0]
+    talk.node._released(THEIRS, Released(first.create_revision - 1, VIP.address), talk.now)
+    talk.settle()
+    assert talk.is_in(Phase.WAITING)
+    talk.node._released(THEIRS, Released(first.create_revision, VIP.address), talk.now)
+    talk.settle()
+    assert talk.is_in(Phase.OWNING)
+
+
+def test_a_word_counts_only_with_a_picture_that_is_as_new_as_the_own_campaign() -> None:
+    """An older one may lack a candidate that stands before us."""
+    talk = waiting_behind()
+    own = [talk.store.keys[talk.key]]
+    assert talk.candidacy._is_entitled_by_word(talk.bid, own)
+    talk.bid.epoch = talk.node.session.registry.revision + 1
+    assert not talk.candidacy._is_entitled_by_word(talk.bid, [replace(own[0], create_revision=talk.bid.epoch)])
+
+
+def test_a_word_counts_only_with_a_picture_that_shows_the_own_key() -> None:
+    """A lease that lives does not show that the key stands."""
+    talk = waiting_behind()
+    before = talk.candidacy.queue()[0]
+    talk.candidacy.words.heard(before.create_revision, "moved", talk.now)
+    assert not talk.candidacy._is_entitled_by_word(talk.bid, [before])
+    assert talk.candidacy._is_entitled_by_word(talk.bid, [before, talk.store.keys[talk.key]])

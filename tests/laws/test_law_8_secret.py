@@ -1,6 +1,4 @@
-"""What authenticates what agents say to each other: the secret of exactly these two, in this direction, and nothing
-else.
-"""
+"""Law 8: what agents say is authenticated by the secret of exactly these two, in this direction, and nothing else."""
 
 from __future__ import annotations
 
@@ -12,7 +10,11 @@ import pytest
 
 from sharedip.core.election.candidacy import Phase
 from sharedip.core.etcd.keys import read_record, write_record
-from sharedip.core.messages import DatagramReceived, PeerAddressChanged, SendDatagram
+from sharedip.core.messages import (
+    DatagramReceived,
+    PeerAddressChanged,
+    SendDatagram,
+)
 from sharedip.core.model import Put
 from sharedip.core.peers.wire import DatagramKind, Entry, Heartbeat, Ping, Pong, Released, open_entry, seal, unseal
 from tests.stages.harness import (
@@ -27,7 +29,7 @@ from tests.stages.harness import (
     secret_of,
     waiting_behind,
 )
-from tests.stages.witnessed import NONCE, SECRET, WITNESS, Owner, Watch, pings_of
+from tests.stages.witnessed import NONCE, SECRET, WITNESS, Owner, Watch, ponged
 
 OTHERS = 0x333
 
@@ -275,16 +277,6 @@ def failing(owning: Owner) -> float:
     return since
 
 
-def ponged(owning: Owner, age_s: float) -> bool:
-    """n2 answers the next ping with that age; whether it would do as an heir."""
-    owning.talk.node.designations.ping_now(THEIRS, owning.talk.now)
-    orders = owning.talk.node._give_out(owning.talk.now)
-    (ping,) = [ping for order in orders if isinstance(order, SendDatagram) for ping in pings_of(order)]
-    owning.hear(DatagramKind.PONG, Pong(ping.sequence, round(age_s * 1000)))
-    node = owning.talk.node
-    return node.peers.can_succeed(THEIRS, node.session.failing_since, node.settings.window_s, owning.talk.now)
-
-
 def test_an_heir_was_proved_after_etcd_had_failed_the_owner() -> None:
     """Before that, etcd may have left them all at once."""
     owning = Owner()
@@ -294,13 +286,6 @@ def test_an_heir_was_proved_after_etcd_had_failed_the_owner() -> None:
     assert not ponged(owning, 2.0), "its clock may be the slower one"
     assert ponged(owning, 1.9)
     assert owning.talk.node.peers.proved_at(THEIRS) == pytest.approx(since + 0.1, abs=0.01)
-
-
-def test_an_owner_that_etcd_has_not_failed_has_no_heir() -> None:
-    """Cannot tell is no reason to give the place up."""
-    owning = Owner()
-    assert owning.talk.node.session.failing_since is None
-    assert not ponged(owning, 0.0)
 
 
 def test_a_proof_ends_the_failing_and_a_second_failure_does_not_renew_it() -> None:
@@ -318,3 +303,12 @@ def test_a_pong_of_absurd_age_proves_nothing() -> None:
     failing(owning)
     assert not ponged(owning, float(2**50))
     assert owning.talk.node.peers.proved_at(THEIRS) > -inf
+
+
+def test_an_old_pings_answer_makes_no_dead_peer_reachable() -> None:
+    """Only the newest ping has an answer."""
+    talk = Owner().talk
+    talk.node.peers.silent(THEIRS)
+    talk.node.designations.ping_now(THEIRS, talk.now)
+    talk.node.designations.ponged(THEIRS, Pong(1, 0), talk.now)
+    assert not talk.node.peers.is_reachable(THEIRS)

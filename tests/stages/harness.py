@@ -34,8 +34,10 @@ from sharedip.core.messages import (
     KeysChanged,
     LinkChanged,
     MemberRead,
+    MoveRequested,
     OpenGate,
     OpenWatch,
+    PeerAddressChanged,
     Probe,
     ReadKeys,
     ReadMember,
@@ -52,6 +54,7 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import NEVER, Delete, Failure, LinkState, Vip
 from sharedip.core.node import Node
+from sharedip.core.peers.wire import Released
 from sharedip.core.settings import LIFETIME_LATE_S, Settings
 from sharedip.core.state import FormerRun, read_state
 from tests.models.agreement import agreed_by_name
@@ -397,6 +400,33 @@ def waiting_behind(name: str = "n2") -> Talk:
     return talk
 
 
+def with_a_rival(talk: Talk) -> Talk:
+    """Another candidate stands behind."""
+    talk.store.stand()
+    talk.tell_changes()
+    talk.open.clear()
+    return talk
+
+
+def leaving() -> Talk:
+    """An owner that has just been told to move the address to the candidate behind it."""
+    talk = owner()
+    talk.store.stand("n2")
+    talk.tell_changes()
+    talk.hear(MoveRequested(1, VIP.address, None))
+    return talk
+
+
+def taken_by_word() -> Talk:
+    """n2 has said that it leaves; nobody has told etcd yet."""
+    talk = waiting_behind()
+    speaker = talk.candidacy.queue()[0]
+    talk.node._released(THEIRS, Released(speaker.create_revision, VIP.address, "moved"), talk.now)
+    talk.hear(PeerAddressChanged("n1:9470"))
+    assert talk.is_in(Phase.OWNING)
+    return talk
+
+
 FactArguments = ParamSpec("FactArguments")
 Answer = TypeVar("Answer")
 
@@ -439,9 +469,12 @@ __all__ = [
     "agent_record",
     "deletes",
     "identity_of",
+    "leaving",
     "owner",
     "restarted",
     "secret_of",
+    "taken_by_word",
     "tell",
     "waiting_behind",
+    "with_a_rival",
 ]

@@ -142,3 +142,13 @@ class Owner:
         while not self.beats():
             self.step()
         return self
+
+
+def ponged(owning: Owner, age_s: float) -> bool:
+    """n2 answers the next ping with that age; whether it would do as an heir."""
+    owning.talk.node.designations.ping_now(THEIRS, owning.talk.now)
+    orders = owning.talk.node._give_out(owning.talk.now)
+    (ping,) = [ping for order in orders if isinstance(order, SendDatagram) for ping in pings_of(order)]
+    owning.hear(DatagramKind.PONG, Pong(ping.sequence, round(age_s * 1000)))
+    node = owning.talk.node
+    return node.peers.can_succeed(THEIRS, node.session.failing_since, node.settings.window_s, owning.talk.now)

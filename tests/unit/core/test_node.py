@@ -4,116 +4,32 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from sharedip.core.election.candidacy import Phase
 from sharedip.core.etcd.requests import RequestKind
 from sharedip.core.messages import (
     AddressSeen,
     Announce,
-    AnnounceOnceHeld,
     AnswerOperator,
-    CloseGate,
-    Command,
     DrainRequested,
     Exit,
     HealthChanged,
     HoldAddress,
-    Level,
     LinkChanged,
     LinkVanished,
     MoveRequested,
-    OpenGate,
     RemoveAddress,
     ReorderAddress,
-    Report,
     RevokeLease,
-    SaveState,
-    SendDatagram,
     SettingsChanged,
     StopRequested,
     TimePassed,
     Transact,
 )
 from sharedip.core.model import Failure
-from sharedip.core.orders import in_order
 from sharedip.core.state import FormerRun
 from tests.stages.harness import LAYOUT, LINK, OURS, THEIRS, VIP, Talk, owner, waiting_behind
 
 OTHER = replace(VIP, address=VIP.address + 1)
-HOLD, HOLD_OTHER = HoldAddress(VIP, 5, 10.0), HoldAddress(OTHER, 5, 10.0)
-REMOVE, REMOVE_OTHER = RemoveAddress(VIP), RemoveAddress(OTHER)
-SAY, SAVE, BYE = Report(Level.INFO, "x"), SaveState(b""), Exit()
-SHOW = AnnounceOnceHeld(VIP, 10.0)
-OPEN, CLOSE, TELL = OpenGate((VIP,), 0.9, 10.0), CloseGate((VIP,)), SendDatagram("192.168.0.2", 9470, b"x")
-
-
-# -- the order of orders ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ([], []),
-        ([SAVE, SAY, REMOVE, BYE], [REMOVE, SAVE, SAY, BYE]),
-        ([SAY, REMOVE_OTHER, REMOVE], [REMOVE_OTHER, REMOVE, SAY]),
-        ([HOLD, REMOVE], [HOLD, REMOVE]),
-        ([HOLD, SAY, REMOVE, REMOVE_OTHER], [REMOVE_OTHER, HOLD, SAY, REMOVE]),
-        ([REMOVE, HOLD], [REMOVE, HOLD]),
-        ([HOLD_OTHER, REMOVE, HOLD, REMOVE], [REMOVE, HOLD_OTHER, HOLD, REMOVE]),
-        ([ReorderAddress(VIP, 5, 10.0), REMOVE], [ReorderAddress(VIP, 5, 10.0), REMOVE]),
-    ],
-)
-def test_removals_come_first_unless_the_same_address_is_put_up_before(
-    given: list[Command], expected: list[Command]
-) -> None:
-    """Removals come first, unless an earlier order in the same list puts the same address up."""
-    assert in_order(given) == expected
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ([SAY, REMOVE, SAVE], [SAVE, REMOVE, SAY]),
-        ([SAVE, HOLD, REMOVE], [SAVE, HOLD, REMOVE]),
-        ([SAVE, REMOVE_OTHER, REMOVE], [SAVE, REMOVE_OTHER, REMOVE]),
-    ],
-)
-def test_what_is_saved_may_go_before_the_removals(given: list[Command], expected: list[Command]) -> None:
-    """Clients wait from a removal on: who leaves in order writes its resignation down before it."""
-    assert in_order(given, saves_first=True) == expected
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ([SAVE, TELL, SAY, CLOSE], [CLOSE, TELL, SAVE, SAY]),
-        ([SAVE, TELL, HOLD], [SAVE, HOLD, TELL]),
-        ([CLOSE, HOLD, OPEN, SAY], [HOLD, CLOSE, OPEN, SAY]),
-        ([SAY, CLOSE, OPEN], [CLOSE, OPEN, SAY]),
-    ],
-)
-def test_a_gate_closes_before_anybody_is_told_but_behind_an_opening(
-    given: list[Command], expected: list[Command]
-) -> None:
-    """An open gate lets translated traffic pass though the address has left; what is opened anew must stay open."""
-    assert in_order(given) == expected
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ([HOLD, SHOW, HOLD_OTHER], [HOLD, HOLD_OTHER, SHOW]),
-        ([HOLD, OPEN, SHOW, SAY], [HOLD, OPEN, SHOW, SAY]),
-        ([HOLD, SHOW, REMOVE], [HOLD, REMOVE]),
-        ([REMOVE, SHOW], [REMOVE]),
-    ],
-)
-def test_frames_follow_what_they_speak_of_and_never_stand_beside_a_removal(
-    given: list[Command], expected: list[Command]
-) -> None:
-    """Holds travel together; a frame of an address that goes would draw the neighbours to the wrong node."""
-    assert in_order(given) == expected
 
 
 def test_a_lost_lease_removes_before_it_asks_for_another_one() -> None:
@@ -250,46 +166,6 @@ def test_an_unhealthy_winner_passes_on_before_it_adds_the_address() -> None:
     assert talk.is_in(Phase.RELEASING) or talk.key not in talk.store.keys
 
 
-def test_an_owner_whose_checks_have_not_spoken_keeps_the_address() -> None:
-    """ "Cannot tell" is never "no": the first verdict decides, not the time until it comes."""
-    talk = Talk(has_health_checks=True).own()
-    talk.store.stand("n2")
-    talk.tell_changes()
-    talk.run(1.0)
-    assert talk.is_in(Phase.OWNING)
-    talk.hear(HealthChanged(healthy=False, detail="500"))
-    talk.expect(RemoveAddress)
-
-
-def test_a_restarted_agent_keeps_its_address_until_its_checks_have_spoken() -> None:
-    """An upgrade or a crash with a quick restart moves nothing, also where there are health checks."""
-    before = Talk(has_health_checks=True).own()
-    before.hear(HealthChanged(healthy=True, detail=""))
-    before.store.stand("n2")
-    before.tell_changes()
-    before.serve()
-    talk = Talk(has_health_checks=True, store=before.store, now=before.now)
-    talk.start(before.saved)
-    talk.hear(AddressSeen(LINK.index, VIP.address, 32, ours=True))
-    talk.run(1.0)
-    assert talk.is_in(Phase.OWNING)
-    assert not talk.removed
-
-
-def test_a_winner_whose_checks_have_not_spoken_passes_on() -> None:
-    """Whoever has just booted is not known to be any good: a sound node behind it gets the address."""
-    talk = Talk(has_health_checks=True)
-    talk.store.stand("n2")
-    talk.start()
-    talk.run(1.0)
-    talk.store.stand("n3", THEIRS + 1)
-    talk.tell_changes()
-    talk.store.end_lease(THEIRS)
-    talk.run(0.05, HoldAddress)
-    talk.none(HoldAddress)
-    assert talk.is_in(Phase.RELEASING) or talk.key not in talk.store.keys
-
-
 def test_while_nobody_is_healthy_the_address_is_up_all_the_same() -> None:
     """During bootstrap nobody is healthy."""
     talk = Talk(has_health_checks=True).own()
@@ -342,16 +218,6 @@ def test_the_vip_goes_behind_the_nodes_own_address_once() -> None:
     talk.hear(own)
     talk.hear(replace(own, index=9))
     talk.none(ReorderAddress)
-
-
-def test_a_foreign_address_of_the_same_number_is_reported_and_left_alone() -> None:
-    """Removed when it is ours, and reported when it is not."""
-    talk = waiting_behind()
-    talk.hear(AddressSeen(2, VIP.address, 24, ours=False))
-    talk.none(RemoveAddress)
-    assert any("somebody else" in report.text for report in talk.reports)
-    talk.hear(AddressSeen(9, VIP.address, 24, ours=True))
-    talk.expect(RemoveAddress)
 
 
 # -- the end ----------------------------------------------------------------------------------------------------------

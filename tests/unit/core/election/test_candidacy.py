@@ -30,7 +30,7 @@ from sharedip.core.messages import (
     Transact,
 )
 from sharedip.core.model import Delete, Failure, Put
-from tests.stages.harness import LAYOUT, LINK, MAC, THEIRS, VIP, Talk, waiting_behind
+from tests.stages.harness import LAYOUT, LINK, MAC, THEIRS, VIP, Talk, owner, waiting_behind
 
 DOWN = replace(LINK, running=False)
 
@@ -237,3 +237,11 @@ def test_nothing_but_the_kernels_word_releases_the_key(fact: str) -> None:
         FACTS[fact](talk)
         released = [order for order in talk.open if words(order, talk.candidacy.key) == "release"]
         assert not released or (phase is Phase.LEAVING and fact == "removed")
+
+
+def test_a_kernel_that_goes_on_refusing_lets_another_node_try() -> None:
+    """Two seconds of refusals."""
+    talk = owner()
+    for _ in range(25):
+        talk.hear(AddressRefused(VIP, "ENOMEM"), after_s=0.05)
+    assert talk.is_in(Phase.LEAVING)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import pytest
-
 from sharedip.core.election.candidacy import Phase
 from sharedip.core.etcd.requests import RequestKind
 from sharedip.core.etcd.session import REVOKE_TRIES_MAX, STALE_ANSWERS_MAX
@@ -159,16 +157,6 @@ def test_while_etcd_is_away_the_agent_waits_longer_and_longer_and_says_so_once()
     talk.run(2.0)
     assert talk.is_in(Phase.OWNING)
     assert sum("etcd answers" in report.text for report in talk.reports) == 1
-
-
-@pytest.mark.parametrize("failure", [f for f in Failure if f is not Failure.LEASE_NOT_FOUND])
-def test_no_failure_but_a_lost_lease_is_a_verdict(failure: Failure) -> None:
-    """Every one of them is weather: the right and the key stay as they were."""
-    talk = owner()
-    until, epoch = talk.right_until, talk.candidacy.epoch
-    talk.fail(talk.due(), failure)
-    assert (talk.right_until, talk.candidacy.epoch) == (until, epoch)
-    assert talk.is_in(Phase.OWNING)
 
 
 def test_an_etcd_that_went_back_in_time_is_another_etcd() -> None:

@@ -7,6 +7,7 @@ from ipaddress import ip_address
 import pytest
 
 from sharedip.core.messages import (
+    AddressRemoved,
     AnswerOperator,
     Command,
     DrainRequested,
@@ -14,6 +15,7 @@ from sharedip.core.messages import (
     RemoveAddress,
     SaveState,
     SendDatagram,
+    Transact,
 )
 from sharedip.core.model import Vip
 from sharedip.core.peers.wire import RELEASES_MAX, DatagramKind, Released, open_entry, unseal
@@ -109,3 +111,30 @@ def test_a_drain_says_what_stays() -> None:
     assert talk.expect(AnswerOperator).text == "n1 is undrained"
     talk.hear(DrainRequested(3, drained=False))
     assert talk.expect(AnswerOperator).text == "n1 is undrained already"
+
+
+def leaving_owner() -> Talk:
+    """An owner with a sound candidate behind it."""
+    talk = owner()
+    talk.store.put(LAYOUT.agent("n2"), agent_record("n2"), THEIRS)
+    talk.store.put(LAYOUT.candidate(VIP.address, THEIRS), b"n2", THEIRS)
+    talk.tell_changes()
+    talk.open.clear()
+    return talk
+
+
+def test_the_next_candidate_is_woken_before_the_address_leaves() -> None:
+    """The word will find its process awake; a ping that comes behind the removal would cost what it saves."""
+    orders = leaving_owner().hear(DrainRequested(1, drained=True))
+    kinds = [type(order) for order in orders if isinstance(order, SaveState | SendDatagram | RemoveAddress)]
+    assert kinds == [SaveState, SendDatagram, RemoveAddress]
+
+
+def test_what_clients_wait_for_is_ordered_before_the_rest_is_thought_of() -> None:
+    """The word leaves in a step of its own; etcd is asked in the next one."""
+    talk = leaving_owner()
+    talk.hear(DrainRequested(1, drained=True))
+    first, rest = list(talk.node.handle_in_steps([AddressRemoved(VIP)], talk.now))
+    assert any(isinstance(order, SendDatagram) for order in first)
+    assert not any(isinstance(order, Transact) for order in first)
+    assert any(isinstance(order, Transact) for order in rest)
