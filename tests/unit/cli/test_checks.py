@@ -3,56 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import ip_address, ip_interface
 from typing import Any
 
 import pytest
 
 from sharedip.cli import checks
-from sharedip.cli.facts import EtcdFacts, Level, MachineFacts, Member
+from sharedip.cli.facts import Level, MachineFacts, Member
 from sharedip.cli.main import main
-from sharedip.config.load import parse
-from sharedip.config.model import Config, LinkFacts
-from sharedip.core.model import Vip
+from tests.stages.checked_machine import MACHINE, MEMBER, VIP, config, machine, told
 
-VIP = Vip(ip_address("192.168.0.15"), "eth0")
 MAC = bytes.fromhex("525400123456")
-
-
-def config(agent: str = "") -> Config:
-    documents = "apiVersion: v1alpha1\nkind: Layer2VIPConfig\nname: 192.168.0.15\nlink: eth0\n"
-    if agent:
-        documents += f"---\napiVersion: v1alpha1\nkind: AgentConfig\n{agent}"
-    loaded = parse({"vip.yaml": documents}, "n1")
-    assert loaded.config is not None, loaded.problems
-    return loaded.config
-
-
-MEMBER = Member("https://127.0.0.1:2379", reachable=True, version="3.5.21", leader=True, has_leader=True, rtt_s=0.0012)
-ETCD = EtcdFacts((MEMBER,), (), ("ca.crt: valid until 2030-01-01",), 2, {}, "")
-MACHINE = MachineFacts(
-    links=(LinkFacts(("eth0",), (ip_interface("192.168.0.2/24"),)),),
-    links_up=frozenset({"eth0"}),
-    held_here=frozenset(),
-    sources={"eth0": (ip_address("192.168.0.2"),)},
-    answers={},
-    answers_error="",
-    nftables_error=None,
-    etcd=ETCD,
-    api_server_files=True,
-    probed={},
-    chrony=None,
-    gate_families=("IPv4", "IPv6"),
-    tags_stick=True,
-)
-
-
-def machine(etcd: dict[str, Any] | None = None, **changes: Any) -> MachineFacts:
-    return replace(MACHINE, etcd=replace(ETCD, **(etcd or {})), **changes)
-
-
-def told(check: checks.Check, facts: MachineFacts, agent: str = "") -> list[tuple[Level, str]]:
-    return [(finding.level, finding.text) for finding in check(config(agent), facts)]
 
 
 def test_a_sound_machine_has_nothing_but_good_news() -> None:
@@ -213,33 +173,3 @@ def test_what_a_user_may_not_look_at_is_not_known() -> None:
 def test_every_health_check_is_tried(result: tuple[bool, str], level: Level, text: str) -> None:
     agent = "healthChecks: [{name: port, tcp: {address: 127.0.0.1:6443}}]\n"
     assert told(checks.check_health, machine(probed={"port": result}), agent) == [(level, text)]
-
-
-@pytest.mark.parametrize(
-    ("changes", "level", "words"),
-    [
-        ({}, Level.OK, "timer: one of the kernel ends this process"),
-        ({"timer_error": "this process is number 1"}, Level.ERROR, "timer: this process is number 1"),
-        ({}, Level.OK, "gate: seen to close for IPv4"),
-        ({}, Level.OK, "gate: seen to close for IPv6"),
-        ({"gate_families": ("IPv6",)}, Level.WARNING, "gate: IPv4 does not reach loopback"),
-        ({"gate_lacks": ("nft_ct (translated traffic)",)}, Level.WARNING, "gate: this kernel lacks nft_ct"),
-        ({}, Level.OK, "tags: this kernel keeps ours"),
-        ({"tags_stick": False}, Level.OK, "tags: this kernel keeps no tags"),
-        ({"tags_stick": None}, Level.WARNING, "tags: whether this kernel keeps tags"),
-    ],
-)
-def test_each_mechanism_has_a_line_of_its_own(changes: dict[str, Any], level: Level, words: str) -> None:
-    found = told(checks.check_mechanisms, machine(**changes))
-    assert [one for one, text in found if text.startswith(words)] == [level]
-
-
-def test_a_gate_that_does_not_close_is_told_by_the_fence_and_shortens_nothing() -> None:
-    bad = machine(nftables_error="the gate does not hold for IPv4: a packet went out", gate_families=())
-    assert not [text for _, text in told(checks.check_mechanisms, bad) if text.startswith("gate")]
-    assert any("the gate does not hold" in text for _, text in told(checks.check_fence, bad))
-
-
-def test_without_the_family_of_no_vip_nothing_is_missed() -> None:
-    found = told(checks.check_mechanisms, machine(gate_families=("IPv4",)))
-    assert {level for level, _ in found} == {Level.OK}

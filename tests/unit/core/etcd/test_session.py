@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from sharedip.core.election.candidacy import Phase
 from sharedip.core.etcd.requests import RequestKind
 from sharedip.core.etcd.session import REVOKE_TRIES_MAX, STALE_ANSWERS_MAX
 from sharedip.core.messages import (
     CloseWatch,
-    DrainRequested,
-    DropEndpoint,
     GrantLease,
     KeepLeaseAlive,
     KeysChanged,
@@ -130,35 +126,6 @@ def test_changes_from_a_watch_that_was_closed_are_not_heard() -> None:
 # -- endpoints and weather --------------------------------------------------------------------------------------------
 
 
-def test_a_silent_endpoint_is_dropped_and_one_that_refuses_is_not() -> None:
-    """A silent endpoint (request deadline passed) is dropped with its TCP connection."""
-    talk = owner()
-    talk.fail(talk.due(), Failure.UNAVAILABLE)
-    talk.none(DropEndpoint)
-    keepalive = talk.expect(KeepLeaseAlive)
-    talk.fail(keepalive, Failure.TIMEOUT)
-    assert talk.expect(DropEndpoint).endpoint == keepalive.endpoint
-
-
-def test_while_etcd_is_away_the_agent_waits_longer_and_longer_and_says_so_once() -> None:
-    """It waits, says so once, and keeps trying with backoff and jitter."""
-    talk = Talk()
-    talk.start()
-    tries = []
-    while talk.now < 1120.0:
-        for order in [order for order in talk.open if isinstance(order, GrantLease)]:
-            tries.append(talk.now)
-            talk.open.remove(order)
-            talk.fail(order, Failure.UNAVAILABLE)
-        talk.pass_time(0.05)
-    assert sum("does not answer" in report.text for report in talk.reports) == 1
-    assert max(b - a for a, b in pairwise(tries)) <= 2.1
-    assert 60 <= len(tries) <= 250
-    talk.run(2.0)
-    assert talk.is_in(Phase.OWNING)
-    assert sum("etcd answers" in report.text for report in talk.reports) == 1
-
-
 def test_an_etcd_that_went_back_in_time_is_another_etcd() -> None:
     """Restored or wiped: its keys are not the ones that we stood with."""
     talk = owner()
@@ -174,24 +141,6 @@ def test_an_etcd_that_went_back_in_time_is_another_etcd() -> None:
 
 
 # -- the agent's record -----------------------------------------------------------------------------------------------
-
-
-def test_a_record_is_written_only_when_it_says_something_new() -> None:
-    """Idle: no etcd writes."""
-    talk = owner()
-    talk.hear(DrainRequested(1, drained=False))
-    talk.none(Transact)
-    talk.hear(DrainRequested(2, drained=True))
-    assert b'"drained":true' in talk.expect(Transact).then[0].value  # type: ignore[union-attr]
-
-
-def test_a_deleted_record_is_registered_anew_and_costs_no_address() -> None:
-    """The name's key is not what ownership hangs on."""
-    talk = owner()
-    talk.store.delete(LAYOUT.agent("n1"))
-    talk.run(3.0)
-    assert talk.store.keys[LAYOUT.agent("n1")].lease == OURS
-    assert talk.is_in(Phase.OWNING)
 
 
 # -- the end ----------------------------------------------------------------------------------------------------------

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 
+from sharedip.core.election.candidacy import Phase
 from sharedip.core.messages import (
     AddressRemoved,
     AnswerOperator,
     Command,
     DrainRequested,
+    HoldAddress,
     MoveRequested,
     RemoveAddress,
     SaveState,
@@ -19,7 +22,8 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import Vip
 from sharedip.core.peers.wire import RELEASES_MAX, DatagramKind, Released, open_entry, unseal
-from tests.stages.harness import LAYOUT, THEIRS, VIP, Talk, agent_record, owner, secret_of
+from sharedip.core.state import FormerRun
+from tests.stages.harness import LAYOUT, THEIRS, VIP, Talk, agent_record, owner, secret_of, waiting_behind
 
 THIRD = 0xA00
 MOVE = MoveRequested(1, VIP.address, None)
@@ -138,3 +142,85 @@ def test_what_clients_wait_for_is_ordered_before_the_rest_is_thought_of() -> Non
     assert any(isinstance(order, SendDatagram) for order in first)
     assert not any(isinstance(order, Transact) for order in first)
     assert any(isinstance(order, Transact) for order in rest)
+
+
+OTHER = replace(VIP, address=VIP.address + 1)
+
+
+def reply(talk: Talk) -> AnswerOperator:
+    """What the operator was told last."""
+    return talk.expect(AnswerOperator)
+
+
+def test_a_move_is_refused_with_the_reason() -> None:
+    """Each refusal says what would have to be different."""
+    talk = waiting_behind()
+    talk.hear(MoveRequested(1, VIP.address, None))
+    assert reply(talk).text == f"this node does not own {VIP}; n2 owns it: run the command there"
+    talk.hear(MoveRequested(2, OTHER.address, None))
+    assert "not configured here" in reply(talk).text
+    talk = owner()
+    talk.hear(MoveRequested(3, VIP.address, None))
+    assert "no other candidate" in reply(talk).text
+    talk.store.stand("n2", sound=False)
+    talk.tell_changes()
+    for to, words in (("n1", "already"), ("n2", "unhealthy"), ("n9", "no candidate"), (None, "healthy and undrained")):
+        talk.hear(MoveRequested(4, VIP.address, to))
+        answer = reply(talk)
+        assert not answer.accepted
+        assert words in answer.text
+    for record, words in (
+        (b'{"healthy":true,"drained":true}', "n2 is drained"),
+        (b'{"healthy":null,"drained":false}', "n2 is not known to be healthy yet"),
+        (b"?", "n2 is no sharedip agent"),
+    ):
+        talk.store.put(LAYOUT.agent("n2"), record, THEIRS)
+        talk.tell_changes()
+        for to in ("n2", None):
+            talk.hear(MoveRequested(4, VIP.address, to))
+            assert words in reply(talk).text
+    assert talk.is_in(Phase.OWNING)
+
+
+def test_a_move_names_its_target_in_the_release() -> None:
+    """Whoever comes first in the queue passes on to it."""
+    talk = owner()
+    talk.store.stand("n2")
+    talk.store.stand("n3", THEIRS + 1)
+    talk.tell_changes()
+    talk.hear(MoveRequested(1, VIP.address, "n3"))
+    assert reply(talk).accepted
+    talk.answer(talk.expect(RemoveAddress))
+    assert b'"to":"n3"' in talk.expect(Transact).then[1].value  # type: ignore[union-attr]
+
+
+def test_the_first_in_the_queue_passes_an_address_on_that_is_meant_for_another() -> None:
+    """Before the address is added."""
+    talk = waiting_behind()
+    talk.store.stand("n3", THEIRS + 1)
+    epoch = talk.store.keys[LAYOUT.candidate(VIP.address, THEIRS)].create_revision
+    record = f'{{"epoch":{epoch},"released":true,"reason":"moved","to":"n3"}}'.encode()
+    talk.store.put(LAYOUT.owner(VIP.address), record, THEIRS)
+    talk.tell_changes()
+    talk.store.end_lease(THEIRS)
+    talk.store.stand("n3", THEIRS + 1)
+    talk.tell_changes()
+    assert talk.is_in(Phase.RELEASING)
+    talk.none(HoldAddress)
+
+
+def test_drain_is_told_saved_and_undone() -> None:
+    """This node, until undone: also across a restart."""
+    talk = owner()
+    talk.hear(DrainRequested(1, drained=True))
+    assert reply(talk).text == "n1 is drained; 192.168.0.15 stay until another node is sound"
+    assert talk.saved is not None
+    assert talk.saved.drained
+    talk.hear(DrainRequested(2, drained=True))
+    assert "already" in reply(talk).text
+    again = Talk()
+    again.start(FormerRun(None, "sharedip:v1", "n1", (), drained=True))
+    assert again.node.fitness.drained
+    again.hear(DrainRequested(3, drained=False))
+    assert again.saved is not None
+    assert not again.saved.drained
