@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
+from sharedip.adapters.clock import Clock
 from sharedip.core.messages import (
     GrantLease,
     KeepLeaseAlive,
@@ -64,3 +67,10 @@ def test_a_promise_counts_from_the_beats_sending() -> None:
     owner.talk.now += 0.4
     owner.acknowledge()
     assert owner.talk.right_until == pytest.approx(sent_at + WINDOW_S)
+
+
+def test_the_agents_clock_counts_the_time_in_suspend_and_nobody_can_set_it() -> None:
+    """CLOCK_BOOTTIME: between two readings of it lies the one of the agent's clock."""
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+    now = Clock().now()
+    assert before <= now <= time.clock_gettime(time.CLOCK_BOOTTIME)
