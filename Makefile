@@ -27,7 +27,7 @@ check: setup ## the quick part: format, lint, types, unit, simulation (500 histo
 	@$(BIN)/ruff format --check src lab tests bench
 	@$(BIN)/ruff check src lab tests bench
 	@$(BIN)/mypy
-	@SHAREDIP_HISTORIES=$${SHAREDIP_HISTORIES:-500} $(BIN)/pytest -q tests/unit tests/simulation tests/mutants
+	@SHAREDIP_HISTORIES=$${SHAREDIP_HISTORIES:-500} $(BIN)/pytest -q tests/unit tests/laws tests/regressions tests/simulation tests/mutants
 
 test: setup ## everything: check, then the contracts with real etcd 3.4, 3.5 and the kernel, then the lab
 	@$(BIN)/ruff format --check src lab tests bench

@@ -25,7 +25,7 @@ from sharedip.adapters.api.connection import BODY_BYTES_MAX, HEADER_BYTES_MAX
 from sharedip.adapters.api.server import CONNECTIONS_MAX
 from sharedip.core.messages import Level, Report
 from tests.fuzz.effort import TIMEOUT_S, times
-from tests.unit.adapters.api_stage import FakeAgent, stage, status, vip
+from tests.unit.adapters.api.api_stage import FakeAgent, stage, status, vip
 
 pytestmark = pytest.mark.timeout(TIMEOUT_S)
 

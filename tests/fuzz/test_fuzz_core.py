@@ -23,7 +23,7 @@ from tests.fuzz.stage import Stage, play, sizes
 pytestmark = pytest.mark.timeout(TIMEOUT_S)
 
 RELOADS = True
-"""A reload may race with a designation: `test_fuzz_core_findings.py` has the stories. True as soon as they pass."""
+"""A reload may race with a designation (`tests/regressions/test_fuzz_core.py`). True as soon as these stories pass."""
 
 LIES = (0.0, 0.05, 0.2, 0.5)
 SEEDS_PER_TEST = 25

@@ -3,7 +3,7 @@
 Role: addresses with the lifetimes that end them, the links that carry them, and the nftables fence with its gates.
 Must never: read a clock, draw lots, fail, or be late unless it is told to: faults are layers above it.
 Counterparts: `tests/contract/kernel/test_model.py` holds it to the real adapters in a namespace;
-`tests/unit/core/harness.py`, `tests/fuzz/stage.py` and `tests/simulation/world.py` stand on it.
+`tests/stages/harness.py`, `tests/fuzz/stage.py` and `tests/simulation/world.py` stand on it.
 """
 
 from __future__ import annotations

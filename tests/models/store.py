@@ -2,7 +2,7 @@
 
 Role: answers every request as a linearizable store does at this instant, and keeps what each revision changed.
 Must never: know members, delays, losses or lies, or read a clock: those are layers above it.
-Counterparts: `tests/contract/etcd/test_model.py` holds it to real etcd; `tests/unit/core/harness.py`,
+Counterparts: `tests/contract/etcd/test_model.py` holds it to real etcd; `tests/stages/harness.py`,
 `tests/fuzz/liar.py` and `tests/simulation/etcd.py` stand on it.
 """
 

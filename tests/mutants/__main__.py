@@ -1,9 +1,9 @@
 """Break the core, one law at a time, and see a test notice: `python -m tests.mutants [--only NAME] [--jobs 2]`.
 
-Each mutant is applied to a copy of the source; the unit tests of the core run on it (those of the laws first), then, if
-they all pass, the simulation with a limited number of seeds. Some the simulation must find by itself: the breaks that
-the model of the protocol found, and their like. They meet the random histories alone, with more seeds, and no test that
-was written for them. Exit 1 when a mutant lives that should not, or dies that can't.
+Each mutant is applied to a copy of the source; the tests of the laws run on it, then the unit tests of the core, then,
+if they all pass, the simulation with a limited number of seeds. Some the simulation must find by itself: the breaks
+that the model of the protocol found, and their like. They meet the random histories alone, with more seeds, and no test
+that was written for them. Exit 1 when a mutant lives that should not, or dies that can't.
 """
 
 from __future__ import annotations
@@ -28,28 +28,30 @@ LIMIT_S = 600.0
 SEEDS_OF_HISTORIES = 2000
 """Within so many a mutant that the histories must find has to be found."""
 
-LAWS = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "tests/unit/core").glob("test_laws_*.py"))]
+LAWS = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "tests/laws").glob("test_law_*.py"))]
 """First, because they are quick and find most."""
 
 KEYS = [f"tests/unit/adapters/test_{name}.py" for name in ("agreement", "state")]
 ORDERS = "tests/unit/agent/test_executor.py"
-UNIT = [*KEYS, ORDERS, "tests/unit/core", "--ignore=tests/unit/core/test_holes.py", "-k", "not no_restart_in_between"]
-"""Without the known holes: a mutant that happens to mend one would count as killed."""
+REGRESSIONS = [f"tests/regressions/test_{name}.py" for name in ("attacks", "forged_words")]
+UNIT = [*KEYS, ORDERS, "tests/unit/core", *REGRESSIONS, "-k", "not no_restart_in_between"]
 
 HISTORIES = ["tests/simulation/test_histories.py"]
 STAGED = [
-    f"tests/simulation/test_{name}.py"
-    for name in (
-        "staged_witness",
-        "standing",
-        "late_writes",
-        "forger",
-        "stolen_secret",
-        "findings",
-        "raft_snapshots",
-        "own_former_self",
-        "own_former_self_staged",
-    )
+    "tests/regressions/test_histories.py",
+    *(
+        f"tests/simulation/test_{name}.py"
+        for name in (
+            "staged_witness",
+            "standing",
+            "late_writes",
+            "forger",
+            "stolen_secret",
+            "raft_snapshots",
+            "own_former_self",
+            "own_former_self_staged",
+        )
+    ),
 ]
 SIMULATION = [*STAGED, *HISTORIES]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from sharedip.core.messages import AddressGone, AddressSeen, ForeignClaim
 from sharedip.core.view import CONFLICT_SHOWN_S, view
-from tests.unit.core.harness import LINK, MAC, VIP, Talk, owner, waiting_behind
+from tests.stages.harness import LINK, MAC, VIP, Talk, owner, waiting_behind
 
 
 def shown(talk: Talk, after_s: float = 0.0) -> dict[str, Any]:

@@ -1,0 +1,232 @@
+"""Law 1: the witnessed lease, from both sides: an owner is deposed only when its own right has ended."""
+
+from __future__ import annotations
+
+from sharedip.core.election.candidacy import Phase
+from sharedip.core.etcd.keys import read_record
+from sharedip.core.messages import (
+    AddressRefused,
+    HoldAddress,
+    KeepLeaseAlive,
+    RemoveAddress,
+    SendDatagram,
+    TimePassed,
+    Transact,
+)
+from sharedip.core.model import Delete, Guard, GuardTarget, Put
+from sharedip.core.peers.wire import DatagramKind, Heartbeat
+from tests.stages.harness import LAYOUT, THEIRS, VIP, agent_record
+from tests.stages.witnessed import SECRET, WINDOW_S, WITNESS, Owner, Watch
+
+# -- the witness ------------------------------------------------------------------------------------------------------
+
+
+def test_a_beat_is_acknowledged_at_once() -> None:
+    """The witness acknowledges at once."""
+    watch = Watch()
+    assert watch.beat() == [Heartbeat(watch.revision, 1)]
+
+
+def test_a_forged_a_repeated_and_an_older_beat_are_not() -> None:
+    """Authenticated with the secret; a sequence counts once."""
+    watch = Watch()
+    assert watch.beat(secret=b"\1" * 16) == []
+    assert watch.beat(sequence=10)
+    assert watch.beat(sequence=10) == []
+    assert watch.beat(sequence=9) == []
+
+
+def test_nobody_is_deposed_before_the_first_beat() -> None:
+    """A witness binds the owner from the first beat on: before it has heard one it has no power."""
+    watch = Watch()
+    watch.wait(30.0)
+    assert watch.depositions() == []
+
+
+def test_a_promise_is_kept_to_its_end() -> None:
+    """Not to depose before receive time + window x (1 + drift)."""
+    watch = Watch()
+    watch.beat()
+    watch.wait(1.0)
+    watch.beat()
+    watch.wait(WINDOW_S * 1.001)
+    assert watch.depositions() == []
+    watch.wait(0.02)
+    assert len(watch.depositions()) == 1
+
+
+def test_a_deposition_is_tied_to_the_designation_and_to_the_owners_epoch() -> None:
+    """Witness key's mod revision still mine, and the owner's key's create revision still the epoch: delete both."""
+    watch = Watch()
+    watch.beat()
+    watch.wait(WINDOW_S + 0.05)
+    (deposition,) = watch.depositions()
+    assert set(deposition.guards) == {
+        Guard(WITNESS, GuardTarget.MOD, watch.revision),
+        Guard(watch.owner_key, GuardTarget.CREATE, watch.epoch),
+    }
+    assert {Delete(WITNESS), Delete(watch.owner_key)} < set(deposition.then)
+
+
+def test_nothing_is_acknowledged_from_before_the_attempt_on() -> None:
+    """From before that attempt on it acknowledges this designation no more, whatever the outcome."""
+    watch = Watch()
+    watch.beat()
+    watch.wait(WINDOW_S + 0.05)
+    assert watch.beat() == []
+    watch.talk.fail(watch.depositions()[0])
+    assert watch.beat() == []
+    watch.talk.pass_time(1.0)
+    assert watch.beat() == []
+
+
+def test_a_witness_that_was_replaced_deposes_nobody() -> None:
+    """Success of a designation frees the owner from the promises before it."""
+    watch = Watch()
+    watch.beat()
+    watch.designate(0x777)
+    watch.wait(WINDOW_S * 2)
+    assert watch.depositions() == []
+
+
+def test_a_witness_that_was_away_itself_listens_first() -> None:
+    """Silence that nobody was there to hear says nothing."""
+    watch = Watch()
+    watch.beat()
+    watch.talk.now += WINDOW_S + 1.0  # frozen; the beats of the meantime are in its socket
+    assert watch.beat()
+    assert watch.depositions() == []
+
+
+def test_after_a_deposition_the_next_in_the_queue_takes_the_address() -> None:
+    """After success it campaigns as always, and being next in the queue, takes the address."""
+    watch = Watch()
+    watch.beat()
+    watch.talk.run(WINDOW_S + 0.5)
+    assert watch.owner_key not in watch.talk.store.keys
+    assert watch.talk.is_in(Phase.OWNING)
+
+
+# -- the owner --------------------------------------------------------------------------------------------------------
+
+
+def test_a_designation_is_guarded_by_the_own_key_and_the_witness_key() -> None:
+    """In a transaction guarded by its own key's create revision and the witness key's mod revision."""
+    owner = Owner()
+    order = owner.designation()
+    assert owner.talk.candidacy.epoch is not None
+    assert Guard(owner.talk.key, GuardTarget.CREATE, owner.talk.candidacy.epoch) in order.guards
+    assert Guard(WITNESS, GuardTarget.MOD, 0) in order.guards
+    owner.talk.answer(order)
+    record = read_record(owner.talk.store.keys[WITNESS])
+    assert record is not None
+    assert (record["epoch"], record["witnesses"]) == (owner.talk.candidacy.epoch, [f"{THEIRS:x}"])
+
+
+def test_the_witness_has_no_power_before_the_fence_in_the_kernel_is_as_short_as_its_window() -> None:
+    """From before a witness may depose us, the fence in the kernel ends no later than its promise."""
+    owner = Owner()
+    designation = owner.designation()
+    owner.talk.serve()
+    owner.talk.drop(SendDatagram)
+    owner.talk.answer(designation)
+    hold = owner.talk.expect(HoldAddress)
+    owner.talk.pass_time(0.1)
+    assert owner.beats() == []
+    owner.talk.hear(AddressRefused(VIP, "EBUSY"))
+    owner.talk.pass_time(0.05)
+    assert owner.beats() == [], "the kernel still has it for the whole lease"
+    assert hold.valid_lft_s <= WINDOW_S - 1
+    owner.talk.run(1.0)
+    assert owner.beats()
+
+
+def test_the_earliest_promise_counts_and_not_the_lease() -> None:
+    """right_until = min(lease_until, witness_until)."""
+    owner = Owner().witnessed()
+    owner.acknowledge()
+    assert owner.talk.right_until <= owner.talk.now + WINDOW_S
+    assert owner.talk.node.session.lease_until > owner.talk.now + 10
+
+
+def test_without_acknowledgements_and_without_etcd_the_address_goes() -> None:
+    """If no answer arrives before witness_until: remove the address."""
+    owner = Owner().witnessed()
+    sent_at = owner.talk.now
+    owner.acknowledge()
+    owner.talk.run(sent_at + WINDOW_S - owner.talk.now - 0.1, Transact, KeepLeaseAlive, RemoveAddress)
+    owner.talk.none(RemoveAddress)
+    owner.talk.run(0.1, Transact, KeepLeaseAlive, RemoveAddress)
+    owner.talk.expect(RemoveAddress)
+    assert owner.talk.is_in(Phase.LAPSED)
+
+
+def test_a_silent_witness_is_replaced_before_its_promise_ends_and_only_success_frees() -> None:
+    """At half the window without an answer it un-designates; success frees it from that promise."""
+    owner = Owner().witnessed()
+    owner.acknowledge()
+    until = owner.talk.right_until
+    undo = owner.designation()
+    assert owner.talk.now < until - 0.5
+    owner.talk.fail(undo)
+    assert owner.talk.right_until == until
+    again = owner.designation()
+    owner.talk.answer(again)
+    assert owner.talk.right_until > until
+    owner.talk.run(5.0)
+    assert owner.talk.is_in(Phase.OWNING)
+
+
+def test_an_acknowledgement_that_is_forged_or_of_no_beat_of_ours_sets_nothing() -> None:
+    """Authenticated with the secret."""
+    owner = Owner().witnessed()
+    until = owner.talk.right_until
+    (beat,) = owner.beats()[-1:]
+    owner.talk.now += 0.2
+    forged = (beat, b"\1" * 16), (Heartbeat(beat.revision, beat.sequence + 1), SECRET), (Heartbeat(1, 1), SECRET)
+    for entry, secret in forged:
+        owner.hear(DatagramKind.ACKNOWLEDGEMENT, entry, secret)
+    assert owner.talk.right_until == until
+
+
+def test_a_withdrawal_that_the_watch_shows_frees_as_its_answer_does() -> None:
+    """The witness has seen it as well, and acknowledges no more; etcd may stall before it answers."""
+    owner = Owner().witnessed()
+    owner.acknowledge()
+    until = owner.talk.right_until
+    undo = owner.designation()
+    (put,) = undo.then
+    assert isinstance(put, Put)
+    assert put.lease is not None
+    owner.talk.store.put(WITNESS, put.value, put.lease)
+    owner.talk.tell_changes()
+    freed_until = owner.talk.right_until
+    assert freed_until > until
+    owner.talk.answer(undo)  # late, and its guard fails by now in this store: nothing comes of it
+    assert owner.talk.right_until == freed_until
+
+
+def test_a_witness_that_was_away_first_hears_what_was_said_meanwhile() -> None:
+    """Frozen, or short of a processor: the beats wait in its socket."""
+    watch = Watch()
+    watch.beat()
+    watch.talk.now += WINDOW_S + 1.0
+    watch.talk.hear(TimePassed())
+    assert watch.depositions() == []
+    watch.wait(WINDOW_S / 2 + 0.1)
+    assert watch.depositions()
+
+
+def test_the_node_of_etcds_leader_is_no_witness() -> None:
+    """Its death would silence the witness and stall etcd at once."""
+    owning = Owner()
+    leader = owning.talk.node.session.raft_leader.leader_id
+    assert leader is not None
+    for member, wanted in ((leader, []), (leader + 1, [f"{THEIRS:x}"])):
+        owning.talk.store.put(LAYOUT.agent("n2"), agent_record("n2", member=f"{member:x}"), THEIRS)
+        owning.talk.tell_changes()
+        for _ in range(20):
+            owning.acknowledge()
+            owning.step()
+        designated = read_record(owning.talk.store.keys.get(WITNESS)) or {"witnesses": []}
+        assert designated["witnesses"] == wanted

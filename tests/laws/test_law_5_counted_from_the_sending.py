@@ -1,0 +1,76 @@
+"""Law 5: deadlines count from the moment a request was sent, on CLOCK_BOOTTIME, and never from its answer."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from sharedip.adapters.clock import Clock
+from sharedip.core.messages import (
+    GrantLease,
+    KeepLeaseAlive,
+    ReadKeys,
+)
+from sharedip.core.settings import lease_margin_s
+from tests.stages.harness import Talk, owner
+from tests.stages.witnessed import WINDOW_S, Owner
+
+
+def test_a_grant_counts_from_its_sending() -> None:
+    """Law 5: deadlines count from the moment a request was sent, never from the moment that its answer came."""
+    talk = Talk()
+    talk.start()
+    sent_at, grant = talk.now, talk.expect(GrantLease)
+    talk.now += 0.9
+    talk.answer(grant)
+    assert talk.right_until == pytest.approx(sent_at + 15 - lease_margin_s(15))
+
+
+def test_a_renewal_counts_from_the_keepalives_sending() -> None:
+    """lease_until = t_sent + ttl - margin: neither the keepalive's answer nor the read moves it."""
+    talk = owner()
+    talk.pass_time(2.0)
+    keepalive = talk.expect(KeepLeaseAlive)
+    sent_at = talk.sent[keepalive.request]
+    talk.now = sent_at + 0.4
+    talk.answer(keepalive)
+    talk.now += 0.4
+    talk.answer(talk.expect(ReadKeys))
+    assert talk.right_until == pytest.approx(sent_at + 15 - lease_margin_s(15))
+
+
+def test_the_ttl_that_etcd_granted_counts() -> None:
+    """Read the granted TTL back: etcd raises a short one."""
+    talk = Talk(ttl_s=3)
+    talk.start()
+    sent_at = talk.now
+    talk.answer(talk.expect(GrantLease), ttl_s=5)
+    assert talk.right_until == pytest.approx(sent_at + 5 - lease_margin_s(5))
+    assert any("raised" in report.text for report in talk.reports)
+
+
+def test_a_renewal_never_shortens_the_right() -> None:
+    """A proof that was long under way says less than a newer one, and takes nothing back."""
+    talk = owner()
+    talk.prove()
+    until = talk.right_until
+    _, read = talk.renew()
+    talk.answer(read)
+    assert talk.right_until > until
+
+
+def test_a_promise_counts_from_the_beats_sending() -> None:
+    """An acknowledged sequence sets witness_until = its send time + window."""
+    owner = Owner().witnessed()
+    sent_at = owner.talk.now
+    owner.talk.now += 0.4
+    owner.acknowledge()
+    assert owner.talk.right_until == pytest.approx(sent_at + WINDOW_S)
+
+
+def test_the_agents_clock_counts_the_time_in_suspend_and_nobody_can_set_it() -> None:
+    """CLOCK_BOOTTIME: between two readings of it lies the one of the agent's clock."""
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+    now = Clock().now()
+    assert before <= now <= time.clock_gettime(time.CLOCK_BOOTTIME)

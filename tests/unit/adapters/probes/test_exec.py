@@ -1,0 +1,134 @@
+"""Commands as checks: their verdict, their last words, and that nothing of them stays behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sharedip.adapters.probes.exec import ExecProbe
+from sharedip.adapters.probes.probe import Outcome
+from tests.unit.adapters.api.api_stage import wait_until
+
+
+def run(scene: Coroutine[Any, Any, Outcome]) -> Outcome:
+    async def bounded() -> Outcome:
+        async with asyncio.timeout(20):
+            return await scene
+
+    return asyncio.run(bounded())
+
+
+def shell(script: str, timeout_s: float = 5.0) -> ExecProbe:
+    return ExecProbe("script", ["/bin/sh", "-c", script], timeout_s)
+
+
+@pytest.mark.parametrize(
+    ("script", "healthy", "detail"),
+    [
+        ("exit 0", True, "exit 0"),
+        ("echo fine", True, "exit 0: fine"),
+        ("echo first; echo last >&2; exit 3", False, "exit 3: last"),
+        ("kill -TERM $$", False, "killed by signal 15"),
+        ("printf 'a\\033[2Jb'; exit 1", False, "exit 1: a [2Jb"),
+        ("head -c 3000000 /dev/zero | tr '\\0' x; echo; echo end", True, "exit 0: end"),
+        ("read word; echo \"got '$word'\"", True, "exit 0: got ''"),
+        ("echo $SHAREDIP_CHECK $NOTIFY_SOCKET $WATCHDOG_USEC", True, "exit 0: script"),
+    ],
+)
+def test_the_verdict_is_the_exit_code_with_the_last_line(
+    monkeypatch: pytest.MonkeyPatch, script: str, healthy: bool, detail: str
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", "/run/systemd/notify")
+    monkeypatch.setenv("WATCHDOG_USEC", "10000000")
+    assert run(shell(script).probe()) == Outcome(healthy, detail)
+
+
+def test_a_command_that_is_not_there_is_unhealthy() -> None:
+    outcome = run(ExecProbe("script", ["/no/such/program"], 1.0).probe())
+    assert outcome == Outcome(healthy=False, detail="cannot start /no/such/program: No such file or directory")
+
+
+def group_is_gone(pid: int) -> bool:
+    with suppress(ProcessLookupError):
+        os.killpg(pid, 0)
+        # A member that init has not reaped yet is dead all the same.
+        return all(
+            Path(f"/proc/{entry}/stat").read_text().split()[2] == "Z"
+            for entry in os.listdir("/proc")
+            if _in(entry, pid)
+        )
+    return True
+
+
+def _in(entry: str, group: int) -> bool:
+    with suppress(OSError, ValueError, IndexError):
+        return int(Path(f"/proc/{int(entry)}/stat").read_text().rpartition(")")[2].split()[2]) == group
+    return False
+
+
+def test_a_command_that_hangs_is_killed_with_all_its_children(tmp_path: Path) -> None:
+    async def scene() -> Outcome:
+        probe = shell(f"echo $$ > {tmp_path}/pid; echo started; sleep 3600 & sleep 3600; wait", timeout_s=0.3)
+        before = time.monotonic()
+        outcome = await probe.probe()
+        assert time.monotonic() - before < 5
+        await wait_until(lambda: group_is_gone(int((tmp_path / "pid").read_text())))
+        return outcome
+
+    assert run(scene()) == Outcome(healthy=False, detail="not finished in 0.3 s: started")
+
+
+def test_a_child_left_behind_neither_delays_nor_survives(tmp_path: Path) -> None:
+    async def scene() -> Outcome:
+        outcome = await shell(f"echo $$ > {tmp_path}/pid; sleep 3600 & echo done").probe()
+        await wait_until(lambda: group_is_gone(int((tmp_path / "pid").read_text())))
+        return outcome
+
+    assert run(scene()) == Outcome(healthy=True, detail="exit 0: done")
+
+
+def test_one_that_cannot_be_killed_is_not_started_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> Outcome:
+        probe = shell("exec sleep 3600", timeout_s=0.05)
+        real, immortal = os.killpg, [True]
+
+        def killpg(group: int, number: int) -> None:
+            if not immortal[0]:
+                real(group, number)
+
+        monkeypatch.setattr("sharedip.adapters.probes.exec.os.killpg", killpg)
+        assert not (await probe.probe()).healthy
+        first = probe._run
+        assert (await probe.probe()).detail == "the former run can't be killed"
+        assert probe._run is first
+        assert first is not None
+        immortal[0] = False
+        first.kill()
+        await first.ended.wait()
+        return await probe.probe()
+
+    assert run(scene()).detail == "not finished in 0.05 s"
+
+
+def test_cancelling_leaves_no_process_and_no_descriptor(tmp_path: Path) -> None:
+    async def scene() -> Outcome:
+        before = len(os.listdir("/proc/self/fd"))
+        probe = shell(f"echo $$ > {tmp_path}/pid; sleep 3600")
+        task = asyncio.create_task(probe.probe())
+        await wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() != "")
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        assert probe._run is not None
+        await probe._run.ended.wait()
+        assert len(os.listdir("/proc/self/fd")) == before
+        return Outcome(healthy=True, detail="")
+
+    run(scene())

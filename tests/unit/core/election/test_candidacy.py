@@ -1,0 +1,247 @@
+"""Candidacy: every phase meets every fact. The table is the machine; a row that changes must be explained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from sharedip.core.election.candidacy import Phase
+from sharedip.core.etcd.requests import RequestKind
+from sharedip.core.messages import (
+    AddressGone,
+    AddressHeld,
+    AddressRefused,
+    AddressRemoved,
+    AddressSeen,
+    ForeignClaim,
+    HealthChanged,
+    HoldAddress,
+    KeepLeaseAlive,
+    LinkChanged,
+    MoveRequested,
+    Probe,
+    ReadKeys,
+    RemovalFailed,
+    RemoveAddress,
+    RequestFailed,
+    StopRequested,
+    Transact,
+)
+from sharedip.core.model import Delete, Failure, Put
+from tests.stages.harness import LAYOUT, LINK, MAC, THEIRS, VIP, Talk, owner, waiting_behind
+
+DOWN = replace(LINK, running=False)
+
+
+def staged(phase: Phase) -> Talk:
+    """A node in this phase; n2 waits behind it where it owns or has owned."""
+    talk = Talk()
+    match phase:
+        case Phase.OUT:
+            talk.start(link=DOWN)
+            talk.serve()
+        case Phase.CAMPAIGNING:
+            talk.start()
+            talk.serve(Transact)
+            talk.answer(talk.expect(Transact))
+        case Phase.WAITING:
+            talk = waiting_behind()
+        case Phase.VERIFYING:
+            talk = waiting_behind()
+            talk.store.end_lease(THEIRS)
+            talk.tell_changes()
+        case Phase.PROBING:
+            talk.start()
+            talk.serve()
+        case _:
+            talk.own()
+            talk.store.stand("n2")
+            talk.tell_changes()
+    if phase is Phase.LAPSED:
+        talk.run(16.0, KeepLeaseAlive, RemoveAddress)
+        talk.drop(KeepLeaseAlive)
+    if phase in (Phase.LEAVING, Phase.RELEASING):
+        talk.hear(MoveRequested(1, VIP.address, None))
+    if phase is Phase.RELEASING:
+        talk.answer(talk.expect(RemoveAddress))
+    assert talk.is_in(phase), talk.candidacy.phase
+    return talk
+
+
+def lose_lease(talk: Talk) -> None:
+    """etcd says that it has the lease no more."""
+    talk.hear(RequestFailed(talk.node.session._begin(RequestKind.READ), 0, Failure.LEASE_NOT_FOUND, ""))
+
+
+def delete_key(talk: Talk) -> None:
+    """An operator's `etcdctl del`."""
+    talk.store.delete(talk.key)
+    talk.tell_changes()
+
+
+def join(talk: Talk) -> None:
+    """One more candidate."""
+    talk.store.stand("n3", THEIRS + 1)
+    talk.tell_changes()
+
+
+def vanish(talk: Talk) -> None:
+    """The other candidate's lease ended."""
+    talk.store.end_lease(THEIRS)
+    talk.tell_changes()
+
+
+def read(talk: Talk) -> None:
+    """A linearizable read comes back."""
+    talk.answer(ReadKeys(talk.node.session._begin(RequestKind.READ), 0, LAYOUT.root, 1.0))
+
+
+def link_down(talk: Talk) -> None:
+    """And it stays down."""
+    talk.hear(LinkChanged(DOWN))
+    talk.pass_time(0.3)
+
+
+def fail_transaction(talk: Talk) -> None:
+    """The transaction under way, if there is one, brings no answer that counts."""
+    for order in [order for order in talk.open if isinstance(order, Transact)]:
+        talk.fail(order, Failure.REFUSED)
+
+
+FACTS: dict[str, Callable[[Talk], object]] = {
+    "lease lost": lose_lease,
+    "own key deleted": delete_key,
+    "another joins": join,
+    "the other vanishes": vanish,
+    "a fresh read": read,
+    "link down": link_down,
+    "stop": lambda talk: talk.hear(StopRequested()),
+    "move": lambda talk: talk.hear(MoveRequested(1, VIP.address, None)),
+    "sick": lambda talk: talk.hear(HealthChanged(healthy=False, detail="500")),
+    "held": lambda talk: talk.hear(AddressHeld(VIP, talk.now, 13)),
+    "refused": lambda talk: talk.hear(AddressRefused(VIP, "no")),
+    "removed": lambda talk: talk.hear(AddressRemoved(VIP)),
+    "removal failed": lambda talk: talk.hear(RemovalFailed(VIP, "busy")),
+    "gone": lambda talk: talk.hear(AddressGone(2, VIP.address, 32)),
+    "seen": lambda talk: talk.hear(AddressSeen(2, VIP.address, 32, ours=True)),
+    "stranger": lambda talk: talk.hear(ForeignClaim(VIP, MAC, talk.now)),
+    "request fails": fail_transaction,
+}
+
+# The phase after the fact and the new orders; what is not listed changes neither.
+TABLE: dict[Phase, dict[str, str]] = {
+    Phase.OUT: {
+        "held": "out, remove",
+        "seen": "out, remove",
+    },
+    Phase.CAMPAIGNING: {
+        "lease lost": "out",
+        "held": "campaigning, remove",
+        "seen": "campaigning, remove",
+        "request fails": "out",
+    },
+    Phase.WAITING: {
+        "lease lost": "out",
+        "own key deleted": "campaigning, campaign",
+        "the other vanishes": "verifying",
+        "link down": "releasing, release",
+        "stop": "releasing, release",
+        "held": "waiting, remove",
+        "seen": "waiting, remove",
+    },
+    Phase.VERIFYING: {
+        "lease lost": "out",
+        "own key deleted": "campaigning, campaign",
+        "a fresh read": "probing, probe",
+        "link down": "releasing, release",
+        "stop": "releasing, release",
+        "held": "verifying, remove",
+        "seen": "verifying, remove",
+    },
+    Phase.PROBING: {
+        "lease lost": "out",
+        "own key deleted": "campaigning, campaign",
+        "link down": "leaving, hold, probe, remove",  # the probes were over before the link counted as down
+        "stop": "releasing, release",
+        "held": "probing, remove",
+        "refused": "probing, remove",
+        "seen": "probing, remove",
+    },
+    Phase.OWNING: {
+        "lease lost": "out, remove",
+        "own key deleted": "campaigning, campaign, remove",
+        "link down": "leaving, remove",
+        "stop": "leaving, remove",
+        "move": "leaving, remove",
+        "sick": "leaving, remove",
+        "gone": "owning, hold",
+    },
+    Phase.LAPSED: {
+        "lease lost": "out",
+        "own key deleted": "campaigning, campaign",
+        "removed": "verifying",
+    },
+    Phase.LEAVING: {
+        "lease lost": "out",
+        "removed": "releasing, release",
+    },
+    Phase.RELEASING: {
+        "lease lost": "out",
+        "held": "releasing, remove",
+        "seen": "releasing, remove",
+    },
+}
+
+
+def words(order: object, key: str | None) -> str | None:
+    """The orders that matter here."""
+    match order:
+        case HoldAddress():
+            return "hold"
+        case RemoveAddress():
+            return "remove"
+        case Probe():
+            return "probe"
+        case Transact() if any(isinstance(op, Delete) for op in order.then):
+            return "release"
+        case Transact() if any(isinstance(op, Put) and op.key == key for op in order.then):
+            return "campaign"
+    return None
+
+
+@pytest.mark.parametrize("fact", FACTS)
+@pytest.mark.parametrize("phase", Phase)
+def test_every_phase_meets_every_fact(phase: Phase, fact: str) -> None:
+    """The table says what follows."""
+    talk = staged(phase)
+    known = list(talk.open)
+    FACTS[fact](talk)
+    new = {words(order, talk.candidacy.key) for order in talk.open if not any(order is each for each in known)}
+    after = ", ".join([talk.candidacy.phase.value, *sorted(word for word in new if word is not None)])
+    assert after == TABLE[phase].get(fact, phase.value)
+
+
+def test_the_table_names_only_facts_that_exist() -> None:
+    """A row with a slip in its name would never be looked at."""
+    assert all(set(rows) <= set(FACTS) for rows in TABLE.values())
+    assert set(TABLE) == set(Phase)
+
+
+@pytest.mark.parametrize("fact", FACTS)
+def test_nothing_but_the_kernels_word_releases_the_key(fact: str) -> None:
+    """Law 3 over the whole column: from OWNING and LEAVING no single fact leads to a release, save the confirmation."""
+    for phase in (Phase.OWNING, Phase.LEAVING, Phase.LAPSED):
+        talk = staged(phase)
+        FACTS[fact](talk)
+        released = [order for order in talk.open if words(order, talk.candidacy.key) == "release"]
+        assert not released or (phase is Phase.LEAVING and fact == "removed")
+
+
+def test_a_kernel_that_goes_on_refusing_lets_another_node_try() -> None:
+    """Two seconds of refusals."""
+    talk = owner()
+    for _ in range(25):
+        talk.hear(AddressRefused(VIP, "ENOMEM"), after_s=0.05)
+    assert talk.is_in(Phase.LEAVING)

@@ -1,0 +1,77 @@
+"""The owner's side without its node: what it returns for the fences to follow."""
+
+from __future__ import annotations
+
+from sharedip.core.messages import SendDatagram
+from sharedip.core.model import FenceKind
+from sharedip.core.peers.owner import Appointed, FencesLoose, GateDue, Promised
+from sharedip.core.peers.wire import Acknowledgement, DatagramKind, unseal
+from tests.stages.harness import THEIRS, Talk
+from tests.stages.witnessed import WINDOW_S, Owner
+
+
+def beats(talk: Talk) -> int:
+    """How many datagrams with heartbeats have left in this turn."""
+    sent = [unseal(order.payload) for order in talk.node._commands if isinstance(order, SendDatagram)]
+    return sum(envelope is not None and envelope.kind is DatagramKind.HEARTBEAT for envelope in sent)
+
+
+def test_a_committed_designation_binds_the_right_at_once_and_says_so() -> None:
+    """Whoever holds the right is told; the designation itself touches no address."""
+    owner = Owner()
+    node, right = owner.talk.node, owner.talk.candidacy.ownership.right
+    order = owner.designation()
+    answer = owner.talk.outcome(order)
+    changes = node.designations.answered(order.request, answer, node.candidacies, owner.talk.now)
+    assert changes == [Appointed((right,))]
+    assert right.until == owner.talk.now + WINDOW_S
+
+
+def test_what_was_asked_for_by_somebody_who_is_gone_binds_nobody() -> None:
+    """A reload may have put another candidacy in its place: that one's right is its own."""
+    owner = Owner()
+    order = owner.designation()
+    answer = owner.talk.outcome(order)
+    assert owner.talk.node.designations.answered(order.request, answer, {}, owner.talk.now) == []
+    assert not owner.talk.node.designations.active
+
+
+def test_nobody_beats_before_the_fence_is_tight() -> None:
+    """What is loose is returned, for the fence to be set anew."""
+    owner = Owner()
+    node, candidacy = owner.talk.node, owner.talk.candidacy
+    order = owner.designation()
+    node.designations.answered(order.request, owner.talk.outcome(order), node.candidacies, owner.talk.now)
+    assert not candidacy.ownership.fence_is_tight, "the address stands for as long as the lease"
+    changes = node.designations.advance([candidacy], owner.talk.now)
+    assert changes == [FencesLoose((candidacy.ownership.right,))]
+    assert beats(owner.talk) == 0
+
+
+def test_a_promise_counts_from_the_beats_sending() -> None:
+    """However late its acknowledgement is."""
+    owner = Owner().witnessed()
+    right, sent_at = owner.talk.candidacy.ownership.right, owner.talk.now
+    (beat,) = owner.beats()[-1:]
+    said = Acknowledgement(beat.revision, beat.sequence)
+    assert owner.talk.node.designations.acknowledged(THEIRS, said, sent_at + 1.0) == [Promised((right,))]
+    assert right.until <= sent_at + WINDOW_S
+    assert owner.talk.node.designations.acknowledged(THEIRS, said, sent_at + 1.0) == [], "it counts once"
+
+
+def test_one_order_opens_the_gates_of_a_designation_and_not_at_every_beat() -> None:
+    """They have one right, and neighbours in one fence order cost one system call."""
+    owner = Owner(fence=FenceKind.NFTABLES)
+    node, now, right = owner.talk.node, owner.talk.now, owner.talk.candidacy.ownership.right
+    order = owner.designation()
+    node.designations.answered(order.request, owner.talk.outcome(order), node.candidacies, now)
+    (designation,) = node.designations.active.values()
+    designation.promises[THEIRS].sent.update({1: now, 2: now + 0.1})
+    gate, promised = node.designations.acknowledged(THEIRS, Acknowledgement(designation.revision, 1), now)
+    assert isinstance(gate, GateDue)
+    assert (gate.rights, gate.until) == ((right,), now + WINDOW_S)
+    assert 0 < gate.timeout_s < WINDOW_S
+    assert promised == Promised((right,))
+    node.designations.gate_opened(gate)
+    again = Acknowledgement(designation.revision, 2)
+    assert node.designations.acknowledged(THEIRS, again, now + 0.1) == [promised]

@@ -1,0 +1,70 @@
+"""The set of candidacies: each VIP by itself, and what is on a link by our doing until it has left."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sharedip.core.election.candidacy import Phase
+from sharedip.core.messages import (
+    RemoveAddress,
+    SettingsChanged,
+    Transact,
+)
+from tests.stages.harness import LAYOUT, LINK, OURS, VIP, Talk, waiting_behind
+
+OTHER = replace(VIP, address=VIP.address + 1)
+
+
+def test_every_address_ends_at_its_own_deadline() -> None:
+    """Three addresses on one lease go together when it ends."""
+    talk = Talk(vips=(VIP, OTHER, replace(VIP, address=VIP.address + 2))).own()
+    talk.pass_time(16.0)
+    assert {removal.vip.address for removal in talk.removed} == {vip.address for vip in talk.settings.vips}
+
+
+def test_one_address_lost_costs_the_others_nothing() -> None:
+    """Each VIP has an election of its own."""
+    talk = Talk(vips=(VIP, OTHER)).own()
+    talk.store.delete(LAYOUT.candidate(VIP.address, OURS))
+    talk.tell_changes()
+    assert [removal.vip for removal in talk.removed] == [VIP]
+    assert talk.node.candidacies[OTHER.address].phase is Phase.OWNING
+
+
+def test_what_leaves_is_guarded_until_the_kernel_has_confirmed_it_and_no_longer() -> None:
+    """Whatever etcd does meanwhile: the key may wait for it, an address that is no longer ours must not be mute."""
+    talk = Talk(vips=(VIP, OTHER)).own()
+    assert talk.node.guarded() is talk.settings.vips
+    talk.hear(SettingsChanged(replace(talk.settings, vips=(VIP,))))
+    assert talk.node.guarded() == (VIP, OTHER), "it is on the link still"
+    talk.serve(RemoveAddress, Transact)
+    assert talk.node.guarded() == (VIP, OTHER)
+    talk.serve(Transact)
+    assert talk.node.guarded() == (VIP,)
+
+
+def test_a_second_reload_does_not_forget_what_the_first_one_sent_away() -> None:
+    talk = Talk(vips=(VIP, OTHER)).own()
+    talk.hear(SettingsChanged(replace(talk.settings, vips=(VIP,))))
+    talk.hear(SettingsChanged(replace(talk.settings, vips=(VIP,), window_s=2.0)))
+    assert talk.node.guarded() == (VIP, OTHER)
+    talk.hear(SettingsChanged(replace(talk.settings, vips=(replace(OTHER, link="lan1"),))))
+    assert {vip.address for vip in talk.node.guarded()} == {VIP.address, OTHER.address}
+    talk.run(1.0)
+    assert talk.node.guarded() == (replace(OTHER, link="lan1"),)
+
+
+def test_a_candidate_guards_no_longer_what_it_is_no_candidate_for() -> None:
+    talk = waiting_behind()
+    talk.hear(SettingsChanged(replace(talk.settings, vips=(OTHER,))))
+    assert talk.node.guarded() == (OTHER,)
+
+
+def test_what_may_stand_by_our_doing_is_known_with_its_link() -> None:
+    talk = Talk()
+    talk.start()
+    assert talk.node.may_stand() == frozenset()
+    talk.run(1.0)
+    assert talk.node.may_stand() == {(VIP.address, LINK.index)}
+    talk.hear(SettingsChanged(replace(talk.settings, vips=(OTHER,))))
+    assert (VIP.address, LINK.index) in talk.node.may_stand(), "until it is off"
