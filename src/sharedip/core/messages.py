@@ -587,7 +587,7 @@ class TimePassed:
     """A deadline of the core has come."""
 
 
-EtcdFact = (
+SessionFact = (
     LeaseGranted
     | KeepaliveConfirmed
     | KeysRead
@@ -599,7 +599,7 @@ EtcdFact = (
     | WatchLost
 )
 Event = (
-    EtcdFact
+    SessionFact
     | WatchOpened
     | LinkChanged
     | LinkVanished

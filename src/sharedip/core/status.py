@@ -53,7 +53,7 @@ class FenceStatus(TypedDict):
     detail: str
 
 
-class Conflict(TypedDict):
+class ConflictStatus(TypedDict):
     """A stranger that claims the address."""
 
     mac: str
@@ -76,7 +76,7 @@ class RecentChange(TypedDict):
     text: str
 
 
-class Change(TypedDict):
+class ChangeStatus(TypedDict):
     """A change, as people know its time."""
 
     text: str
@@ -95,7 +95,7 @@ class _Vip(TypedDict):
     witnesses: list[str]
     silent: list[str]
     address_present: bool
-    conflict: Conflict | None
+    conflict: ConflictStatus | None
     strays: list[str]
     contested: str | None
     removals: Removals
@@ -112,7 +112,7 @@ class VipView(_Vip):
 class VipStatus(_Vip):
     """One VIP."""
 
-    changes: list[Change]
+    changes: list[ChangeStatus]
 
 
 class _Node(TypedDict):

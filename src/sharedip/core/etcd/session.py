@@ -36,7 +36,6 @@ from sharedip.core.identity import Identity
 from sharedip.core.messages import (
     CloseWatch,
     Command,
-    EtcdFact,
     GrantLease,
     KeepaliveConfirmed,
     KeepLeaseAlive,
@@ -52,6 +51,7 @@ from sharedip.core.messages import (
     Report,
     RequestFailed,
     RevokeLease,
+    SessionFact,
     Transact,
     TransactionDone,
     WatchLost,
@@ -263,7 +263,7 @@ class Session:
 
     # -- facts --------------------------------------------------------------------------------------------------------
 
-    def handle(self, event: EtcdFact, now: Instant) -> list[News]:
+    def handle(self, event: SessionFact, now: Instant) -> list[News]:
         """Take one fact in; what has come of it, in the order in which it is to be applied."""
         match event:
             case LeaseGranted():
