@@ -212,7 +212,7 @@ MUTANTS = (
     Mutant(
         "undesignated-on-a-time-out",
         DESIGNATION,
-        "            return []  # law 4: it may be applied or not; who could depose us still can\n",
+        "            return []  # law 4: it may be applied or not; our witnesses can still depose us\n",
         "            for address in attempt.rights:\n                self.forget(address)\n            return []\n",
         CANNOT_TELL,
         "A withdrawal without an answer is taken for done: the witness keeps its power.",

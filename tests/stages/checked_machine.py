@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_interface
 from typing import Any
 
 from sharedip.cli import checks
-from sharedip.cli.facts import EtcdFacts, Level, MachineFacts, Member
+from sharedip.cli.facts import EtcdFacts, MachineFacts, Member, Severity
 from sharedip.config.load import parse
 from sharedip.config.model import Config, LinkFacts
 from sharedip.core.model import Vip
@@ -49,6 +49,6 @@ def machine(etcd: dict[str, Any] | None = None, **changes: Any) -> MachineFacts:
     return replace(MACHINE, etcd=replace(ETCD, **(etcd or {})), **changes)
 
 
-def told(check: checks.Check, facts: MachineFacts, agent: str = "") -> list[tuple[Level, str]]:
+def told(check: checks.Check, facts: MachineFacts, agent: str = "") -> list[tuple[Severity, str]]:
     """What the check says of it."""
     return [(finding.level, finding.text) for finding in check(config(agent), facts)]

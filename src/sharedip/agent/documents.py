@@ -2,7 +2,7 @@
 
 Role: tell the node's own addresses from what this program put up, and judge the VIPs by them.
 Must never: change anything on the machine, or take an address for the node's own that is ours to remove.
-Counterparts: `config/checks.py` (the rules), `start.py`, `reload.py` and `cli/machine.py` (who ask).
+Counterparts: `config/checks.py` (the rules), `start.py`, `reload.py` and `cli/inspection.py` (who ask).
 """
 
 from __future__ import annotations

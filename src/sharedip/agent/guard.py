@@ -20,7 +20,7 @@ GUARD_AGAIN_S = 2.0
 """A kernel that refused to let an address out of the fence is asked again after this."""
 
 
-class Guard:
+class VipGuard:
     """Invariant: `vips` is what is guarded: all that the core was told to have, and all that it may still hold."""
 
     def __init__(self, settings: Settings, node: Node, netlink: Netlink, fence: Fence, segment: Segment) -> None:

@@ -22,7 +22,7 @@ from sharedip.agent.queue import Queue
 from sharedip.agent.reload import Reload
 from sharedip.agent.reports import Reports
 from sharedip.agent.settings import find_tls_files
-from sharedip.agent.start import LOOK_EVERY_S, FormerFence, Refusal, former_run, may_begin
+from sharedip.agent.start import LOOK_EVERY_S, FormerFence, StartRefusal, former_run, may_begin
 from sharedip.agent.world import World
 from sharedip.config.model import Config
 from sharedip.core.messages import Level, Report, StopRequested
@@ -68,7 +68,7 @@ class Agent:
         self._look_timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def refuse(self) -> Refusal | None:
+    def refuse(self) -> StartRefusal | None:
         """Why this run has to end before it begins, if the documents do not fit this node."""
         world = self._world
         return may_begin(self._config, world.state, world.netlink, world.fence, self._reports)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from sharedip.adapters.clock import Clock
 from sharedip.adapters.kernel.packet import Segment
 from sharedip.agent.executor import Executor
-from sharedip.agent.guard import Guard
+from sharedip.agent.guard import VipGuard
 from sharedip.agent.queue import Queue
 from sharedip.agent.reach import Reach
 from sharedip.agent.reports import Reports
@@ -60,7 +60,7 @@ class Loop:
         executor: Executor,
         segment: Segment,
         former_fence: FormerFence,
-        guard: Guard,
+        guard: VipGuard,
         reach: Reach,
         reports: Reports,
     ) -> None:

@@ -19,7 +19,7 @@ from sharedip.adapters.kernel.netlink import Netlink
 from sharedip.adapters.notify import Notifier
 from sharedip.adapters.probes.runner import ProbeRunner
 from sharedip.agent.documents import judge, warnings
-from sharedip.agent.guard import Guard
+from sharedip.agent.guard import VipGuard
 from sharedip.agent.reach import Reach
 from sharedip.agent.reports import Reports
 from sharedip.agent.settings import choose_settings
@@ -46,7 +46,7 @@ class Reload:
         netlink: Netlink,
         probes: ProbeRunner,
         notifier: Notifier,
-        guard: Guard,
+        guard: VipGuard,
         reach: Reach,
         reports: Reports,
         emit: Callable[[Event], None],

@@ -2,7 +2,7 @@
 
 Role: the one place where lines gather. Must never: hold back a fact: what is told within a turn is said at its end, for
 to write a line takes as long as to remove an address. Counterparts: `adapters/logs.py`, `adapters/notify.py`,
-`adapters/api/events.py`.
+`adapters/api/watchers.py`.
 """
 
 from __future__ import annotations

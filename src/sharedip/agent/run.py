@@ -22,7 +22,7 @@ from sharedip.adapters.notify import Notifier
 from sharedip.adapters.state import StateDirectory, StateRefusedError
 from sharedip.agent.queue import Queue
 from sharedip.agent.reports import Reports
-from sharedip.agent.start import Refusal
+from sharedip.agent.start import StartRefusal
 from sharedip.agent.wiring import make_world, put_together
 from sharedip.config.model import Config
 from sharedip.core.messages import Level, Report
@@ -40,7 +40,7 @@ class Ended(Enum):
     BUG = "an exception that no weather explains"
 
 
-_REFUSED = {Refusal.MISTAKE: Ended.MISTAKE, Refusal.NOT_YET: Ended.REFUSED}
+_REFUSED = {StartRefusal.MISTAKE: Ended.MISTAKE, StartRefusal.NOT_YET: Ended.REFUSED}
 
 
 def run_agent(config: Config, paths: Sequence[Path], *, log_format: str = "text", log_level: str = "info") -> Ended:

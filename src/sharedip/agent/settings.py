@@ -12,8 +12,7 @@ from pathlib import Path
 from sharedip import __version__
 from sharedip.adapters.etcd import TlsFiles
 from sharedip.config.certificates import ApiServerFiles, find_api_server, find_client_certificates
-from sharedip.config.model import WINDOW_S_MIN_LIFETIME, Config, Endpoint, Witness
-from sharedip.config.model import Fence as FenceChoice
+from sharedip.config.model import WINDOW_S_MIN_LIFETIME, Config, EtcdUrl, FenceChoice, WitnessChoice
 from sharedip.core.messages import Level, Report
 from sharedip.core.model import FenceKind, IPAddress
 from sharedip.core.settings import Settings
@@ -54,7 +53,7 @@ def describe_tags(*, are_kept: bool | None) -> list[Report]:
 
 def window_s_of(config: Config, kind: FenceKind) -> float | None:
     """The witness's window, no shorter than the fence can keep; None without a witness."""
-    if config.failover.witness is Witness.OFF:
+    if config.failover.witness is WitnessChoice.OFF:
         return None
     if kind is FenceKind.LIFETIME:
         return max(config.failover.window_s, WINDOW_S_MIN_LIFETIME)
@@ -79,7 +78,7 @@ def choose_settings(config: Config, kind: FenceKind, own_addresses: Collection[I
     )
 
 
-def _local_endpoint(endpoints: Collection[Endpoint], own_addresses: Collection[IPAddress]) -> int | None:
+def _local_endpoint(endpoints: Collection[EtcdUrl], own_addresses: Collection[IPAddress]) -> int | None:
     """The endpoint whose member runs on this node: by loopback, or by an address of this node."""
     for number, endpoint in enumerate(endpoints):
         if endpoint.host == "localhost":

@@ -35,7 +35,7 @@ LOOK_EVERY_S: Final = 2.0
 _BY_HAND: Final = "nft delete table inet {table}; nft delete table arp {table}"
 
 
-class Refusal(Enum):
+class StartRefusal(Enum):
     """Why this run has to end before it has begun."""
 
     MISTAKE = "a person has to mend it"
@@ -44,7 +44,7 @@ class Refusal(Enum):
 
 def may_begin(
     config: Config, state: StateDirectory, netlink: Netlink, fence: Fence, reports: Reports
-) -> Refusal | None:
+) -> StartRefusal | None:
     """Judge the documents by what the kernel has shown, before anything is done about them; None: it may begin.
 
     What a former run left is ours all the same, and is taken away if not: nobody else is going to.
@@ -63,7 +63,7 @@ def may_begin(
     if not left.failed and not may_be_nobodys(netlink.view, held):
         fence.uninstall()  # all that it could still mute is somebody else's
     reports.tell(Report(Level.ERROR, "not started", reason="the documents do not fit this node"))
-    return Refusal.NOT_YET if verdict.may_pass else Refusal.MISTAKE
+    return StartRefusal.NOT_YET if verdict.may_pass else StartRefusal.MISTAKE
 
 
 def former_run(loaded: LoadedState, settings: Settings) -> FormerRun | None:

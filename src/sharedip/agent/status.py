@@ -19,7 +19,7 @@ from sharedip.core.node import Node
 from sharedip.core.view import view
 
 if TYPE_CHECKING:
-    from sharedip.core.status import Change, FenceStatus, Status, VipStatus, VipView
+    from sharedip.core.status import ChangeStatus, FenceStatus, Status, VipStatus, VipView
 
 
 class StatusPage:
@@ -83,7 +83,7 @@ class StatusPage:
 
 def _dated(vip: VipView, wall: datetime) -> VipStatus:
     """With the wall-clock time of each change, by which people compare it with other logs."""
-    changes: list[Change] = [
+    changes: list[ChangeStatus] = [
         {
             "text": change["text"],
             "at": (wall - timedelta(seconds=change["age_s"])).isoformat(timespec="milliseconds"),

@@ -27,7 +27,7 @@ from sharedip.adapters.peer import PeerSocket
 from sharedip.adapters.probes.runner import ProbeRunner
 from sharedip.adapters.state import StateDirectory
 from sharedip.agent.executor import Executor
-from sharedip.agent.guard import Guard
+from sharedip.agent.guard import VipGuard
 from sharedip.agent.life import Agent
 from sharedip.agent.loop import Loop
 from sharedip.agent.operator import Operator
@@ -109,7 +109,7 @@ def put_together(
     own_addresses = {record.address for record in world.netlink.view.addresses.values()}
     settings = choose_settings(config, kind, own_addresses)
     node = Node(settings, secrets.randbits(64), lambda: secrets.token_bytes(16), identity)
-    guard = Guard(settings, node, world.netlink, world.fence, world.segment)
+    guard = VipGuard(settings, node, world.netlink, world.fence, world.segment)
     reach = Reach(config.peer, settings.vips, world.netlink.view, world.peers)
     former_fence = FormerFence(kind, world.netlink, world.fence, reports)
     tickets = Tickets()

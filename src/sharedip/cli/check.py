@@ -1,6 +1,7 @@
 """`sharedip check`: everything that would go wrong later, now.
 
-Role: runs the checks and prints findings and failover times. Counterparts: `checks.py` (judges), `machine.py` (asks).
+Role: runs the checks and prints findings and failover times. Counterparts: `checks.py` (judges), `inspection.py`
+(asks).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sharedip.cli.documents import add_config_argument, config_paths, load_documents
 from sharedip.cli.exits import OK, PROBLEM, USAGE
-from sharedip.cli.facts import Finding, Level
+from sharedip.cli.facts import Finding, Severity
 from sharedip.cli.render import clean, paint, table
 from sharedip.cli.terminal import use_color
 
@@ -35,7 +36,7 @@ EPILOGS = {
     "  sharedip check -o json | jq '.findings[] | select(.level != \"ok\")'\n\n"
     "exit codes: 0 no errors (there may be warnings), 1 an error on this machine, 2 an error in the documents"
 }
-_STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "red"}
+_STYLES = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.ERROR: "red"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,9 +54,9 @@ def run(args: argparse.Namespace) -> int:
     config = loaded.config
     if config is not None and not args.offline:
         from sharedip.cli import checks  # noqa: PLC0415  # the documents alone need none of this
-        from sharedip.cli.machine import look  # noqa: PLC0415
+        from sharedip.cli.inspection import inspect  # noqa: PLC0415
 
-        machine = look(config)
+        machine = inspect(config)
         findings += [finding for check in checks.CHECKS for finding in check(config, machine)]
         if not machine.missing_capabilities:  # else the fence is not known, and with it none of the times
             bounds = checks.bounds(config, machine)
@@ -63,17 +64,17 @@ def run(args: argparse.Namespace) -> int:
     write(findings, bounds)
     if config is None:
         return USAGE
-    return PROBLEM if any(finding.level is Level.ERROR for finding in findings) else OK
+    return PROBLEM if any(finding.level is Severity.ERROR for finding in findings) else OK
 
 
 def _documents(loaded: Loaded) -> list[Finding]:
-    findings = [Finding(Level.ERROR, "documents", f"{p.place}: {p.message}", p.remedy) for p in loaded.problems]
-    findings += [Finding(Level.OK, "documents", f"{p.place}: {p.message}", p.remedy) for p in loaded.notices]
+    findings = [Finding(Severity.ERROR, "documents", f"{p.place}: {p.message}", p.remedy) for p in loaded.problems]
+    findings += [Finding(Severity.OK, "documents", f"{p.place}: {p.message}", p.remedy) for p in loaded.notices]
     if loaded.config is not None:
         config = loaded.config
         vips = ", ".join(f"{vip} on {vip.link}" for vip in config.vips[:5])
         more = f" and {len(config.vips) - 5} more" if len(config.vips) > 5 else ""
-        findings.append(Finding(Level.OK, "documents", f"node {config.node_name}, {vips}{more}"))
+        findings.append(Finding(Severity.OK, "documents", f"node {config.node_name}, {vips}{more}"))
     return findings
 
 
@@ -89,8 +90,8 @@ def _write_text(findings: Sequence[Finding], bounds: Sequence[Bound]) -> None:
         rows = [(b.event, "-" if b.bound_s is None else f"{b.bound_s:.1f} s", b.why) for b in bounds]
         lines = table(("WHEN", "AT MOST", "BECAUSE"), rows, right=frozenset({1}))
         sys.stdout.write("\nuntil clients are answered again:\n" + "\n".join(lines) + "\n")
-    count = {level: sum(finding.level is level for finding in findings) for level in Level}
-    sys.stdout.write(f"\n{_counted(count[Level.ERROR], 'error')}, {_counted(count[Level.WARNING], 'warning')}\n")
+    count = {level: sum(finding.level is level for finding in findings) for level in Severity}
+    sys.stdout.write(f"\n{_counted(count[Severity.ERROR], 'error')}, {_counted(count[Severity.WARNING], 'warning')}\n")
 
 
 def _counted(number: int, what: str) -> str:
@@ -103,7 +104,7 @@ def _write_json(findings: Sequence[Finding], bounds: Sequence[Bound]) -> None:
             {"level": f.level.value, "subject": f.subject, "text": f.text, "remedy": f.remedy} for f in findings
         ],
         "bounds": [{"event": b.event, "bound_s": b.bound_s, "why": b.why} for b in bounds],
-        "errors": sum(finding.level is Level.ERROR for finding in findings),
-        "warnings": sum(finding.level is Level.WARNING for finding in findings),
+        "errors": sum(finding.level is Severity.ERROR for finding in findings),
+        "warnings": sum(finding.level is Severity.WARNING for finding in findings),
     }
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")

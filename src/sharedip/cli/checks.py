@@ -1,7 +1,7 @@
 """Judges what `sharedip check` has found out: one small function for each question.
 
-Role: facts → findings, and the failover times that result. Pure. Must never: ask the world (`machine.py` does), or call
-"cannot tell" good. Counterpart: `check.py` (runs them all and prints).
+Role: facts → findings, and the failover times that result. Pure. Must never: ask the world (`inspection.py` does), or
+call "cannot tell" good. Counterpart: `check.py` (runs them all and prints).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from sharedip.agent.settings import NO_TAGS, TAGS_UNKNOWN, choose_fence, window_s_of
 from sharedip.cli.clocks import judge_chrony
-from sharedip.cli.facts import Finding, Level, MachineFacts, Member
+from sharedip.cli.facts import Finding, MachineFacts, Member, Severity
 from sharedip.config.checks import check_against_links
-from sharedip.config.model import WINDOW_S_MIN_LIFETIME, Config, Fence, KubeApiServerCheck, Witness
+from sharedip.config.model import WINDOW_S_MIN_LIFETIME, Config, FenceChoice, KubeApiServerCheck, WitnessChoice
 from sharedip.core.model import FenceKind
 from sharedip.core.settings import CLOCK_DRIFT, lease_margin_s
 
@@ -32,18 +32,21 @@ def check_links(config: Config, machine: MachineFacts) -> Iterator[Finding]:
     """Each VIP against its link and the node's own addresses."""
     errors, warnings = check_against_links(config, machine.links)
     for problem in errors:
-        yield Finding(Level.ERROR, "link", f"{problem.place}: {problem.message}", problem.remedy)
+        yield Finding(Severity.ERROR, "link", f"{problem.place}: {problem.message}", problem.remedy)
     for problem in warnings:
-        yield Finding(Level.WARNING, "link", f"{problem.place}: {problem.message}", problem.remedy)
+        yield Finding(Severity.WARNING, "link", f"{problem.place}: {problem.message}", problem.remedy)
     spoken_of = {problem.place for problem in (*errors, *warnings)}
     for vip, place in zip(config.vips, config.vip_places, strict=True):
         if place in spoken_of:
             continue
         if vip.link in machine.links_up:
-            yield Finding(Level.OK, "link", f"{vip} fits {vip.link}, which is up")
+            yield Finding(Severity.OK, "link", f"{vip} fits {vip.link}, which is up")
         else:
             yield Finding(
-                Level.WARNING, "link", f"{vip.link} is down", f"this node is no candidate for {vip} until it is up"
+                Severity.WARNING,
+                "link",
+                f"{vip.link} is down",
+                f"this node is no candidate for {vip} until it is up",
             )
 
 
@@ -52,50 +55,50 @@ def check_source(config: Config, machine: MachineFacts) -> Iterator[Finding]:
     for vip in config.vips:
         if vip.address in machine.sources.get(vip.link, ()):
             yield Finding(
-                Level.ERROR,
+                Severity.ERROR,
                 "source",
                 f"traffic of this node out of {vip.link} comes from the VIP {vip}",
                 f"give {vip.link} an address of its own, or start the agent: it keeps the VIP behind that address",
             )
     usable = {str(address) for found in machine.sources.values() for address in found}
     if usable and not usable & {str(vip) for vip in config.vips}:
-        yield Finding(Level.OK, "source", f"this node's own traffic comes from {', '.join(sorted(usable))}")
+        yield Finding(Severity.OK, "source", f"this node's own traffic comes from {', '.join(sorted(usable))}")
 
 
 def check_conflicts(config: Config, machine: MachineFacts) -> Iterator[Finding]:
     """Who answers for the VIPs on the segment."""
     if machine.answers is None:
-        yield Finding(Level.WARNING, "conflict", f"not known: {machine.answers_error}")
+        yield Finding(Severity.WARNING, "conflict", f"not known: {machine.answers_error}")
         return
     owners = machine.etcd.owners
     for vip in config.vips:
         macs = ", ".join(mac.hex(":") for mac in machine.answers.get(vip, ()))
         owner = (owners or {}).get(vip.address)
         if not macs and vip.address in machine.held_here:
-            yield Finding(Level.OK, "conflict", f"this node has {vip}; its agent watches for others that claim it")
+            yield Finding(Severity.OK, "conflict", f"this node has {vip}; its agent watches for others that claim it")
         elif not macs and owner is not None:
-            yield Finding(Level.OK, "conflict", f"{owner} owns {vip}, and nobody else answers for it")
+            yield Finding(Severity.OK, "conflict", f"{owner} owns {vip}, and nobody else answers for it")
         elif not macs:
-            yield Finding(Level.OK, "conflict", f"no other machine answers for {vip}")
+            yield Finding(Severity.OK, "conflict", f"no other machine answers for {vip}")
         elif vip.address in machine.held_here:
             yield Finding(
-                Level.ERROR,
+                Severity.ERROR,
                 "conflict",
                 f"this node has {vip}, and {macs} answers for it as well",
                 "find the machine with this MAC and take the address from it; look into your DHCP server's leases",
             )
         elif owner is not None and owner != config.node_name and len(machine.answers[vip]) == 1:
-            yield Finding(Level.OK, "conflict", f"{macs} answers for {vip}: {owner} owns it")
+            yield Finding(Severity.OK, "conflict", f"{macs} answers for {vip}: {owner} owns it")
         elif owners is None:
             yield Finding(
-                Level.WARNING,
+                Severity.WARNING,
                 "conflict",
                 f"{macs} answers for {vip}, and etcd does not tell whether that is its owner",
                 "make etcd reachable and check again",
             )
         else:
             yield Finding(
-                Level.ERROR,
+                Severity.ERROR,
                 "conflict",
                 f"{macs} answers for {vip}, " + (f"not only its owner {owner}" if owner else "and nobody owns it"),
                 "choose another address, or take it from that machine; reserve it in your DHCP server",
@@ -107,11 +110,11 @@ def check_etcd(config: Config, machine: MachineFacts) -> Iterator[Finding]:
     etcd = machine.etcd
     for text in etcd.tls_problems:
         grave = not (" expires on " in text and any(member.reachable for member in etcd.members))
-        level = Level.ERROR if grave else Level.WARNING
+        level = Severity.ERROR if grave else Severity.WARNING
         yield Finding(level, "etcd", text, "renew it, or name other files under etcd: in AgentConfig")
     if config.etcd.endpoints[0].tls and not etcd.tls_files:
         yield Finding(
-            Level.WARNING,
+            Severity.WARNING,
             "etcd",
             "there are no client certificates of kubeadm, k3s or RKE2 here",
             "name caFile, certFile and keyFile under etcd: if it asks for them",
@@ -120,25 +123,33 @@ def check_etcd(config: Config, machine: MachineFacts) -> Iterator[Finding]:
     for member in etcd.members:
         if not member.reachable:
             # With another endpoint the agent works; without any it only waits.
-            level = Level.WARNING if answering else Level.ERROR
+            level = Severity.WARNING if answering else Severity.ERROR
             yield Finding(level, "etcd", f"{member.endpoint}: {member.error}", "is etcd running, and the port open?")
             continue
         role = "learner" if member.learner else "leader" if member.leader else "follower"
         about = f"{member.endpoint}: etcd {member.version}, {role}, answers in {member.rtt_s * 1000:.1f} ms"
         if _version(member.version)[:2] < ETCD_OLDEST:
-            yield Finding(Level.ERROR, "etcd", about, "upgrade etcd: 3.4 is the oldest that is supported")
+            yield Finding(Severity.ERROR, "etcd", about, "upgrade etcd: 3.4 is the oldest that is supported")
         elif member.learner:
-            yield Finding(Level.WARNING, "etcd", about, "a learner refuses what the agent asks; name a voting member")
+            yield Finding(
+                Severity.WARNING, "etcd", about, "a learner refuses what the agent asks; name a voting member"
+            )
         elif not member.has_leader:
-            yield Finding(Level.ERROR, "etcd", f"{about}, but it knows no leader", "bring the majority of members up")
+            yield Finding(
+                Severity.ERROR, "etcd", f"{about}, but it knows no leader", "bring the majority of members up"
+            )
         else:
-            yield Finding(Level.OK, "etcd", about)
+            yield Finding(Severity.OK, "etcd", about)
         for alarm in member.alarms:
-            yield Finding(Level.ERROR, "etcd", f"{member.endpoint} raises an alarm: {alarm}", "see etcdctl alarm list")
+            yield Finding(
+                Severity.ERROR, "etcd", f"{member.endpoint} raises an alarm: {alarm}", "see etcdctl alarm list"
+            )
     yield from _stuck_leaders(answering)
     if len(etcd.members) == 1 and answering:
         yield Finding(
-            Level.OK, "etcd", "one endpoint: when this member stops, this node stops being a candidate after the lease"
+            Severity.OK,
+            "etcd",
+            "one endpoint: when this member stops, this node stops being a candidate after the lease",
         )
 
 
@@ -147,7 +158,7 @@ def _stuck_leaders(members: Sequence[Member]) -> Iterator[Finding]:
     old = sorted({member.version for member in members if _ends_live_leases(member.version)})
     if old:
         yield Finding(
-            Level.WARNING,
+            Severity.WARNING,
             "etcd",
             f"etcd {', '.join(old)} can end a lease that still lives, after its leader was stuck for longer than the "
             "lease (etcd issue 15247)",
@@ -165,38 +176,40 @@ def check_lease(config: Config, machine: MachineFacts) -> Iterator[Finding]:
     """The lease that this etcd will grant."""
     floor_s, ttl_s = machine.etcd.ttl_floor_s, config.lease_ttl_s
     if floor_s is None:
-        yield Finding(Level.ERROR, "lease", f"etcd grants no lease: {machine.etcd.error}", "see the findings on etcd")
+        yield Finding(
+            Severity.ERROR, "lease", f"etcd grants no lease: {machine.etcd.error}", "see the findings on etcd"
+        )
     elif floor_s > ttl_s:
         yield Finding(
-            Level.WARNING,
+            Severity.WARNING,
             "lease",
             f"this etcd grants no lease under {floor_s} s; the agents will have {floor_s} s instead of {ttl_s} s",
             "shorten etcd's election timeout, or set lease.ttl to what it grants",
         )
     else:
-        yield Finding(Level.OK, "lease", f"{ttl_s} s, granted as asked (this etcd's shortest is {floor_s} s)")
+        yield Finding(Severity.OK, "lease", f"{ttl_s} s, granted as asked (this etcd's shortest is {floor_s} s)")
 
 
 def check_fence(config: Config, machine: MachineFacts) -> Iterator[Finding]:
     """What stops the address when the agent can't."""
     wanted, reason = config.failover.fence, machine.nftables_error
-    if wanted is not Fence.LIFETIME and machine.missing_capabilities:
-        yield Finding(Level.WARNING, "fence", "not known: this user may not ask for nftables", "run as root")
-    elif wanted is Fence.NFTABLES and reason is not None:
+    if wanted is not FenceChoice.LIFETIME and machine.missing_capabilities:
+        yield Finding(Severity.WARNING, "fence", "not known: this user may not ask for nftables", "run as root")
+    elif wanted is FenceChoice.NFTABLES and reason is not None:
         yield Finding(
-            Level.ERROR,
+            Severity.ERROR,
             "fence",
             f"nftables is not to be had: {reason}",
             "install nftables, or set failover.fence: auto",
         )
     elif uses_nftables(config, machine):
-        yield Finding(Level.OK, "fence", "nftables: traffic stops within milliseconds of the end of the right")
+        yield Finding(Severity.OK, "fence", "nftables: traffic stops within milliseconds of the end of the right")
     else:
-        why = f" (no nftables: {reason})" if wanted is Fence.AUTO else ""
-        yield Finding(Level.OK, "fence", f"address lifetime: whole seconds, up to 1 s late{why}")
-        if config.failover.witness is Witness.AUTO and config.failover.window_s < WINDOW_S_MIN_LIFETIME:
+        why = f" (no nftables: {reason})" if wanted is FenceChoice.AUTO else ""
+        yield Finding(Severity.OK, "fence", f"address lifetime: whole seconds, up to 1 s late{why}")
+        if config.failover.witness is WitnessChoice.AUTO and config.failover.window_s < WINDOW_S_MIN_LIFETIME:
             yield Finding(
-                Level.WARNING,
+                Severity.WARNING,
                 "fence",
                 f"a window of {config.failover.window_s:g} s is shorter than the lifetime fence can keep",
                 f"install nftables; without it the window is {WINDOW_S_MIN_LIFETIME:g} s",
@@ -206,26 +219,26 @@ def check_fence(config: Config, machine: MachineFacts) -> Iterator[Finding]:
 def check_mechanisms(config: Config, machine: MachineFacts) -> Iterator[Finding]:
     """What of the kernel's the agent relies on, each tried here."""
     if machine.timer_error is None:
-        yield Finding(Level.OK, "mechanism", "timer: one of the kernel ends this process at its deadline")
+        yield Finding(Severity.OK, "mechanism", "timer: one of the kernel ends this process at its deadline")
     else:
         remedy = "start the agent under an init, as image and pod manifest do (docs/kernel.md, the deadman)"
-        yield Finding(Level.ERROR, "mechanism", f"timer: {machine.timer_error}", remedy)
+        yield Finding(Severity.ERROR, "mechanism", f"timer: {machine.timer_error}", remedy)
     if uses_nftables(config, machine) and not machine.missing_capabilities:
         for family in ("IPv4", "IPv6"):
             if family in machine.gate_families:
-                yield Finding(Level.OK, "mechanism", f"gate: seen to close for {family}")
+                yield Finding(Severity.OK, "mechanism", f"gate: seen to close for {family}")
             elif any(str(vip.address.version) in family for vip in config.vips):
                 text = f"gate: {family} does not reach loopback on this node, so it could not be tried"
-                yield Finding(Level.WARNING, "mechanism", text, f"switch {family} on, or take its VIPs out")
+                yield Finding(Severity.WARNING, "mechanism", text, f"switch {family} on, or take its VIPs out")
         for words in machine.gate_lacks:
             remedy = "load that module, or let nothing on this node translate a VIP's traffic (kube-proxy, DNAT)"
-            yield Finding(Level.WARNING, "mechanism", f"gate: this kernel lacks {words}", remedy)
+            yield Finding(Severity.WARNING, "mechanism", f"gate: this kernel lacks {words}", remedy)
     if machine.tags_stick:
-        yield Finding(Level.OK, "mechanism", "tags: this kernel keeps ours on addresses")
+        yield Finding(Severity.OK, "mechanism", "tags: this kernel keeps ours on addresses")
     elif machine.tags_stick is False:
-        yield Finding(Level.OK, "mechanism", f"tags: {NO_TAGS}")
+        yield Finding(Severity.OK, "mechanism", f"tags: {NO_TAGS}")
     else:
-        yield Finding(Level.WARNING, "mechanism", f"tags: {TAGS_UNKNOWN}", "run as root")
+        yield Finding(Severity.WARNING, "mechanism", f"tags: {TAGS_UNKNOWN}", "run as root")
 
 
 def check_health(config: Config, machine: MachineFacts) -> Iterator[Finding]:
@@ -234,22 +247,22 @@ def check_health(config: Config, machine: MachineFacts) -> Iterator[Finding]:
         passed, said = machine.probed.get(check.name, (False, "not tried"))
         if isinstance(check, KubeApiServerCheck) and not machine.api_server_files:
             yield Finding(
-                Level.WARNING,
+                Severity.WARNING,
                 "health",
                 f"{check.name}: no certificates of kubeadm, k3s or RKE2 are on this node",
                 "this node counts as unhealthy until they are; elsewhere use an http check with caFile",
             )
         elif passed:
-            yield Finding(Level.OK, "health", f"{check.name}: {said}")
+            yield Finding(Severity.OK, "health", f"{check.name}: {said}")
         else:
             yield Finding(
-                Level.WARNING,
+                Severity.WARNING,
                 "health",
                 f"{check.name} fails: {said}",
                 "while it does, this node gives its VIPs to a healthy one; before its first start all is well",
             )
     if not config.health_checks:
-        yield Finding(Level.OK, "health", "no checks: this node counts as healthy while its agent runs")
+        yield Finding(Severity.OK, "health", "no checks: this node counts as healthy while its agent runs")
 
 
 def check_clock(_: Config, machine: MachineFacts) -> Iterator[Finding]:

@@ -1,7 +1,7 @@
 """How fast chrony may turn this node's clock: one of the assumptions under "one owner".
 
 Role: read chrony's configuration, and say what rate it allows. Must never: write, or run anything.
-Counterparts: docs/safety.md ("Clocks"), `machine.py` (asks), `checks.py` (runs the judge).
+Counterparts: docs/safety.md ("Clocks"), `inspection.py` (asks), `checks.py` (runs the judge).
 
 Only the lines that matter are understood (chrony.conf(5)): `maxslewrate`, and `include`, `confdir` and `sourcedir`,
 which lead to other files. Where a line stands twice the last one counts, as for chronyd.
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from sharedip.cli.facts import Chrony, Finding, Level
+from sharedip.cli.facts import Chrony, Finding, Severity
 
 CHRONY_FILES = (Path("/etc/chrony/chrony.conf"), Path("/etc/chrony.conf"))
 """Debian's and Red Hat's place."""
@@ -41,14 +41,14 @@ def judge_chrony(chrony: Chrony | None) -> Iterator[Finding]:
         return
     if chrony.error:
         yield Finding(
-            Level.WARNING,
+            Severity.WARNING,
             "clock",
             f"chrony's maxslewrate is not known: {chrony.error}",
             "run as root, and see that it is 500 at most (docs/safety.md, Clocks)",
         )
     elif chrony.slew_ppm > SLEW_PPM_MAX:
         yield Finding(
-            Level.WARNING,
+            Severity.WARNING,
             "clock",
             f"chrony may turn this node's clock {chrony.slew_ppm / 10000:.2g} % faster or slower (maxslewrate "
             f"{chrony.slew_ppm:g}); one owner is argued for 0.05 %",
@@ -56,7 +56,9 @@ def judge_chrony(chrony: Chrony | None) -> Iterator[Finding]:
         )
     else:
         yield Finding(
-            Level.OK, "clock", f"chrony turns this node's clock by at most {chrony.slew_ppm:g} ppm (500 is the limit)"
+            Severity.OK,
+            "clock",
+            f"chrony turns this node's clock by at most {chrony.slew_ppm:g} ppm (500 is the limit)",
         )
 
 

@@ -1,7 +1,7 @@
 """`sharedip status --cluster`: every node, as etcd knows it.
 
 Role: the view's rendering. Works without an agent on this machine.
-Must never: show the secrets that older agents' records carry. Counterpart: `machine.py` (`cluster_view` reads etcd).
+Must never: show the secrets that older agents' records carry. Counterpart: `cluster_view.py` (reads etcd).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sharedip.cli.cluster_view import cluster_view
 from sharedip.cli.documents import config_paths, sound_config
 from sharedip.cli.exits import OK, PROBLEM, USAGE
-from sharedip.cli.machine import cluster_view
 from sharedip.cli.render import clean, fitting, status_lines, table, wrapped
 from sharedip.cli.terminal import terminal_width, use_color
 

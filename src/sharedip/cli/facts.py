@@ -1,6 +1,6 @@
 """What `sharedip check` found out about this machine, before anybody judges it.
 
-Role: frozen values between `machine.py` (asks the world) and `checks.py` (judges). Must never: hold behaviour.
+Role: frozen values between `inspection.py` (asks the world) and `checks.py` (judges). Must never: hold behaviour.
 "None" means that it could not be found out; the reason stands beside it.
 """
 
@@ -14,7 +14,7 @@ from sharedip.config.model import LinkFacts
 from sharedip.core.model import IPAddress, Vip
 
 
-class Level(Enum):
+class Severity(Enum):
     """How bad a finding is."""
 
     OK = "ok"
@@ -26,7 +26,7 @@ class Level(Enum):
 class Finding:
     """One thing that was looked at. `remedy` is what to do; empty when nothing is."""
 
-    level: Level
+    level: Severity
     subject: str
     text: str
     remedy: str = ""

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from sharedip.cli.exits import INTERRUPTED, OK, USAGE
 
 
-class Command(NamedTuple):
+class Subcommand(NamedTuple):
     """Where a command lives. The module has `add_arguments(parser)` and `run(args) -> int`."""
 
     module: str
@@ -27,16 +27,16 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "run": Command("sharedip.cli.run", "run the agent in the foreground", "-c PATH..."),
-    "check": Command("sharedip.cli.check", "try documents, links, etcd and fence before they matter", "-c PATH..."),
-    "status": Command("sharedip.cli.status", "what this node owns, and what is wrong", "[--cluster]"),
-    "watch": Command("sharedip.cli.watch", "the same, live, with every event"),
-    "move": Command("sharedip.cli.operate", "hand a VIP over now", "VIP [--to NODE]"),
-    "drain": Command("sharedip.cli.operate", "give every VIP away and take none, until undone"),
-    "undrain": Command("sharedip.cli.operate", "end the drain"),
-    "reload": Command("sharedip.cli.operate", "read the documents again"),
-    "manifest": Command("sharedip.cli.manifest", "print a systemd unit or a static pod", "systemd|kubeadm"),
-    "version": Command("sharedip.cli.version", "print the version"),
+    "run": Subcommand("sharedip.cli.run", "run the agent in the foreground", "-c PATH..."),
+    "check": Subcommand("sharedip.cli.check", "try documents, links, etcd and fence before they matter", "-c PATH..."),
+    "status": Subcommand("sharedip.cli.status", "what this node owns, and what is wrong", "[--cluster]"),
+    "watch": Subcommand("sharedip.cli.watch", "the same, live, with every event"),
+    "move": Subcommand("sharedip.cli.operate", "hand a VIP over now", "VIP [--to NODE]"),
+    "drain": Subcommand("sharedip.cli.operate", "give every VIP away and take none, until undone"),
+    "undrain": Subcommand("sharedip.cli.operate", "end the drain"),
+    "reload": Subcommand("sharedip.cli.operate", "read the documents again"),
+    "manifest": Subcommand("sharedip.cli.manifest", "print a systemd unit or a static pod", "systemd|kubeadm"),
+    "version": Subcommand("sharedip.cli.version", "print the version"),
 }
 ADDED = "sharedip.commands"
 """The group of entry points by which other distributions add commands; each names such a row of three words."""
@@ -88,11 +88,11 @@ def _dispatch(arguments: list[str]) -> int:
     return code
 
 
-def _added() -> dict[str, Command]:
+def _added() -> dict[str, Subcommand]:
     """The commands of other distributions. Must not be asked for a command of our own: looking takes milliseconds."""
     from importlib.metadata import entry_points  # noqa: PLC0415  # `run` would keep it in memory
 
-    return {each.name: Command(*each.load()) for each in entry_points(group=ADDED) if each.name not in COMMANDS}
+    return {each.name: Subcommand(*each.load()) for each in entry_points(group=ADDED) if each.name not in COMMANDS}
 
 
 def overview() -> str:

@@ -1,7 +1,7 @@
 """`sharedip move`, `drain`, `undrain`, `reload`: one order over the socket, and the agent's answer.
 
 Must never: claim success on its own: `move` waits until it sees who has the address.
-Counterparts: `client.py`, `adapters/api/routes.py`.
+Counterparts: `agent_client.py`, `adapters/api/routes.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from sharedip.cli.client import Agent, UnreachableError, add_state_dir_argument
+from sharedip.cli.agent_client import AgentClient, UnreachableError, add_state_dir_argument
 from sharedip.cli.exits import OK, PROBLEM, UNREACHABLE
 from sharedip.cli.render import clean
 
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     """Give the order."""
     arguments = {"vip": args.vip, "to": args.to} if args.command == "move" else {}
     try:
-        accepted, text = Agent(args.state_dir).operate(args.command, arguments)
+        accepted, text = AgentClient(args.state_dir).operate(args.command, arguments)
     except UnreachableError as error:
         sys.stderr.write(f"sharedip: {error}\n")
         return UNREACHABLE
@@ -69,7 +69,7 @@ def _follow_move(args: argparse.Namespace, text: str) -> int:
     """The agent has begun: see who has the address in the end."""
     sys.stdout.write(clean(text) + "\n")
     sys.stdout.flush()
-    agent, until = Agent(args.state_dir), time.monotonic() + MOVED_WITHIN_S
+    agent, until = AgentClient(args.state_dir), time.monotonic() + MOVED_WITHIN_S
     owner = None
     while time.monotonic() < until:
         try:

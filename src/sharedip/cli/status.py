@@ -1,6 +1,6 @@
 """`sharedip status`: what this node does and why, from the agent's own mouth.
 
-Works without etcd and without the VIP. Counterparts: `client.py`, `render.py`, `cluster.py` for `--cluster`.
+Works without etcd and without the VIP. Counterparts: `agent_client.py`, `render.py`, `cluster.py` for `--cluster`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import argparse
 import json
 import sys
 
-from sharedip.cli.client import Agent, UnreachableError, add_state_dir_argument
+from sharedip.cli.agent_client import AgentClient, UnreachableError, add_state_dir_argument
 from sharedip.cli.exits import OK, PROBLEM, UNREACHABLE
 from sharedip.cli.render import status_lines
 from sharedip.cli.terminal import terminal_width, use_color
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     """Print it."""
     status, unreachable = None, ""
     try:
-        status = Agent(args.state_dir).status()
+        status = AgentClient(args.state_dir).status()
     except UnreachableError as error:
         unreachable = str(error)
         if not args.cluster:

@@ -2,7 +2,7 @@
 
 Role: a picture that is drawn anew each time the agent says something; on a pipe, the events as lines.
 Must never: give up because the agent restarts, or leave the terminal in disorder. Counterpart:
-`adapters/api/events.py`.
+`adapters/api/watchers.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sharedip.cli.client import Agent, UnreachableError, add_state_dir_argument
+from sharedip.cli.agent_client import AgentClient, UnreachableError, add_state_dir_argument
 from sharedip.cli.render import event_line, head_lines, problem_lines, vip_table, wrapped
 from sharedip.cli.terminal import use_color
 
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Watch until Ctrl-C (130), which is the only end."""
-    agent = Agent(args.state_dir)
+    agent = AgentClient(args.state_dir)
     if not sys.stdout.isatty():
         return _follow(agent, _Lines())
     sys.stdout.write(_ENTER)
@@ -132,7 +132,7 @@ def picture(
     return [*body, *(folded[-left:] if left > 0 else [])][:height]
 
 
-def _follow(agent: Agent, view: _Lines | _Picture) -> int:
+def _follow(agent: AgentClient, view: _Lines | _Picture) -> int:
     while True:
         try:
             for document in agent.events():

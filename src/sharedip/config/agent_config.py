@@ -18,12 +18,12 @@ from sharedip.config.model import (
     WINDOW_S_MIN_LIFETIME,
     ApiConfig,
     Config,
-    Endpoint,
     EtcdConfig,
+    EtcdUrl,
     FailoverConfig,
-    Fence,
+    FenceChoice,
     PeerConfig,
-    Witness,
+    WitnessChoice,
 )
 from sharedip.config.paths import STATE_DIR_DEFAULT
 from sharedip.config.problems import shown
@@ -46,7 +46,7 @@ from sharedip.core.model import ConflictPolicy, IPAddress
 
 KIND = "AgentConfig"
 
-ENDPOINTS_DEFAULT = (Endpoint(tls=True, host="127.0.0.1", port=2379),)
+ENDPOINTS_DEFAULT = (EtcdUrl(tls=True, host="127.0.0.1", port=2379),)
 ENDPOINTS_MAX = 32
 """etcd itself advises at most seven members."""
 KEY_PREFIX_DEFAULT = "sharedip:v1"
@@ -152,7 +152,7 @@ def _etcd(etcd: Fields, ttl_s: int | None) -> EtcdConfig | None:
     )
 
 
-def _endpoints(etcd: Fields) -> tuple[Endpoint, ...] | None:
+def _endpoints(etcd: Fields) -> tuple[EtcdUrl, ...] | None:
     if not etcd.has("endpoints"):
         return ENDPOINTS_DEFAULT
     items = etcd.require_items("endpoints", "write such as endpoints: [https://192.168.0.10:2379]")
@@ -161,7 +161,7 @@ def _endpoints(etcd: Fields) -> tuple[Endpoint, ...] | None:
             items[ENDPOINTS_MAX].place, f"these are more than {ENDPOINTS_MAX} endpoints", "list the members of one etcd"
         )
         return None
-    seen: list[Endpoint] = []
+    seen: list[EtcdUrl] = []
     for number, item in enumerate(items):
         path = f"{etcd.named('endpoints')}[{number}]"
         one = word(item, path, endpoint, etcd.findings)
@@ -180,7 +180,7 @@ def _endpoints(etcd: Fields) -> tuple[Endpoint, ...] | None:
     return tuple(seen) if len(seen) == len(items) and seen else None
 
 
-def _check_transport(etcd: Fields, endpoints: tuple[Endpoint, ...]) -> None:
+def _check_transport(etcd: Fields, endpoints: tuple[EtcdUrl, ...]) -> None:
     if endpoints[0].tls:
         return
     for name in ("caFile", "certFile", "keyFile"):
@@ -205,22 +205,22 @@ def _is_loopback(host: str) -> bool:
 
 
 def _failover(failover: Fields, ttl_s: int | None) -> FailoverConfig | None:
-    witness = failover.read("witness", choice(Witness), Witness.AUTO)
-    fence = failover.read("fence", choice(Fence), Fence.AUTO)
-    default = max(WINDOW_S_DEFAULT, WINDOW_S_MIN_LIFETIME) if fence is Fence.LIFETIME else WINDOW_S_DEFAULT
+    witness = failover.read("witness", choice(WitnessChoice), WitnessChoice.AUTO)
+    fence = failover.read("fence", choice(FenceChoice), FenceChoice.AUTO)
+    default = max(WINDOW_S_DEFAULT, WINDOW_S_MIN_LIFETIME) if fence is FenceChoice.LIFETIME else WINDOW_S_DEFAULT
     window_s = failover.read("window", duration(WINDOW_S_MIN, LEASE_TTL_S_MAX, why_shortest=_WHY_WINDOW), default)
     failover.close()
     if witness is None or fence is None or window_s is None:
         return None
     named = failover.named("window")
-    if fence is Fence.LIFETIME and window_s < WINDOW_S_MIN_LIFETIME:
+    if fence is FenceChoice.LIFETIME and window_s < WINDOW_S_MIN_LIFETIME:
         failover.findings.problem(
             failover.place("window"),
             f"{named}: the lifetime fence can't keep {written(window_s)}: the kernel removes an address after whole "
             "seconds, up to 1 s late",
             f"write {written(WINDOW_S_MIN_LIFETIME)} or more, or fence: nftables",
         )
-    if witness is Witness.AUTO and ttl_s is not None and window_s >= ttl_s:
+    if witness is WitnessChoice.AUTO and ttl_s is not None and window_s >= ttl_s:
         failover.findings.problem(
             failover.place("window"),
             f"{named}: {written(window_s)} is no shorter than the lease of {written(ttl_s)}, which would run out first",

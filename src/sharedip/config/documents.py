@@ -57,15 +57,15 @@ class Sequence:
     """A list."""
 
     place: Place
-    items: list[Node] = field(default_factory=list)
+    items: list[YamlNode] = field(default_factory=list)
 
 
 @dataclass(slots=True)
-class Entry:
+class YamlEntry:
     """One key with its value."""
 
     key_place: Place
-    value: Node
+    value: YamlNode
 
 
 @dataclass(slots=True)
@@ -73,10 +73,10 @@ class Mapping:
     """Keys with values, in the order of the file."""
 
     place: Place
-    entries: dict[str, Entry] = field(default_factory=dict)
+    entries: dict[str, YamlEntry] = field(default_factory=dict)
 
 
-Node = Scalar | Sequence | Mapping
+YamlNode = Scalar | Sequence | Mapping
 
 
 class _TooMuchError(Exception):
@@ -93,10 +93,10 @@ class _Frame:
     key: Scalar | None = None
     key_is_odd: bool = False
     """The key under way is no word; it was reported, its value is dropped."""
-    merges: list[Node] = field(default_factory=list)
+    merges: list[YamlNode] = field(default_factory=list)
 
 
-def documents_in(file: str, text: str, findings: Findings) -> list[Node]:
+def documents_in(file: str, text: str, findings: Findings) -> list[YamlNode]:
     """Read every document of one file; what can't be read is reported, documents without content are left out."""
     if not _readable(file, text, findings):
         return []
@@ -144,13 +144,13 @@ class _Composer:
     """Builds trees from events. Order in `_value`: count, name the anchor, hang it into what is open."""
 
     def __init__(self, file: str, findings: Findings) -> None:
-        self.documents: list[Node] = []
+        self.documents: list[YamlNode] = []
         self._file = file
         self._findings = findings
         self._lines_before = 0
         self._count = 0
         self._open: list[_Frame] = []
-        self._anchors: dict[str, tuple[Node, int]] = {}
+        self._anchors: dict[str, tuple[YamlNode, int]] = {}
         """A finished node and how many nodes it stands for."""
 
     def read(self, text: str, *, lines_before: int) -> int | None:
@@ -205,7 +205,7 @@ class _Composer:
                 self._merge(frame.node, frame.merges)
             self._value(frame.node, frame.anchor, self._count - frame.count_before + 1, counted=True)
 
-    def _value(self, node: Node, anchor: str | None, count: int, *, counted: bool = False) -> None:
+    def _value(self, node: YamlNode, anchor: str | None, count: int, *, counted: bool = False) -> None:
         if not counted:
             self._add_to_count(count, node.place)
         if anchor is not None:
@@ -223,14 +223,14 @@ class _Composer:
             self._entry(frame, frame.node, node)
             frame.key, frame.key_is_odd = None, False
 
-    def _key(self, frame: _Frame, node: Node) -> None:
+    def _key(self, frame: _Frame, node: YamlNode) -> None:
         if isinstance(node, Scalar):
             frame.key = node
         else:
             frame.key_is_odd = True
             self._problem(node.place, "a key must be a single word", 'write "key: value"; put braces in quotes')
 
-    def _entry(self, frame: _Frame, mapping: Mapping, value: Node) -> None:
+    def _entry(self, frame: _Frame, mapping: Mapping, value: YamlNode) -> None:
         key = frame.key
         if key is None:
             return
@@ -245,9 +245,9 @@ class _Composer:
                 "keep one of them",
             )
             return
-        mapping.entries[key.text] = Entry(key.place, value)
+        mapping.entries[key.text] = YamlEntry(key.place, value)
 
-    def _merge(self, mapping: Mapping, merges: list[Node]) -> None:
+    def _merge(self, mapping: Mapping, merges: list[YamlNode]) -> None:
         """YAML 1.1 merge key: entries of the named mappings, where the mapping has none of its own."""
         for merge in merges:
             for source in merge.items if isinstance(merge, Sequence) else [merge]:
@@ -313,7 +313,7 @@ def _events(text: str) -> Iterator[yaml.Event]:
     return yaml.parse(text, Loader=_LOADER)
 
 
-def _copied(node: Node, place: Place) -> Node:
+def _copied(node: YamlNode, place: Place) -> YamlNode:
     """The aliased value at the alias's place; what lies below it is shared, not copied."""
     if isinstance(node, Scalar):
         return Scalar(place, node.text, node.plain)

@@ -3,7 +3,7 @@
 Role: the step from trees to values, with the dotted path of every field in the message. Must never: stop at the first
 mistake; a reader gets None for what could not be read and goes on.
 Counterparts: `documents.py` gives the trees, `values.py` reads the words, `layer2.py`, `agent_config.py` and
-`machine.py` ask.
+`machine_config.py` ask.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from sharedip.config.documents import Mapping, Node, Scalar, Sequence
+from sharedip.config.documents import Mapping, Scalar, Sequence, YamlNode
 from sharedip.config.problems import Findings, Place, closest, shown
 from sharedip.config.values import UnusableError, absolute_path
 
@@ -83,7 +83,7 @@ class Fields:
             return Fields(Mapping(node.place), self.named(name), Findings())
         return Fields(Mapping(self.place(name)), self.named(name), self.findings)
 
-    def items(self, name: str) -> list[Node]:
+    def items(self, name: str) -> list[YamlNode]:
         """Open a list; the empty list when it is absent, and (with a problem) when it is none or too long."""
         node = self._node(name)
         if node is None:
@@ -98,7 +98,7 @@ class Fields:
             return []
         return node.items
 
-    def require_items(self, name: str, remedy: str) -> list[Node]:
+    def require_items(self, name: str, remedy: str) -> list[YamlNode]:
         """Open a list that must hold something."""
         node = self._node(name)
         if node is None or (isinstance(node, Sequence) and not node.items):
@@ -128,7 +128,7 @@ class Fields:
         for name in self.unasked():
             self.unknown(name)
 
-    def _node(self, name: str) -> Node | None:
+    def _node(self, name: str) -> YamlNode | None:
         if name not in self._asked:
             self._asked.append(name)
         entry = self.mapping.entries.get(name)
@@ -137,7 +137,7 @@ class Fields:
         return entry.value
 
 
-def word(node: Node, path: str, value: Callable[[str], _T], findings: Findings) -> _T | None:
+def word(node: YamlNode, path: str, value: Callable[[str], _T], findings: Findings) -> _T | None:
     """Read one word; None (and a problem) when it is unusable."""
     if not isinstance(node, Scalar):
         findings.problem(node.place, f"{path} is {_is(node)}", "write a single word; put braces in quotes")
@@ -164,7 +164,7 @@ def read_tls_files(fields: Fields) -> tuple[Path | None, Path | None, Path | Non
     return ca_file, cert_file, key_file
 
 
-def _is(node: Node) -> str:
+def _is(node: YamlNode) -> str:
     if isinstance(node, Scalar):
         return f"the word {shown(node.text)}"
     return "a list" if isinstance(node, Sequence) else "a mapping"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypedDict
 
-from sharedip.config.documents import Mapping, Node
+from sharedip.config.documents import Mapping, YamlNode
 from sharedip.config.fields import Fields, read_tls_files, word
 from sharedip.config.model import ExecCheck, HealthCheck, HttpCheck, KubeApiServerCheck, TcpCheck
 from sharedip.config.problems import Findings, Place, shown
@@ -69,7 +69,7 @@ class _Common(TypedDict):
     success_threshold: int
 
 
-def _read_check(item: Node, path: str, findings: Findings) -> HealthCheck | None:
+def _read_check(item: YamlNode, path: str, findings: Findings) -> HealthCheck | None:
     if not isinstance(item, Mapping):
         findings.problem(
             item.place, f"{path} is no mapping", "write such as {name: api, tcp: {address: 127.0.0.1:6443}}"

@@ -15,12 +15,12 @@ from pathlib import Path
 from sharedip.config.agent_config import KIND as AGENT_KIND
 from sharedip.config.agent_config import read_agent_config
 from sharedip.config.checks import PlacedVip, check_against_documents, unique_vips
-from sharedip.config.documents import Mapping, Node, documents_in
+from sharedip.config.documents import Mapping, YamlNode, documents_in
 from sharedip.config.fields import Fields
 from sharedip.config.files import read_files
 from sharedip.config.layer2 import API_VERSION, read_layer2_vip
 from sharedip.config.layer2 import KIND as VIP_KIND
-from sharedip.config.machine import read_machine_config
+from sharedip.config.machine_config import read_machine_config
 from sharedip.config.model import Config, NodeAddress
 from sharedip.config.problems import Findings, Place, Problem, in_order, shown
 from sharedip.config.values import address_of, plain_text
@@ -91,7 +91,7 @@ def _parse(documents: MappingOf[str, str], hostname: str, findings: Findings) ->
     return Loaded(config, (), notices)
 
 
-def _document(node: Node, gathered: _Gathered, findings: Findings) -> None:
+def _document(node: YamlNode, gathered: _Gathered, findings: Findings) -> None:
     """Tell what kind of document this is, and read it."""
     if not isinstance(node, Mapping):
         findings.problem(node.place, "this document is no mapping", f"write apiVersion: {API_VERSION} and kind: …")

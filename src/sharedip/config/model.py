@@ -42,14 +42,14 @@ def at_start(name: str) -> Mapping[str, object]:
     return {"name": name, "reloadable": False}
 
 
-class Witness(Enum):
+class WitnessChoice(Enum):
     """Whether a peer may depose an owner that has gone silent."""
 
     AUTO = "auto"
     OFF = "off"
 
 
-class Fence(Enum):
+class FenceChoice(Enum):
     """What removes or mutes the address when the agent can't act. `AUTO` takes nftables where the kernel has it."""
 
     AUTO = "auto"
@@ -58,7 +58,7 @@ class Fence(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class EtcdUrl:
     """Where one etcd member listens. `host` is a name or an address, without brackets."""
 
     tls: bool
@@ -73,7 +73,7 @@ class Endpoint:
 class EtcdConfig:
     """How to reach etcd. With https endpoints and no files, look with `certificates.find_client_certificates`."""
 
-    endpoints: tuple[Endpoint, ...]
+    endpoints: tuple[EtcdUrl, ...]
     ca_file: Path | None
     cert_file: Path | None
     key_file: Path | None
@@ -87,9 +87,9 @@ class EtcdConfig:
 class FailoverConfig:
     """How fast a silent owner is replaced, and what keeps it from being a second owner."""
 
-    witness: Witness = field(metadata=reloadable("failover.witness"))
+    witness: WitnessChoice = field(metadata=reloadable("failover.witness"))
     window_s: float = field(metadata=reloadable("failover.window"))
-    fence: Fence = field(metadata=at_start("failover.fence"))
+    fence: FenceChoice = field(metadata=at_start("failover.fence"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import TypeVar
 
-from sharedip.config.model import Endpoint, HttpUrl
+from sharedip.config.model import EtcdUrl, HttpUrl
 from sharedip.config.problems import closest, shown
 from sharedip.core.model import IPAddress
 
@@ -198,12 +198,12 @@ def dial_address(text: str) -> tuple[str, int]:
     return host, port
 
 
-def endpoint(text: str) -> Endpoint:
+def endpoint(text: str) -> EtcdUrl:
     """Read an etcd endpoint: a URL with nothing behind the port."""
     tls, host, port, rest = _url(text, example="https://127.0.0.1:2379")
     if rest not in {"", "/"}:
         raise UnusableError(f"{shown(text)} has something behind host and port", "end the endpoint with the port")
-    return Endpoint(tls, host, port if port is not None else ETCD_CLIENT_PORT)
+    return EtcdUrl(tls, host, port if port is not None else ETCD_CLIENT_PORT)
 
 
 def http_url(text: str) -> HttpUrl:

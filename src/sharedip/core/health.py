@@ -7,9 +7,9 @@ time).
 The sum is "unknown" until it is earned: healthy when every check passes, unhealthy as soon as one fails. Nothing is
 said while it is unknown: "cannot tell" is neither.
 
-Damping: bad news counts at once, good news has to be believed. Each fall of a check doubles the number of successes in
+Damping: a failure counts at once, a success must be confirmed. Each fall of a check doubles the number of successes in
 a row that it needs to count as healthy again, up to `FLAP_FACTOR_MAX` times, until it has passed `FLAP_MEMORY_S`
-without a failure. A check that falls once, for however long, and one that never falls notice nothing of it.
+without a failure. A check that never falls, or falls once, for however long, is not affected.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from sharedip.core.messages import HealthChanged
 from sharedip.core.model import Instant
 
 FLAP_MEMORY_S = 300.0
-"""A check without a single failure for so long starts with a clean slate."""
+"""A check without a failure for this long starts with a clean slate."""
 FLAP_FACTOR_MAX = 32
 """At the default interval of 2 s: a minute of unbroken successes at the most."""
 JITTER = 0.1
-"""Part of the interval by which a probe may come early or late, so that nodes and checks do not march in step."""
+"""Share of the interval by which a probe may come early or late, so that nodes and checks do not run in step."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckPolicy:
-    """How many results in a row it takes to change one's mind."""
+    """How many results in a row change the verdict."""
 
     name: str
     failure_threshold: int
@@ -48,7 +48,7 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True)
 class CheckView:
-    """What is thought of one check, for people."""
+    """The verdict on one check, for people."""
 
     name: str
     healthy: bool | None
@@ -82,7 +82,7 @@ class _Check:
         if self.healthy is not True and self.successes >= needed:
             self.healthy, self.changed_at = True, now
         elif self.healthy is not False and self.failures >= self.policy.failure_threshold:
-            if self.healthy:  # a check that never passed has not fallen
+            if self.healthy:  # a check that has never passed cannot fall
                 self.falls += 1
             self.healthy, self.changed_at = False, now
         self.detail = self._describe(result, needed)
@@ -96,7 +96,7 @@ class _Check:
 
 
 class HealthPolicy:
-    """Invariant: the last `HealthChanged` that was given out says what `healthy` says, once that is not None.
+    """Invariant: the last `HealthChanged` says what `healthy` says, once that is not None.
 
     Call `start` once, `handle` for each result, `reconfigure` when the documents change. A result of a check that is
     not (or no longer) configured is ignored.
@@ -116,7 +116,7 @@ class HealthPolicy:
 
     @property
     def detail(self) -> str:
-        """Why the sum is what it is, in few words."""
+        """Why the sum is what it is, in a few words."""
         if not self._checks:
             return "no health checks"
         failing = [check for check in self._checks.values() if check.healthy is False]
@@ -128,7 +128,7 @@ class HealthPolicy:
         return f"{len(self._checks)} of {len(self._checks)} checks pass"
 
     def start(self) -> HealthChanged | None:
-        """Without checks a node is healthy from the start."""
+        """Begin. A node without checks is healthy from the start."""
         return self._change()
 
     def handle(self, result: CheckResult, now: Instant) -> HealthChanged | None:
@@ -142,7 +142,7 @@ class HealthPolicy:
     def reconfigure(
         self, policies: Iterable[CheckPolicy], now: Instant, unknown: Collection[str] = ()
     ) -> HealthChanged | None:
-        """Take over a new set of checks. What is known of a name stays known, but for the names in `unknown`."""
+        """Take over a new set of checks. What is known of a name is kept, except for the names in `unknown`."""
         before = self._checks
         self._checks = {}
         for policy in policies:
@@ -153,7 +153,7 @@ class HealthPolicy:
         return self._change()
 
     def view(self, now: Instant) -> tuple[CheckView, ...]:
-        """Every check as people should see it."""
+        """Every check, for people."""
         return tuple(
             CheckView(check.policy.name, check.healthy, check.detail, max(0.0, now - check.changed_at))
             for check in self._checks.values()

@@ -1,7 +1,7 @@
-"""What one VIP's story looks like from this node: who has it, since when, why, and who else claims it.
+"""One VIP's history as this node sees it: who has it, since when, why, and who else claims it.
 
 Role: the words. Every change of owner is told once, in the owner's own words, the same in log, status and etcd.
-Must never: decide anything; no right depends on what stands here. Counterpart: `candidacy.py`.
+Must never: decide anything; no right depends on this file. Counterpart: `candidacy.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ CHANGES_KEPT = 20
 REASON_MAX = 200
 CONFLICT_REPORT_EVERY_S = 60.0
 LOSS_REPORT_EVERY_S = 600.0
-"""Whoever does it every second is named in the log once, and again with the number when this is over."""
+"""A program that does it every second is named in the log once, and again with the count when the interval is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Change:
 
 @dataclass(slots=True)
 class Conflict:
-    """A stranger that was seen with the address."""
+    """A stranger that was seen using the address."""
 
     mac: bytes
     first_at: Instant
@@ -51,9 +51,9 @@ class History:
         self.changes: deque[Change] = deque(maxlen=CHANGES_KEPT)
         self.conflict: Conflict | None = None
         self.strays: set[tuple[int, int]] = set()
-        """Where somebody else has put the address on this node: index of the link, and prefix length."""
+        """Copies of the address that others put on this node: index of the link, and prefix length."""
         self.contested: str | None = None
-        """Which node uses the address by a later epoch, though this node's key comes first."""
+        """The node that uses the address by a later epoch, though this node's key comes first."""
         self._told_epoch = 0
 
     def tell(self, level: Level, text: str, reason: str, epoch: int | None, now: Instant) -> None:
@@ -62,18 +62,18 @@ class History:
         self._out(Report(level, text, self._vip, epoch, reason))
 
     def lapsed(self, reason: str, epoch: int | None, now: Instant) -> None:
-        """The address had to go, and nobody else has it yet."""
+        """The address had to be removed, and no other node has it yet."""
         self._note(f"{self._node_name} removed {self._vip}: {reason}, epoch {epoch}", now)
         self.tell(Level.WARNING, "removing the address", reason, epoch, now)
 
     def took(self, reason: str, epoch: int, former: KeyValue | None, now: Instant) -> None:
-        """This node has it now."""
+        """This node has the address now."""
         self._told_epoch = epoch
         self._note_taken(self._node_name, reason, epoch, None if former is None else former.create_revision, now)
         self.tell(Level.INFO, "taking the address", reason, epoch, now)
 
     def another_took(self, owner: KeyValue, record: dict[str, object] | None, now: Instant, *, is_ours: bool) -> None:
-        """Another node has it, as the record says; a record of somebody else, or of an end, tells nothing of that.
+        """Another node has it, as the record says; a record of another epoch, or of an end, does not tell.
 
         `is_ours`: this node has not let go yet, and its own reason stands.
         """
@@ -91,8 +91,8 @@ class History:
         self._out(Report(Level.INFO, f"{name_of(owner)} has the address", self._vip, epoch, reason))
 
     def contested_by(self, record: dict[str, object] | None, epoch: int) -> None:
-        """Somebody says in etcd that it has the address by a later epoch, while ours comes first and owns: a word was
-        forged, or believed that was never said.
+        """Another node says in etcd that it has the address by a later epoch, while our key comes first and owns: a
+        release was forged, or was believed though never sent.
         """
         theirs = None if record is None or "released" in record or "fate" in record else record.get("epoch")
         if record is None or not isinstance(theirs, int) or theirs <= epoch:
@@ -105,7 +105,7 @@ class History:
             self._out(Report(Level.ERROR, text, self._vip, epoch, str(record.get("reason", ""))[:REASON_MAX]))
 
     def claimed_by(self, event: ForeignClaim, policy: ConflictPolicy, epoch: int | None, now: Instant) -> None:
-        """A stranger said that the address is its own."""
+        """A stranger claimed the address."""
         known = self.conflict
         if known is None or known.mac != event.mac:
             known = self.conflict = Conflict(event.mac, event.seen_at, event.seen_at, 0, NEVER)
@@ -129,7 +129,7 @@ def name_of(candidate: KeyValue) -> str:
 
 
 def handed_over(former: KeyValue, reason: str) -> str:
-    """The same words whether the owner's datagram or etcd brought the news."""
+    """The same words, whether the owner's datagram or etcd brought the news."""
     return f"{name_of(former)} handed it over" + (f" ({reason[:REASON_MAX]})" if reason else "")
 
 
@@ -144,7 +144,7 @@ class Losses:
         self._told_count = 0
 
     def note(self, vip: Vip, epoch: int | None, by: str, now: Instant) -> Report | None:
-        """It happened again; what the operator should hear of it, if anything."""
+        """It happened again. Returns what to tell the operator, if anything."""
         self.count += 1
         self.last_at, self.by = now, by
         if now - self._told_at < LOSS_REPORT_EVERY_S:

@@ -28,19 +28,19 @@ class Identity:
     """What stays the same over restarts of the agent (`kernel`, `public`), and over reboots (`machine`)."""
 
     machine: str | None = None
-    """Names the machine over reboots, hex; None where nothing on it does. Clones of a machine share it."""
+    """An id of the machine that survives reboots, hex; None where it has none. Clones of a machine share it."""
     kernel: str = ""
-    """The boot and the network namespace: as long as it is the same, addresses of a former run may stand here."""
+    """The boot and the network namespace: while they are the same, addresses of a former run may stand here."""
     public: bytes = b""
-    """What others need to speak with us in secret; new with each boot. Empty: nobody can, etcd alone decides."""
+    """Our public value, by which others agree on a secret with us; new with each boot. Empty: etcd alone decides."""
     agree: Callable[[bytes], bytes | None] = _agrees_with_nobody
     """Another agent's public value → what only the two of us know; None for a value that makes no secret."""
 
     def secret_with(self, public: bytes) -> bytes | None:
-        """The secret that authenticates what we and the agent with this public value say to each other.
+        """The secret that authenticates datagrams between us and the agent with this public value.
 
         HKDF-SHA256 (RFC 5869) over the agreed value, with both public values in the info: the same on both sides, and
-        another one for every pair. None: nothing that is said can be believed.
+        another one for every pair. None: no datagram between the two can be believed.
         """
         if len(public) != PUBLIC_BYTES or len(self.public) != PUBLIC_BYTES or public == self.public:
             return None

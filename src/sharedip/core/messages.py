@@ -95,7 +95,7 @@ class RevokeLease:
 
 @dataclass(frozen=True, slots=True)
 class ReadMember:
-    """Ask the endpoint who it is and whom it follows. Answered by `MemberRead`."""
+    """Ask the endpoint which member it is and which one leads. Answered by `MemberRead`."""
 
     request: int
     endpoint: int
@@ -237,7 +237,7 @@ class SaveState:
 
 
 class Level(Enum):
-    """How loud a line is."""
+    """How important a line is."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -394,7 +394,7 @@ class KeysChanged:
 
 @dataclass(frozen=True, slots=True)
 class WatchLost:
-    """The watch is over; on `COMPACTED` the keys must be read anew."""
+    """The watch is over; on `COMPACTED` all keys must be read again."""
 
     watch: int
     endpoint: int
@@ -469,7 +469,7 @@ class GateClosed:
 
 @dataclass(frozen=True, slots=True)
 class GateRefused:
-    """The fence is as it was before the order, or, when the kernel did not answer, as the order would have it."""
+    """The fence is as it was before the order; or, if the kernel did not answer, perhaps as ordered."""
 
     vips: tuple[Vip, ...]
     reason: str
@@ -497,7 +497,7 @@ class AddressGone:
 
 @dataclass(frozen=True, slots=True)
 class ForeignClaim:
-    """Another MAC on the segment claims, probes for or answers for the VIP."""
+    """Another MAC on the segment claims the VIP, probes for it or answers for it."""
 
     vip: Vip
     mac: bytes
@@ -520,14 +520,14 @@ class DatagramReceived:
 
 @dataclass(frozen=True, slots=True)
 class StateSaved:
-    """No later run will find anything older than what was saved: it stands there, or nothing does."""
+    """No later run will find anything older than what was saved: the file has it, or there is no file."""
 
     number: int
 
 
 @dataclass(frozen=True, slots=True)
 class StateNotSaved:
-    """Neither could it be written nor the older content be deleted: a later run may believe that."""
+    """The file could neither be written nor the older content deleted: a later run may believe that."""
 
     number: int
     reason: str
@@ -587,7 +587,7 @@ class TimePassed:
     """A deadline of the core has come."""
 
 
-EtcdFact = (
+SessionFact = (
     LeaseGranted
     | KeepaliveConfirmed
     | KeysRead
@@ -599,7 +599,7 @@ EtcdFact = (
     | WatchLost
 )
 Event = (
-    EtcdFact
+    SessionFact
     | WatchOpened
     | LinkChanged
     | LinkVanished

@@ -19,7 +19,7 @@ REVISION_MAX = 2**62
 Instant = float
 """Seconds on CLOCK_BOOTTIME."""
 NEVER: Instant = float("-inf")
-"""Before every other instant: when what never was happened, until when what nobody granted lasts."""
+"""Before every other instant: the time of what never happened, the end of what was never granted."""
 UNKNOWN: Instant = float("inf")
 """After every other instant: until when something of a former run may last. It is never over, and never tight."""
 

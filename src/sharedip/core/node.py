@@ -1,4 +1,4 @@
-"""The whole pure machine of one agent: facts in, orders out, time passes first.
+"""The pure machine of one agent: facts in, orders out, time passes first.
 
 Contract:
 1. `handle(event, now)` first applies every right that has ended by `now`, then the event: a late answer never revives
@@ -6,7 +6,7 @@ Contract:
 2. The orders it returns are to be carried out in that order, before the next fact is handed in. Removals come first,
    unless an earlier order in the same list puts the same address up.
 3. `next_deadline()` is the latest instant by which `handle(TimePassed(), now)` must be called if no fact comes before.
-4. Time given never goes back.
+4. `now` never goes back.
 
 Must never: read a clock, do I/O, log. Counterpart: `agent/loop.py`.
 """
@@ -82,7 +82,7 @@ from sharedip.core.state import FormerRun
 from sharedip.core.vips import Vips
 
 STOP_PATIENCE_S = 10.0
-"""systemd gives a unit 90 s, a kubelet 30 s: an etcd that does not answer may cost this much of it, not more."""
+"""systemd gives a unit 90 s, a kubelet 30 s: an etcd that does not answer may cost no more than this."""
 
 
 class Node:
@@ -138,16 +138,16 @@ class Node:
         return self.handle_all((event,), now)
 
     def handle_all(self, events: Iterable[Event], now: Instant) -> list[Command]:
-        """The same for several facts that are there at once: they are applied in their order, and what follows from
-        all of them is ordered together. At most one of them about each VIP.
+        """The same for several facts at once: they are applied in their order, and what follows from all of them is
+        ordered together. At most one of them may be about each VIP.
         """
         return [order for orders in self.handle_in_steps(events, now) for order in orders]
 
     def handle_in_steps(self, events: Iterable[Event], now: Instant) -> Iterator[list[Command]]:
-        """The same, so that what a hand over waits for can be carried out before the rest is thought of: first the
-        word to the next candidate or the new address with its first frame, where there is one; then all else.
+        """The same in two steps, so that the orders that a hand-over waits for are carried out before the rest is
+        worked out: first the release to the next candidate, or the new address with its first frame, if there is one.
 
-        To be taken to its end before anything else is handed in.
+        The iterator must be exhausted before the next fact is handed in.
         """
         # Law 2: a fact finds ended what has ended.
         self.vips.expire(now)
@@ -165,7 +165,7 @@ class Node:
         yield self._give_out(now)
 
     def next_deadline(self) -> Instant:
-        """When time itself will be an event; infinity if only facts can change anything."""
+        """When `TimePassed` is due; infinity if only facts can change anything."""
         of_parts = (each.next_deadline() for each in (self.session, self.links, self.designations, self.witness))
         return min(
             self.vips.next_deadline(),
@@ -176,11 +176,11 @@ class Node:
         )
 
     def guarded(self) -> tuple[Vip, ...]:
-        """About which addresses the fence has to be."""
+        """The VIPs that the fence must cover."""
         return self.vips.guarded()
 
     def may_stand(self) -> frozenset[tuple[IPAddress, int]]:
-        """What is on a link by our own doing, or may be: addresses with the link's index."""
+        """The addresses that we put on a link, or may have: each with the link's index."""
         return self.vips.may_stand()
 
     # -- facts --------------------------------------------------------------------------------------------------------
@@ -241,7 +241,7 @@ class Node:
                 assert_never(event)
 
     def _apply_news(self, news: list[News], now: Instant) -> None:
-        """What has come of a fact from etcd."""
+        """Apply what the session made of a fact from etcd."""
         for each in news:
             match each:
                 case LeaseRenewed():
@@ -270,14 +270,14 @@ class Node:
                 case DepositionAnswered():
                     self.witness.answered(each.request, now)
                 case LeaderChanged():
-                    self.session.publish(self._record())  # our member may be among what is known anew
+                    self.session.publish(self._record())  # the news may be which member is ours
                     self.fitness.leader_changed(now)
                     self.designations.look_again(now)
                 case _:
                     assert_never(each)
 
     def _lease_lost(self, reason: str, now: Instant) -> None:
-        """Every key is gone."""
+        """The lease is lost, and every key with it."""
         self.designations.lease_lost()
         self.witness.lease_lost()
         self.resigned.clear()
@@ -288,7 +288,7 @@ class Node:
         self.vips.touch_all()
 
     def _picture_changed(self, news: PictureChanged, now: Instant) -> None:
-        """Tell the VIPs whose queue or record changed; an agent's record concerns all."""
+        """Tell the VIPs whose queue or record changed; a change of an agent's record concerns all of them."""
         layout = self.session.layout
         concerned: set[IPAddress] = set()
         agents = layout.agent("")
@@ -311,7 +311,7 @@ class Node:
             self.vips.touch_one(candidacy)
 
     def _heard(self, event: DatagramReceived, now: Instant) -> None:
-        """Hand each authentic entry on to whom it concerns; what answers them leaves together."""
+        """Hand each authentic entry to the part it concerns; the answers leave in one datagram."""
         letter = self.inbox.open(event)
         if letter is None:
             return
@@ -337,10 +337,10 @@ class Node:
             self._commands.append(answer)
 
     def _follow(self, changes: list[RightsChange], now: Instant) -> None:
-        """What witnesses have changed about rights: the fences follow, and who waits for a right looks again."""
+        """Witnesses changed rights: the fences follow, and candidacies that wait for a right look again."""
         if not changes:
             return
-        # Under the gate a promise moves the kernel's fence by `GateDue` alone: a thousand owners need not be asked.
+        # Under the gate a promise moves the kernel's fence by `GateDue` alone, so a thousand owners need not be asked.
         is_gated = self.settings.fence is FenceKind.NFTABLES
         concerned = [each for each in self.vips.all() if not is_gated or each.phase is Phase.VERIFYING]
         moved = {each.ownership.right: each for each in concerned}
@@ -397,7 +397,7 @@ class Node:
         self._commands.append(answer_drain(owned, event, self.settings.node_name, self.fitness, was=was))
 
     def _record(self) -> dict[str, object]:
-        """What the agent's key says of this node."""
+        """The content of the agent's key."""
         member = self.session.raft_leader.member_id
         links = (self.links.get(name) for name in {vip.link for vip in self.settings.vips})
         return {
@@ -413,7 +413,7 @@ class Node:
         self.vips.touch_all()
 
     def _reconfigure(self, settings: Settings, now: Instant) -> None:
-        """Take over what changed."""
+        """Take over the new settings."""
         self.settings = settings
         for address in self.vips.reconfigure(settings):
             self.witness.forget(address)
@@ -444,7 +444,7 @@ class Node:
             self.vips.touch_all()
 
     def _run(self) -> FormerRun:
-        """What a later run must know of this one."""
+        """The state that a later run needs."""
         return FormerRun(
             lease=None if self._gives_back else self.session.lease,
             key_prefix=self.settings.key_prefix,
@@ -459,7 +459,7 @@ class Node:
     # -- the turn -----------------------------------------------------------------------------------------------------
 
     def _settle(self, now: Instant) -> None:
-        """Let every VIP that was touched take its steps, and hand on what comes of them."""
+        """Let every touched VIP take its steps, and apply what they return."""
         for candidacy, answer in self.vips.settle(now):
             match answer:
                 case GivesUp():
@@ -472,7 +472,7 @@ class Node:
                     assert_never(answer)
 
     def _finish(self, now: Instant) -> None:
-        """What the candidacies' steps have for others: witnesses, the session, the way out."""
+        """Pass on what a candidacy's step returned: to witnesses, the session, the hand-over."""
         self._follow(self.designations.advance(self.vips.all(), now), now)
         self._settle(now)
         if self.vips.leaving and self.session.is_registered:
@@ -483,7 +483,7 @@ class Node:
         if self.session.revocable is not None:
             self._make_way(now)
         if self._state.is_unfit and not self.vips.held and self.vips.any_in(Phase.LEAVING):
-            # What hangs on it can't be given up in order: no later run may stand on a key whose deletion is on its way.
+            # What hangs on the lease can't be given up in order: no later run may rely on a key that is being deleted.
             reason = "its state can be neither saved nor deleted: the lease is left to expire"
             self._apply_news(self.session.lose_lease(reason), now)
             self._settle(now)
@@ -520,14 +520,14 @@ class Node:
         self.vips.touch_all()
 
     def _make_way(self, now: Instant) -> None:
-        """Our former self's lease goes when the kernel has confirmed that nothing of it stands here: law 3."""
+        """Revoke our former self's lease once the kernel has confirmed that no address of it stands here: law 3."""
         if self.session.former_self.is_on_this_kernel and self._cleared_for != self.session.revocable:
             self._cleared_for = self.session.revocable
-            for candidacy in self.vips.all():  # whatever is known of it: only a list after a removal confirms
+            for candidacy in self.vips.all():  # whatever is known of it: only the list after a removal confirms
                 candidacy.ownership.give_up(now)
             self.vips.touch_all()
             self._settle(now)
-        # A copy that nobody knows may be its own, where the kernel keeps no tags and the state file is lost.
+        # A copy of unknown origin may be its own, where the kernel keeps no tags and the state file is lost.
         if self._nothing_is_left() and not any(each.history.strays for each in self.vips.all()):
             self.session.revoke_former_self()
 
@@ -558,10 +558,10 @@ class Node:
             self._stop_until = now + 0.1
 
     def _is_harmless(self, now: Instant) -> bool:
-        """No address is left, or the kernel has ended its lifetime by now, whatever it said to our removal."""
+        """No address is left, or the kernel has ended its lifetime by now, even if it did not confirm our removal."""
         return all(each.is_clear or now >= each.ownership.stands_until for each in self.vips.all())
 
 
 def _holding(holders: dict[Right, Candidacy], rights: tuple[Right, ...]) -> list[Candidacy]:
-    """Whose rights these are, in their order."""
+    """The rights of these candidacies, in their order."""
     return [each for right in rights if (each := holders.get(right)) is not None] if holders else []

@@ -3,9 +3,9 @@
 Must never: decide what is ordered. Counterparts: `node.py`, and the executor in the agent.
 
 The contract, in the sequence of the result:
-1. Under `saves_first` the state file and every datagram, as they were ordered: who leaves in order has its epoch on
-   disk, and the next candidate awake, before clients begin to wait.
-2. Removals, but for one that stands behind an order that puts the same address up.
+1. Under `saves_first` the state file and every datagram, as they were ordered: an owner that leaves in order has its
+   epoch on disk, and the next candidate pinged, before clients begin to wait.
+2. Removals, except one that follows an order that puts the same address up.
 3. Gates that close, so that nothing passes to an address that is gone. Where a gate is opened in the same turn the ones
    that close keep their places among those that open (6).
 4. The state file, if an address is put up: a later run must know of it.
@@ -13,9 +13,9 @@ The contract, in the sequence of the result:
 6. Gates. Neighbours that differ in nothing but the address become one order.
 7. Frames; none for an address that is removed in the same turn, which would draw the neighbours to a node that has just
    let go.
-8. Datagrams: a word is said when the kernel has answered, and of what has been saved in an earlier turn.
+8. Datagrams: a release is sent when the kernel has answered, and only for an epoch that was saved in an earlier turn.
 9. The state file otherwise.
-10. All else: etcd, what is reported, what an operator waits for.
+10. All else: etcd, reports, answers to the operator.
 Orders of one rank keep the sequence in which they were given; neighbours of one kind travel together.
 """
 
@@ -54,7 +54,7 @@ from sharedip.core.model import Vip
 
 
 class Rank(Enum):
-    """What an order is to clients who wait."""
+    """How urgent an order is for clients who wait."""
 
     REMOVAL = auto()
     HOLD = auto()
@@ -66,7 +66,7 @@ class Rank(Enum):
 
 
 def rank_of(order: Command) -> Rank:
-    """Every kind of order has a rank: a new one without is a type error."""
+    """Every kind of order has a rank: a new kind without one is a type error."""
     match order:
         case RemoveAddress():
             return Rank.REMOVAL

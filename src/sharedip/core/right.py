@@ -11,7 +11,7 @@ from sharedip.core.model import NEVER, Instant
 
 
 class Deadline:
-    """One instant that may bind many rights at once; whoever moves it moves it for all of them."""
+    """One instant that may bind many rights at once; moving it moves every right that shares it."""
 
     __slots__ = ("until",)
 
@@ -39,7 +39,7 @@ class Right:
         return NEVER if deadline is None else deadline.until
 
     def drop(self, name: str) -> None:
-        """This deadline binds no more."""
+        """Remove a deadline."""
         self._deadlines.pop(name, None)
 
     @property

@@ -1,4 +1,4 @@
-"""What of this run is on disk: when the state file is written, and what a later run will find at the oldest.
+"""What of this run is on disk: when the state file is written, and the oldest content that a later run can find.
 
 Law 8: what can't be saved is not said, for a later run stands on what the file has (safety (6)). A file that can be
 neither written nor deleted is tried again soon, and a node that stays so for long stands in nobody's way: it can give
@@ -15,13 +15,13 @@ from sharedip.core.model import Instant
 from sharedip.core.state import FormerRun, write_state
 
 UNSAVED_S_MAX = 2.0
-"""A node whose state can't be saved for so long stands in nobody's way: it can give nothing up in order."""
+"""A node whose state can't be saved for this long stops being a candidate: it can give nothing up in order."""
 SAVE_RETRY_S = 0.2
-"""A state file that can be neither written nor deleted keeps words from being said: it is tried again soon."""
+"""While the state file can be neither written nor deleted, nothing may be released: it is tried again soon."""
 
 
 class SavedState:
-    """Invariant: `durable` is the oldest that a later run can find; None: nobody knows, or there is nothing."""
+    """Invariant: `durable` is the oldest content that a later run can find; None if that is unknown, or none exists."""
 
     def __init__(self, out: Callable[[Command], None]) -> None:
         self._out = out
@@ -30,13 +30,13 @@ class SavedState:
         self._unanswered: dict[int, FormerRun] = {}
         self.durable: FormerRun | None = None
         self.is_unfit = False
-        """Whether nothing could be saved for so long that this node should not be a candidate."""
+        """Whether saving has failed for so long that this node should not be a candidate."""
         self._again_at: Instant = float("inf")
         self._trouble: str | None = None
         self._unsaved_since: Instant | None = None
 
     def order(self, run: FormerRun, now: Instant) -> SaveState | None:
-        """The order to save this run as it is now; None if that is on its way, or is to be tried again later."""
+        """The order to save this run as it is now; None if it is under way, or due again only later."""
         if run == self._ordered or (self._ordered is None and now < self._again_at < float("inf")):
             return None
         self._ordered, self._again_at = run, float("inf")
@@ -66,5 +66,5 @@ class SavedState:
             self._out(Report(Level.ERROR, text, reason=event.reason))
 
     def next_deadline(self) -> Instant:
-        """When it is to be tried again; infinity if it need not."""
+        """When to try again; infinity if there is no need."""
         return self._again_at

@@ -20,7 +20,7 @@ neighbours that heard none of them. A cut that shows no lost carrier may swallow
 entry that it has confirmed for up to 45 s (1.5 times base_reachable_time) without asking."""
 
 REFRESH_S = 60.0
-"""Switch tables forget after 300 s, routers' ARP caches after 1200 s or more."""
+"""Switch tables forget after 300 s, routers' ARP caches after 1200 s or more: refresh well before."""
 
 
 PROBES_AT_ONCE = 64
@@ -29,15 +29,15 @@ PROBED_PER_S = 2000.0
 software drop what comes faster, and with it the answer that the probe is for."""
 
 PACE_STEP_S = 0.005
-"""Whoever must wait waits for the next of these steps: one waking for several addresses."""
+"""Waits end at multiples of this, so that one wake-up serves several addresses."""
 
 
 STEP_ROUNDING = 1e-3
-"""Of a step: what sums of floats may be off."""
+"""In steps: the error that sums of floats may have."""
 
 
 class Pace:
-    """Slots in time: some at once, the others so many a second."""
+    """Slots in time: some at once, the others at a steady rate."""
 
     def __init__(self, at_once: int, per_s: float) -> None:
         self._at_once_s = (at_once - 1) / per_s

@@ -15,7 +15,7 @@ CLOCK_DRIFT = 0.001
 """Assumed: the clock rates of two nodes differ by at most 0.1 % (docs/safety.md)."""
 
 LEASE_GUARD_S = 0.1
-"""Beside drift, what a late timer of ours or a busy rtnl lock may cost before the lease can end in etcd."""
+"""Beside drift: what a late timer of ours or a busy rtnl lock may cost before the lease can end in etcd."""
 
 LIFETIME_LATE_S = 1.0
 """The kernel removes an expired address at most this late (net/ipv4/devinet.c, check_lifetime; measured)."""
@@ -24,7 +24,7 @@ LIFETIME_SLACK_S = 0.05
 """Between the decision to hold an address and the system call that does it."""
 
 REMOVAL_LEAD_S = 0.02
-"""The agent's own removal begins this much before the right ends."""
+"""The agent begins its own removal this long before the right ends."""
 
 RENEW_EVERY_S_MAX = 2.0
 """A renewal at least this often, whatever the TTL."""
@@ -41,7 +41,7 @@ GATE_SLACK_S_MIN = 0.015
 
 GATE_SLACK_S_MAX = 0.2
 GATE_SLACK_FRACTION = 0.12
-"""The fence closes this part of the right early. So long may the process be held up in the very act of opening it; for
+"""The fence closes this much before the right ends. The process may be held up as long while it opens the fence; for
 longer, and the deadman ends it (adapters/kernel/deadman.py). A CPU quota holds a process up for 100 ms at a time."""
 
 HEARTBEATS_PER_WINDOW = 5
@@ -49,23 +49,24 @@ HEARTBEATS_PER_WINDOW_LIFETIME = 10
 """Under the lifetime fence alone an address must be renewed in whole seconds: one lost beat may not cost it."""
 
 SILENCE_FRACTION = 0.5
-"""At half the window without an acknowledgement the owner rids itself of the witness."""
+"""After half a window without an acknowledgement the owner drops the witness."""
 
 SILENCE_FRACTION_LIFETIME = 0.6
-"""Of the address's lifetime, where that is shorter: the witness must be gone before the kernel removes the address."""
+"""The same as a share of the address's lifetime, where that is shorter: the witness must be withdrawn before the kernel
+removes the address."""
 
 PEER_REQUEST_TIMEOUT_S_MIN = 0.1
-"""For designations and depositions: a second endpoint is tried within half a window, but at the shortest windows."""
+"""For designations and depositions: a second endpoint is tried within half a window, except at the shortest windows."""
 
 VIPS_PER_TRANSACTION = 40
-"""What is designated together is deposed together, in one transaction: three operations for each VIP, and etcd takes
+"""VIPs that are designated together are deposed together, in one transaction: three operations for each, and etcd takes
 128 by default (--max-txn-ops)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The part of the configuration that the core decides by. Which of it may change while the agent runs is said once,
-    at the fields of the documents (`config/model.py`).
+    """The part of the configuration that the core needs. Which of it may change while the agent runs is said once, at
+    the fields of the documents (`config/model.py`).
     """
 
     node_name: str
@@ -109,7 +110,7 @@ def heartbeat_every_s(window_s: float, fence: FenceKind) -> float:
 
 
 def silence_s(window_s: float, fence: FenceKind) -> float:
-    """After how long without an acknowledgement the owner rids itself of the witness."""
+    """After how long without an acknowledgement the owner drops the witness."""
     if fence is FenceKind.NFTABLES:
         return window_s * SILENCE_FRACTION
     lifetime_s = floor(window_s - LIFETIME_LATE_S - LIFETIME_SLACK_S)

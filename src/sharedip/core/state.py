@@ -1,4 +1,4 @@
-"""What a restarted agent needs to know of its former run: pure bytes, JSON.
+"""The state file: what a restarted agent needs to know of its former run, as JSON. Pure.
 
 Must never: touch a file; that is `adapters/state.py`. The lease is written before the first key hangs on it.
 """
@@ -16,7 +16,7 @@ STATE_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class FormerRun:
-    """The lease (None: none was held), for whom, and which addresses may still be on a link."""
+    """A former run: its lease (None: it held none), its prefix and node, and which addresses may still be on a link."""
 
     lease: int | None
     key_prefix: str
@@ -24,11 +24,11 @@ class FormerRun:
     addresses: tuple[IPAddress, ...]
     drained: bool
     resigned: tuple[tuple[IPAddress, int], ...] = ()
-    """Epochs given up for good: the next candidate may have been told, whatever etcd still shows."""
+    """Epochs given up for good: the next candidate may have been told, even if etcd still shows the key."""
     held: tuple[tuple[IPAddress, int], ...] = ()
-    """What this program put up, or may have: each address with the index of its link. The mask is /32 or /128."""
+    """Addresses that this program put up, or may have, each with the index of its link. The mask is /32 or /128."""
     fence: FenceKind | None = None
-    """By which the addresses were fenced; None: nobody knows."""
+    """How the addresses were fenced; None: unknown."""
 
 
 def write_state(run: FormerRun) -> bytes:
@@ -48,7 +48,7 @@ def write_state(run: FormerRun) -> bytes:
 
 
 def read_state(content: bytes) -> FormerRun | None:
-    """None when it is not ours, broken, or of a version that we don't know: then there is no former run."""
+    """None when the file is not ours, broken, or of an unknown version: then there is no former run."""
     try:
         fields = json.loads(content)
         if fields["version"] != STATE_VERSION:

@@ -2,7 +2,7 @@
 
 Role: the vocabulary between the core's view, the agent, its API and the commands, so that a field that is misspelt or
 gone is a type error. Must never: carry behaviour, or be imported at run time: types cost the agent a hundred kilobytes.
-Counterparts: `view.py` makes what the core knows of it, `agent/status.py` the rest, `adapters/api` and `cli` show it.
+Counterparts: `view.py` fills in what the core knows, `agent/status.py` the rest; `adapters/api` and `cli` show it.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ class LeaseStatus(TypedDict):
 
 
 class FenceStatus(TypedDict):
-    """Which fence, and what there is to say of it."""
+    """The kind of fence, and a detail for people."""
 
     kind: str
     detail: str
 
 
-class Conflict(TypedDict):
+class ConflictStatus(TypedDict):
     """A stranger that claims the address."""
 
     mac: str
@@ -70,14 +70,14 @@ class Removals(TypedDict):
 
 
 class RecentChange(TypedDict):
-    """A change, as the core knows its time."""
+    """A change, timed by its age, as the core knows it."""
 
     age_s: float
     text: str
 
 
-class Change(TypedDict):
-    """A change, as people know its time."""
+class ChangeStatus(TypedDict):
+    """A change, timed by the wall clock, for people."""
 
     text: str
     at: str
@@ -95,7 +95,7 @@ class _Vip(TypedDict):
     witnesses: list[str]
     silent: list[str]
     address_present: bool
-    conflict: Conflict | None
+    conflict: ConflictStatus | None
     strays: list[str]
     contested: str | None
     removals: Removals
@@ -104,7 +104,7 @@ class _Vip(TypedDict):
 
 
 class VipView(_Vip):
-    """One VIP, but for wall-clock times."""
+    """One VIP, without wall-clock times."""
 
     changes: list[RecentChange]
 
@@ -112,7 +112,7 @@ class VipView(_Vip):
 class VipStatus(_Vip):
     """One VIP."""
 
-    changes: list[Change]
+    changes: list[ChangeStatus]
 
 
 class _Node(TypedDict):
@@ -127,7 +127,7 @@ class _Node(TypedDict):
 
 
 class NodeView(_Node):
-    """The document but for what the agent adds."""
+    """The document without what the agent adds."""
 
     vips: list[VipView]
 

@@ -1,4 +1,4 @@
-"""Who is due when: the deadlines of many, the earliest found without asking all of them.
+"""Deadlines of many, the earliest found without asking all of them.
 
 Must never: decide what is due about anything. Counterpart: `node.py`.
 """

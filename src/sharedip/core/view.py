@@ -1,7 +1,7 @@
 """What the operator sees of the machine: one plain value, made on demand.
 
 Must never: change anything. Counterparts: `status.py` (the fields), `agent/status.py` adds what only it knows;
-`cli/status`, the page and the metrics show it. Instants become ages and remainders here, so that nobody else needs this
+`cli/status`, the page and the metrics show it. Instants become ages and remainders here, so that no reader needs this
 node's clock.
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sharedip.core.status import NodeView, VipView
 
 CONFLICT_SHOWN_S = 300.0
-"""A stranger that has not been seen for so long is history: the log has it."""
+"""A stranger that has not been seen for this long is left to the log."""
 
 _ROLES = {
     Phase.OUT: "out",
@@ -34,7 +34,7 @@ _ROLES = {
 
 
 def view(node: Node, now: Instant) -> NodeView:
-    """The status document but for what the agent adds (process, checks, fence, wall-clock times)."""
+    """The status document without what the agent adds (process, checks, fence, wall-clock times)."""
     session = node.session
     state, detail = _state(node)
     return {
@@ -107,7 +107,7 @@ def _vip(node: Node, candidacy: Candidacy, now: Instant) -> VipView:
 
 
 def _silent(node: Node, candidacy: Candidacy) -> list[str]:
-    """The agents behind an owner that do not answer its pings, so that it can make no witness of them."""
+    """The agents behind an owner that do not answer its pings, and so cannot be its witnesses."""
     if candidacy.phase is not Phase.OWNING or node.settings.window_s is None:
         return []
     behind = [key for key in candidacy.others() if node.peers.of(key) is not None]

@@ -1,7 +1,7 @@
 """The candidacies of this node: one for each VIP of the settings, and those that leave an earlier configuration.
 
-Role: who concerns a fact, who is to take steps and when, what each is told of the node before it does, and what of ours
-stands on which link.
+Role: which candidacies a fact concerns, which take steps and when, what each is told of the node before it does, and
+which addresses of ours stand on which link.
 Must never: decide anything about a key or an address; it asks and tells candidacies. Counterparts: `candidacy.py`,
 `node.py`.
 """
@@ -41,7 +41,7 @@ from sharedip.core.state import FormerRun
 from sharedip.core.timers import DeadlineQueue
 
 ROUNDS_MAX = 100
-"""So many rounds of steps in one turn mean a machine that does not come to rest: a bug."""
+"""This many rounds of steps in one turn mean that the machine does not come to rest: a bug."""
 
 
 class Vips:
@@ -71,7 +71,7 @@ class Vips:
         self._configured = {vip.address: vip for vip in settings.vips}
         self.leaving: dict[IPAddress, Candidacy] = {}
         self.held: dict[IPAddress, int] = {}
-        """What is on a link by our doing, or may be: each address with the index of its link."""
+        """Addresses that we put on a link, or may have, each with the index of the link."""
         self._held_now: tuple[tuple[IPAddress, int], ...] | None = None
         self._host_addresses: set[tuple[int, IPAddress]] = set()
         self._touched: set[Candidacy] = set()
@@ -92,14 +92,14 @@ class Vips:
         return self._all
 
     def of(self, address: IPAddress) -> list[Candidacy]:
-        """The candidacies of this address: the one of the settings, and one that leaves."""
+        """The candidacies of this address: the one of the settings, and any that leaves."""
         found = self.current.get(address)
         current = [] if found is None else [found]
         leaving = self.leaving.get(address) if self.leaving else None
         return current if leaving is None else [*current, leaving]
 
     def by_address(self) -> Mapping[IPAddress, Candidacy]:
-        """Who answers for the key of each address: as long as one is leaving, it is that one."""
+        """The candidacy responsible for each address's key: the leaving one, while there is one."""
         return {**self.current, **self.leaving} if self.leaving else self.current
 
     def in_order(self, addresses: Iterable[IPAddress]) -> list[Candidacy]:
@@ -111,12 +111,12 @@ class Vips:
         return any(each.phase in phases for each in self.all())
 
     def restore(self, former: FormerRun, now: Instant) -> None:
-        """What a former run may have left stands until the kernel says otherwise (law 7)."""
+        """What a former run may have left counts as present until the kernel says otherwise (law 7)."""
         self.held, self._held_now = dict(former.held), None
         for address, candidacy in list(self.current.items()):
             if address in self.held:
                 self.current[address] = self._make(candidacy.vip, may_stand=True)
-                if former.fence is not self._settings.fence:  # the other fence goes from what stands nowhere alone
+                if former.fence is not self._settings.fence:  # the other fence goes only where no address stands
                     self.current[address].ownership.give_up(now)
         for address in dict.fromkeys((*former.addresses, *self.held)):
             if address not in self.current:  # law 7: its key may stand on the lease, its address on a link
@@ -124,7 +124,7 @@ class Vips:
         self._number()
 
     def reconfigure(self, settings: Settings) -> list[IPAddress]:
-        """Take over what changed. A VIP that did not change is not touched; one that is gone leaves in order.
+        """Take over the new settings. A VIP that did not change is not touched; one that was dropped leaves in order.
 
         Returns the addresses of those that leave.
         """
@@ -135,7 +135,7 @@ class Vips:
             if wanted.get(address) != candidacy.vip:
                 del self.current[address]
                 if self.leaving.setdefault(address, candidacy) is not candidacy:
-                    self._drop(candidacy)  # one that leaves already is the one that has the key
+                    self._drop(candidacy)  # one that was leaving already has the key
                 gone.append(address)
         for address, vip in wanted.items():
             if address not in self.current:
@@ -146,8 +146,8 @@ class Vips:
         return gone
 
     def adopt_strays(self, addresses: set[IPAddress]) -> None:
-        """No key on our lease without somebody who answers for it. A former run's, or a campaign that was applied after
-        its VIP had gone from the documents: they leave as everything leaves, in order.
+        """Every key on our lease needs a candidacy. Keys of a former run, or of a campaign that was applied after its
+        VIP was dropped from the documents, leave in order like all others.
         """
         for address in addresses:
             if not self.of(address) and self._has_key(address):
@@ -155,7 +155,7 @@ class Vips:
                 self._all = None
 
     def forget_what_left(self) -> None:
-        """Of which neither key nor address is left."""
+        """Forget candidacies that have neither key nor address left."""
         for address, candidacy in list(self.leaving.items()):
             if candidacy.is_out and not self._has_key(address):
                 del self.leaving[address]
@@ -164,9 +164,8 @@ class Vips:
                 self.touch(address)
 
     def guarded(self) -> tuple[Vip, ...]:
-        """About which addresses the fence has to be: those of the settings, and what leaves an earlier configuration
-        for as long as the kernel has not confirmed that it is gone (safety (5)). Nothing else: what is no longer ours
-        is not muted.
+        """The VIPs that the fence must cover: those of the settings, and those that leave an earlier configuration
+        until the kernel has confirmed that they are gone (safety (5)). No others: what is no longer ours is not muted.
         """
         if not self.leaving:
             return self._settings.vips
@@ -174,7 +173,7 @@ class Vips:
         return (*self._settings.vips, *leaving)
 
     def may_stand(self) -> frozenset[tuple[IPAddress, int]]:
-        """What is on a link by our own doing, or may be: addresses with the link's index."""
+        """Addresses that we put on a link, or may have, each with the index of the link."""
         places = (
             (candidacy.vip.address, self._links.index_of(candidacy.vip.link))
             for candidacy in self.all()
@@ -184,7 +183,7 @@ class Vips:
 
     @property
     def held_now(self) -> tuple[tuple[IPAddress, int], ...]:
-        """`held` for the state file; kept ready, for it is asked for at every turn."""
+        """`held` for the state file; cached, for every turn asks for it."""
         if self._held_now is None:
             self._held_now = tuple(self.held.items())
         return self._held_now
@@ -200,14 +199,14 @@ class Vips:
                     candidacy.ownership.announce_again(now)
 
     def links_settled(self, changed: set[str]) -> None:
-        """These links are fit from now on, or no more."""
+        """The fitness of these links changed."""
         if changed:
             self._touched.update(each for each in self.all() if each.vip.link in changed)
 
     def kernel_answered(
         self, event: AddressHeld | AddressRefused | AddressRemoved | RemovalFailed | ForeignClaim, now: Instant
     ) -> bool:
-        """The kernel or the segment has answered about one VIP. True: an address of ours stands that did not before."""
+        """The kernel or the segment answered about one VIP. True: an address of ours came up."""
         appeared = False
         for candidacy in self.of(event.vip.address):
             if candidacy.vip != event.vip:
@@ -231,7 +230,7 @@ class Vips:
         return appeared
 
     def gates_answered(self, event: GateOpened | GateClosed | GateRefused, now: Instant) -> None:
-        """The kernel has answered about some gates."""
+        """The kernel answered about some gates."""
         for vip in event.vips:
             for candidacy in self.of(vip.address):
                 if candidacy.vip is not vip and candidacy.vip != vip:
@@ -249,7 +248,7 @@ class Vips:
                 self._touched.add(candidacy)
 
     def address_moved(self, event: AddressSeen | AddressGone, now: Instant) -> None:
-        """An address came to a link of this node, or left it: a VIP by our own doing or not, or the node's own."""
+        """An address came to a link of this node, or left it: a VIP, by us or by others, or the node's own."""
         for candidacy in self.of(event.address):
             on_own_link = self._links.index_of(candidacy.vip.link) == event.index
             copy = event.index, event.prefix_length
@@ -273,8 +272,8 @@ class Vips:
             self._host_address_moved(event)
 
     def _is_ours(self, candidacy: Candidacy, event: AddressSeen, *, on_own_link: bool) -> bool:
-        """Whether the address is there by our own doing (law 10): by our tag, or, since not every kernel keeps tags,
-        with our mask on our link while we have put it there, or a former run has.
+        """Whether we put the address there (law 10): it has our tag, or, since not every kernel keeps tags, our mask on
+        our link while we or a former run have put it there.
         """
         if event.ours:
             return True
@@ -282,12 +281,12 @@ class Vips:
         return there and event.prefix_length == event.address.max_prefixlen and candidacy.ownership.may_stand
 
     def _host_address_moved(self, event: AddressSeen | AddressGone) -> None:
-        """A host address that appears while we hold a VIP stands behind it in the kernel's list: the VIP goes last."""
+        """A host address that appears while we hold a VIP stands behind it in the kernel's list: move the VIP last."""
         place = (event.index, event.address)
         if isinstance(event, AddressGone):
             self._host_addresses.discard(place)
             return
-        if place in self._host_addresses:  # a renewed lifetime is told again and again, and changes no order
+        if place in self._host_addresses:  # each renewed lifetime is reported again, and changes no order
             return
         self._host_addresses.add(place)
         for candidacy in self.all():
@@ -304,26 +303,26 @@ class Vips:
         self._touched.update(self.of(address))
 
     def touch_one(self, candidacy: Candidacy) -> None:
-        """This one may have."""
+        """The same for one candidacy."""
         self._touched.add(candidacy)
 
     def touch_all(self) -> None:
-        """All of them may have."""
+        """The same for all of them."""
         self._touched.update(self.all())
 
     def expire(self, now: Instant) -> None:
         """Law 2: time passes first."""
         for candidacy in self._timers.pop_due(now):
             later = candidacy.next_deadline()
-            if later is None or later > now:  # a right that witnesses prolong, with all that goes with it
+            if later is None or later > now:  # a right that witnesses prolong
                 self._timers.set(candidacy, later)
                 continue
             self._touched.add(candidacy)
             candidacy.expire(now)
 
     def settle(self, now: Instant) -> Iterator[tuple[Candidacy, Answer]]:
-        """Let every candidacy that was touched take its steps, until none has more to take. To be taken to its end:
-        what comes of each step is told before the next one is taken.
+        """Let every touched candidacy take its steps, until none has more to take. The iterator must be exhausted: the
+        answer of each step is applied before the next step is taken.
         """
         rounds = 0
         while self._touched:
@@ -362,7 +361,7 @@ class Vips:
         return candidacy
 
     def _tell(self, candidacy: Candidacy) -> None:
-        """What a candidacy has to know of this node before it takes a step."""
+        """Tell a candidacy what it has to know of this node before it takes a step."""
         candidacy.obstacle = self._obstacle(candidacy.vip)
         candidacy.drawback = self.drawback
         candidacy.is_behind_another = self.leaving.get(candidacy.vip.address) not in (None, candidacy)
@@ -397,14 +396,14 @@ class Vips:
             self._held_now = None
 
     def _number(self) -> None:
-        """The order of the documents; kept ready, for it is asked for at every fact."""
+        """The order of the documents; cached, for every fact asks for it."""
         self.addresses = tuple(self.current)
         self._all = None
         for index, candidacy in enumerate(self.current.values()):
             candidacy.config_index = index
 
     def _drop(self, candidacy: Candidacy) -> None:
-        """Nothing will be asked of it any more."""
+        """Drop it: it will not be asked again."""
         self._touched.discard(candidacy)
         self._timers.set(candidacy, None)
 

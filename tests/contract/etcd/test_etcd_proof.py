@@ -11,7 +11,7 @@ import pytest
 
 from sharedip.adapters.clock import Clock
 from sharedip.adapters.etcd import rpc_pb2 as pb
-from sharedip.adapters.etcd.endpoint import Deadline, Endpoint
+from sharedip.adapters.etcd.endpoint import Endpoint, RequestDeadline
 from sharedip.adapters.etcd.methods import TXN
 from sharedip.core.messages import (
     GrantLease,
@@ -75,7 +75,7 @@ async def write_much(url: str) -> None:
     async def write() -> None:
         for number in left:
             put = pb.RequestOp(request_put=pb.PutRequest(key=b"else/%d" % (number % 10), value=b"v"))
-            await endpoint.call(TXN, pb.TxnRequest(success=[put]), Deadline.after(20.0))
+            await endpoint.call(TXN, pb.TxnRequest(success=[put]), RequestDeadline.after(20.0))
 
     await asyncio.gather(*(write() for _ in range(100)))
     endpoint.drop("done")

@@ -22,7 +22,7 @@ from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sharedip.cli import client as control
+from sharedip.cli import agent_client as control
 from sharedip_lab.stage import Plan, Stage
 from sharedip_lab.world import frames
 from sharedip_lab.world.agents import Agent, documents
@@ -74,7 +74,7 @@ def status(stage: Stage, node: str) -> Document:
 
     An agent that was started a moment ago has its moment.
     """
-    agent, deadline = control.Agent(stage.agents[node].state_directory), time.monotonic() + STARTED_S
+    agent, deadline = control.AgentClient(stage.agents[node].state_directory), time.monotonic() + STARTED_S
     while True:
         try:
             return Document(agent.status())

@@ -14,7 +14,7 @@ import pytest
 from sharedip.adapters.kernel.rtwire import TAG, AddressRecord
 from sharedip.adapters.state import StateDirectory
 from sharedip.agent.documents import judge, link_facts, may_be_nobodys, recorded
-from sharedip.agent.start import Refusal
+from sharedip.agent.start import StartRefusal
 from sharedip.config.load import load
 from sharedip.core.messages import Level, Report
 from sharedip.core.model import Vip
@@ -103,10 +103,10 @@ def test_the_record_of_a_former_run_is_read_from_its_state(tmp_path: Path) -> No
 # -- at start ---------------------------------------------------------------------------------------------------------
 
 
-def _refused(tmp_path: Path, *records: AddressRecord) -> tuple[Refusal | None, list[Report], FakeNetlink]:
+def _refused(tmp_path: Path, *records: AddressRecord) -> tuple[StartRefusal | None, list[Report], FakeNetlink]:
     """Make an agent on a node with these addresses, and ask it whether it may begin."""
 
-    async def scene() -> tuple[Refusal | None, Stage]:
+    async def scene() -> tuple[StartRefusal | None, Stage]:
         stage = Stage(tmp_path, view=view_of(*records))
         refusal = stage.agent.refuse()
         await stage.agent.close()
@@ -122,15 +122,15 @@ def _refused(tmp_path: Path, *records: AddressRecord) -> tuple[Refusal | None, l
     [
         (
             "192.168.0.15/24",
-            Refusal.MISTAKE,
+            StartRefusal.MISTAKE,
             "vip.yaml:3:7: 192.168.0.15 is the node's own address on eth0; choose an address",
         ),
-        ("192.168.0.15/28", Refusal.MISTAKE, "192.168.0.15 is the node's own address on eth0"),
-        ("10.0.0.1/24", Refusal.NOT_YET, "192.168.0.15 is in no subnet of eth0 (10.0.0.0/24)"),
-        ("192.168.0.1/28", Refusal.MISTAKE, "192.168.0.15 is the broadcast address of 192.168.0.0/28"),
+        ("192.168.0.15/28", StartRefusal.MISTAKE, "192.168.0.15 is the node's own address on eth0"),
+        ("10.0.0.1/24", StartRefusal.NOT_YET, "192.168.0.15 is in no subnet of eth0 (10.0.0.0/24)"),
+        ("192.168.0.1/28", StartRefusal.MISTAKE, "192.168.0.15 is the broadcast address of 192.168.0.0/28"),
     ],
 )
-def test_what_check_calls_an_error_ends_the_start(tmp_path: Path, own: str, why: Refusal, words: str) -> None:
+def test_what_check_calls_an_error_ends_the_start(tmp_path: Path, own: str, why: StartRefusal, words: str) -> None:
     """In check's words; nothing was added or removed but what a former run left."""
     refusal, said, kernel = _refused(tmp_path, record(own))
     assert refusal is why

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from sharedip.agent.guard import GUARD_AGAIN_S, Guard
+from sharedip.agent.guard import GUARD_AGAIN_S, VipGuard
 from sharedip.core.model import FenceKind, LinkState, Vip
 from sharedip.core.settings import Settings
 
@@ -34,7 +34,7 @@ class Stage:
 
     def __init__(self, settings: Settings) -> None:
         self.node, self.fence, self.segment = FakeNode(settings), FakeFence(), FakeSegment()
-        self.guard = Guard(
+        self.guard = VipGuard(
             settings,
             self.node,  # type: ignore[arg-type]
             view_of(),  # type: ignore[arg-type]

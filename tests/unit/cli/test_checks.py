@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sharedip.cli import checks
-from sharedip.cli.facts import Level, MachineFacts, Member
+from sharedip.cli.facts import MachineFacts, Member, Severity
 from sharedip.cli.main import main
 from tests.stages.checked_machine import MACHINE, MEMBER, VIP, config, machine, told
 
@@ -17,7 +17,7 @@ MAC = bytes.fromhex("525400123456")
 
 def test_a_sound_machine_has_nothing_but_good_news() -> None:
     findings = [finding for check in checks.CHECKS for finding in check(config(), MACHINE)]
-    assert {finding.level for finding in findings} == {Level.OK}
+    assert {finding.level for finding in findings} == {Severity.OK}
     assert {f.subject for f in findings} == {
         "link",
         "source",
@@ -43,7 +43,7 @@ def test_every_error_and_warning_has_a_way_out() -> None:
     )
     agent = "failover: {fence: nftables}\nhealthChecks: [{kubeAPIServer: {}}]\n"
     findings = [finding for check in checks.CHECKS for finding in check(config(agent), bad)]
-    wrong = [finding for finding in findings if finding.level is not Level.OK]
+    wrong = [finding for finding in findings if finding.level is not Severity.OK]
     assert {f.subject for f in wrong} == {"link", "source", "conflict", "etcd", "lease", "fence", "mechanism", "health"}
     assert all(finding.remedy for finding in wrong)
 
@@ -51,25 +51,25 @@ def test_every_error_and_warning_has_a_way_out() -> None:
 @pytest.mark.parametrize(
     ("changes", "owners", "level", "words"),
     [
-        ({"answers": {}}, {}, Level.OK, "no other machine answers"),
-        ({"answers": {}}, {VIP.address: "n2"}, Level.OK, "n2 owns 192.168.0.15, and nobody else answers"),
-        ({"answers": {}, "held_here": {VIP.address}}, {VIP.address: "n1"}, Level.OK, "its agent watches"),
+        ({"answers": {}}, {}, Severity.OK, "no other machine answers"),
+        ({"answers": {}}, {VIP.address: "n2"}, Severity.OK, "n2 owns 192.168.0.15, and nobody else answers"),
+        ({"answers": {}, "held_here": {VIP.address}}, {VIP.address: "n1"}, Severity.OK, "its agent watches"),
         (
             {"answers": {VIP: (MAC,)}},
             {VIP.address: "n2"},
-            Level.OK,
+            Severity.OK,
             "52:54:00:12:34:56 answers for 192.168.0.15: n2 owns",
         ),
-        ({"answers": {VIP: (MAC,)}}, {}, Level.ERROR, "and nobody owns it"),
-        ({"answers": {VIP: (MAC,)}}, {VIP.address: "n1"}, Level.ERROR, "not only its owner n1"),
-        ({"answers": {VIP: (MAC, b"\0" * 6)}}, {VIP.address: "n2"}, Level.ERROR, "not only its owner n2"),
-        ({"answers": {VIP: (MAC,)}}, None, Level.WARNING, "etcd does not tell"),
-        ({"answers": {VIP: (MAC,)}, "held_here": {VIP.address}}, {}, Level.ERROR, "answers for it as well"),
-        ({"answers": None, "answers_error": "run as root"}, {}, Level.WARNING, "not known: run as root"),
+        ({"answers": {VIP: (MAC,)}}, {}, Severity.ERROR, "and nobody owns it"),
+        ({"answers": {VIP: (MAC,)}}, {VIP.address: "n1"}, Severity.ERROR, "not only its owner n1"),
+        ({"answers": {VIP: (MAC, b"\0" * 6)}}, {VIP.address: "n2"}, Severity.ERROR, "not only its owner n2"),
+        ({"answers": {VIP: (MAC,)}}, None, Severity.WARNING, "etcd does not tell"),
+        ({"answers": {VIP: (MAC,)}, "held_here": {VIP.address}}, {}, Severity.ERROR, "answers for it as well"),
+        ({"answers": None, "answers_error": "run as root"}, {}, Severity.WARNING, "not known: run as root"),
     ],
 )
 def test_an_answer_on_the_wire_is_judged_by_who_owns_the_vip(
-    changes: dict[str, Any], owners: dict[Any, str] | None, level: Level, words: str
+    changes: dict[str, Any], owners: dict[Any, str] | None, level: Severity, words: str
 ) -> None:
     (finding,) = told(checks.check_conflicts, machine({"owners": owners}, **changes))
     assert finding[0] is level
@@ -79,17 +79,17 @@ def test_an_answer_on_the_wire_is_judged_by_who_owns_the_vip(
 @pytest.mark.parametrize(
     ("member", "level", "words"),
     [
-        (MEMBER, Level.OK, "etcd 3.5.21, leader, answers in 1.2 ms"),
-        (replace(MEMBER, leader=False), Level.OK, "follower"),
-        (replace(MEMBER, leader=False, has_leader=False), Level.ERROR, "knows no leader"),
-        (replace(MEMBER, learner=True), Level.WARNING, "learner"),
-        (replace(MEMBER, version="3.3.27"), Level.ERROR, "3.3.27"),
-        (replace(MEMBER, version="3.6.0-rc.1"), Level.OK, "3.6.0-rc.1"),
-        (replace(MEMBER, version="dev"), Level.OK, "dev"),
-        (replace(MEMBER, reachable=False, error="refused"), Level.ERROR, "refused"),
+        (MEMBER, Severity.OK, "etcd 3.5.21, leader, answers in 1.2 ms"),
+        (replace(MEMBER, leader=False), Severity.OK, "follower"),
+        (replace(MEMBER, leader=False, has_leader=False), Severity.ERROR, "knows no leader"),
+        (replace(MEMBER, learner=True), Severity.WARNING, "learner"),
+        (replace(MEMBER, version="3.3.27"), Severity.ERROR, "3.3.27"),
+        (replace(MEMBER, version="3.6.0-rc.1"), Severity.OK, "3.6.0-rc.1"),
+        (replace(MEMBER, version="dev"), Severity.OK, "dev"),
+        (replace(MEMBER, reachable=False, error="refused"), Severity.ERROR, "refused"),
     ],
 )
-def test_each_endpoint_is_judged_by_what_it_says_of_itself(member: Member, level: Level, words: str) -> None:
+def test_each_endpoint_is_judged_by_what_it_says_of_itself(member: Member, level: Severity, words: str) -> None:
     finding = told(checks.check_etcd, machine({"members": (member,)}))[0]
     assert finding[0] is level
     assert words in finding[1]
@@ -98,20 +98,20 @@ def test_each_endpoint_is_judged_by_what_it_says_of_itself(member: Member, level
 def test_one_dead_endpoint_of_several_is_a_warning() -> None:
     dead = replace(MEMBER, reachable=False, error="refused")
     levels = [level for level, _ in told(checks.check_etcd, machine({"members": (dead, MEMBER)}))]
-    assert levels == [Level.WARNING, Level.OK]
+    assert levels == [Severity.WARNING, Severity.OK]
 
 
 def test_a_lease_that_etcd_raises_is_a_warning() -> None:
-    assert told(checks.check_lease, machine({"ttl_floor_s": 20}))[0][0] is Level.WARNING
-    assert told(checks.check_lease, machine({"ttl_floor_s": None, "error": "x"}))[0][0] is Level.ERROR
+    assert told(checks.check_lease, machine({"ttl_floor_s": 20}))[0][0] is Severity.WARNING
+    assert told(checks.check_lease, machine({"ttl_floor_s": None, "error": "x"}))[0][0] is Severity.ERROR
 
 
 def test_the_lifetime_fence_lengthens_a_short_window() -> None:
     without = machine(nftables_error="there is no nft program on PATH")
     levels = [level for level, _ in told(checks.check_fence, without)]
-    assert levels == [Level.OK, Level.WARNING]
-    assert told(checks.check_fence, without, "failover: {fence: nftables}\n")[0][0] is Level.ERROR
-    assert [level for level, _ in told(checks.check_fence, without, "failover: {witness: off}\n")] == [Level.OK]
+    assert levels == [Severity.OK, Severity.WARNING]
+    assert told(checks.check_fence, without, "failover: {fence: nftables}\n")[0][0] is Severity.ERROR
+    assert [level for level, _ in told(checks.check_fence, without, "failover: {witness: off}\n")] == [Severity.OK]
 
 
 def by_event(facts: MachineFacts, agent: str = "") -> dict[str, float | None]:
@@ -133,10 +133,10 @@ def test_an_error_on_the_machine_is_exit_code_1(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "vip.yaml").write_text("apiVersion: v1alpha1\nkind: Layer2VIPConfig\nname: 192.168.0.15\nlink: eth0\n")
-    monkeypatch.setattr("sharedip.cli.machine.look", lambda _: MACHINE)
+    monkeypatch.setattr("sharedip.cli.inspection.inspect", lambda _: MACHINE)
     assert main(["check", "-c", str(tmp_path)]) == 0
     assert "until clients are answered again:" in capsys.readouterr().out
-    monkeypatch.setattr("sharedip.cli.machine.look", lambda _: machine(sources={"eth0": (VIP.address,)}))
+    monkeypatch.setattr("sharedip.cli.inspection.inspect", lambda _: machine(sources={"eth0": (VIP.address,)}))
     assert main(["check", "-c", str(tmp_path)]) == 1
     assert "1 error, 0 warnings" in capsys.readouterr().out
 
@@ -152,24 +152,26 @@ def test_an_error_on_the_machine_is_exit_code_1(
 def test_versions_that_can_end_a_live_lease_are_named_once(versions: tuple[str, ...], named: str | None) -> None:
     """docs/safety.md, E2: before 3.4.31 and 3.5.13."""
     members = tuple(replace(MEMBER, version=version) for version in versions)
-    found = [text for level, text in told(checks.check_etcd, machine({"members": members})) if level is Level.WARNING]
+    found = [
+        text for level, text in told(checks.check_etcd, machine({"members": members})) if level is Severity.WARNING
+    ]
     assert [text.split(" can end")[0] for text in found] == ([f"etcd {named}"] if named else [])
 
 
 def test_what_a_user_may_not_look_at_is_not_known() -> None:
     facts = machine(missing_capabilities=("NET_ADMIN", "NET_RAW"), nftables_error="Operation not permitted")
-    assert told(checks.check_fence, facts) == [(Level.WARNING, "not known: this user may not ask for nftables")]
+    assert told(checks.check_fence, facts) == [(Severity.WARNING, "not known: this user may not ask for nftables")]
     (lifetime,) = told(checks.check_fence, facts, "failover: {fence: lifetime}")
-    assert lifetime[0] is Level.OK
+    assert lifetime[0] is Severity.OK
 
 
 @pytest.mark.parametrize(
     ("result", "level", "text"),
     [
-        ((True, "accepts connections"), Level.OK, "port: accepts connections"),
-        ((False, "Connection refused"), Level.WARNING, "port fails: Connection refused"),
+        ((True, "accepts connections"), Severity.OK, "port: accepts connections"),
+        ((False, "Connection refused"), Severity.WARNING, "port fails: Connection refused"),
     ],
 )
-def test_every_health_check_is_tried(result: tuple[bool, str], level: Level, text: str) -> None:
+def test_every_health_check_is_tried(result: tuple[bool, str], level: Severity, text: str) -> None:
     agent = "healthChecks: [{name: port, tcp: {address: 127.0.0.1:6443}}]\n"
     assert told(checks.check_health, machine(probed={"port": result}), agent) == [(level, text)]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sharedip.cli import client, operate
+from sharedip.cli import agent_client, operate
 from sharedip.cli.main import main
 from sharedip.core.status import VipStatus
 from tests.unit.cli.agent_stage import FakeAgent, agent_at, status, vip
@@ -175,7 +175,7 @@ def test_a_dead_agents_socket_is_told_apart(short_dir: Path, capsys: pytest.Capt
 def test_a_frozen_agent_is_told_within_the_deadline(
     short_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "ANSWER_S", 0.05)
+    monkeypatch.setattr(agent_client, "ANSWER_S", 0.05)
     with socket.socket(socket.AF_UNIX) as frozen:
         frozen.bind(str(short_dir / "agent.sock"))
         frozen.listen(1)
@@ -184,7 +184,7 @@ def test_a_frozen_agent_is_told_within_the_deadline(
 
 
 def test_an_agent_that_drips_is_no_answer_either(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "ANSWER_S", 0.2)
+    monkeypatch.setattr(agent_client, "ANSWER_S", 0.2)
     done = threading.Event()
     with socket.socket(socket.AF_UNIX) as slow:
         slow.bind(str(short_dir / "agent.sock"))
@@ -217,8 +217,8 @@ def test_another_user_is_told_to_ask_as_root(short_dir: Path) -> None:
         if child == 0:
             os.setuid(65534)
             try:
-                client.Agent(short_dir).status()
-            except client.UnreachableError as error:
+                agent_client.AgentClient(short_dir).status()
+            except agent_client.UnreachableError as error:
                 os.write(writing, str(error).encode())
             os._exit(0)
         os.close(writing)

@@ -8,7 +8,7 @@ import pytest
 
 from sharedip.cli.capabilities import missing_capabilities
 from sharedip.cli.clocks import judge_chrony, read_chrony
-from sharedip.cli.facts import Level
+from sharedip.cli.facts import Severity
 
 
 def configure(root: Path, **files: str) -> None:
@@ -43,14 +43,14 @@ def test_the_last_line_counts_wherever_it_stands(tmp_path: Path, main: str, ppm:
     assert chrony is not None
     assert (chrony.slew_ppm, chrony.error) == (ppm, "")
     (finding,) = judge_chrony(chrony)
-    assert finding.level is (Level.OK if ppm <= 500 else Level.WARNING)
+    assert finding.level is (Severity.OK if ppm <= 500 else Severity.WARNING)
     assert bool(finding.remedy) is (ppm > 500)
 
 
 def test_what_cannot_be_read_is_not_taken_for_good(tmp_path: Path) -> None:
     configure(tmp_path, chrony_conf="maxslewrate 500\nmaxslewrate fast\n")
     (finding,) = judge_chrony(read_chrony(tmp_path))
-    assert (finding.level, "not known" in finding.text) == (Level.WARNING, True)
+    assert (finding.level, "not known" in finding.text) == (Severity.WARNING, True)
     (tmp_path / "etc/chrony/chrony.conf").unlink()
     (tmp_path / "etc/chrony/chrony.conf").mkdir()
     (finding,) = judge_chrony(read_chrony(tmp_path))

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from sharedip.cli.cluster import cluster_lines, cluster_problems
-from sharedip.cli.machine import records_view
+from sharedip.cli.cluster_view import records_view
 from sharedip.core.model import KeyValue
 
 PREFIX = "sharedip:v1"

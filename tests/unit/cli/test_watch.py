@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sharedip.cli import watch
-from sharedip.cli.client import Agent
+from sharedip.cli.agent_client import AgentClient
 from sharedip.cli.render import status_lines
 from sharedip.core.messages import Level, Report
 from sharedip.core.status import DiagnosedStatus, Status
@@ -102,6 +102,6 @@ def _one_life(directory: Path, reason: str) -> None:
 
     lines = Lines()
     with agent_at(directory, FakeAgent()) as running, pytest.raises(EnoughError):
-        watch._follow(Agent(directory), lines)
+        watch._follow(AgentClient(directory), lines)
     with pytest.raises(EnoughError):
-        watch._follow(Agent(directory), lines)
+        watch._follow(AgentClient(directory), lines)

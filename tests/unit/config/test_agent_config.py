@@ -9,17 +9,17 @@ import pytest
 
 from sharedip.config.model import (
     ApiConfig,
-    Endpoint,
     EtcdConfig,
+    EtcdUrl,
     ExecCheck,
     FailoverConfig,
-    Fence,
+    FenceChoice,
     HttpCheck,
     HttpUrl,
     KubeApiServerCheck,
     PeerConfig,
     TcpCheck,
-    Witness,
+    WitnessChoice,
 )
 from sharedip.core.model import ConflictPolicy
 from tests.unit.config.config_cases import AGENT, VIP, agent, config_of, read, said
@@ -31,7 +31,7 @@ def test_every_field_has_a_default() -> None:
     assert config.node_name == "host.example"
     assert config.state_dir == Path("/run/sharedip")
     assert config.etcd == EtcdConfig(
-        endpoints=(Endpoint(tls=True, host="127.0.0.1", port=2379),),
+        endpoints=(EtcdUrl(tls=True, host="127.0.0.1", port=2379),),
         ca_file=None,
         cert_file=None,
         key_file=None,
@@ -41,7 +41,7 @@ def test_every_field_has_a_default() -> None:
         request_timeout_s=1.0,
     )
     assert config.lease_ttl_s == 15
-    assert config.failover == FailoverConfig(Witness.AUTO, 1.0, Fence.AUTO)
+    assert config.failover == FailoverConfig(WitnessChoice.AUTO, 1.0, FenceChoice.AUTO)
     assert config.peer == PeerConfig("0.0.0.0", 9470, None)
     assert config.health_checks == ()
     assert config.conflict_policy is ConflictPolicy.DEFEND
@@ -78,7 +78,7 @@ api: {listen: 0.0.0.0:80}""")
     assert config.node_name == "cp-7"
     assert config.state_dir == Path("/var/lib/sharedip")
     assert config.etcd == EtcdConfig(
-        endpoints=(Endpoint(tls=True, host="10.0.0.1", port=2379), Endpoint(tls=True, host="fd00::1", port=4001)),
+        endpoints=(EtcdUrl(tls=True, host="10.0.0.1", port=2379), EtcdUrl(tls=True, host="fd00::1", port=4001)),
         ca_file=Path("/ca"),
         cert_file=Path("/cert"),
         key_file=Path("/key"),
@@ -88,7 +88,7 @@ api: {listen: 0.0.0.0:80}""")
         request_timeout_s=1.5,
     )
     assert config.lease_ttl_s == 60
-    assert config.failover == FailoverConfig(Witness.OFF, 2.5, Fence.LIFETIME)
+    assert config.failover == FailoverConfig(WitnessChoice.OFF, 2.5, FenceChoice.LIFETIME)
     assert config.peer == PeerConfig("::", 1, ip_address("192.168.0.10"))
     assert config.conflict_policy is ConflictPolicy.YIELD
     assert config.api == ApiConfig("0.0.0.0", 80)

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from sharedip.config import documents
-from sharedip.config.documents import Mapping, Node, Scalar, Sequence, documents_in
+from sharedip.config.documents import Mapping, Scalar, Sequence, YamlNode, documents_in
 from sharedip.config.problems import Findings
 from tests.unit.config.config_cases import VIP, said
 
@@ -16,13 +16,13 @@ def _both_parsers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(documents, "_LOADER", getattr(yaml, request.param))
 
 
-def compose(text: str) -> tuple[list[Node], list[str]]:
+def compose(text: str) -> tuple[list[YamlNode], list[str]]:
     findings = Findings()
     nodes = documents_in("f", text, findings)
     return nodes, [f"{p.place.line}:{p.place.column}: {p.message}" for p in findings.problems]
 
 
-def plain(node: Node) -> object:
+def plain(node: YamlNode) -> object:
     if isinstance(node, Scalar):
         return None if node.is_null else node.text
     if isinstance(node, Sequence):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sharedip.config.machine import vlan_link_name
+from sharedip.config.machine_config import vlan_link_name
 from tests.unit.config.config_cases import config_of, read, said
 
 SAMPLES = Path(__file__).parent / "samples"

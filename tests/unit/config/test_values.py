@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sharedip.config import values
-from sharedip.config.model import Endpoint, HttpUrl
+from sharedip.config.model import EtcdUrl, HttpUrl
 from sharedip.config.values import UnusableError
 
 
@@ -131,18 +131,18 @@ def test_a_link_name_is_measured_in_bytes() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("https://127.0.0.1:2379", Endpoint(tls=True, host="127.0.0.1", port=2379)),
-        ("http://etcd-1.example", Endpoint(tls=False, host="etcd-1.example", port=2379)),
-        ("HTTPS://[FD00::1]", Endpoint(tls=True, host="fd00::1", port=2379)),
-        ("https://a:1/", Endpoint(tls=True, host="a", port=1)),
+        ("https://127.0.0.1:2379", EtcdUrl(tls=True, host="127.0.0.1", port=2379)),
+        ("http://etcd-1.example", EtcdUrl(tls=False, host="etcd-1.example", port=2379)),
+        ("HTTPS://[FD00::1]", EtcdUrl(tls=True, host="fd00::1", port=2379)),
+        ("https://a:1/", EtcdUrl(tls=True, host="a", port=1)),
     ],
 )
-def test_endpoints(text: str, expected: Endpoint) -> None:
+def test_endpoints(text: str, expected: EtcdUrl) -> None:
     assert values.endpoint(text) == expected
 
 
 def test_an_endpoint_is_written_as_a_url() -> None:
-    assert str(Endpoint(tls=True, host="fd00::1", port=2379)) == "https://[fd00::1]:2379"
+    assert str(EtcdUrl(tls=True, host="fd00::1", port=2379)) == "https://[fd00::1]:2379"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """Local control over a unix socket; status page, metrics and health over TCP.
 
 One package because its modules lean on each other. `server` listens, `connection` speaks HTTP with limits, `routes`
-says what is behind which path, `events` feeds the watchers, `metrics` and `diagnosis` read the status document.
+says what is behind which path, `watchers` has a queue for each watcher, `metrics` and `diagnosis` read the status
+document.
 """
 
 from sharedip.adapters.api.diagnosis import diagnose

@@ -37,7 +37,7 @@ _SECURITY = (
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class HttpRequest:
     """`path` is decoded and without its query."""
 
     method: str
@@ -46,7 +46,7 @@ class Request:
 
 
 @dataclass(slots=True)
-class Response:
+class HttpResponse:
     """`body` is sent with its length; `stream` instead of it in pieces as they come, until it or the peer ends."""
 
     status: int
@@ -64,14 +64,14 @@ def json_line(document: object) -> bytes:
     return json.dumps(document, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
-def json_response(status: int, document: object) -> Response:
+def json_response(status: int, document: object) -> HttpResponse:
     """Answer with a JSON document and a line break, for people with curl."""
-    return Response(status, "application/json", json_line(document))
+    return HttpResponse(status, "application/json", json_line(document))
 
 
-def text_response(status: int, text: str) -> Response:
+def text_response(status: int, text: str) -> HttpResponse:
     """Answer with one line of text."""
-    return Response(status, "text/plain; charset=utf-8", text.encode("utf-8", "replace") + b"\n")
+    return HttpResponse(status, "text/plain; charset=utf-8", text.encode("utf-8", "replace") + b"\n")
 
 
 class PeerGoneError(Exception):
@@ -90,7 +90,7 @@ class Connection:
         # drain() then means "the kernel has taken it all", and `close` cuts nobody's answer short.
         writer.transport.set_write_buffer_limits(high=0)
 
-    async def request(self) -> Request | None:
+    async def request(self) -> HttpRequest | None:
         """Wait for the next request; None when the connection is over in order. Answers nonsense itself."""
         if self._requests and not self._ready_for_next():
             return None
@@ -108,7 +108,7 @@ class Connection:
         except OSError as error:
             raise PeerGoneError from error
 
-    async def respond(self, response: Response, *, head_only: bool = False) -> None:
+    async def respond(self, response: HttpResponse, *, head_only: bool = False) -> None:
         """Answer the request that `request` gave. Raises PeerGoneError."""
         try:
             await self._send(response, head_only=head_only)
@@ -128,7 +128,7 @@ class Connection:
         self._h11.start_next_cycle()
         return True
 
-    async def _read_request(self) -> Request | None:
+    async def _read_request(self) -> HttpRequest | None:
         head: h11.Request | None = None
         body = bytearray()
         while True:
@@ -147,7 +147,7 @@ class Connection:
                     raise h11.RemoteProtocolError(f"a body may have {BODY_BYTES_MAX} bytes", error_status_hint=413)
             elif isinstance(event, h11.EndOfMessage):
                 assert head is not None
-                return Request(head.method.decode("ascii"), _path_of(head.target), bytes(body))
+                return HttpRequest(head.method.decode("ascii"), _path_of(head.target), bytes(body))
             else:  # ConnectionClosed, or PAUSED after an upgrade request, which nobody here grants
                 return None
 
@@ -159,7 +159,7 @@ class Connection:
         except (TimeoutError, OSError, h11.LocalProtocolError):
             return  # the peer is gone, which is what is about to be said anyway
 
-    async def _send(self, response: Response, *, head_only: bool, last: bool = False) -> None:
+    async def _send(self, response: HttpResponse, *, head_only: bool, last: bool = False) -> None:
         headers = [
             (b"Content-Type", response.content_type.encode("ascii")),
             *_SECURITY,

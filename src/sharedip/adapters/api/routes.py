@@ -17,16 +17,16 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharedip.adapters.api.connection import Request, Response, json_response, text_response
+from sharedip.adapters.api.connection import HttpRequest, HttpResponse, json_response, text_response
 from sharedip.adapters.api.diagnosis import with_problems
-from sharedip.adapters.api.events import Events
 from sharedip.adapters.api.metrics import CONTENT_TYPE
+from sharedip.adapters.api.watchers import Watchers
 
 if TYPE_CHECKING:
     from sharedip.core.status import Status
 
 Operate = Callable[[str, dict[str, object]], Awaitable[tuple[bool, str]]]
-Route = Callable[[Request], Awaitable[Response]]
+Route = Callable[[HttpRequest], Awaitable[HttpResponse]]
 
 OPERATION_S = 30.0
 """An operator waits no longer for an answer; a handover takes milliseconds, a reload a second."""
@@ -44,7 +44,7 @@ class Routes:
     def __init__(self, table: dict[str, dict[str, Route]]) -> None:
         self._table = table
 
-    async def answer(self, request: Request) -> Response:
+    async def answer(self, request: HttpRequest) -> HttpResponse:
         """Find the route and take it. HEAD is GET without a body, which the connection sees to."""
         methods = self._table.get(request.path)
         if methods is None:
@@ -60,19 +60,19 @@ class Routes:
             return json_response(400, {"accepted": False, "text": str(error)})
 
 
-def control_routes(status: Callable[[], Status], operate: Operate, events: Events) -> Routes:
+def control_routes(status: Callable[[], Status], operate: Operate, watchers: Watchers) -> Routes:
     """Everything that the local operator may do."""
 
-    async def get_status(_: Request) -> Response:
+    async def get_status(_: HttpRequest) -> HttpResponse:
         return json_response(200, with_problems(status()))
 
-    async def get_events(_: Request) -> Response:
-        if events.full:
+    async def get_events(_: HttpRequest) -> HttpResponse:
+        if watchers.full:
             return text_response(503, "too many watchers already")
-        return Response(200, "application/x-ndjson", stream=events.stream())
+        return HttpResponse(200, "application/x-ndjson", stream=watchers.stream())
 
     def operation(name: str, read: Callable[[dict[str, object]], dict[str, object]]) -> Route:
-        async def post(request: Request) -> Response:
+        async def post(request: HttpRequest) -> HttpResponse:
             arguments = read(_json_object(request.body))
             try:
                 async with asyncio.timeout(OPERATION_S):
@@ -97,20 +97,20 @@ def control_routes(status: Callable[[], Status], operate: Operate, events: Event
 def public_routes(status: Callable[[], Status], metrics: Callable[[], str]) -> Routes:
     """Everything that anybody may see."""
 
-    async def get_page(_: Request) -> Response:
+    async def get_page(_: HttpRequest) -> HttpResponse:
         return page_response()
 
-    async def get_status(_: Request) -> Response:
+    async def get_status(_: HttpRequest) -> HttpResponse:
         return json_response(200, with_problems(status()))
 
-    async def get_metrics(_: Request) -> Response:
-        return Response(200, CONTENT_TYPE, metrics().encode("utf-8", "replace"))
+    async def get_metrics(_: HttpRequest) -> HttpResponse:
+        return HttpResponse(200, CONTENT_TYPE, metrics().encode("utf-8", "replace"))
 
-    async def get_healthz(_: Request) -> Response:
+    async def get_healthz(_: HttpRequest) -> HttpResponse:
         # That this line runs is the proof: the loop turns.
         return text_response(200, "ok")
 
-    async def get_readyz(_: Request) -> Response:
+    async def get_readyz(_: HttpRequest) -> HttpResponse:
         now = status()
         ready = now["state"] == "ready"
         return text_response(
@@ -128,7 +128,7 @@ def public_routes(status: Callable[[], Status], metrics: Callable[[], str]) -> R
     )
 
 
-def page_response() -> Response:
+def page_response() -> HttpResponse:
     """The status page. Read anew each time: it is asked for seldom, and costs no memory in between."""
     page = _PAGE.read_bytes()
     # Only what the page itself brings may run: names that come from etcd can't become script.
@@ -147,7 +147,7 @@ def page_response() -> Response:
         ]
     )
     headers = ((b"Content-Security-Policy", policy.encode()),)
-    return Response(200, "text/html; charset=utf-8", page, headers=headers)
+    return HttpResponse(200, "text/html; charset=utf-8", page, headers=headers)
 
 
 def _hashes(page: bytes, tag: bytes) -> Iterable[str]:

@@ -3,7 +3,8 @@
 Role: who may connect and how many, and listening again when it did not work.
 Must never: end the agent because a port is taken or a directory not writable (weather: reported once, tried again),
 take a socket away from a live agent, or let TCP change anything.
-Counterparts: `routes.py` (what is answered), `agent/status.py`, `agent/operator.py`, `cli/client.py` (the other end).
+Counterparts: `routes.py` (what is answered), `agent/status.py`, `agent/operator.py`; `cli/agent_client.py` (the other
+end).
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharedip.adapters.api.connection import IDLE_S, Connection, PeerGoneError, Response, text_response
-from sharedip.adapters.api.events import Events
+from sharedip.adapters.api.connection import IDLE_S, Connection, HttpResponse, PeerGoneError, text_response
 from sharedip.adapters.api.routes import Operate, Routes, control_routes, public_routes
+from sharedip.adapters.api.watchers import Watchers
 from sharedip.core.messages import Level, Report
 
 if TYPE_CHECKING:
@@ -57,8 +58,8 @@ class Api:
         self._report = report
         self._idle_s = idle_s
         self._retry_s = retry_s
-        self._events = Events(status)
-        self._control = _Listener(control_routes(status, operate, self._events), idle_s, check_peer=True)
+        self._watchers = Watchers(status)
+        self._control = _Listener(control_routes(status, operate, self._watchers), idle_s, check_peer=True)
         self._public = _Listener(public_routes(status, metrics), idle_s, check_peer=False)
         self._retries: set[asyncio.Task[None]] = set()
         self._servers: list[asyncio.Server] = []
@@ -93,7 +94,7 @@ class Api:
 
     def publish(self, report: Report) -> None:
         """Pass one fact on to the watchers."""
-        self._events.publish(report)
+        self._watchers.publish(report)
 
     async def close(self) -> None:
         """Stop listening and drop every connection; the socket file goes if it is still ours."""
@@ -181,7 +182,7 @@ class _Listener:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _refusal(self, writer: asyncio.StreamWriter) -> Response | None:
+    def _refusal(self, writer: asyncio.StreamWriter) -> HttpResponse | None:
         if not self._check_peer:
             return None
         channel = writer.get_extra_info("socket")

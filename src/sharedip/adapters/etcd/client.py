@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from sharedip.adapters.etcd import answers, requests
 from sharedip.adapters.etcd import rpc_pb2 as pb
-from sharedip.adapters.etcd.endpoint import Deadline, Endpoint
+from sharedip.adapters.etcd.endpoint import Endpoint, RequestDeadline
 from sharedip.adapters.etcd.failures import EtcdError
 from sharedip.adapters.etcd.methods import DELETE_RANGE, GRANT, KEEP_ALIVE, RANGE, REVOKE, STATUS, TXN
 from sharedip.adapters.etcd.watching import follow
@@ -50,9 +50,9 @@ from sharedip.core.model import Failure
 if TYPE_CHECKING:
     from sharedip.adapters.etcd.options import Credentials, HasNow, TlsFiles
 
-Answer = LeaseGranted | KeepaliveConfirmed | KeysRead | TransactionDone | LeaseRevoked | MemberRead
-EtcdFact = Answer | RequestFailed | WatchOpened | KeysChanged | WatchLost
-Request = GrantLease | KeepLeaseAlive | ReadKeys | Transact | RevokeLease | ReadMember
+EtcdAnswer = LeaseGranted | KeepaliveConfirmed | KeysRead | TransactionDone | LeaseRevoked | MemberRead
+EtcdFact = EtcdAnswer | RequestFailed | WatchOpened | KeysChanged | WatchLost
+EtcdRequest = GrantLease | KeepLeaseAlive | ReadKeys | Transact | RevokeLease | ReadMember
 
 
 TRANSACTIONS_UNDER_WAY_MAX = 32
@@ -127,13 +127,13 @@ class EtcdClient:
 
     # -- requests ------------------------------------------------------------------------------------------------------
 
-    async def _in_turn(self, order: Transact) -> Answer:
+    async def _in_turn(self, order: Transact) -> EtcdAnswer:
         """Its timeout begins when its turn has come. Cancelling it while it waits is safe: nothing was sent."""
         async with self._turns[order.endpoint]:
             return await self._answer(order)
 
-    async def _answer(self, order: Request) -> Answer:
-        endpoint, deadline = self._endpoints[order.endpoint], Deadline.after(order.timeout_s)
+    async def _answer(self, order: EtcdRequest) -> EtcdAnswer:
+        endpoint, deadline = self._endpoints[order.endpoint], RequestDeadline.after(order.timeout_s)
         with endpoint.translated(deadline, "waiting for the answer"):
             match order:
                 case GrantLease():
@@ -158,7 +158,7 @@ class EtcdClient:
                     status, _ = await endpoint.call(STATUS, pb.StatusRequest(), deadline)
                     return answers.member_read(order, status)
 
-    async def _read_by_entry(self, endpoint: Endpoint, order: ReadKeys, deadline: Deadline) -> KeysRead:
+    async def _read_by_entry(self, endpoint: Endpoint, order: ReadKeys, deadline: RequestDeadline) -> KeysRead:
         """The read and two entries, all under way at once.
 
         Two, because etcd answers for an entry before it notes the entry's term (etcdserver/server.go, apply: the waiter
@@ -178,7 +178,7 @@ class EtcdClient:
             await asyncio.gather(*entries, return_exceptions=True)
         return answers.keys_read_by_entry(order, found, applied, sent_at)
 
-    async def _revoke(self, endpoint: Endpoint, order: RevokeLease, deadline: Deadline) -> LeaseRevoked:
+    async def _revoke(self, endpoint: Endpoint, order: RevokeLease, deadline: RequestDeadline) -> LeaseRevoked:
         try:
             revoked, _ = await endpoint.call(REVOKE, pb.LeaseRevokeRequest(ID=order.lease), deadline)
         except EtcdError as error:
@@ -187,9 +187,9 @@ class EtcdClient:
             return LeaseRevoked(order.request, order.endpoint, order.lease)
         return answers.lease_revoked(order, revoked)
 
-    def _request_done(self, order: Request, task: asyncio.Task[Answer]) -> None:
+    def _request_done(self, order: EtcdRequest, task: asyncio.Task[EtcdAnswer]) -> None:
         try:
-            fact: Answer | RequestFailed = task.result()
+            fact: EtcdAnswer | RequestFailed = task.result()
         except asyncio.CancelledError:
             text = f"{self._endpoints[order.endpoint].url}: {self._why_cancelled}"
             fact = RequestFailed(order.request, order.endpoint, Failure.UNAVAILABLE, text)

@@ -33,14 +33,14 @@ _AUTH_IS_OFF = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Deadline:
+class RequestDeadline:
     """Until when an order may take. `at` is the event loop's time, `timeout_s` what the order said."""
 
     at: float
     timeout_s: float
 
     @classmethod
-    def after(cls, timeout_s: float) -> Deadline:
+    def after(cls, timeout_s: float) -> RequestDeadline:
         """A deadline that begins now."""
         return cls(asyncio.get_running_loop().time() + timeout_s, timeout_s)
 
@@ -61,7 +61,9 @@ class Endpoint:
         self._token: str | None = None
         self._authenticating = asyncio.Lock()
 
-    async def call(self, method: Method[Request, Reply], request: Request, deadline: Deadline) -> tuple[Reply, Instant]:
+    async def call(
+        self, method: Method[Request, Reply], request: Request, deadline: RequestDeadline
+    ) -> tuple[Reply, Instant]:
         """One request, one reply, and the instant before the request left. Raises EtcdError."""
         token = await self.token(deadline)
         try:
@@ -76,13 +78,13 @@ class Endpoint:
         """Whether another token may change the answer."""
         return error.token_refused and self._credentials is not None
 
-    async def token(self, deadline: Deadline) -> str | None:
+    async def token(self, deadline: RequestDeadline) -> str | None:
         """The token at hand, or a new one; None without credentials. Raises EtcdError."""
         if self._credentials is None or self._token is not None:
             return self._token
         return await self.renew_token(None, deadline)
 
-    async def renew_token(self, refused: str | None, deadline: Deadline) -> str:
+    async def renew_token(self, refused: str | None, deadline: RequestDeadline) -> str:
         """A token other than `refused`. Requests that were refused together share one authentication."""
         with self.translated(deadline, "for another request's authentication"):
             async with asyncio.timeout_at(deadline.at):
@@ -95,7 +97,7 @@ class Endpoint:
         finally:
             self._authenticating.release()
 
-    async def connect(self, deadline: Deadline) -> None:
+    async def connect(self, deadline: RequestDeadline) -> None:
         """Connect unless connected. Raises EtcdError."""
         with self.translated(deadline, "while connecting"):
             async with asyncio.timeout_at(deadline.at):
@@ -110,7 +112,7 @@ class Endpoint:
         return self._channel.stream(method, metadata, timeout_s)
 
     @contextmanager
-    def translated(self, deadline: Deadline, waiting: str) -> Iterator[None]:
+    def translated(self, deadline: RequestDeadline, waiting: str) -> Iterator[None]:
         """Around calls into the network: what can go wrong there leaves as EtcdError, with the endpoint's name."""
         try:
             yield
@@ -129,7 +131,7 @@ class Endpoint:
         self._channel.drop(text)
 
     async def _attempt(
-        self, method: Method[Request, Reply], request: Request, deadline: Deadline, token: str | None
+        self, method: Method[Request, Reply], request: Request, deadline: RequestDeadline, token: str | None
     ) -> tuple[Reply, Instant]:
         await self.connect(deadline)
         sent_at = self._clock.now()
@@ -141,7 +143,7 @@ class Endpoint:
                 raise nonsense("an answer without a message")
         return reply, sent_at
 
-    async def _authenticate(self, deadline: Deadline) -> str:
+    async def _authenticate(self, deadline: RequestDeadline) -> str:
         assert self._credentials is not None
         name, password = self._credentials.username, self._read_password(self._credentials)
         request = pb.AuthenticateRequest(name=name, password=password)

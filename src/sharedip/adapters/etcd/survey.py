@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sharedip.adapters.etcd import answers
 from sharedip.adapters.etcd import rpc_pb2 as pb
-from sharedip.adapters.etcd.endpoint import Deadline, Endpoint
+from sharedip.adapters.etcd.endpoint import Endpoint, RequestDeadline
 from sharedip.adapters.etcd.failures import EtcdError
 from sharedip.adapters.etcd.methods import GRANT, REVOKE, STATUS
 from sharedip.core.messages import GrantLease
@@ -52,7 +52,7 @@ async def survey(
 async def _survey_one(
     url: str, tls: TlsFiles | None, credentials: Credentials | None, timeout_s: float, clock: HasNow
 ) -> MemberSurvey:
-    endpoint, deadline = Endpoint(url, tls, credentials, clock), Deadline.after(timeout_s)
+    endpoint, deadline = Endpoint(url, tls, credentials, clock), RequestDeadline.after(timeout_s)
     try:
         with endpoint.translated(deadline, "waiting for the answer"):
             status, sent_at = await endpoint.call(STATUS, pb.StatusRequest(), deadline)
@@ -82,7 +82,7 @@ async def measure_ttl_floor(
 
     Asks for 1 s and reads what was granted; the lease is revoked at once, or expires by itself.
     """
-    endpoint, deadline = Endpoint(url, tls, credentials, clock), Deadline.after(timeout_s)
+    endpoint, deadline = Endpoint(url, tls, credentials, clock), RequestDeadline.after(timeout_s)
     try:
         with endpoint.translated(deadline, "waiting for the answer"):
             reply, sent_at = await endpoint.call(GRANT, pb.LeaseGrantRequest(TTL=1), deadline)

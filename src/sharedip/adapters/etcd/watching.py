@@ -14,7 +14,7 @@ from typing import NoReturn
 from grpclib.exceptions import StreamTerminatedError
 
 from sharedip.adapters.etcd import answers, requests
-from sharedip.adapters.etcd.endpoint import Deadline, Endpoint
+from sharedip.adapters.etcd.endpoint import Endpoint, RequestDeadline
 from sharedip.adapters.etcd.failures import EtcdError
 from sharedip.adapters.etcd.methods import WATCH
 from sharedip.core.messages import KeysChanged, OpenWatch, WatchOpened
@@ -24,7 +24,7 @@ Tell = Callable[[WatchOpened | KeysChanged], None]
 
 async def follow(endpoint: Endpoint, order: OpenWatch, tell: Tell) -> NoReturn:
     """Tell the watch's facts until it ends. Raises EtcdError, whatever the end."""
-    deadline = Deadline.after(order.timeout_s)
+    deadline = RequestDeadline.after(order.timeout_s)
     token = await endpoint.token(deadline)
     opened = False
 
@@ -41,7 +41,9 @@ async def follow(endpoint: Endpoint, order: OpenWatch, tell: Tell) -> NoReturn:
     await _follow(endpoint, order, deadline, await endpoint.renew_token(token, deadline), tell)
 
 
-async def _follow(endpoint: Endpoint, order: OpenWatch, deadline: Deadline, token: str | None, tell: Tell) -> NoReturn:
+async def _follow(
+    endpoint: Endpoint, order: OpenWatch, deadline: RequestDeadline, token: str | None, tell: Tell
+) -> NoReturn:
     await endpoint.connect(deadline)
     # hasleader: the server ends the stream when it has lost its leader (rpctypes.MetadataRequireLeaderKey), instead of
     # keeping a watch that can't see anything any more.

@@ -59,7 +59,7 @@ def open_socket(protocol: int, groups: Sequence[int] = (), buffer_size: int = _R
     return made
 
 
-class Batch(NamedTuple):
+class NetlinkBatch(NamedTuple):
     """A transaction, ready to be sent."""
 
     data: bytes
@@ -111,7 +111,7 @@ class Channel:
             results += self.verdicts(sequences)
         return results
 
-    def prepare_transaction(self, requests: Sequence[Request]) -> Batch:
+    def prepare_transaction(self, requests: Sequence[Request]) -> NetlinkBatch:
         """The bytes of an nfnetlink batch, the first and last of which are its begin and end.
 
         Only the last part asks for an acknowledgement: refusals come unasked, and before it.
@@ -123,9 +123,9 @@ class Channel:
             wire.encode(request, at, wire.NLM_F_ACK if at == last - 1 else 0)
             for at, request in enumerate(requests, first)
         )
-        return Batch(data, range(first, last + 1))
+        return NetlinkBatch(data, range(first, last + 1))
 
-    def outcome(self, batch: Batch) -> Refusal | None:
+    def outcome(self, batch: NetlinkBatch) -> Refusal | None:
         """None when all of the batch was committed, else the first refusal.
 
         nfnetlink_rcv_batch: refusals are told in the order of the parts, then the last part's acknowledgement; a

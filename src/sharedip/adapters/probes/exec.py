@@ -17,7 +17,7 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 
-from sharedip.adapters.probes.probe import Outcome, seconds, short
+from sharedip.adapters.probes.probe import ProbeResult, seconds, short
 
 TAIL_BYTES_MAX = 4096
 # What systemd said to the agent is not for its children: one that sends READY=1 or WATCHDOG=1 would speak for us.
@@ -33,28 +33,28 @@ class ExecProbe:
         self._timeout_s = timeout_s
         self._run: _Run | None = None
 
-    async def probe(self) -> Outcome:
+    async def probe(self) -> ProbeResult:
         """Look once."""
         if self._run is not None and not self._run.ended.is_set():
-            return Outcome(healthy=False, detail="the former run can't be killed")
+            return ProbeResult(healthy=False, detail="the former run can't be killed")
         try:
             # Popen returns after exec(2) has succeeded or failed, within milliseconds.
             self._run = run = _Run(self._command, _environment(self._name, os.environ))
         except OSError as error:
-            return Outcome(healthy=False, detail=short(f"cannot start {self._command[0]}: {error.strerror}"))
+            return ProbeResult(healthy=False, detail=short(f"cannot start {self._command[0]}: {error.strerror}"))
         try:
             async with asyncio.timeout(self._timeout_s):
                 await run.ended.wait()
         except TimeoutError:
-            return Outcome(
+            return ProbeResult(
                 healthy=False, detail=short(f"not finished in {seconds(self._timeout_s)}" + run.last_words())
             )
         finally:
             run.kill()  # its time is up, or we are cancelled
         if run.status == 0:
-            return Outcome(healthy=True, detail=short("exit 0" + run.last_words()))
+            return ProbeResult(healthy=True, detail=short("exit 0" + run.last_words()))
         how = f"killed by signal {-run.status}" if run.status < 0 else f"exit {run.status}"
-        return Outcome(healthy=False, detail=short(how + run.last_words()))
+        return ProbeResult(healthy=False, detail=short(how + run.last_words()))
 
 
 class _Run:

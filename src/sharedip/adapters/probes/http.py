@@ -15,7 +15,7 @@ import ssl
 
 import h11
 
-from sharedip.adapters.probes.probe import Outcome, Url, seconds, short
+from sharedip.adapters.probes.probe import ProbeResult, Url, seconds, short
 from sharedip.adapters.probes.tls import ContextCache, FilesUnusableError, TlsTerms
 
 BODY_BYTES_MAX = 64 * 1024
@@ -33,7 +33,7 @@ class HttpProbe:
         self._terms = terms
         self._contexts = ContextCache(terms) if terms is not None else None
 
-    async def probe(self) -> Outcome:
+    async def probe(self) -> ProbeResult:
         """Look once."""
         try:
             return await self._look()
@@ -47,9 +47,9 @@ class HttpProbe:
             reason = error.strerror or str(error) or type(error).__name__
         except h11.RemoteProtocolError as error:
             reason = f"no HTTP: {error}"
-        return Outcome(healthy=False, detail=short(reason))
+        return ProbeResult(healthy=False, detail=short(reason))
 
-    async def _look(self) -> Outcome:
+    async def _look(self) -> ProbeResult:
         writer: asyncio.StreamWriter | None = None
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -57,7 +57,7 @@ class HttpProbe:
                 return await self._exchange(reader, writer)
         except TimeoutError:
             progress = "no connection" if writer is None else "connected, but no whole answer"
-            return Outcome(healthy=False, detail=f"{progress} in {seconds(self._timeout_s)}")
+            return ProbeResult(healthy=False, detail=f"{progress} in {seconds(self._timeout_s)}")
         finally:
             if writer is not None:
                 # Not close(): that would wait for a TLS goodbye from a server which may be hanging.
@@ -74,7 +74,7 @@ class HttpProbe:
             server_hostname=self._terms.server_name,
         )
 
-    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Outcome:
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> ProbeResult:
         connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEADER_BYTES_MAX)
         host = f"[{self._url.host}]" if ":" in self._url.host else self._url.host
         headers = [("Host", f"{host}:{self._url.port}"), ("User-Agent", "sharedip"), ("Accept", "*/*")]
@@ -91,18 +91,20 @@ class HttpProbe:
             elif isinstance(event, h11.Data):
                 body += event.data
                 if len(body) > BODY_BYTES_MAX:
-                    return Outcome(healthy=False, detail=f"answered {status} with more than {BODY_BYTES_MAX >> 10} KiB")
+                    return ProbeResult(
+                        healthy=False, detail=f"answered {status} with more than {BODY_BYTES_MAX >> 10} KiB"
+                    )
             elif isinstance(event, h11.EndOfMessage):
                 return _verdict(status, bytes(body))
             # Informational responses (1xx) say nothing yet.
 
 
-def _verdict(status: int, body: bytes) -> Outcome:
+def _verdict(status: int, body: bytes) -> ProbeResult:
     if 200 <= status < 300:
-        return Outcome(healthy=True, detail=f"answered {status}")
+        return ProbeResult(healthy=True, detail=f"answered {status}")
     said = ""
     with contextlib.suppress(StopIteration):
         lines = [line for line in body.decode("utf-8", "replace").splitlines() if line.strip()]
         # An API server lists every check of its own; those that fail begin with "[-]".
         said = next(line for line in [*(line for line in lines if line.startswith("[-]")), *lines[:1]])
-    return Outcome(healthy=False, detail=short(f"answered {status}" + (f": {said}" if said else "")))
+    return ProbeResult(healthy=False, detail=short(f"answered {status}" + (f": {said}" if said else "")))

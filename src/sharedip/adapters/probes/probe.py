@@ -42,7 +42,7 @@ class Url(Protocol):
     def target(self) -> str: ...  # noqa: D102
 
 
-class ApiServerFiles(Protocol):
+class ApiServerAccess(Protocol):
     """The CA of this node's API server, and a client certificate that may read /readyz."""
 
     @property
@@ -56,17 +56,17 @@ class ApiServerFiles(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ProbeResult:
     """What one probe found, and why in a few words."""
 
     healthy: bool
     detail: str
 
 
-class Probe(Protocol):
+class HealthProbe(Protocol):
     """One way to find out. It ends within the check's timeout, whatever the other side does."""
 
-    async def probe(self) -> Outcome:
+    async def probe(self) -> ProbeResult:
         """Look once. Cancelling it at any moment leaves nothing behind."""
 
 

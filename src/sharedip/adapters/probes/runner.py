@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sharedip.adapters.probes.exec import ExecProbe
 from sharedip.adapters.probes.http import HttpProbe
-from sharedip.adapters.probes.probe import ApiServerFiles, CheckSettings, Outcome, Probe
+from sharedip.adapters.probes.probe import ApiServerAccess, CheckSettings, HealthProbe, ProbeResult
 from sharedip.adapters.probes.tcp import TcpProbe
 from sharedip.adapters.probes.tls import TlsTerms
 from sharedip.core.health import CheckPolicy, CheckResult, HealthPolicy, next_probe_at
@@ -41,7 +41,7 @@ class ProbeRunner:
         checks: Sequence[CheckSettings],
         emit: Callable[[HealthChanged], None],
         clock: Callable[[], Instant],
-        find_api_server: Callable[[], ApiServerFiles | None] = lambda: None,
+        find_api_server: Callable[[], ApiServerAccess | None] = lambda: None,
     ) -> None:
         self._checks = tuple(checks)
         self._emit = emit
@@ -115,7 +115,7 @@ class ProbeRunner:
             self._emit(change)
 
 
-def probe_for(check: CheckSettings, find_api_server: Callable[[], ApiServerFiles | None]) -> Probe:
+def probe_for(check: CheckSettings, find_api_server: Callable[[], ApiServerAccess | None]) -> HealthProbe:
     """Tell the kinds apart by what they have: the documents' classes are not known here."""
     if (url := getattr(check, "url", None)) is not None:
         terms = None
@@ -148,18 +148,18 @@ class ApiServerProbe:
     Without a port of our own, the one that comes with the files.
     """
 
-    def __init__(self, port: int | None, timeout_s: float, find_files: Callable[[], ApiServerFiles | None]) -> None:
+    def __init__(self, port: int | None, timeout_s: float, find_files: Callable[[], ApiServerAccess | None]) -> None:
         self._port = port
         self._timeout_s = timeout_s
         self._find_files = find_files
         self._probe: HttpProbe | None = None
 
-    async def probe(self) -> Outcome:
+    async def probe(self) -> ProbeResult:
         """Look once."""
         if self._probe is None:
             files = self._find_files()
             if files is None:  # before kubeadm init, or while k3s makes its certificates
-                return Outcome(healthy=False, detail="no certificates of kubeadm, k3s or RKE2 on this node yet")
+                return ProbeResult(healthy=False, detail="no certificates of kubeadm, k3s or RKE2 on this node yet")
             terms = TlsTerms(API_SERVER_NAME, files.ca_file, files.cert_file, files.key_file)
             self._probe = HttpProbe(_ReadyzUrl(self._port or files.port), terms, self._timeout_s)
         outcome = await self._probe.probe()

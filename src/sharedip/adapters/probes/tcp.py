@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
-from sharedip.adapters.probes.probe import Outcome, seconds, short
+from sharedip.adapters.probes.probe import ProbeResult, seconds, short
 
 
 class TcpProbe:
@@ -18,14 +18,14 @@ class TcpProbe:
         self._port = port
         self._timeout_s = timeout_s
 
-    async def probe(self) -> Outcome:
+    async def probe(self) -> ProbeResult:
         """Look once."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 _, writer = await asyncio.open_connection(self._host, self._port)
         except TimeoutError:
-            return Outcome(healthy=False, detail=f"no connection in {seconds(self._timeout_s)}")
+            return ProbeResult(healthy=False, detail=f"no connection in {seconds(self._timeout_s)}")
         except OSError as error:
-            return Outcome(healthy=False, detail=short(error.strerror or str(error)))
+            return ProbeResult(healthy=False, detail=short(error.strerror or str(error)))
         writer.transport.abort()
-        return Outcome(healthy=True, detail="accepts connections")
+        return ProbeResult(healthy=True, detail="accepts connections")

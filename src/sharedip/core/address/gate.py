@@ -1,11 +1,11 @@
-"""The gate of one address: the nftables element without which nothing for the address passes, and its life.
+"""The gate of one address: the nftables element without which no traffic for the address passes.
 
 Law: it is opened for no longer than the right lasts (law 6: the kernel closes it by itself), closed right behind the
 removal (law 3), and what a former run left open is neither closed nor tight before the kernel has confirmed it (law 7).
 docs/safety.md has the numbers under "From keepalive sent to address gone", K2 among its assumptions.
 
-Must never: know of the address on the link, of its lifetime, or whose turn it is. Counterpart: `ownership.py`, which
-says in each turn whether the gate is to be kept open, and for how long, or closed.
+Must never: know of the address on the link, its lifetime, or the queue. Counterpart: `ownership.py`, which
+says in each turn whether to keep the gate open, and for how long, or closed.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class _Asked(Enum):
 
 class Gate:
     """Invariant: while no order is under way nothing passes after `until`, and nothing at all where that is None. It
-    becomes None only when the kernel confirms a closing that no opening is behind, or when that instant has come.
-    An opening is ordered only while nothing is under way, so that an answer can be told from another's.
+    becomes None only when the kernel confirms a closing that no opening follows, or when that instant has come.
+    An opening is ordered only while nothing is under way, so that each answer belongs to one order.
 
-    Steps: open, see it confirmed, open anew as the right moves; close, and see that confirmed or outlast it.
+    Steps: open, see it confirmed, open again as the right moves; close, and see that confirmed or outlast it.
     """
 
     def __init__(self, vip: Vip, out: Callable[[Command], None]) -> None:
@@ -40,14 +40,14 @@ class Gate:
         self._out = out
         self.until: Instant | None = UNKNOWN  # law 7: whatever a former run has left
         self.ordered_until: Instant = NEVER
-        """For how long the newest opening was asked; never, once it was refused, or the gate was told to close."""
+        """Until when the newest opening was asked for; *never* once it was refused, or the gate was told to close."""
         self._asked: list[_Asked] = []
         self._open_at: Instant | None = None
         self._close_at: Instant = NEVER
 
     @property
     def is_closed(self) -> bool:
-        """Nothing passes, by the kernel's word or because its time is over."""
+        """Nothing passes: the kernel confirmed it, or the last opening has run out."""
         return self.until is None
 
     def is_tight(self, right_until: Instant) -> bool:
@@ -61,18 +61,18 @@ class Gate:
     # -- facts --------------------------------------------------------------------------------------------------------
 
     def open_at(self, at: Instant) -> None:
-        """There will be a reason to open it, or to open it anew: it was taken, refused, or the right moved."""
+        """There may be a reason to open it, or to open it again: it was taken, refused, or the right moved."""
         self._open_at = at
 
     def begin(self, until: Instant) -> bool:
-        """Somebody else orders the opening, for many of one right together. False: one order is under way already."""
+        """`peers/owner.py` orders the opening, for all addresses of one right. False: an order is under way already."""
         if self._asked:
             return False
         self._begin(until)
         return True
 
     def opened(self, not_after: Instant, now: Instant) -> bool:
-        """The kernel confirmed that it closes at that instant. True: the right has moved meanwhile."""
+        """The kernel confirmed that the gate closes at that instant. True: the right has moved meanwhile."""
         self._answered()
         self.until = not_after
         return self._open_at is not None and now >= self._open_at
@@ -80,13 +80,13 @@ class Gate:
     def closed(self) -> None:
         """The kernel confirmed that nothing passes."""
         self._answered()
-        if not self._asked:  # else one that opens is on its way behind it
+        if not self._asked:  # else an opening follows it
             self.until = None
 
     def refused(self, now: Instant) -> bool:
-        """It is as it was, or nobody knows (law 4). True: an opening was refused, and may have been done all the same.
+        """It is as it was, or that is unknown (law 4). True: an opening was refused, and may still have been done.
 
-        A closing is tried again by itself; whether the opening is, `open_at` says.
+        A closing is tried again by itself; an opening if `open_at` is set.
         """
         if self._answered() is _Asked.CLOSE:
             self._close_at = now + CLOSE_RETRY_S
@@ -111,8 +111,8 @@ class Gate:
             self._open_at, self.ordered_until = None, until  # only another right is a reason to try again
 
     def keep_closed(self, now: Instant) -> None:
-        """Order what is due to let nothing pass: behind the removal, whose resets must get out, and before anybody is
-        told, since an open gate lets translated traffic pass even where no address stands (law 3).
+        """Order what is due to let nothing pass: after the removal, whose resets must get out, and before the release
+        is told, since an open gate lets translated traffic pass even where no address stands (law 3).
         """
         if self.until is None:
             return
@@ -126,12 +126,12 @@ class Gate:
 
     @property
     def opens_at(self) -> Instant | None:
-        """When `keep_open` has something to order; None while only a fact can bring that about."""
+        """When `keep_open` has something to order; None while only a fact can change that."""
         return None if self._asked else self._open_at
 
     @property
     def closes_at(self) -> Instant | None:
-        """When `keep_closed` has something to do; None while only a fact can bring that about."""
+        """When `keep_closed` has something to do; None while only a fact can change that."""
         if self.until is None or _Asked.CLOSE in self._asked:
             return None
         return min(self._close_at, self.until)

@@ -15,14 +15,14 @@ DOWN_GRACE_S = 0.2
 
 SETTLE_FIRST_S = 1.0
 SETTLE_LONGEST_S = 30.0
-"""After it went down, a link must have been up for this long, doubled with each flap, before the node stands again."""
+"""After it went down, a link must be up for this long, doubled with each flap, before the node is a candidate again."""
 
 FLAPS_FORGOTTEN_S = 60.0
 
 
 @dataclass(slots=True)
 class _Fitness:
-    """How one link name has behaved."""
+    """How one link has behaved, by its name."""
 
     running: bool | None = None
     is_fit: bool = False
@@ -34,7 +34,7 @@ class _Fitness:
 class Links:
     """Invariant: `obstacle(name)` changes only in `settle`, or when a link is first seen running.
 
-    Every link is known, for an altname may come to any of them; behaviour is remembered of the watched names alone.
+    Every link is known, for any of them may get an altname; behaviour is remembered only for watched names.
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
@@ -42,7 +42,7 @@ class Links:
         self._fitness: dict[str, _Fitness] = {name: _Fitness() for name in names}
 
     def watch(self, names: Iterable[str], now: Instant) -> None:
-        """These names matter from now on, and no others."""
+        """Watch these names from now on, and no others."""
         self._fitness = {name: self._fitness.get(name, _Fitness()) for name in names}
         for name in self._fitness:
             self._note(name, now)
@@ -57,7 +57,7 @@ class Links:
         return next((link for link in self._links.values() if name in link.names), None)
 
     def name_of(self, index: int) -> str:
-        """What the link is called."""
+        """The link's name."""
         link = self._links.get(index)
         return f"link {index}" if link is None else link.names[0]
 
@@ -77,7 +77,7 @@ class Links:
         return f"link {name} has just come up" if state == "up" else f"link {name} is {state}"
 
     def changed(self, link: LinkState, now: Instant) -> bool:
-        """A link appeared or changed. True when neighbours should hear of us again (carrier back, or another MAC)."""
+        """A link appeared or changed. True when its addresses must be announced (carrier back, or another MAC)."""
         before = self._links.get(link.index)
         self._links[link.index] = link
         names = set(link.names) | (set(before.names) if before is not None else set())
@@ -92,7 +92,7 @@ class Links:
             self._note(name, now)
 
     def settle(self, now: Instant) -> set[str]:
-        """Apply what time has decided. Returns the names whose fitness changed."""
+        """Apply what is due by now. Returns the names whose fitness changed."""
         changed = set()
         for name, fitness in self._fitness.items():
             due = self._due(fitness)

@@ -6,8 +6,8 @@ a former run counts (law 7): what may stand from it (address, gate, lifetime) is
 it or we have set it ourselves. This file and `gate.py` are safety (5), "the address is usable no longer than the right
 lasts".
 
-A fact is recorded; only `advance` gives orders, and whoever tells a fact lets it follow in the same turn: at once where
-many VIPs hear of one, so that their orders keep its sequence. What is said to the operator is said with the fact.
+A fact is recorded; only `advance` gives orders, and the caller lets it follow in the same turn: at once where one fact
+concerns many VIPs, so that their orders keep its sequence. Reports to the operator leave with the fact.
 
 Must never: know of etcd or of the queue. Counterparts: `candidacy.py`, which tells when to take and when to leave;
 `gate.py`, the half of the nftables fence.
@@ -52,10 +52,10 @@ the same segment answers within a few milliseconds."""
 HOLD_RETRY_S = 0.1
 GATE_RETRY_S = 0.02
 KERNEL_EARLY_S = 0.1
-"""Before that, the kernel does not end a lifetime by itself (ADDRCONF_TIMER_FUZZ_MINUS, net/ipv4/devinet.c: 20 ms)."""
+"""The kernel does not end a lifetime by itself before that (ADDRCONF_TIMER_FUZZ_MINUS, net/ipv4/devinet.c: 20 ms)."""
 REMOVAL_RETRY_S = 0.05
 REFUSALS_MAX = 20
-"""So many refusals in a row (two seconds) and another node may try."""
+"""After this many refusals in a row (two seconds) another node may try."""
 
 EARLY_RENEWAL_S = 0.5
 """A lifetime is renewed this long before its end, where the right allows it."""
@@ -63,7 +63,7 @@ EARLY_RENEWAL_S = 0.5
 GATED_LIFETIME_S = 4
 GATED_LIFETIME_MANY_S = 12
 MANY_VIPS = 20
-"""Under the nftables fence; renewed when half of the short one is left, which costs a system call for each address."""
+"""Under the nftables fence. A renewal, due when half of the short one is left, costs a system call for each address."""
 
 
 class Hold(Enum):
@@ -85,7 +85,7 @@ class Presence(Enum):
 
 @dataclass(slots=True)
 class _Probing:
-    """The segment is asked whether somebody has the address. `at`: the next step; None: the silence counts."""
+    """The segment is asked who has the address. `at`: the next step; None: the silence counts."""
 
     hold: ClassVar[Hold] = Hold.PROBING
     at: Instant | None
@@ -95,28 +95,28 @@ class _Probing:
 
 @dataclass(slots=True)
 class _Holding:
-    """One hold, from taking the address to giving it up. What goes on beyond its end, as an order that the kernel has
-    not answered, is not part of it.
+    """One hold, from taking the address to giving it up. What outlives it, such as an order that the kernel has not
+    answered, is not part of it.
     """
 
     hold: ClassVar[Hold] = Hold.HOLDING
     due_at: Instant | None
-    """When the next lifetime is ordered; None: the right leaves room for none, and only a longer one helps."""
+    """When the next lifetime is ordered; None: the right leaves room for none, and only a longer right helps."""
     announced: bool = False
     announcements: Announcements = field(default_factory=Announcements)
     reorder_wanted: bool = False
     gone_meanwhile: bool = False
-    """Told while an order was under way: before or after it, nobody knows."""
+    """Reported while an order was under way: before or after it, that is unknown."""
     refusals: int = 0
     ends_at: Instant | None = None
-    """Before that, the kernel ends no lifetime of this hold by itself."""
+    """The kernel ends no lifetime of this hold by itself before that."""
     runs_out_at: Instant | None = None
-    """When to hand over, if no lifetime follows this one; None: nobody is there to have it."""
+    """When to hand over, if no lifetime follows this one; None: there is no candidate to take it."""
 
 
 @dataclass(slots=True)
 class _Removing:
-    """The address goes. `at`: when the next removal is ordered, unless one is under way."""
+    """The address is being removed. `at`: when the next removal is ordered, unless one is under way."""
 
     hold: ClassVar[Hold] = Hold.REMOVING
     at: Instant
@@ -136,7 +136,7 @@ class Ownership:
         *,
         may_stand: bool = False,
     ) -> None:
-        """`may_stand`: a former run put the address up, and nobody has seen it gone."""
+        """`may_stand`: a former run put the address up, and it has not been seen gone."""
         self.vip = vip
         self._out = out
         self._gate = Gate(vip, out) if fence is FenceKind.NFTABLES else None
@@ -145,26 +145,24 @@ class Ownership:
         self.epoch: int | None = None
         self.gated_lifetime_s = GATED_LIFETIME_S
         self._life: _Probing | _Holding | _Removing | None = None
-        # Law 7, docs/safety.md "A former run": neither absent, so that nothing is given up before the kernel's list has
-        # shown it gone, nor with a lifetime that is over, so that no beat leaves before this run has set its own.
+        # Law 7, docs/safety.md "A former run": not absent, so that nothing is given up before the kernel's list has
+        # shown it gone, and its lifetime not over, so that no beat leaves before this run has set its own.
         self.presence = Presence.UNKNOWN if may_stand else Presence.ABSENT
         self._address_until: Instant = UNKNOWN if may_stand else NEVER
         self._asked_until: Instant | None = None
-        """The end that the hold under way has asked for; None: no hold is under way."""
+        """The end of the lifetime that is being ordered; None: no hold is under way."""
         self._is_recorded = may_stand
-        """A later run finds the address in the state file, where the kernel keeps no tags (law 10)."""
+        """A later run will find the address in the state file, since some kernels keep no tags (law 10)."""
         self._removal_trouble: str | None = None
 
     # -- orders from the candidacy ------------------------------------------------------------------------------------
 
     def probe(self, at: Instant) -> None:
-        """Ask the segment at that instant whether somebody has the address. `probe_is_over` tells when the silence
-        counts.
-        """
+        """Ask the segment at that instant who has the address. `probe_is_over` tells when the silence counts."""
         self._life = _Probing(at)
 
     def probe_answered(self, mac: bytes) -> None:
-        """Somebody has the address, or says so."""
+        """Another machine has the address, or claims it."""
         if isinstance(self._life, _Probing):
             self._life.answer = mac
 
@@ -174,21 +172,21 @@ class Ownership:
             self._life = None
 
     def take(self, epoch: int, now: Instant) -> None:
-        """Hold the address from now on, as long as the right holds."""
+        """Hold the address from now on, while the right lasts."""
         self.epoch = epoch
         self._life = _Holding(due_at=now)
         if self._gate is not None:
             self._gate.open_at(now)
 
     def give_up(self, now: Instant) -> None:
-        """Reset, remove, and look: `is_clear` becomes true when the kernel has confirmed it."""
+        """Reset connections, remove, and look: `is_clear` becomes true when the kernel has confirmed it."""
         removing = self._life
         if isinstance(removing, _Removing):
             removing.at = now
         else:
             removing = self._life = _Removing(now)
         if not removing.is_under_way:
-            self.presence = Presence.UNKNOWN  # whatever is under way: the kernel's list tells (law 3)
+            self.presence = Presence.UNKNOWN  # whatever is under way, the kernel's list tells (law 3)
 
     # -- what others ask ----------------------------------------------------------------------------------------------
 
@@ -212,18 +210,18 @@ class Ownership:
 
     @property
     def is_leftover(self) -> bool:
-        """The address stands on a link, or may, though nobody here holds it: a former run's, till its lifetime ends."""
+        """A former run's address is on a link, or may be, until its lifetime ends; this run does not hold it."""
         return self._life is None and self.presence is not Presence.ABSENT
 
     @property
     def may_stand(self) -> bool:
-        """Whether something that this program put up may be on a link: what a later run must know."""
+        """Whether an address that this program put up may be on a link: a later run must know."""
         is_put_up = isinstance(self._life, _Holding | _Removing)
         return is_put_up or self.presence is not Presence.ABSENT or self._asked_until is not None
 
     @property
     def stands_until(self) -> Instant:
-        """When the kernel has ended the last lifetime, and closed the gate, whatever it says to our removal."""
+        """When the kernel has ended the last lifetime, and closed the gate, even if it never confirms our removal."""
         gate_until = NEVER if self._gate is None or self._gate.until is None else self._gate.until
         if self.presence is Presence.ABSENT and self._asked_until is None:
             return NEVER if gate_until == UNKNOWN else gate_until  # a former gate ends by the former right
@@ -233,7 +231,7 @@ class Ownership:
     def fence_is_tight(self) -> bool:
         """Whether the kernel has confirmed that it ends the use of the address no later than the right does now.
 
-        Only then may a witness get its power (docs/safety.md, "From beat sent to deposition").
+        Only then may a witness be given its power (docs/safety.md, "From beat sent to deposition").
         """
         if self._gate is not None:
             return self._gate.is_tight(self.right.until)
@@ -241,7 +239,7 @@ class Ownership:
 
     @property
     def probe_answer(self) -> bytes | None:
-        """The MAC of whoever has answered our probes."""
+        """The MAC that answered our probes."""
         return self._life.answer if isinstance(self._life, _Probing) else None
 
     @property
@@ -261,7 +259,7 @@ class Ownership:
     # -- facts: the right ---------------------------------------------------------------------------------------------
 
     def right_changed(self, now: Instant) -> bool:
-        """The right reaches further, or less far: let the kernel's fences follow at once. False: nothing to do."""
+        """The right got longer or shorter: let the kernel's fences follow at once. False: nothing to do."""
         holding = self._holding
         if holding is None:
             return False
@@ -274,8 +272,8 @@ class Ownership:
         return True
 
     def lease_extended(self, now: Instant) -> bool:
-        """The lease reaches further. Where a witness's promise binds the right, its next answer renews the gate for all
-        addresses at once: nothing is to do as long as the gate has more time left than it would gain.
+        """The lease got longer. Where a witness's promise binds the right, its next answer renews the gate for all
+        addresses at once, so there is nothing to do while the gate has more time left than it would gain.
         """
         holding, until = self._holding, self.right.until
         if (
@@ -297,16 +295,16 @@ class Ownership:
         return self._gate.begin(until)
 
     def gate_opened(self, event: GateOpened, now: Instant) -> bool:
-        """The kernel confirmed: the gate closes by itself at `not_after`. True: there is more to do."""
+        """The kernel confirmed that the gate closes by itself at `not_after`. True: there is more to do."""
         return self._gate is not None and self._gate.opened(event.not_after, now)
 
     def gate_closed(self) -> None:
-        """The kernel confirmed: no traffic for the address passes."""
+        """The kernel confirmed that no traffic for the address passes."""
         if self._gate is not None:
             self._gate.closed()
 
     def gate_refused(self, event: GateRefused, now: Instant) -> None:
-        """The gate stays as it was, or nobody knows: it closes by itself, at the latest when the order wanted it to."""
+        """The gate is as it was, or that is unknown: it closes by itself, at the latest when the order wanted it to."""
         if self._gate is None or not self._gate.refused(now):
             return
         holding = self._holding
@@ -317,7 +315,7 @@ class Ownership:
     # -- facts: the address -------------------------------------------------------------------------------------------
 
     def address_held(self, event: AddressHeld, now: Instant) -> None:
-        """The kernel has it. An answer that comes after we gave up means that it must be removed again."""
+        """The kernel has the address. If we gave up meanwhile, it must be removed again."""
         self._address_until = UNKNOWN if self._asked_until is None else self._asked_until
         self._asked_until = None
         self._is_recorded = True
@@ -343,8 +341,8 @@ class Ownership:
             holding.announcements.take(now)  # the first one went with the hold
 
     def address_refused(self, event: AddressRefused, now: Instant) -> None:
-        """The kernel did not do it (link gone, too late, not permitted), or nobody knows: the next try is a new
-        decision, and what stands may stand as long as the order would have it (law 4).
+        """The kernel did not do it (link gone, too late, not permitted), or that is unknown: the next try is a new
+        decision, and the address may stand for as long as the order asked (law 4).
         """
         if self._asked_until is not None:
             self._address_until = max(self._address_until, self._asked_until)
@@ -359,7 +357,7 @@ class Ownership:
         self._refused(holding, "the kernel refused the address", event.reason)
 
     def address_removed(self) -> None:
-        """The kernel showed that it is on no link of this node."""
+        """The kernel showed that the address is on no link of this node."""
         self.presence = Presence.ABSENT
         self._is_recorded = False
         self._address_until = NEVER
@@ -370,7 +368,7 @@ class Ownership:
             self._life = None
 
     def removal_failed(self, event: RemovalFailed, now: Instant) -> None:
-        """It may still be there (law 4): nothing is released; try again, and the lifetime runs out underneath."""
+        """It may still be there (law 4): nothing is released. Try again; meanwhile the lifetime runs out."""
         self.presence = Presence.UNKNOWN
         if self._removal_trouble != event.reason:
             self._removal_trouble = event.reason
@@ -379,12 +377,12 @@ class Ownership:
             self._life = _Removing(now + REMOVAL_RETRY_S)
 
     def leftover_seen(self) -> None:
-        """A former run's address, while its lease waits for proof: its lifetime bounds it, leave it where it is."""
+        """A former run's address, while its lease waits for proof: leave it where it is, its lifetime bounds it."""
         if self._life is None:
             self.presence = Presence.PRESENT
 
     def address_seen(self, *, ours: bool, on_own_link: bool, now: Instant) -> None:
-        """The address stands on a link of this node. `ours`: this program put it there (law 10)."""
+        """The address is on a link of this node. `ours`: this program put it there (law 10)."""
         if self.hold is Hold.HOLDING and on_own_link:
             self.presence = Presence.PRESENT
             return
@@ -394,7 +392,7 @@ class Ownership:
             self.give_up(now)
 
     def address_gone(self, now: Instant, by: str = "") -> None:
-        """It left the link: by its lifetime, by our own order, or behind our back. Put it back if the right holds."""
+        """It left the link: its lifetime ended, we removed it, or others did. Put it back while the right lasts."""
         holding = self._holding
         if self.is_leftover:
             self.presence = Presence.ABSENT
@@ -409,7 +407,7 @@ class Ownership:
             self._put_back(holding, now)
 
     def reorder(self) -> None:
-        """The node's own address came after the VIP: take the second place again."""
+        """The node's own address came after the VIP: move the VIP behind it again."""
         if self._holding is not None:
             self._holding.reorder_wanted = self._asked_until is None
 
@@ -431,7 +429,7 @@ class Ownership:
 
     @property
     def runs_out_at(self) -> Instant:
-        """When the address's last lifetime is about to end, and the right leaves no room for another; else never."""
+        """When the address's last lifetime is about to end and the right leaves no room for another; else never."""
         holding = self._holding
         if holding is None or holding.due_at is not None or holding.runs_out_at is None:
             return float("inf")
@@ -439,7 +437,7 @@ class Ownership:
         return holding.runs_out_at if waits else float("inf")
 
     def let_run_out(self) -> None:
-        """Nobody is there to have it: it may stay until the kernel ends it."""
+        """There is no candidate to take it: it may stay until the kernel ends it."""
         if self._holding is not None:
             self._holding.runs_out_at = None
 
@@ -455,7 +453,7 @@ class Ownership:
                 self._keep_gate_closed(now)
             case _Probing() as probing:
                 self._advance_probing(probing, now)
-            case _Holding() as holding if now < self.lapses_at:  # law 2: behind that the right has ended
+            case _Holding() as holding if now < self.lapses_at:  # law 2: after that the right has ended
                 self._advance_holding(holding, now)
 
     def next_deadline(self) -> Instant | None:
@@ -505,16 +503,16 @@ class Ownership:
                 holding.due_at = now + HOLD_RETRY_S
                 if self.presence is Presence.ABSENT:
                     self.presence = Presence.UNKNOWN
-                once_saved = not self._is_recorded  # law 7: a later run knows of it before it is put up
+                once_saved = not self._is_recorded  # law 7: a later run must know of it before it is put up
                 self._out(HoldAddress(self.vip, lifetime_s, self._asked_until, once_saved=once_saved))
                 announces = not holding.announced
             else:
                 holding.due_at = None  # only a longer right helps: `right_changed` brings it
                 if holding.runs_out_at is not None and now >= holding.runs_out_at:
-                    self.let_run_out()  # we were away, and are too late to hand over in order
+                    self.let_run_out()  # we were paused: it is too late to hand over in order
         if self._gate is not None:
             self._gate.keep_open(self.right.until, now)
-        if announces:  # clients wait for it: it does not come back to us before it leaves
+        if announces:  # clients wait for it: it leaves before the kernel's answer is back here
             self._out(AnnounceOnceHeld(self.vip, self.right.until))
         elif self.presence is Presence.PRESENT and holding.announcements.take(now):
             self._out(Announce(self.vip, self.right.until))
@@ -527,7 +525,7 @@ class Ownership:
             self._out(ReorderAddress(self.vip, lifetime_s, self._asked_until))
 
     def _put_back(self, holding: _Holding, now: Instant) -> None:
-        """It went, and the right holds. A newer hold of ours may stand behind this older fact (law 4)."""
+        """It went, and the right lasts. A newer hold of ours may be behind this older fact (law 4)."""
         self.presence = Presence.UNKNOWN
         holding.announced = False
         holding.due_at = now
@@ -543,7 +541,7 @@ class Ownership:
 
     @property
     def _lifetime_right(self) -> Instant:
-        """What bounds the address's lifetime: where there is a gate the lease alone.
+        """What bounds the address's lifetime: the lease alone where there is a gate.
 
         Whole seconds are too coarse for a witness's window, and the gate keeps that (docs/safety.md, "From keepalive
         sent to address gone").

@@ -4,10 +4,10 @@ Law 3: own the key, hold a right, then add, then announce. Reset, remove, see it
 up. A node knows itself by its lease and its key's create revision (the epoch), never by a name. The two ways in are the
 two of safety (4): by a read (`_advance_verifying`), and by words (`_is_entitled_by_word`).
 
-A fact is recorded; `advance` alone takes steps, and returns what has come of them. The ways between the phases are
-`TRANSITIONS`; ARCHITECTURE.md draws its diagram from them.
+A fact is recorded; `advance` alone takes steps, and returns their results. The transitions between the phases are
+`TRANSITIONS`; the diagram in ARCHITECTURE.md is drawn from them.
 
-Must never: order anything of the kernel itself; that is `ownership.py`. Counterparts: `session.py`, `node.py`.
+Must never: give an order to the kernel itself; that is `ownership.py`. Counterparts: `session.py`, `node.py`.
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ REFUSED_HOLDOFF_S = 5.0
 CONFLICT_HOLDOFF_S = 30.0
 """After yielding to a stranger, or after a kernel that refused the address, others come first."""
 DEFEND_EVERY_S = 1.0
-"""RFC 5227 2.4 (c) allows one defence in 10 s; a router that believes a stranger costs more than a frame a second."""
+"""RFC 5227 2.4 (c) allows one defence in 10 s; a router that believes a stranger costs more than one frame a second."""
 IDLE_WINDOWS = 5
 IDLE_S_MIN = 5.0
 IDLE_HOLDOFF_S = 5.0
-"""Who is first, proved, and can't use the address for so long keeps everybody else from it: it gives its key up."""
+"""A node that is first, proved, and can't use the address for this long blocks all others: it gives its key up."""
 YIELD_SETTLE_S = 2.0
-"""Right after a take-over the former owner's frames may still be under way: no reason to yield."""
+"""Right after a take-over the former owner's frames may still be in flight: no reason to yield."""
 
 
 class Phase(Enum):
@@ -104,16 +104,16 @@ TRANSITIONS: dict[tuple[Phase, Phase], str] = {
     (Phase.LEAVING, Phase.RELEASING): "the kernel has confirmed removal and closed gate, resigned, and saved",
     (Phase.RELEASING, Phase.OUT): "the key is deleted",
 }
-"""From every phase besides: the lease is lost, or somebody deleted the key; the address goes, `OUT`."""
+"""From every phase also: the lease is lost, or the key was deleted by others; the address is removed, `OUT`."""
 
 KEYED = frozenset({Phase.WAITING, Phase.VERIFYING, Phase.PROBING, Phase.OWNING, Phase.LAPSED})
-"""Phases in which we count on our key being there."""
+"""Phases in which our key must be there."""
 
 
 @dataclass(frozen=True, slots=True)
 class GivesUp:
-    """This epoch will be given up, whatever comes in between: no later run may stand on it. `successor` is the lease of
-    the next candidate, if it may take the address on our word: it had better be awake.
+    """This epoch will be given up, whatever comes in between: no later run may rely on it. `successor` is the lease of
+    the next candidate, if it may take the address on our release: it is pinged now.
     """
 
     epoch: int
@@ -122,7 +122,7 @@ class GivesUp:
 
 @dataclass(frozen=True, slots=True)
 class WordDue:
-    """The address is off the link, and no later run can come back to this epoch: these candidates (leases) may know."""
+    """The address is off the link, and no later run can come back to this epoch: tell these candidates (leases)."""
 
     epoch: int
     reason: str
@@ -131,11 +131,11 @@ class WordDue:
 
 @dataclass(frozen=True, slots=True)
 class BidEnded:
-    """This node's epoch is over: whoever could depose it has no power over the next one."""
+    """This node's epoch is over: its witnesses have no power over the next one."""
 
 
 Answer = GivesUp | WordDue | BidEnded
-"""What a candidacy has for others; `node.py` hands it on."""
+"""What a step of a candidacy returns for other parts; `node.py` applies it."""
 
 
 class Return(Enum):
@@ -147,7 +147,7 @@ class Return(Enum):
 
 @dataclass(slots=True)
 class Bid:
-    """One epoch of ours, from the key that etcd has shown to its end. Nothing of it outlives the key."""
+    """One epoch of ours, from the moment etcd shows the key to its end. Nothing in it outlives the key."""
 
     epoch: int
     key: str
@@ -168,7 +168,7 @@ class Candidacy:
     """Invariant: there is a bid in every phase but OUT and CAMPAIGNING; the key is given up only while
     `ownership.is_clear`; the address is taken only in OWNING.
 
-    What the node tells before it lets us advance: `obstacle`, `drawback`, `is_behind_another`.
+    The node sets `obstacle`, `drawback` and `is_behind_another` before each `advance`.
     """
 
     def __init__(
@@ -186,11 +186,11 @@ class Candidacy:
     ) -> None:
         """`probe_pace`: when a VIP may ask the segment; a thousand at once would flood it.
 
-        `may_stand`: a former run put the address up, and nobody has seen it gone.
+        `may_stand`: a former run put the address up, and it has not been seen gone.
         """
         self.vip = vip
         self.config_index = -1
-        """In the order of the documents."""
+        """Its place in the documents."""
         self.serial = 0
         """In the order in which candidacies of this run were made."""
         self.obstacle: str | None = None
@@ -198,7 +198,7 @@ class Candidacy:
         self.drawback: str | None = None
         """Why this node should not be a candidate, though an owner may stay one."""
         self.is_behind_another = False
-        """Whether an older candidacy still leaves with the same address: a key of ours is that one's."""
+        """Whether an older candidacy for the same address is still leaving: a key of ours belongs to that one."""
         self._settings = settings
         self._session = session
         self._peers = peers
@@ -216,7 +216,7 @@ class Candidacy:
         self.words = Words()
         self.owner: KeyValue | None = None
         self._former: KeyValue | None = None
-        """The owner before us, as far as we know."""
+        """The owner before us, if known."""
         self._key_of_lease = (0, "")
         self._campaign_at: Instant = NEVER
         self._is_asking = False
@@ -224,11 +224,11 @@ class Candidacy:
         self._released_epoch = 0
         self._defended_at: Instant = NEVER
         self._proved_at: Instant | None = None
-        """When the read left that has proved the picture in this turn; None: nothing has."""
+        """When the read left that proved the picture in this turn; None: none did."""
         self._answers: list[Answer] = []
 
     def reconfigure(self, settings: Settings) -> None:
-        """Another conflict policy counts from the next claim on."""
+        """Take over the settings; a new conflict policy counts from the next claim on."""
         self._settings = settings
 
     # -- what others read ---------------------------------------------------------------------------------------------
@@ -258,8 +258,8 @@ class Candidacy:
 
     @property
     def may_be_taken_unasked(self) -> bool:
-        """Whether our word is all that the next candidate needs: we had the address, and it is off our link; or we
-        never had it, and whoever did released it in order. What we do not know ourselves we can't vouch for.
+        """Whether our release is all that the next candidate needs: we had the address, and it is off our link; or we
+        never had it, and its last owner released it in order. We can't vouch for what we do not know ourselves.
         """
         bid = self.bid
         if bid is None or bid.stranger_stays:
@@ -273,7 +273,7 @@ class Candidacy:
 
     @property
     def told_reason(self) -> str:
-        """Why we leave, as the others tell it: that somebody else was sound they show by having the address."""
+        """Why we leave, as others repeat it. That another node was fit need not be said: it will have the address."""
         return "" if self.bid is None else self.bid.leave_reason.removesuffix(SOUND_ELSEWHERE)
 
     @property
@@ -295,14 +295,14 @@ class Candidacy:
         self._lose_bid(reason, now)
 
     def lease_renewed(self, now: Instant) -> bool:
-        """Our right on the lease reaches further. False: that changes nothing here."""
+        """Our right on the lease got longer. False: that changes nothing here."""
         return self.ownership.lease_extended(now)
 
     def keys_changed(self, now: Instant, *, adopting: bool = False) -> bool:
-        """The queue of this VIP, or what is said about it, has changed.
+        """The queue of this VIP, or one of its records, changed.
 
-        `adopting`: what stands on our lease is a former run's, which nobody had looked at before. True: a key of that
-        run was found, and it may have designated a witness.
+        `adopting`: keys on our lease are a former run's, and this is the first look at them. True: a key of that run
+        was found, and it may have designated a witness.
         """
         queue = self.queue()
         own = self._own_key(queue)
@@ -333,7 +333,7 @@ class Candidacy:
         return True
 
     def answered(self, write: GuardedWrite, answer: Outcome, now: Instant) -> None:
-        """What we asked of etcd has an outcome, or none."""
+        """A write of ours has an outcome, or failed without one."""
         if write.kind is RequestKind.CAMPAIGN:
             self._campaign_answered(answer, now)
         elif write.kind is RequestKind.RELEASE:
@@ -346,7 +346,7 @@ class Candidacy:
     # -- facts from the segment and the operator ----------------------------------------------------------------------
 
     def foreign_claim(self, event: ForeignClaim, now: Instant, *, of_cluster: bool) -> bool:
-        """A stranger has the address, or says so. False: that is no news to a node that waits for its turn.
+        """A stranger has the address, or claims it. False: that does not concern a node that waits for its turn.
 
         `of_cluster`: it is a node of ours, by what the agents' records publish.
         """
@@ -358,7 +358,7 @@ class Candidacy:
             self.ownership.probe_answered(event.mac)
         known = self.history.conflict
         if known is None or now - known.last_at >= DEFEND_EVERY_S:
-            self._session.want_read()  # a machine that was paused may have missed that it owns nothing any more
+            self._session.want_read()  # a machine that was paused may not know yet that it owns nothing any more
         self.history.claimed_by(event, self._settings.conflict_policy, self.epoch, now)
         if self.phase is not Phase.OWNING or self.bid is None:
             return True
@@ -387,14 +387,14 @@ class Candidacy:
     ) -> None:
         """Hand over: remove, confirm, release, in this order, whatever comes in between.
 
-        `stranger_stays`: the address is still on the segment, and whoever is next must ask before it takes it.
-        `holdoff_s`: for how long the others come first. `in_haste`: the right ends; nothing goes before the removal.
+        `stranger_stays`: the address is still in use on the segment, and the successor must probe before it takes it.
+        `holdoff_s`: for how long others come first. `in_haste`: the right is ending; nothing goes before the removal.
         """
         if self.phase in (Phase.OUT, Phase.LEAVING, Phase.RELEASING):
             return
         bid = self.bid
         if bid is None:
-            self._go_out(now)  # what may still be applied shows up as a key of ours, and is released
+            self._go_out(now)  # a campaign that may still be applied shows up as a key of ours, and is released
             return
         bid.leave_reason, bid.leave_to, bid.stranger_stays = reason, to, stranger_stays
         if self.phase is Phase.OWNING:
@@ -411,7 +411,7 @@ class Candidacy:
             self.ownership.give_up(now)
 
     def settle_leftover(self, now: Instant) -> None:
-        """A former run's address whose key is not ours, or not the first, any more: off with it."""
+        """A former run's address whose key is not ours, or not the first, any more: remove it."""
         queue = self.queue()
         if self.ownership.is_leftover and not (queue and self._own_key(queue) is queue[0]):
             self.ownership.give_up(now)
@@ -431,7 +431,7 @@ class Candidacy:
         by_lease = by_lease or (runs_out and self._settings.fence is FenceKind.NFTABLES)
         reason = "no fresh proof from etcd in time" if by_lease else "neither its witness nor etcd answered in time"
         if by_lease and self._has_successor(now):
-            self.leave(reason, now, in_haste=True)  # cut off from etcd alone: our word reaches the next one
+            self.leave(reason, now, in_haste=True)  # cut off from etcd alone: our release can reach the next candidate
         elif not lapses:
             self.ownership.let_run_out()
         else:
@@ -441,7 +441,7 @@ class Candidacy:
             self._lapse(now)
 
     def advance(self, now: Instant) -> list[Answer]:
-        """Take every step that is possible now; doing it twice changes nothing. What has come of it for others."""
+        """Take every step that is possible now; doing it twice changes nothing. Returns what other parts must do."""
         while True:
             phase = self.phase
             self.ownership.advance(now)
@@ -473,7 +473,7 @@ class Candidacy:
         return min((at for at in waiting if at is not None), default=None)
 
     def _step(self, now: Instant) -> None:
-        """One step of the phase that we are in; `advance` comes again if it has led to another one."""
+        """One step of the current phase; `advance` repeats it if the phase changed."""
         bid, obstacle = self.bid, self._what_is_in_the_way()
         if bid is None:
             if self.phase is Phase.OUT and obstacle is None and now >= self._campaign_at:
@@ -547,7 +547,7 @@ class Candidacy:
             return
         key = self.key
         if isinstance(answer, RequestFailed):
-            self._enter(Phase.OUT, now)  # asked again with the same key: if the first try was applied, we find it
+            self._enter(Phase.OUT, now)  # tried again with the same key: if the first try was applied, we find it
             self._campaign_at = now + RELEASE_RETRY_S
             return
         if answer.succeeded and key is not None:
@@ -561,7 +561,7 @@ class Candidacy:
         self.keys_changed(now)
 
     def _look_for_own_key(self, now: Instant, *, adopting: bool = False) -> bool:
-        """A key on our lease that we did not know of: a former run's, or a campaign that was applied late.
+        """A key on our lease that we did not know: a former run's, or a campaign that was applied late.
 
         A stale key blocks everybody behind it, and an address may stand with it: if we can't be a candidate, leave in
         order. While a campaign is under way its own answer tells. An epoch that was resigned stays so: safety (6).
@@ -598,7 +598,7 @@ class Candidacy:
         elif self.ownership.is_clear and not self.words.any():
             reason = self._fitness.reason_to_step_back(queue)
             if reason is not None:
-                self.leave(reason, now, holdoff_s=0.0)  # they stand in the queue already
+                self.leave(reason, now, holdoff_s=0.0)  # they are in the queue already
 
     def _is_entitled_by_word(self, bid: Bid, queue: list[KeyValue]) -> bool:
         """One picture shows our own key, and every key before it was released to us by its owner.
@@ -620,13 +620,13 @@ class Candidacy:
         if self._proved_at is None or not queue or queue[0] is not self._own_key(queue):
             return
         if min(self._proved_at, self._session.proved_sent_at) < bid.lapsed_at:
-            return  # sent before the right lapsed: what it shows may be what has ended it
+            return  # sent before the right lapsed: it may show what ended the right
         if self._may_add and self.ownership.can_hold(now):
             self._claim(bid, queue, now)
 
     def _passes_on(self, bid: Bid, queue: list[KeyValue], now: Instant) -> bool:
-        """Let a better candidate, or the one that the former owner named, have it, before the address is added."""
-        # A restarted agent's checks have not spoken yet: that is no verdict on the address that it comes back to.
+        """Leave the address to a better candidate, or to the one that the former owner named, before it is added."""
+        # A restarted agent's checks have no result yet: that is no verdict on the address that it comes back to.
         why_not = self._fitness.why_not_candidate() if bid.returns is None else self._fitness.why_not_owner()
         others = [key for key in queue if key.create_revision > bid.epoch]
         release = self.record.release_of(self._former)
@@ -699,7 +699,7 @@ class Candidacy:
         return max(IDLE_S_MIN, IDLE_WINDOWS * (self._settings.window_s or 0.0))
 
     def _is_idle(self, bid: Bid, now: Instant) -> bool:
-        """Whether we have come first for long, with etcd's word for our lease, and could not use the address."""
+        """Whether we have been first for long, on a proved lease, and could not use the address."""
         queue = self.queue()
         comes_first = bool(queue) and queue[0].create_revision == bid.epoch
         uses = self.phase is Phase.OWNING and self.ownership.presence is Presence.PRESENT
@@ -711,7 +711,7 @@ class Candidacy:
         return now >= bid.idle_since + self._idle_limit_s
 
     def _execute(self, bid: Bid, now: Instant) -> None:
-        """Let etcd have what an owner before us has said: its key goes, by its epoch, if ours stands (law 8)."""
+        """Execute a former owner's release in etcd: its key is deleted, by its epoch, if ours stands (law 8)."""
         if bid.is_executing or now < self.words.execute_at:
             return
         epoch, speaker = min(self.words.unexecuted.items())
@@ -737,13 +737,13 @@ class Candidacy:
         self.words.executed(speaker.revision)
 
     def _has_successor(self, now: Instant) -> bool:
-        """Whether the next candidate may take the address on our word, and has answered us a moment ago."""
+        """Whether the successor may take the address on our release, and has answered us a moment ago."""
         following = None if self.bid is None else self._successor(self.bid)
         failing_since, window_s = self._session.failing_since, self._settings.window_s
         return following is not None and self._peers.can_succeed(following.lease, failing_since, window_s, now)
 
     def _successor(self, bid: Bid) -> KeyValue | None:
-        """The next candidate, if it may take the address on our word alone."""
+        """The next candidate, if it may take the address on our release alone."""
         unasked = self.may_be_taken_unasked
         return successor(self.queue(), bid.epoch, meant_for=bid.leave_to, may_be_taken_unasked=unasked)
 
@@ -756,7 +756,7 @@ class Candidacy:
         self._session.want_proof(now)
 
     def _end_by_word(self, now: Instant) -> None:
-        """Etcd answers, and has not confirmed what we took the address by: whoever said it may still have it: law 8."""
+        """etcd answers, but has not confirmed the release that we took by: its sender may still have it (law 8)."""
         self.words.void()
         reason = "the word by which this node took it was not confirmed by etcd"
         self.history.lapsed(reason, self.epoch, now)
@@ -804,7 +804,7 @@ class Candidacy:
         self._go_out(now)
 
     def _lost_key(self, now: Instant) -> None:
-        """Somebody deleted our key while the lease lives: whoever is next may own the address now."""
+        """Our key was deleted while the lease lives: the next candidate may own the address now."""
         self._campaign_at = now
         self._lose_bid("its election key was deleted", now)
 
@@ -815,9 +815,9 @@ class Candidacy:
             self.history.tell(Level.WARNING, "gave the address up", reason, epoch, now)
 
     def _go_out(self, now: Instant) -> None:
-        """No key of ours stands any more. The address, if any, goes; until it is gone `is_clear` stays false."""
+        """No key of ours is left. The address, if any, is removed; until it is gone `is_clear` stays false."""
         bid, self.bid = self.bid, None
-        self._answers = [BidEnded()]  # what else it had for others concerns nobody any more
+        self._answers = [BidEnded()]  # what else it had for other parts is void now
         self.words.forget()
         self.record.end()
         if bid is not None and bid.has_held:

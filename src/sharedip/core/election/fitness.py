@@ -1,13 +1,14 @@
-"""Who should have an address: is a node fit for it, ours and each of the others, and who should not be next in line.
+"""Which node should have an address: is a node fit for it, ours and each of the others, and which one should not be
+the successor.
 
 A node is fit when its agent says that it is healthy and not drained. Beside that, the candidate on the node of etcd's
-leader stays out of second place where an owner may have two witnesses: if the owner and the next in line die at once,
-the living can only make that dead node the owner, until its lease ends. Witnesses are not next in line for that
+leader stays out of second place where an owner may have two witnesses: if the owner and its successor die at once, the
+others can only make that dead node the owner, until its lease ends. A witness is not chosen as successor for that
 reason, but the node of etcd's leader can be no witness. So its candidate goes to the end of the queue: it gives its key
-up, as a drained one does, and campaigns anew.
+up, as a drained one does, and campaigns again.
 
-Must never: take an address away for a health that nobody knows (law 4), or let an owner step back, or a node that may
-become one in this moment. Counterparts: `health.py` (one check's verdict), `candidacy.py` (which asks).
+Must never: take an address away because health is unknown (law 4), or let an owner step back, or a node that may
+become one at this moment. Counterparts: `health.py` (one check's verdict), `candidacy.py` (which asks).
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from sharedip.core.messages import Command, Level, Report
 from sharedip.core.model import Instant, KeyValue
 
 AGENTS_MIN = 5
-"""With fewer, etcd would not survive the two deaths either (one member on each node)."""
+"""With fewer members etcd would not survive the two deaths either (one on each node)."""
 SETTLED_S = 5.0
-"""So long the leader must have been the same: an etcd that elects again and again must not stir the queues."""
+"""The leader must have been the same for this long: an etcd that elects again and again must not stir the queues."""
 
 
 @dataclass(slots=True)
 class Health:
-    """The sum of this node's checks; None while no check has spoken yet."""
+    """The sum of this node's checks; None while no check has a result."""
 
     healthy: bool | None
     detail: str
@@ -52,7 +53,7 @@ class Fitness:
     # -- this node ----------------------------------------------------------------------------------------------------
 
     def why_not_candidate(self) -> str | None:
-        """Why another node should rather get the addresses."""
+        """Why another node should rather get the addresses; None if this one is fit."""
         if self.health.healthy is None and not self.drained:
             return "not known to be healthy yet"
         return self.why_not_owner()
@@ -88,24 +89,24 @@ class Fitness:
     # -- the next in line ---------------------------------------------------------------------------------------------
 
     def leader_changed(self, now: Instant) -> None:
-        """Who leads etcd, or which member is ours, is known anew."""
+        """It became known who leads etcd, or which member is ours."""
         if self._session.raft_leader.leader_id != self._leader:
             self._leader, self._is_settled, self._told = self._session.raft_leader.leader_id, False, False
             self._settles_at = now + SETTLED_S
 
     def next_deadline(self) -> Instant:
-        """When a new leader counts; infinity if that is over."""
+        """When a new leader counts; infinity if none is awaited."""
         return self._settles_at
 
     def settle(self, now: Instant) -> bool:
-        """Whether from now on, and not before, the candidates of this node may want to step back."""
+        """True at most once for each leader: from now on the candidates of this node may step back."""
         if now < self._settles_at:
             return False
         self._settles_at, self._is_settled = float("inf"), True
         return self._leads
 
     def reason_to_step_back(self, queue: list[KeyValue]) -> str | None:
-        """Why this node should not be the next in this queue; None if it isn't, or if it may be."""
+        """Why this node should not be the successor in this queue; None if it is not, or may be."""
         if not (self._is_settled and self._leads) or len(queue) < AGENTS_MIN or queue[1].lease != self._session.lease:
             return None
         if sum(self._peers.of(key) is not None for key in queue) < AGENTS_MIN:

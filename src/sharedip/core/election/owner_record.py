@@ -1,7 +1,7 @@
-"""What the owner says in etcd of how it came by the address, and what the record of the one before it says.
+"""The owner's record in etcd: how it got the address; and what the record of the owner before it says.
 
 Role: every node tells a change of owner in the same words, and a claimer learns whether the former owner released in
-order. Must never: carry anything that safety hangs on. Counterparts: `candidacy.py` (when), `history.py` (the words).
+order. Must never: carry anything that safety depends on. Counterparts: `candidacy.py` (when), `history.py` (the words).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ RETRY_S = 2.0
 
 
 class OwnerRecord:
-    """Invariant: while `is_wanted`, what stands there does not speak of our epoch as far as we know."""
+    """Invariant: while `is_wanted`, the record in etcd is not about our epoch, as far as we know."""
 
     def __init__(self, vip: Vip, node_name: str, session: Session) -> None:
         self._vip = vip
@@ -35,7 +35,7 @@ class OwnerRecord:
     # -- as the owner -------------------------------------------------------------------------------------------------
 
     def want(self) -> None:
-        """The address is ours by a new epoch: say so."""
+        """We own the address by a new epoch: write it down."""
         self._is_wanted = True
 
     def end(self) -> None:
@@ -43,7 +43,7 @@ class OwnerRecord:
         self._is_wanted = self._is_pending = False
 
     def check(self, epoch: int) -> None:
-        """A former owner's last word may come after our first: the record must speak of the owner."""
+        """A former owner may write its last record after our first: the record must be the owner's."""
         if self._is_pending or self._session.registry.revision < self._recorded_at:
             return
         record = self.read()
@@ -51,7 +51,7 @@ class OwnerRecord:
             self._is_wanted = True
 
     def write_if_due(self, key: str, epoch: int, former: KeyValue | None, reason: str, now: Instant) -> None:
-        """Say how we came by the address, so that every node can show the same words."""
+        """Write how we got the address, so that every node can show the same words."""
         lease = self._session.lease
         if not self._is_wanted or self._is_pending or now < self._at or lease is None:
             return
@@ -67,7 +67,7 @@ class OwnerRecord:
         self._session.transact(GuardedWrite(RequestKind.RECORD, self._vip, (guard,), (put,)))
 
     def answered(self, answer: Outcome, now: Instant, *, is_owner: bool) -> None:
-        """It is written, or refused by its guard; or nobody knows, then again, a little later."""
+        """It is written, or refused by its guard; if that is unknown, it is written again a little later."""
         self._is_pending = False
         if isinstance(answer, RequestFailed):
             self._is_wanted = is_owner
@@ -76,13 +76,13 @@ class OwnerRecord:
             self._recorded_at = answer.revision
 
     def next_deadline(self) -> Instant | None:
-        """When there is something to write; None: nothing is."""
+        """When there is something to write; None: nothing to write."""
         return self._at if self._is_wanted and not self._is_pending else None
 
     # -- as the next one ----------------------------------------------------------------------------------------------
 
     def read(self) -> dict[str, Any] | None:
-        """What stands there."""
+        """The record in etcd."""
         return read_record(self._session.registry.get(self.key))
 
     def release_of(self, former: KeyValue | None) -> Release | None:
@@ -93,7 +93,7 @@ class OwnerRecord:
         return release
 
     def fate_of(self, former: KeyValue | None) -> str:
-        """How a former owner that did not release ended, in the words of whoever knows."""
+        """How a former owner that did not release ended, in the words of the node that knows."""
         if former is None:
             return "it had no owner"
         record = self.read()

@@ -1,8 +1,8 @@
 """The epochs that this node has given up for good, and which of them no later run can come back to.
 
-Law 8, *what cannot be saved is not said*: the state file has an epoch, or is no more, before anybody is told that it is
-over (docs/safety.md, "Resigned").
-Must never: tell anybody. Counterparts: `candidacy.py` (which gives up), `handover.py` (which tells), `state.py`.
+Law 8, *what cannot be saved is not said*: the state file has an epoch, or is deleted, before any candidate is told that
+it is over (docs/safety.md, "Resigned").
+Must never: send anything. Counterparts: `candidacy.py` (which gives up), `handover.py` (which tells), `state.py`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ResignedEpochs:
         self._saved = epochs
 
     def is_saved(self, vip: Vip, epoch: int) -> bool:
-        """Whether no later run can stand on this epoch: only then may anybody be told."""
+        """Whether no later run can rely on this epoch: only then may it be released."""
         return self._saved.get(vip.address) == epoch
 
     def clear(self) -> None:
@@ -47,9 +47,9 @@ class ResignedEpochs:
 def successor(
     queue: list[KeyValue], epoch: int, *, meant_for: str | None, may_be_taken_unasked: bool
 ) -> KeyValue | None:
-    """The next candidate behind this epoch, if it may take the address on our word alone.
+    """The next candidate behind this epoch, if it may take the address on our release alone.
 
-    `meant_for`: whom the operator named as the next owner. `may_be_taken_unasked`: whether we can vouch for it.
+    `meant_for`: the next owner that the operator named. `may_be_taken_unasked`: whether we can vouch for it.
     """
     if not may_be_taken_unasked:
         return None

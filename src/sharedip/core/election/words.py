@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from sharedip.core.model import NEVER, Instant, KeyValue
 
 EXECUTED_WITHIN_S = 2.0
-"""So long an etcd that answers may leave the transaction open: it bounds what a forged word costs."""
+"""For how long an etcd that answers may leave the transaction open: it bounds what a forged word costs."""
 RETRY_S = 0.1
 LOOK_EVERY_S = 0.25
 
@@ -40,19 +40,19 @@ class Words:
         self._ends_at: Instant | None = None
         self._look_at: Instant = NEVER
         self.unexecuted: dict[int, str] = {}
-        """By the speaker's epoch: its election key."""
+        """Epoch of the speaker → its election key."""
         self.execute_at: Instant = NEVER
 
     def heard(self, epoch: int, reason: str, now: Instant) -> None:
         """The owner of this epoch says that the address is off its link for good, and why.
 
-        Only the first time counts: a recorded datagram that comes again is no younger than what was seen meanwhile.
+        Only the first time counts: a replayed datagram is no newer than what was seen meanwhile.
         """
         if epoch not in self._void and epoch not in self._heard:
             self._heard[epoch] = _Word(reason, now)
 
     def claimed(self, seen_at: Instant) -> None:
-        """A node of the cluster has announced the address: what was said before may be overtaken."""
+        """A node of the cluster announced the address: earlier words may be out of date."""
         self._claimed_at = max(self._claimed_at, seen_at)
 
     def has(self, epoch: int) -> bool:
@@ -60,11 +60,11 @@ class Words:
         return epoch in self._heard
 
     def any(self) -> bool:
-        """Whether anybody has spoken."""
+        """Whether any owner has released to us."""
         return bool(self._heard)
 
     def reason(self, epoch: int) -> str:
-        """Why its owner left; for people."""
+        """Why the owner left; for people."""
         word = self._heard.get(epoch)
         return "" if word is None else word.reason
 
@@ -79,13 +79,13 @@ class Words:
     # -- the address is ours by word ----------------------------------------------------------------------------------
 
     def take(self, before: Iterable[KeyValue], now: Instant) -> None:
-        """The address is taken by what the owners of these keys have said: each is to be executed."""
+        """The address is taken by the words of these keys' owners: each must be executed."""
         self.unexecuted = {key.create_revision: key.key for key in before}
         self._taken_at = self.execute_at = now
         self._ends_at, self._look_at = None, now + LOOK_EVERY_S
 
     def standing(self, queue: list[KeyValue]) -> None:
-        """What etcd shows now: a speaker's key that is gone needs no execution any more."""
+        """Take in what etcd shows now: a speaker's key that is gone needs no execution any more."""
         if self.unexecuted:
             shown = {key.create_revision for key in queue}
             self.unexecuted = {epoch: key for epoch, key in self.unexecuted.items() if epoch in shown}
@@ -113,12 +113,12 @@ class Words:
         return self._look_at if self._ends_at is None else min(self._ends_at, self._look_at)
 
     def void(self) -> None:
-        """Nothing that was said so far counts any more, whatever comes of it later."""
+        """Words so far do not count any more, even if etcd executes them later."""
         self._void |= self._heard.keys()
         self._heard.clear()
         self.unexecuted.clear()
 
     def forget(self) -> None:
-        """Our own key is gone: the keys before the next one are others, or have to be released anew."""
+        """Our own key is gone: the keys before our next one are others, or must be released again."""
         self._heard.clear()
         self.unexecuted.clear()

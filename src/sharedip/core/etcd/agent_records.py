@@ -16,7 +16,7 @@ MACS_MAX = 64
 
 HEARD_WINDOWS = 2.5
 HEARD_S_MAX = 5.0
-"""Each candidate is pinged once in a window or so; one ping may be lost. What is older tells nothing."""
+"""Each candidate is pinged about once in a window, and one ping may be lost. An older answer tells nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,9 @@ class Peer:
     port: int
     member: int | None
     public: bytes | None
-    """What its secrets are agreed by; None for an agent of a version that has none: nothing it says is believed."""
+    """The public value by which secrets are agreed; None for an agent of an old version: it is never believed."""
     macs: frozenset[bytes] = frozenset()
-    """Of the links that carry VIPs on its node."""
+    """MACs of the links that carry VIPs on its node."""
 
 
 class Peers:
@@ -42,7 +42,7 @@ class Peers:
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
         self._secrets: dict[bytes, bytes | None] = {}
-        """By public value: agreeing costs a hundred times what a datagram may."""
+        """Public value → secret: agreeing costs a hundred times what a datagram may."""
         self._by_lease: dict[int, Peer] = {}
         self._answered_at: dict[int, Instant] = {}
         self._in_touch_at: dict[int, Instant] = {}
@@ -50,7 +50,7 @@ class Peers:
         self._pinged: dict[int, int] = {}
 
     def refresh(self, registry: Registry) -> None:
-        """Read the agents' records anew."""
+        """Read the agents' records again."""
         prefix = registry.layout.agent("")
         found: dict[int, Peer] = {}
         for key in registry.under(prefix):
@@ -66,7 +66,7 @@ class Peers:
         self._secrets = {value: secret for value, secret in self._secrets.items() if value in values}
 
     def has_mac(self, mac: bytes) -> bool:
-        """Whether a node of the cluster says that it is its own."""
+        """Whether a node of the cluster publishes this MAC as its own."""
         return any(mac in peer.macs for peer in self._by_lease.values())
 
     def by_lease(self, lease: int) -> Peer | None:
@@ -74,7 +74,7 @@ class Peers:
         return self._by_lease.get(lease)
 
     def secret_with(self, lease: int) -> bytes | None:
-        """What authenticates all that we and this agent say to each other; None: nothing does."""
+        """The secret that authenticates datagrams between us and this agent; None: there is none."""
         peer = self._by_lease.get(lease)
         if peer is None or peer.public is None:
             return None
@@ -87,18 +87,18 @@ class Peers:
         return self._by_lease.get(candidate.lease)
 
     def name_of(self, lease: int) -> str:
-        """For show."""
+        """The node's name, for people."""
         peer = self._by_lease.get(lease)
         return f"lease {lease:x}" if peer is None else peer.name
 
     def answered(self, lease: int, now: Instant) -> bool:
-        """The peer answered a beat or a ping just now. True when it had been silent."""
+        """The peer answered a heartbeat or a ping just now. True when it had been silent."""
         was = self._answered_at.get(lease)
         self._answered_at[lease] = now
         return was is None
 
     def ponged(self, lease: int, proved_at: Instant, now: Instant) -> bool:
-        """The peer answered a ping just now, so it has etcd's word for its lease: what proved it left at `proved_at` or
+        """The peer answered a ping just now, so etcd has proved its lease: the proving request left at `proved_at` or
         later. True when it had been silent.
         """
         self._in_touch_at[lease] = now
@@ -106,23 +106,23 @@ class Peers:
         return self.answered(lease, now)
 
     def is_new_ping(self, lease: int, sequence: int) -> bool:
-        """Whether this ping is not an old one that comes again; it counts as answered from now on."""
+        """Whether this ping is new and no replay; it counts as answered from now on."""
         if sequence <= self._pinged.get(lease, -1):
             return False
         self._pinged[lease] = sequence
         return True
 
     def silent(self, lease: int) -> None:
-        """The peer did not answer: it counts as out of reach until it answers a ping."""
+        """The peer did not answer: it counts as unreachable until it answers a ping."""
         self._answered_at.pop(lease, None)
         self._in_touch_at.pop(lease, None)
 
     def in_touch_at(self, lease: int) -> Instant:
-        """When it answered a ping last."""
+        """When it last answered a ping."""
         return self._in_touch_at.get(lease, NEVER)
 
     def proved_at(self, lease: int) -> Instant:
-        """The latest instant at which, or after which, we know that a request left that proved its lease."""
+        """A request that proved its lease left at this instant or later; the latest that we know."""
         return self._proved_at.get(lease, NEVER)
 
     def is_reachable(self, lease: int) -> bool:
@@ -130,11 +130,11 @@ class Peers:
         return lease in self._answered_at
 
     def can_succeed(self, lease: int, failing_since: Instant | None, window_s: float | None, now: Instant) -> bool:
-        """Whether that agent has answered a ping lately, and etcd has proved its lease after it failed us, at
-        `failing_since`; None: it has not.
+        """Whether that agent has answered a ping lately, and etcd has proved its lease since etcd failed us, at
+        `failing_since`; None: etcd has not failed us.
 
-        What was proved before then may be over: an etcd that is away for everybody leaves us all at once. Law 4: where
-        nobody can tell, the address stays for as long as the right lasts.
+        An older proof may be void: an etcd that is away for all nodes leaves us all at once. Law 4: if that can't be
+        told, the address stays for as long as the right lasts.
         """
         if window_s is None or failing_since is None or self.proved_at(lease) <= failing_since:
             return False

@@ -1,4 +1,4 @@
-"""What many VIPs ask of etcd at one instant travels together: a thousand campaigns are a dozen transactions.
+"""Writes of many VIPs at one instant travel together: a thousand campaigns are a dozen transactions.
 
 Role: gathers the writes of one turn, puts as many into one transaction as etcd takes, and gives each its own outcome.
 Must never: send a write whose outcome is not known yet a second time, call a write refused because its neighbour's
@@ -6,7 +6,7 @@ guard failed, or hold one back for longer than the transaction that it waits for
 Counterparts: `candidacy.py` (writes), `session.py` (carries transactions).
 
 A transaction holds only if all its guards do. Where one fails, its answer shows every guarded key as it was at that
-revision: who failed is told so, and the others, of whom nothing was applied, go again.
+revision: the writes whose own guard failed are told so, and the others, of which nothing was applied, go again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ OPERATIONS_MAX = 120
 """etcd takes 128 guards and 128 operations in a transaction by default (--max-txn-ops)."""
 
 PATIENT = frozenset({RequestKind.RECORD})
-"""Nobody waits for these: while one such transaction is under way the next ones gather."""
+"""These can wait: while one such transaction is under way the next ones gather."""
 
 Outcome = TransactionDone | RequestFailed
 
@@ -54,22 +54,22 @@ class Batch:
 
     @property
     def kind(self) -> RequestKind:
-        """What all of them are for."""
+        """The kind of all of them."""
         return self.writes[0].kind
 
     @property
     def guards(self) -> tuple[Guard, ...]:
-        """All must hold."""
+        """The guards: all must hold."""
         return tuple(guard for write in self.writes for guard in write.guards)
 
     @property
     def then(self) -> tuple[Operation, ...]:
-        """If they do."""
+        """The operations if they do."""
         return tuple(operation for write in self.writes for operation in write.then)
 
     @property
     def otherwise(self) -> tuple[Operation, ...]:
-        """If one does not: every guarded key is shown."""
+        """The operations if one does not: read every guarded key."""
         return tuple(Get(guard.key) for guard in self.guards)
 
 
@@ -86,7 +86,7 @@ class WriteBatcher:
         self._waiting.setdefault(write.kind, []).append(write)
 
     def flush(self) -> list[Batch]:
-        """Whatever waits, at the end of a turn; each is to be sent, and its number told to `sent`."""
+        """The batches to send at the end of a turn; the caller tells `sent` the number of each."""
         if not self._waiting:
             return []
         busy = {writes[0].kind for writes in self._under_way.values()} & PATIENT
@@ -94,14 +94,14 @@ class WriteBatcher:
         return [Batch(part) for kind in kinds for part in _parts(self._waiting.pop(kind), self._operations_max)]
 
     def sent(self, batch: Batch, request: int) -> None:
-        """It is under way."""
+        """The batch is under way."""
         self._under_way[request] = batch.writes
 
     def answered(self, request: int, outcome: Outcome) -> list[tuple[GuardedWrite, Outcome]]:
-        """The transaction's outcome as each write's own; empty if nobody waits for it any more."""
+        """The transaction's outcome as each write's own; empty if the batch is not awaited any more."""
         writes = self._under_way.pop(request, ())
         if isinstance(outcome, RequestFailed) and outcome.failure is Failure.REFUSED and len(writes) > 1:
-            # This etcd takes fewer operations, or refuses one of them (a permission): smaller ones show which.
+            # This etcd takes fewer operations, or refuses one of them (a permission): smaller batches show which.
             self._operations_max = max(1, sum(write.size for write in writes) // 2)
             for write in writes:
                 self.add(write)
@@ -128,7 +128,7 @@ class WriteBatcher:
 
 
 def _parts(writes: list[GuardedWrite], operations_max: int) -> Iterator[tuple[GuardedWrite, ...]]:
-    """As many in each as etcd takes; no key twice, which etcd refuses."""
+    """As many writes in each as etcd takes; no key twice, which etcd refuses."""
     part: dict[IPAddress, GuardedWrite] = {}
     operations = 0
     for write in writes:

@@ -1,6 +1,6 @@
 """Which etcd endpoint is asked next, and how long all of them are left alone.
 
-Role: leave an endpoint that failed, be quiet for a while when all have failed in a row, tell the operator once.
+Role: leave an endpoint that failed, pause when all have failed in a row, tell the operator once.
 Must never: judge a lease or a key by it: an endpoint that fails says nothing about either. Counterpart: `session.py`.
 """
 
@@ -18,7 +18,7 @@ AWAY_WORTH_TELLING_S = 1.0
 
 
 class Endpoints:
-    """Invariant: `connected` is what the operator was told last."""
+    """Invariant: `connected` is what the operator was last told."""
 
     def __init__(
         self, urls: Sequence[str], first: int, out: Callable[[Command], None], jitter: Callable[[], float]
@@ -35,7 +35,7 @@ class Endpoints:
         self._away_since: Instant | None = None
 
     def answered(self, now: Instant) -> None:
-        """Consensus answered: whatever was wrong is over."""
+        """Consensus answered: any trouble is over."""
         self._failures_in_row = 0
         self._backoff.succeed()
         self.quiet_until = NEVER
@@ -48,7 +48,7 @@ class Endpoints:
             self._out(Report(Level.INFO, f"etcd answers{after}: {self._urls[self.current]}"))
 
     def fail(self, endpoint: int, failure: Failure, detail: str, longest_s: float, now: Instant) -> None:
-        """Leave an endpoint; when all have failed in a row, be quiet for up to `longest_s`."""
+        """Leave an endpoint; when all have failed in a row, pause for up to `longest_s`."""
         if failure in (Failure.TIMEOUT, Failure.NONSENSE):
             self._out(DropEndpoint(endpoint))
         if endpoint != self.current:
@@ -69,6 +69,6 @@ class Endpoints:
             self._out(Report(Level.WARNING, "etcd does not answer; waiting for it", reason=self.trouble))
 
     def rotate(self, endpoint: int) -> None:
-        """Ask the next one from now on, without a verdict on this one."""
+        """Ask the next endpoint from now on, without a verdict on this one."""
         if endpoint == self.current:
             self.current = (endpoint + 1) % len(self._urls)

@@ -1,10 +1,10 @@
-"""Who stands in etcd under our name: a former run of this very agent, or another one?
+"""Whose lease stands in etcd under our name: a former run's of this very agent, or another agent's?
 
 Law: a lease is called our former self's, and may be revoked, only if its record names our own peer address, and either
-this kernel (then whoever put addresses up here was our former run, for the address to which peers write is ours now) or
+this kernel (then a former run of ours put addresses up here, for the address to which peers write is ours now) or
 this machine under another kernel (then that kernel is gone, and every address with it; the address must be on a link
 of this node). A clone shares machine id and host name, so the second is believed only after a silence: nothing on that
-lease is written, and nothing arrives from it, for a window. Whoever cannot tell has another agent before him.
+lease is written, and nothing arrives from it, for a window. If it cannot be told, it is another agent.
 
 Must never: revoke anything; `session.py` does, when the node has seen that nothing of it stands on this kernel.
 Counterparts: `own_record.py` (what a run says about itself), `identity.py`.
@@ -20,9 +20,9 @@ from sharedip.core.identity import Identity
 from sharedip.core.model import NEVER, Instant, KeyValue
 
 SILENCE_S_MIN = 1.0
-"""At the shortest windows an owner's beats come every 20 ms, but who only waits for its turn says nothing by itself."""
+"""At the shortest windows an owner's heartbeats come every 20 ms, but a waiting candidate sends nothing by itself."""
 LIVES_ON_TTLS = 2.0
-"""A lease that still stands so many TTLs after we found it has somebody who renews it."""
+"""A lease that still stands this many TTLs after we found it is being renewed."""
 
 
 class FormerSelf:
@@ -45,17 +45,17 @@ class FormerSelf:
         ttl_s: float,
         now: Instant,
     ) -> bool:
-        """Whether our own former run stands there, by what a linearizable read has just shown.
+        """Whether the lease under our name is a former run's, by what a linearizable read has just shown.
 
-        `name` is the key that has our name, `record` what it says, `keys` are all; `ttl_s` is how long our own leases
-        live.
+        `name` is the key that has our name, `record` its content, `keys` are all keys; `ttl_s` is the TTL of our own
+        leases.
         """
         if self._found[0] != name.lease:
             self._found = (name.lease, now)
         kernel, machine = record.get("kernel"), record.get("machine")
         is_here = bool(self._identity.kernel) and kernel == self._identity.kernel
         is_other_boot = (
-            own.is_here  # else a clone whose documents were copied with the address would be told nothing
+            own.is_here  # else a clone whose documents were copied with the address would not be reported
             and record.get("peerIsLocal") is True  # else it is that clone, and this node has the address
             and self._identity.machine is not None
             and machine == self._identity.machine
@@ -68,7 +68,7 @@ class FormerSelf:
         if lives_on or not is_at_our_address or not (is_here or is_other_boot):
             self.forget()
             return False
-        # What others delete, a deposition for one, is no sign of its life.
+        # A deletion by others, such as a deposition, is no sign of its life.
         shown = frozenset((key.key, key.mod_revision) for key in keys if key.lease == name.lease)
         if self.lease != name.lease or not shown <= self._shown:
             self._quiet_since = now
@@ -76,21 +76,21 @@ class FormerSelf:
         return True
 
     def heard(self, sender: int, answered: int | None, now: Instant) -> None:
-        """A datagram arrived that says it is from the lease `sender`, and answers a beat of the lease `answered`.
+        """A datagram arrived that claims to be from the lease `sender`, and to answer a beat of the lease `answered`.
 
-        If one of them is that lease, the silence begins anew, authentic or not: whoever forges it can delay us until
-        the lease ends by itself, no longer.
+        If one of them is that lease, the silence starts again, authentic or not: a forger can delay us until the lease
+        ends by itself, no longer.
         """
         if self.lease is not None and self.lease in (sender, answered):
             self._quiet_since = now
 
     def silent_at(self, window_s: float | None) -> Instant:
-        """From when on it has been silent for long enough, if it stays so."""
+        """When it will have been silent for long enough, if it stays silent."""
         if self.is_on_this_kernel:
             return NEVER
         return self._quiet_since + max(window_s or 0.0, SILENCE_S_MIN)
 
     def forget(self) -> None:
-        """Nobody of ours stands there. When a lease was found first stays known."""
+        """No former run has our name. When a lease was first found stays known."""
         self.lease = None
         self._shown = frozenset()

@@ -1,4 +1,4 @@
-"""Where our keys stand in etcd, and what the ones that we have seen say.
+"""Where our keys stand in etcd, and the picture of those that we have seen.
 
 Role: the layout of etcd's own election recipe (etcd client/v3/concurrency/election.go: `<prefix>/<lease id, hex>`), the
 records beside it, and `Registry`, the picture of all keys under one prefix at one revision. Claims and proofs are
@@ -19,8 +19,8 @@ from sharedip.core.model import Instant, IPAddress, KeyChange, KeyValue
 
 ADDRESS_CHARACTERS_MAX = 64
 EVERYTHING_EVERY_S = 30.0
-"""Reads bring what has changed since the picture that we have, and prove by a count that nothing is missing. Whatever
-a picture could be wrong in all the same does not last for longer than this."""
+"""Reads bring what has changed since our picture, and prove by a count that nothing is missing. Any error that is
+left in a picture lasts no longer than this."""
 RECORD_BYTES_MAX = 64 * 1024
 """A record of ours is some hundred bytes; anything larger is not ours."""
 
@@ -45,11 +45,11 @@ class Layout:
         return f"{self.election(address)}/{lease:x}"
 
     def agent(self, node_name: str) -> str:
-        """One per agent, so that two agents with one name find each other."""
+        """One key per agent, so that two agents with one name find each other."""
         return f"{self._agents}{node_name}"
 
     def owner(self, address: IPAddress) -> str:
-        """What the owner says about how it came by the address, and whether it released it in order."""
+        """The owner's record: how it got the address, and whether it released it in order."""
         return f"{self._owners}{address}"
 
     def witness(self, address: IPAddress) -> str:
@@ -82,7 +82,7 @@ class Layout:
 
 @lru_cache(maxsize=8192)
 def _parse_address(text: str) -> IPAddress | None:
-    """The same thousand addresses come again with every read."""
+    """Cached: the same thousand addresses come with every read."""
     try:
         return ip_address(text)
     except ValueError:
@@ -91,7 +91,7 @@ def _parse_address(text: str) -> IPAddress | None:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """An owner's word that the address was off its link before its key went. `to` names whom it is meant for."""
+    """An owner's word that the address was off its link before its key went. `to` names the intended successor."""
 
     epoch: int
     to: str | None
@@ -113,7 +113,7 @@ class Registry:
         self._queues: dict[IPAddress, list[KeyValue]] = {}
         self.releases: dict[IPAddress, Release] = {}
         self._written_until = 0
-        """The newest revision of a write of ours: what is older is no picture to claim by."""
+        """The newest revision of a write of ours: an older picture is none to claim by."""
         self._wants_everything = False
         self._everything_at: Instant = float("-inf")
 
@@ -122,19 +122,19 @@ class Registry:
         self._written_until = max(self._written_until, revision)
 
     def read_after(self, now: Instant) -> int:
-        """After which revision the next read is to ask: after what is known; now and then for everything (0)."""
+        """The revision after which the next read asks: that of our picture; now and then 0, for everything."""
         if not self._wants_everything and now < self._everything_at:
             return self.revision
         self._everything_at = now + EVERYTHING_EVERY_S
         return 0
 
     def take_read(self, event: KeysRead, lease: int) -> tuple[set[str] | None, bool | None]:
-        """Bring the picture to the read's revision, if it is not there yet.
+        """Bring the picture to the read's revision, if it is older.
 
-        Answers which keys differ (None: it is no picture to go by), and whether the read showed a key on our lease
+        Returns which keys differ (None: the read can't be used as a picture), and whether it showed a key on our lease
         (None: can't tell).
         """
-        # The watch, or a write of ours, may have been faster than this read: good as a proof, not as a picture.
+        # The watch, or a write of ours, may have been faster than this read: it is a proof, but no picture.
         is_picture = event.revision >= max(self.revision, self._written_until)
         if event.after == 0:
             self._wants_everything = False
@@ -165,8 +165,8 @@ class Registry:
         return changed
 
     def difference(self, keys: tuple[KeyValue, ...], count: int) -> list[KeyValue] | None:
-        """What a linearizable read brings that is new, if it was asked for at a revision that we had reached by then
-        and is not older than we are now. None when something is missing in it or in us: then it shows nothing.
+        """What is new in a linearizable read, if it asked after a revision that we had reached by then, and is not
+        older than our picture now. None when something is missing in it or in our picture: then it shows nothing.
 
         Why a count is enough: a key that stands at the read's revision was either modified after ours, and is in
         `keys`, or stands unmodified in our picture. So picture and `keys` together hold all of them, and if they are
@@ -203,7 +203,7 @@ class Registry:
         known_until = self.revision
         for change in changes:
             if change.revision <= known_until:
-                continue  # a snapshot was faster than the watch, and knew better
+                continue  # a snapshot was faster than the watch, and is newer
             self._set(change.key, change.after)
             changed.add(change.key)
         self.revision = max(self.revision, revision)
@@ -241,12 +241,12 @@ class Registry:
             queue[name] = key
             return
         queue.pop(name, None)
-        if not queue:  # nobody waits: what was said to the next candidate concerns nobody any more
+        if not queue:  # no candidate waits: a release to a successor is void
             del self._elections[address]
             self.releases.pop(address, None)
 
     def _note_release(self, name: str, key: KeyValue | None) -> None:
-        """Remember an orderly release beyond the record's own life: the lease's revocation deletes it at once."""
+        """Remember an orderly release longer than its record lives: revoking the lease deletes the record at once."""
         address = self.layout.owner_of(name)
         record = read_record(key) if address is not None else None
         if address is None or record is None or record.get("released") is not True:
@@ -278,7 +278,7 @@ def write_record(fields: dict[str, Any]) -> bytes:
 
 
 def read_record(key: KeyValue | None) -> dict[str, Any] | None:
-    """What a record says; None for a missing one, and for whatever else somebody put there."""
+    """The content of a record; None for a missing key, and for a value that is no record."""
     if key is None or len(key.value) > RECORD_BYTES_MAX:
         return None
     try:

@@ -1,7 +1,7 @@
-"""What the session answers to a fact from etcd: what has come of it for the rest of the node.
+"""What the session returns for a fact from etcd: the news for the rest of the node.
 
 Role: the vocabulary between `session.py`, which returns these, and `node.py`, which applies them in their order when
-the session has taken the fact in whole. A lease that is lost is the only news: nothing else that the fact brought is
+the session has taken the whole fact in. A lost lease is always the only news: nothing else that the fact brought is
 true any more.
 Must never: carry behaviour.
 """
@@ -17,7 +17,7 @@ from sharedip.core.model import Instant
 
 @dataclass(frozen=True, slots=True)
 class LeaseRenewed:
-    """The right on the lease reaches further."""
+    """The right on the lease got longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,9 @@ class Registered:
 
 @dataclass(frozen=True, slots=True)
 class PictureChanged:
-    """The registry shows something new under these keys.
+    """The registry changed under these keys.
 
-    `adopting`: the first picture of a lease that a former run has left: what it shows as ours is the former run's.
+    `adopting`: this is the first picture of a lease that a former run left: keys on it are the former run's.
     """
 
     keys: set[str]
@@ -45,14 +45,14 @@ class PictureChanged:
 
 @dataclass(frozen=True, slots=True)
 class PictureProved:
-    """The registry is what a linearizable read has just shown that was sent with our lease, at `sent_at`."""
+    """The registry is what a linearizable read has just shown; it was sent on our lease at `sent_at`."""
 
     sent_at: Instant
 
 
 @dataclass(frozen=True, slots=True)
 class WriteAnswered:
-    """What a VIP asked for has an outcome, or none."""
+    """A VIP's write has an outcome, or failed without one."""
 
     write: GuardedWrite
     outcome: Outcome
@@ -60,7 +60,7 @@ class WriteAnswered:
 
 @dataclass(frozen=True, slots=True)
 class DesignationAnswered:
-    """A designation's transaction has an outcome, or none."""
+    """A designation's transaction has an outcome, or failed without one."""
 
     request: int
     answer: TransactionDone | RequestFailed
@@ -68,14 +68,14 @@ class DesignationAnswered:
 
 @dataclass(frozen=True, slots=True)
 class DepositionAnswered:
-    """A deposition's transaction has an outcome, or none. If it holds, the picture shows it."""
+    """A deposition's transaction has an outcome, or failed without one. If it succeeded, the picture shows it."""
 
     request: int
 
 
 @dataclass(frozen=True, slots=True)
 class LeaderChanged:
-    """Who leads etcd, or which member is ours, is known anew."""
+    """It became known who leads etcd, or which member is ours."""
 
 
 News = (

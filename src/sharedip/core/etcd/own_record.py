@@ -1,7 +1,7 @@
-"""The agent's own key in etcd: its name, how peers reach it, how it fares. Written on change alone.
+"""The agent's own key in etcd: its name, how peers reach it, how it is doing. Written only on change.
 
 Must never: send anything itself; `session.py` does. Counterparts: `agent_records.py` (the others' records) and
-`former_self.py` (knows its own again).
+`former_self.py` (recognises its own).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ RETRY_S = 1.0
 
 
 class OwnRecord:
-    """Invariant: what stands in etcd under our key and lease is `value`, or a write of it is wanted."""
+    """Invariant: etcd has `value` under our key and lease, or a write of it is wanted."""
 
     def __init__(self, layout: Layout, node_name: str, version: str, identity: Identity) -> None:
         self.key = layout.agent(node_name)
@@ -34,7 +34,7 @@ class OwnRecord:
         self._publish_at: Instant = NEVER
 
     def value(self) -> bytes:
-        """Asked for at every turn, written anew only when it says something else."""
+        """The record's bytes. Asked for at every turn, so encoded again only when the content changed."""
         if self._written is None or self._written[:3] != (self.content, self.advertise, self.is_here):
             address = {"peer": self.advertise, "peerIsLocal": self.is_here}
             text = write_record({**self.content, **self._fixed, **address})
@@ -42,11 +42,11 @@ class OwnRecord:
         return self._written[3]
 
     def registration(self, lease: int) -> tuple[Guard, Put]:
-        """Claim the name, unless somebody has it."""
+        """The write that claims the name, unless it is taken."""
         return Guard(self.key, GuardTarget.CREATE, 0), Put(self.key, self.value(), lease)
 
     def publication(self, registry: Registry, lease: int, now: Instant) -> tuple[Guard, Put] | None:
-        """What is to be written over our record; None if it says all that there is to say, or may say it already."""
+        """The write that updates our record; None if it is up to date, or may be already."""
         value, own = self.value(), self._stands_in(registry, lease)
         if own is None or own.value == value:
             return None
@@ -55,7 +55,7 @@ class OwnRecord:
         return Guard(self.key, GuardTarget.CREATE, own.create_revision), Put(self.key, value, lease)
 
     def _stands_in(self, registry: Registry, lease: int) -> KeyValue | None:
-        """Our record, if the key has one and it is ours: the lease tells, never the name."""
+        """Our record, if the key has one and it is ours: judged by the lease, never by the name."""
         key = registry.get(self.key)
         return key if key is not None and key.lease == lease else None
 
@@ -64,7 +64,7 @@ class OwnRecord:
         self._published_at_revision = revision
 
     def failed(self, now: Instant) -> None:
-        """Nobody knows whether it was written: again, a little later."""
+        """Whether it was written is unknown: write it again a little later."""
         self._publish_at = now + RETRY_S
 
     def forget(self) -> None:

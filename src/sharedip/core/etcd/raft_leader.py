@@ -1,6 +1,6 @@
-"""Who leads etcd, and which of its members runs on this node: what witnesses are chosen by.
+"""Who leads etcd, and which of its members runs on this node: witnesses are chosen by it.
 
-Invariant: `leader_id` is of the newest term that was seen, or None: not known.
+Invariant: `leader_id` belongs to the newest term that was seen; None: not known.
 Must never: ask anything itself; `session.py` does.
 """
 
@@ -13,7 +13,7 @@ RETRY_S = 0.5
 
 
 class RaftLeader:
-    """Asked anew in every term: of our own member, which tells its id as well; while that is away, of another one."""
+    """Asked again in every term: our own member, which tells its id as well; while that is away, another one."""
 
     def __init__(self, local_endpoint: int | None) -> None:
         self._local = local_endpoint
@@ -28,11 +28,11 @@ class RaftLeader:
         return self._term == raft_term
 
     def endpoint(self, current: int) -> int:
-        """Whom to ask."""
+        """The endpoint to ask."""
         return current if self._local is None or self._ask_elsewhere else self._local
 
     def doubt(self) -> None:
-        """There is a new term, and it may have a new leader."""
+        """A new term was seen: it may have a new leader."""
         self.leader_id = None
 
     def learn(self, event: MemberRead, now: Instant) -> bool:
@@ -47,11 +47,11 @@ class RaftLeader:
         return True
 
     def failed(self, now: Instant, *, elsewhere: bool) -> None:
-        """No answer that counts. `elsewhere`: the next one is asked of another member."""
+        """No answer that counts. `elsewhere`: ask another member next."""
         self.retry_at = now + RETRY_S
         if elsewhere:
             self._ask_elsewhere = not self._ask_elsewhere
 
     def forget(self) -> None:
-        """The lease is gone: another etcd may be there. Our member stays ours."""
+        """The lease is gone: this may be another etcd now. Our member stays ours."""
         self.leader_id, self._term = None, -1

@@ -23,7 +23,7 @@ from sharedip.core.settings import lease_margin_s, renew_every_s
 
 @dataclass(slots=True)
 class Keepalive:
-    """A confirmed keepalive that waits for its read; `read` is the request's number, None until it is ordered."""
+    """A confirmed keepalive that waits for its read; `read` is the read's request number, None until it is ordered."""
 
     endpoint: int
     raft_term: int
@@ -36,7 +36,7 @@ class Proof(Enum):
     """What a read says of the keepalive before it."""
 
     NONE = auto()
-    """It is not that keepalive's other half."""
+    """The read does not belong to that keepalive."""
     AGAIN = auto()
     """Nothing is proved, and nothing disproved."""
     RENEWED = auto()
@@ -50,7 +50,7 @@ class Proof(Enum):
 class HeldLease:
     """Invariant: `deadline.until` <= (send time of the last proved keepalive) + TTL - margin.
 
-    All that ends with the lease is here: who loses it drops this value, and nothing is to be reset by hand.
+    All that ends with the lease is here: a lost lease drops this value, and nothing is reset by hand.
     """
 
     def __init__(self, lease: int, ttl_s: int, deadline: Deadline, registry: Registry, *, renew_at: Instant) -> None:
@@ -65,7 +65,7 @@ class HeldLease:
         self.proved_sent_at: Instant = NEVER
         """When the keepalive of the newest proof left."""
         self.failing_since: Instant | None = None
-        """When a renewal failed for the first time since the last proof; None: none has."""
+        """When a renewal first failed since the last proof; None: none has."""
         self.raft_term = 0
         self.adopting = True
         self.is_registered = False
@@ -74,7 +74,7 @@ class HeldLease:
         self.revocable: int | None = None
         """A former run's lease that has our name."""
         self.shown_at: Instant = NEVER
-        """When the request left that brought the picture by which a name is judged."""
+        """When the request left that brought the picture by which our name is judged."""
         self.watch: int | None = None
         self.read_wanted = False
         self.stale_answers = 0
@@ -99,12 +99,12 @@ class HeldLease:
         self.renew_at = now + renew_every_s(self.ttl_s)
 
     def confirmed(self, event: KeepaliveConfirmed) -> None:
-        """Half a renewal: the read that proves it is to be ordered, on the same endpoint."""
+        """Half a renewal: the read that proves it must be ordered, on the same endpoint."""
         self.raft_term = max(self.raft_term, event.raft_term)
         self.keepalive = Keepalive(event.endpoint, event.raft_term, event.sent_at, event.ttl_s)
 
     def ask_again(self, now: Instant) -> None:
-        """What was under way tells nothing: another keepalive at once."""
+        """The proof under way proves nothing: another keepalive is due at once."""
         self.keepalive, self.is_renewing, self.renew_at = None, False, now
 
     def failed(self, now: Instant) -> None:
@@ -113,7 +113,7 @@ class HeldLease:
         self.ask_again(now)
 
     def judge(self, event: KeysRead, now: Instant, *, shows_us: bool | None) -> Proof:
-        """The second half of a renewal counts on the same endpoint, in the same term, with a key on our lease.
+        """The second half of a renewal: it counts on the same endpoint, in the same term, with a key on our lease.
 
         Each of the three is a step of docs/safety.md, "What the entries prove": without the first the entry may have
         gone to another leader than the keepalive; without the second that leader may have been deposed in between, and

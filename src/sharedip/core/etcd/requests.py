@@ -33,9 +33,9 @@ class RequestKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """Why a request was sent, to whom its answer belongs, and what was known when it was sent.
+    """Why a request was sent, whose answer it brings, and what was known when it was sent.
 
-    A linearizable answer may not be older than `revision` and `raft_term`: one that is comes from a stale member.
+    A linearizable answer that is older than `revision` or `raft_term` comes from a stale member.
     """
 
     kind: RequestKind
@@ -54,19 +54,19 @@ class Requests:
         self._last = 0
 
     def next_number(self) -> int:
-        """A number that no request or watch has had."""
+        """A number that no request or watch has used."""
         self._last += 1
         return self._last
 
     def begin(self, purpose: Purpose) -> int:
-        """A request leaves; its number."""
+        """A request leaves. Returns its number."""
         number = self.next_number()
         self._purposes[number] = purpose
         self._under_way[purpose.kind] += 1
         return number
 
     def end(self, number: int) -> Purpose | None:
-        """Its answer came: why it was sent. None for an answer that nobody waits for any more."""
+        """Its answer came. Returns why it was sent; None if it is not awaited any more."""
         purpose = self._purposes.pop(number, None)
         if purpose is not None:
             self._under_way[purpose.kind] -= 1
@@ -77,6 +77,6 @@ class Requests:
         return self._under_way[kind] > 0
 
     def forget_lease(self) -> None:
-        """Whatever was sent on the lease concerns nobody any more."""
+        """Forget everything that was sent on the lease."""
         self._purposes = {number: each for number, each in self._purposes.items() if each.lease is None}
         self._under_way = Counter(each.kind for each in self._purposes.values())

@@ -1,4 +1,4 @@
-"""What this agent has in etcd: one lease, its name, the watch, the picture of the keys, and who carries writes there.
+"""What this agent has in etcd: one lease, its name, the watch, the picture of the keys, and the writes of the VIPs.
 
 What a fact brings is recorded, and returned as news; nothing is told while the fact is half taken in. Only `advance`
 orders what is due; what the witnessed lease asks for (`appoint`, `depose`) leaves at once.
@@ -41,7 +41,6 @@ from sharedip.core.identity import Identity
 from sharedip.core.messages import (
     CloseWatch,
     Command,
-    EtcdFact,
     GrantLease,
     KeepaliveConfirmed,
     KeepLeaseAlive,
@@ -57,6 +56,7 @@ from sharedip.core.messages import (
     Report,
     RequestFailed,
     RevokeLease,
+    SessionFact,
     Transact,
     TransactionDone,
     WatchLost,
@@ -68,13 +68,13 @@ from sharedip.core.settings import Settings, attempt_timeout_s, peer_request_tim
 NAME_TAKEN_RETRY_S = 2.0
 OTHER_NAME_MAX = 100
 STALE_ANSWERS_MAX = 3
-"""So many stale answers in a row from every endpoint mean another etcd (restored, or wiped), not a stale member."""
+"""This many stale answers in a row from every endpoint mean another etcd (restored, or wiped), not a stale member."""
 REVOKE_TRIES_MAX = 4
-"""On the way out: beyond that the lease is left to expire."""
+"""On the way out: after this long the lease is left to expire."""
 
 
 class Session:
-    """Invariant: what hangs on the lease is in `_held` alone, and ends with it."""
+    """Invariant: everything that depends on the lease is in `_held`, and ends with it."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class Session:
         self.orphaned_lease: int | None = None
         """A lease that was given up, and may still stand in etcd."""
         self.answered_at: Instant = NEVER
-        """When consensus answered anything last."""
+        """When consensus last answered anything."""
         self.endpoints = Endpoints(settings.endpoints, settings.local_endpoint or 0, out, jitter)
         self._requests = Requests()
         self._batcher = WriteBatcher()
@@ -124,7 +124,7 @@ class Session:
 
     @property
     def ttl_s(self) -> int:
-        """What etcd granted; without a lease what will be asked for."""
+        """What etcd granted; without a lease, what will be asked for."""
         return self._settings.lease_ttl_s if self._held is None else self._held.ttl_s
 
     @property
@@ -144,7 +144,7 @@ class Session:
 
     @property
     def failing_since(self) -> Instant | None:
-        """When a renewal failed for the first time since the last proof; None: none has."""
+        """When a renewal first failed since the last proof; None: none has."""
         return None if self._held is None else self._held.failing_since
 
     @property
@@ -173,13 +173,13 @@ class Session:
         return self.endpoints.current
 
     def is_in_touch(self, now: Instant) -> bool:
-        """Whether etcd has proved our lease lately: half of it is left. Who can't tell is nobody's successor."""
+        """Whether etcd has proved our lease lately: half of it is left. Without that we must not be a successor."""
         return self._held is not None and self.lease_until - now >= self.ttl_s / 2
 
     # -- what others ask for ------------------------------------------------------------------------------------------
 
     def reconfigure(self, settings: Settings) -> None:
-        """Take over what may change at run time; nothing of a lease or an endpoint is among it."""
+        """Take over the settings that may change at run time; neither lease nor endpoints are among them."""
         self._settings = settings
 
     def start(self, former_lease: int | None, now: Instant) -> None:
@@ -201,32 +201,32 @@ class Session:
         self.advance(now)
 
     def want_read(self) -> None:
-        """Order a linearizable read; the picture is proved when it has succeeded, however long that takes."""
+        """Order a linearizable read; `PictureProved` follows when it has succeeded, however long that takes."""
         if self._held is not None:
             self._held.read_wanted = True
 
     def want_proof(self, now: Instant) -> None:
-        """Renew the lease at once: only what is sent from now on counts for somebody."""
+        """Renew the lease at once: a candidacy needs a proof that is sent from now on."""
         if self._held is not None and not self._held.is_renewing:
             self._held.renew_at = now
 
     def publish(self, record: dict[str, object]) -> None:
-        """Put this under the agent's key; written only when it differs from what stands there."""
+        """The content of the agent's key; written only when it differs from what etcd has."""
         self.own_record.content = record
 
     def transact(self, write: GuardedWrite) -> None:
-        """Carry out what a VIP wants, together with others; `WriteAnswered` has its outcome."""
+        """Send a VIP's write, together with others; `WriteAnswered` has its outcome."""
         self._batcher.add(write)
 
     def flush(self) -> None:
-        """The turn is over: what VIPs want leaves."""
+        """The turn is over: send the VIPs' writes."""
         for batch in self._batcher.flush():
             request = self._begin(batch.kind)
             self._batcher.sent(batch, request)
             self._out(Transact(request, self.endpoint, batch.guards, batch.then, batch.otherwise, self._timeout_s))
 
     def appoint(self, guards: tuple[Guard, ...], puts: tuple[Put, ...], keys: tuple[str, ...]) -> int:
-        """Send a designation; where a guard fails, its answer shows what stands under the keys."""
+        """Send a designation; if a guard fails, its answer shows the values of the keys."""
         request = self._begin(RequestKind.DESIGNATE, endpoint=self._peer_endpoint)
         self._out(
             Transact(request, self._peer_endpoint, guards, puts, tuple(Get(key) for key in keys), self._peer_timeout_s)
@@ -234,8 +234,8 @@ class Session:
         return request
 
     def depose(self, guards: tuple[Guard, ...], then: tuple[Operation, ...], *, is_alone: bool) -> int:
-        """Send a deposition. If it is alone its answer shows everything under the root, either way, and saves a round
-        trip; where many leave at once, one read after them does it for all.
+        """Send a deposition. If it is alone, its answer shows everything under the root either way, which saves a round
+        trip; where many leave at once, one read after them serves all.
         """
         request = self._begin(RequestKind.DEPOSE, endpoint=self._peer_endpoint)
         everything = (Get(self.layout.root, prefix=True),) if is_alone else ()
@@ -245,7 +245,7 @@ class Session:
         return request
 
     def lose_lease(self, reason: str) -> list[News]:
-        """Let go of the lease, and of everything that hangs on it."""
+        """Give up the lease, and everything that hangs on it."""
         self._lose_lease(reason)
         return self._take_news()
 
@@ -275,8 +275,8 @@ class Session:
 
     # -- facts --------------------------------------------------------------------------------------------------------
 
-    def handle(self, event: EtcdFact, now: Instant) -> list[News]:
-        """Take one fact in; what has come of it, in the order in which it is to be applied."""
+    def handle(self, event: SessionFact, now: Instant) -> list[News]:
+        """Take one fact in. Returns the news, in the order in which it must be applied."""
         match event:
             case LeaseGranted():
                 self._lease_granted(event, now)
@@ -305,7 +305,7 @@ class Session:
         return news
 
     def _lease_granted(self, event: LeaseGranted, now: Instant) -> None:
-        """A lease came. One that nobody waits for any more carries no key and is left to expire."""
+        """A lease was granted. One that is not awaited any more carries no key and is left to expire."""
         purpose = self._requests.end(event.request)
         if purpose is None or self._held is not None or self._stopping:
             return
@@ -317,7 +317,7 @@ class Session:
             self._out(Report(Level.WARNING, text, reason="its election timeout allows no shorter one"))
 
     def _keepalive_confirmed(self, event: KeepaliveConfirmed, now: Instant) -> None:
-        """Half a renewal."""
+        """The first half of a renewal."""
         purpose, held = self._requests.end(event.request), self._held
         if purpose is None or held is None or purpose.lease != held.id or event.lease != held.id:
             return
@@ -392,7 +392,7 @@ class Session:
             self._news.append(LeaderChanged())
 
     def _lease_revoked(self, event: LeaseRevoked, now: Instant) -> None:
-        """The way out is free, or the way in."""
+        """A lease was revoked: ours on the way out, or a former run's on the way in."""
         purpose = self._requests.end(event.request)
         if purpose is None:
             return
@@ -432,7 +432,7 @@ class Session:
                     held.read_wanted = True
                 case RequestKind.PUBLISH:
                     self.own_record.failed(now)
-                case RequestKind.FORMER_SELF:  # it may be gone or not: registering tells
+                case RequestKind.FORMER_SELF:  # revoked or not: registering tells
                     held.register_at = now
                 case RequestKind.REVOKE if self._revoke_tries >= REVOKE_TRIES_MAX:
                     self._out(Report(Level.WARNING, "left the lease to expire", reason=event.detail))
@@ -450,7 +450,7 @@ class Session:
             self.orphaned_lease = None
 
     def _peer_request_failed(self, purpose: Purpose, event: RequestFailed) -> None:
-        """Their patience is short: no verdict on the endpoint, but try the next."""
+        """Their timeout is short: no verdict on the endpoint, but try the next one."""
         if event.endpoint == self._peer_endpoint:
             self._peer_step += 1
         if purpose.kind is RequestKind.DESIGNATE:
@@ -470,7 +470,7 @@ class Session:
                 self._look_at_name(held, now)
 
     def _watch_lost(self, event: WatchLost, now: Instant) -> None:
-        """Open it elsewhere from where we are; after a compaction, read first."""
+        """Open the watch elsewhere from our revision on; after a compaction, read first."""
         held = self._held
         if held is None or event.watch != held.watch:
             return
@@ -543,7 +543,7 @@ class Session:
         self._publish_if_changed(held, now)
 
     def _read_member(self, now: Instant) -> None:
-        """A new term may have a new leader. Our own member knows, and tells its id; if it is away, another one does."""
+        """A new term may have a new leader: ask our own member, which tells its id as well, or, without it, another."""
         self.raft_leader.doubt()
         if now < self.raft_leader.retry_at or self._requests.is_pending(RequestKind.MEMBER):
             return
@@ -574,7 +574,7 @@ class Session:
         self._news += [WriteAnswered(write, each) for write, each in self._batcher.answered(outcome.request, outcome)]
 
     def _read(self, held: HeldLease, kind: RequestKind, endpoint: int, now: Instant) -> int:
-        """Order a linearizable read: of what has changed since the picture that we have, now and then of everything."""
+        """Order a linearizable read: of what has changed since our picture, now and then of everything."""
         request = self._begin(kind, endpoint)
         after = held.registry.read_after(now)
         by_entry = kind is RequestKind.PROOF
@@ -614,7 +614,7 @@ class Session:
             held.watch = None
 
     def _picture_taken(self, held: HeldLease, changed: set[str], proved_at: Instant | None, now: Instant) -> None:
-        """etcd has shown all keys. `proved_at`: when the read left, if candidacies may go by it."""
+        """etcd showed all keys. `proved_at`: when the read left, if candidacies may claim by it."""
         held.stale_answers = 0
         judges_name = held.adopting or not held.is_registered or self.own_record.key in changed
         if changed:
@@ -625,7 +625,7 @@ class Session:
             self._news.append(PictureProved(proved_at))
 
     def _look_at_name(self, held: HeldLease, now: Instant) -> None:
-        """Is the node's name ours? The lease tells, never the name."""
+        """Is the node's name ours? Judged by the lease, never by the name."""
         key = held.registry.get(self.own_record.key)
         if key is None or key.lease == held.id:
             self.former_self.forget()
@@ -659,8 +659,8 @@ class Session:
             self._out(Report(Level.ERROR, text, reason="set a nodeName of its own on each node"))
 
     def _meet_former_self(self, held: HeldLease, key: KeyValue, record: dict[str, object], now: Instant) -> bool:
-        """Whether it is our own former run that has the name. Its lease is revoked, and the name looked at again, when
-        it has been silent for long enough.
+        """Whether our own former run has the name. When it has been silent for long enough, its lease is revoked and
+        the name looked at again.
         """
         held.revocable = None
         ttl_s = max(held.ttl_s, self._settings.lease_ttl_s)
@@ -681,7 +681,7 @@ class Session:
         return True
 
     def _stale(self, held: HeldLease, endpoint: int, now: Instant) -> None:
-        """Older than what was known when it was asked for: a stale member, or, again and again, another etcd."""
+        """Older than what was known when it was requested: a stale member, or, if it repeats, another etcd."""
         held.ask_again(now)
         held.stale_answers += 1
         if held.stale_answers >= STALE_ANSWERS_MAX * len(self._settings.endpoints):
@@ -690,7 +690,7 @@ class Session:
         self._endpoint_failed(endpoint, Failure.UNAVAILABLE, "answered with an older state than one already seen", now)
 
     def _answered(self, held: HeldLease, raft_term: int, now: Instant) -> None:
-        """Consensus answered: whatever was wrong is over."""
+        """Consensus answered: any trouble is over."""
         held.raft_term = max(held.raft_term, raft_term)
         if not self.raft_leader.is_known_for(held.raft_term):
             self.raft_leader.doubt()  # a new term may have a new leader: no witness is chosen by the old one
@@ -698,13 +698,13 @@ class Session:
         self.endpoints.answered(now)
 
     def _endpoint_failed(self, endpoint: int, failure: Failure, detail: str, now: Instant) -> None:
-        # While a right runs out, the wait between tries may not be a large part of what is left of it.
+        # While a right runs out, the wait between tries must be a small part of what is left of it.
         patient = self._held is None or now >= self.lease_until
         longest_s = RETRY_LONGEST_S if patient else min(RETRY_LONGEST_S, self.ttl_s / 15)
         self.endpoints.fail(endpoint, failure, detail, longest_s, now)
 
     def _refused_write(self, event: RequestFailed, now: Instant) -> None:
-        """A record that may not be written is no verdict on the endpoint, and no reason to lose anything else."""
+        """etcd refused to write our record: no verdict on the endpoint, and no reason to lose anything else."""
         self.own_record.failed(now)
         if event.detail != self._refusal:
             self._refusal = event.detail
@@ -727,7 +727,7 @@ class Session:
         self._news = [LeaseLost(reason)]
 
     def _forget_lease(self) -> None:
-        """What hung on it goes with it; what others keep of it is told to forget."""
+        """Drop the lease with all that hung on it; parts that keep something of it are told to forget."""
         if self._held is None:
             return
         self._close_watch(self._held)

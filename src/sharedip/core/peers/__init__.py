@@ -1,8 +1,8 @@
 """What agents say to each other (docs/protocol.md).
 
 wire          datagrams as bytes
-inbox         what is authentic is opened, all else is counted
-owner, choose the owner's side of the witnessed lease; who is to be its witness
+inbox         opens authentic datagrams, counts all others
+owner, choose the owner's side of the witnessed lease; which candidates become its witnesses
 witness       the witness's side
-handover      an address goes to the next candidate: what is saved, who is woken, who is told
+handover      giving an address to the successor: what is saved, whom to ping, whom to tell
 """

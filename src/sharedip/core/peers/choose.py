@@ -1,6 +1,6 @@
 """Which candidates become the witnesses of an address.
 
-Role: a pure choice. Nothing of the promise hangs on it: a bad witness costs availability, never the one owner; what a
+Role: a pure choice. The promise does not depend on it: a bad witness costs availability, never a second owner; what a
 witness may do is bounded by its promise (safety (3)).
 Must never: designate anybody. Counterpart: `owner.py`.
 """
@@ -12,7 +12,7 @@ from sharedip.core.model import KeyValue
 
 
 class Choices:
-    """What was chosen a moment ago from the same queue: a thousand addresses have few different ones."""
+    """Choices by queue, cached: a thousand addresses have few different queues."""
 
     def __init__(self, peers: Peers, leader: int, own: int) -> None:
         self._peers = peers
@@ -29,7 +29,7 @@ class Choices:
         return known
 
     def forget(self) -> None:
-        """Who answers is known anew."""
+        """Reachability changed: choose again."""
         self._chosen.clear()
 
 
@@ -46,7 +46,7 @@ def choose_witnesses(queue: list[KeyValue], peers: Peers, leader: int, own: int)
         if key.lease == own:
             is_behind_us = True
             continue
-        # Who stands before us has given us its word and leaves; it is probably cut off from etcd.
+        # Candidates before us have released to us and leave; they are probably cut off from etcd.
         if peer is None or not is_behind_us or not peers.is_reachable(peer.lease):
             continue
         # The death of etcd's leader would silence the witness and stall the deposition at once.
@@ -55,7 +55,7 @@ def choose_witnesses(queue: list[KeyValue], peers: Peers, leader: int, own: int)
     # As many as the node failures that etcd survives, so that with quorum there is always one left.
     allowed = max(1, (agents - 1) // 2)
     if allowed > 1 and len(chosen) > allowed and chosen[0].lease == _next_lease(queue, own):
-        chosen = chosen[1:]  # if owner and witness die together, the next in the queue should be a living one
+        chosen = chosen[1:]  # if owner and witness die together, the successor should be alive
     return tuple(sorted(peer.lease for peer in chosen[:allowed]))
 
 

@@ -1,13 +1,13 @@
-"""Giving an address to the next candidate: whether it may be, what is saved and who is woken before, who is told after.
+"""Gives an address to the next candidate: whether it may be, what is saved and whom to ping before, whom to tell after.
 
 The order of steps (docs/safety.md, "Resigned"), for one epoch:
-1. `begins`: it is noted, and this turn's state file goes before its removals: afterwards clients would wait for the
-   file. The next candidate is woken at the same time: our word will find it awake, with all it needs in its caches.
+1. `begins`: the epoch is noted, and this turn's state file goes before its removals: after them clients would wait for
+   the file. The successor is pinged at the same time, so that it is awake, with warm caches, when the release comes.
 2. The kernel confirms the removal (`ownership.py`), and the disk the file (`resigned.py`).
-3. `is_due`: every candidate is told, for the next one may have died in the same second. `depart` sends it.
+3. `is_due`: every candidate is told, for the successor may have died in the same second. `depart` sends the release.
 
-Must never: tell a release before the kernel has confirmed the removal (law 3) and the file is saved (law 8). A word is
-a resignation: whoever hears it may take the address at once, by safety (4).
+Must never: tell a release before the kernel has confirmed the removal (law 3) and the file is saved (law 8). A release
+is a resignation: the candidate that hears it may take the address at once, by safety (4).
 Counterparts: `candidacy.py` (which gives up), `words.py` (what the receiver makes of it).
 """
 
@@ -28,7 +28,7 @@ from sharedip.core.peers.wire import RELEASES_MAX, DatagramKind, Released, seal
 
 
 class Handover:
-    """Invariant: what waits in `_releases` is off our links, and saved as given up."""
+    """Invariant: an address that waits in `_releases` is off our links, and its epoch saved as given up."""
 
     def __init__(
         self,
@@ -46,31 +46,31 @@ class Handover:
         self._releases: dict[int, list[Released]] = {}
         self._woken: set[int] = set()
         self.goes_before_removals = False
-        """Whether what is saved in this turn must be on disk before an address goes."""
+        """Whether this turn's state must be on disk before an address is removed."""
 
     def begins(self, answer: GivesUp, now: Instant) -> None:
-        """An epoch will be given up, whatever comes in between: it is saved first, and the next candidate is woken."""
+        """An epoch will be given up, whatever comes in between: it is saved first, and the successor is pinged."""
         self.goes_before_removals = True
         if answer.successor is not None and answer.successor not in self._woken:
             self._woken.add(answer.successor)
             self._designations.ping_now(answer.successor, now)
 
     def is_due(self, vip: Vip, word: WordDue) -> None:
-        """The address is off the link, and no later run can come back to this epoch: tell every candidate. A word that
-        is lost costs a round trip of etcd.
+        """The address is off the link, and no later run can come back to this epoch: tell every candidate. A lost
+        release costs a round trip to etcd.
         """
-        # Law 8. A later run that stood on this epoch, while another node takes by our word, would be a second owner.
+        # Law 8. A later run that relied on this epoch, while another node takes the address, would be a second owner.
         assert self._resigned.is_saved(vip, word.epoch), "a word that is not saved is not said"
         for lease in word.candidates:
             self._releases.setdefault(lease, []).append(Released(word.epoch, vip.address, word.reason))
 
     @property
     def has_word(self) -> bool:
-        """Whether a release waits to be told."""
+        """Whether a release waits to be sent."""
         return bool(self._releases)
 
     def depart(self) -> None:
-        """What was released in this turn leaves, together for each peer."""
+        """Send this turn's releases, one datagram for each peer."""
         releases, self._releases = self._releases, {}
         lease = self._session.lease
         for receiver, entries in releases.items():
@@ -82,12 +82,12 @@ class Handover:
                 self._out(SendDatagram(peer.host, peer.port, datagram))
 
     def turn_is_over(self) -> None:
-        """What was ordered leaves."""
+        """The turn's orders have left."""
         self.goes_before_removals = False
         self._woken.clear()
 
     def lease_lost(self) -> None:
-        """Others may own the addresses already: nothing goes before the removals."""
+        """Other nodes may own the addresses already: nothing goes before the removals."""
         self.goes_before_removals = False
 
 
@@ -97,7 +97,7 @@ class Handover:
 def move(
     candidacy: Candidacy | None, event: MoveRequested, own_name: str, fitness: Fitness, now: Instant
 ) -> AnswerOperator:
-    """Hand the address over to whoever is next, or to `event.to`; or say why not."""
+    """Hand the address over to the successor, or to `event.to`; or say why not."""
     if candidacy is None:
         return AnswerOperator(event.ticket, accepted=False, text=f"{event.address} is not configured here")
     refusal = _why_not(candidacy, event, own_name, fitness)
@@ -111,7 +111,7 @@ def move(
 def answer_drain(
     candidacies: Iterable[Candidacy], event: DrainRequested, own_name: str, fitness: Fitness, *, was: bool
 ) -> AnswerOperator:
-    """What a drain, or its end, will do. Without a sound candidate the addresses stay: among the unfit nobody moves."""
+    """What a drain, or its end, will do. Without a fit candidate the addresses stay: none moves among unfit nodes."""
     verb = "drained" if event.drained else "undrained"
     text = f"{own_name} is {verb}" + (" already" if was == event.drained else "")
     everyone = list(candidacies)

@@ -1,7 +1,7 @@
-"""What other agents say to us: datagrams opened, and the strange ones counted.
+"""Datagrams from other agents: authentic ones opened, all others counted.
 
-Must never: believe anything but under the secret that we share with its sender (law 8), act on what is said, or answer
-with more than was sent. Counterparts: `wire.py` (bytes), `node.py` (which hands each entry to whom it concerns).
+Must never: believe anything but under the secret that we share with its sender (law 8), act on it, or answer with more
+than was sent. Counterparts: `wire.py` (bytes), `node.py` (which hands each entry to the part it concerns).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sharedip.core.peers.wire import Acknowledgement, DatagramKind, Entry, Ping,
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """What the agent with the lease `sender` says to us, authentically, and where it waits for an answer."""
+    """Authentic entries from the agent with the lease `sender`, and the address to answer to."""
 
     sender: int
     entries: tuple[Entry, ...]
@@ -28,7 +28,7 @@ class Letter:
 
 
 class Inbox:
-    """Invariant: whatever leaves it was sealed with the secret that we share with the agent on that lease now."""
+    """Invariant: every entry that leaves was sealed with the secret that we share with the agent on that lease now."""
 
     def __init__(self, session: Session, peers: Peers) -> None:
         self._session = session
@@ -36,7 +36,7 @@ class Inbox:
         self.strange_datagrams = 0
 
     def open(self, event: DatagramReceived) -> Letter | None:
-        """The authentic entries of a datagram to us. None: it is strange as a whole."""
+        """The authentic entries of a datagram to us. None: none of it can be believed."""
         envelope = unseal(event.payload)
         secret = None if envelope is None else self._peers.secret_with(envelope.sender)
         if envelope is None or secret is None or envelope.receiver != self._session.lease:
@@ -52,15 +52,15 @@ class Inbox:
         return Letter(envelope.sender, tuple(entries), event.host, event.port)
 
     def pong(self, sender: int, ping: Ping, now: Instant) -> Pong | None:
-        """The answer to a ping. It asks who could depose its sender, or follow it: without etcd we can do neither. One
-        that somebody has recorded and sends again is not answered.
+        """The answer to a ping. The sender looks for witnesses and successors: without etcd we can be neither. A
+        replayed ping is not answered.
         """
         if not self._session.is_in_touch(now) or not self._peers.is_new_ping(sender, ping.sequence):
             return None
         return Pong(ping.sequence, ceil((now - self._session.proved_sent_at) * 1000))
 
     def answer(self, letter: Letter, answers: Sequence[Acknowledgement | Pong]) -> SendDatagram | None:
-        """All that answers this letter, in one datagram."""
+        """All answers to this letter, in one datagram."""
         lease, secret = self._session.lease, self._peers.secret_with(letter.sender)
         if not answers or lease is None or secret is None:
             return None

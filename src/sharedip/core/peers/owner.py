@@ -1,8 +1,8 @@
-"""The owner's side of the witnessed lease: who may depose us, and until when each of them has promised not to.
+"""The owner's side of the witnessed lease: which witnesses may depose us, and until when each promised not to.
 
-Law: the right ends at the earliest promise. A promise is counted from the instant before the beat left that the witness
-acknowledged. A witness binds us from the first beat that we send under its designation on: before that beat it has no
-right to depose (`witness.py`), so a designation whose outcome is unknown costs nothing. Only a transaction that has
+Law: the right ends at the earliest promise. A promise counts from the instant before the acknowledged beat
+left. A witness binds us from the first beat that we send under its designation: before that beat it has no right to
+depose (`witness.py`), so a designation whose outcome is unknown costs nothing. Only a transaction that has
 succeeded frees us from a promise; silence, a time-out or a failure never does.
 
 What a designation does to rights is returned (`RightsChange`), for the fences to follow.
@@ -36,23 +36,23 @@ from sharedip.core.settings import (
 )
 
 NOBODY = 0
-"""No lease: in place of the witnesses that a former run designated."""
+"""No lease id: it stands for the witnesses that a former run designated."""
 BEATS_REMEMBERED = 16
 APPOINT_RETRY_S = 0.05
 FENCE_RETRY_S = 0.02
 LOOK_EVERY_S = 0.02
 LOOK_EVERY_S_PER_VIP = 0.0002
-"""Looking costs some microseconds for each VIP; while a thousand change hands there is a reason at every moment."""
+"""A look costs some microseconds for each VIP; while a thousand change hands there is a reason at every moment."""
 REOPEN_FRACTION = 0.3
-"""The gate is opened anew when the right has grown by this part of the window: at every second beat."""
+"""The gate is opened again when the right has grown by this share of the window: at every second beat."""
 
 LOOK_AT_LEAST_EVERY_S = 5.0
-"""Whatever was missed: an owner does not go without a witness for longer than this."""
+"""A backstop: an owner is never without a witness for longer than this because a change was missed."""
 
 
 @dataclass(slots=True)
 class _Promise:
-    """One witness's promise: the beats that wait for an acknowledgement, and the latest one that has it."""
+    """One witness's promise: the beats that wait for an acknowledgement, and the latest one that has one."""
 
     lease: int
     acknowledged_at: Instant
@@ -62,9 +62,9 @@ class _Promise:
 
 @dataclass(slots=True)
 class Designation:
-    """What stands under the witness keys of some VIPs since one revision. `has_begun` with its first beat. One that is
-    `found` is a former run's: its fence may never have been tight, so nobody beats under it, and nothing but a
-    transaction that withdraws it gives the right back.
+    """The content of some VIPs' witness keys since one revision. `has_begun` with its first beat. One that is `found`
+    is a former run's: its fence may never have been tight, so no beat is sent under it, and only a transaction that
+    withdraws it gives the right back.
     """
 
     revision: int
@@ -79,7 +79,7 @@ class Designation:
 
 @dataclass(slots=True)
 class _Attempt:
-    """A transaction under way: for these VIPs these witnesses."""
+    """A transaction under way: these witnesses for these VIPs."""
 
     rights: dict[IPAddress, Right]
     witnesses: tuple[int, ...]
@@ -96,7 +96,7 @@ class Appointed:
 
 @dataclass(frozen=True, slots=True)
 class Promised:
-    """A witness has promised anew: these rights may reach further."""
+    """A witness renewed its promise: these rights may be longer."""
 
     rights: tuple[Right, ...]
 
@@ -152,11 +152,11 @@ class Designations:
         self._looked_at: Instant = NEVER
         self._sequence = 0
         self._owned: set[Right] = set()
-        """Of the VIPs that we owned at the last look, or ping."""
+        """The rights of the VIPs that we owned at the last look, or ping."""
         self._silence_checked_at: Instant = NEVER
         self._renewal_wanted: set[IPAddress] = set()
         self._pinged: dict[int, tuple[int, Instant]] = {}
-        """The newest ping that each candidate has not answered: its sequence, and when it left."""
+        """Candidate → its newest unanswered ping: sequence, and when it left."""
 
     # -- what the node asks -------------------------------------------------------------------------------------------
 
@@ -170,18 +170,18 @@ class Designations:
         )
 
     def reconfigure(self, settings: Settings, now: Instant) -> None:
-        """Another window holds for the designations from now on: all are appointed anew."""
+        """The window changed: all witnesses are appointed again."""
         if settings.window_s != self._settings.window_s:
             self._renewal_wanted |= self._of_vip.keys() | self._attempted
             self._look_at = now
         self._settings = settings
 
     def adopt(self, candidacy: Candidacy, now: Instant) -> None:
-        """What a former run may have designated binds us until it is withdrawn: no right before that.
+        """A designation of a former run binds us until it is withdrawn: no right before that.
 
-        When it beat last nobody knows, nor whether its fence was tight by then. If it had begun to beat, its fence was;
-        if not, the witness has no power: then the withdrawal wins or loses by the guards. Beating under it would give
-        the witness a power that no fence answers to.
+        When it last sent a beat is unknown, and whether its fence was tight by then. If it had begun to beat, its fence
+        was tight; if not, the witness has no power, and the withdrawal wins or loses by the guards. A beat under it
+        would give the witness a power that no fence matches.
         """
         key = self._session.registry.get(self._session.layout.witness(candidacy.vip.address))
         if key is None or key.lease != self._session.lease or candidacy.vip.address in self._of_vip:
@@ -217,12 +217,12 @@ class Designations:
         if sequence != pong.sequence:
             return
         del self._pinged[sender]
-        proved_at = sent_at - pong.age_ms / 1000 * (1 + 2 * CLOCK_DRIFT)  # it answered later than we asked
+        proved_at = sent_at - pong.age_ms / 1000 * (1 + 2 * CLOCK_DRIFT)  # counted from our question: it answered later
         if self._peers.ponged(sender, proved_at, now):
             self.look_again(now)
 
     def acknowledged(self, sender: int, beat: Acknowledgement, now: Instant) -> list[RightsChange]:
-        """A witness has promised anew: the right reaches as far as the beat's send time + window."""
+        """A witness renewed its promise: the right lasts until the beat's send time + window."""
         designation = self.active.get(beat.revision)
         promise = None if designation is None else designation.promises.get(sender)
         if designation is None or promise is None:
@@ -240,7 +240,7 @@ class Designations:
         return [promised] if gate is None else [gate, promised]
 
     def gate_opened(self, gate: GateDue) -> None:
-        """That order is given, for at least one of its addresses."""
+        """The gates of this due were ordered to open, at least one of them."""
         designation = self.active.get(gate.revision)
         if designation is not None:
             designation.gate_until = gate.until
@@ -252,24 +252,26 @@ class Designations:
         candidacies: Mapping[IPAddress, Candidacy],
         now: Instant,
     ) -> list[RightsChange]:
-        """A designation's transaction has an outcome, or none. `candidacies`: who answers for the key of each VIP."""
+        """A designation's transaction has an outcome, or failed without one. `candidacies`: those responsible for each
+        VIP's key.
+        """
         attempt = self._attempts.pop(request, None)
         if attempt is None:
             return []
         self._attempted -= attempt.rights.keys()
         self._look_at = now + APPOINT_RETRY_S
         if isinstance(answer, RequestFailed):
-            return []  # law 4: it may be applied or not; who could depose us still can
+            return []  # law 4: it may be applied or not; our witnesses can still depose us
         if answer.succeeded:
             return self._appointed(attempt, answer.revision, candidacies, now)
         found = {self._session.layout.witness_of(key.key): key.mod_revision for key in answer.keys}
-        for address in attempt.rights:  # what stands there in truth
+        for address in attempt.rights:  # what the key really holds
             self._known[address] = (found.get(address, 0), answer.revision)
         return []
 
     def seen(self, address: IPAddress, candidacies: Mapping[IPAddress, Candidacy], now: Instant) -> list[RightsChange]:
-        """What stands under the witness key has changed. If it is what we try to write, no answer is to be waited for:
-        etcd may stall in between, while the former witness has seen it, too, and acknowledges no more.
+        """A witness key changed. If it holds what we try to write, we need not wait for the answer: etcd may stall in
+        between, while the former witness has seen it, too, and acknowledges no more.
         """
         if address not in self._attempted:
             return []
@@ -277,7 +279,7 @@ class Designations:
         if key is None or key.lease != self._session.lease:
             return []
         for request, attempt in self._attempts.items():
-            if attempt.written.get(address) == key.value:  # it has a nonce of its own
+            if attempt.written.get(address) == key.value:  # each attempt has a nonce of its own
                 del self._attempts[request]
                 self._attempted -= attempt.rights.keys()
                 self._look_at = now + APPOINT_RETRY_S
@@ -296,7 +298,7 @@ class Designations:
         self._pinged.clear()
 
     def look_again(self, now: Instant) -> None:
-        """The queue, the peers, the owner or etcd's leader changed; many changes at once are looked at together."""
+        """The queue, the peers, the owner or etcd's leader changed; many changes at once lead to one look."""
         every_s = LOOK_EVERY_S + LOOK_EVERY_S_PER_VIP * len(self._settings.vips)
         at = max(now, self._looked_at + every_s)
         self._look_at = at if self._look_at == NEVER else min(self._look_at, at)
@@ -321,7 +323,7 @@ class Designations:
         return min((at for at in waiting if at > NEVER), default=None)
 
     def advance(self, candidacies: Collection[Candidacy], now: Instant) -> list[RightsChange]:
-        """Appoint, replace, ping, beat: whatever is due. `candidacies` are looked at only then."""
+        """Appoint, replace, ping, beat: whatever is due. `candidacies` are looked at only when a look is due."""
         if self._session.lease is None:
             self._owned = set()
             return []
@@ -341,7 +343,7 @@ class Designations:
             changes += self._beat(candidacies, now)
             early_s = half_beat_s
         if self._owned and self._settings.window_s is not None and now + early_s >= self._ping_at:
-            # Half a beat later than a window, and half a beat early where a beat leaves: both in one turn.
+            # Due half a beat later than a window, and half a beat early where a beat leaves: both go in one turn.
             self._ping_at = now + self._settings.window_s + half_beat_s
             self._ping(candidacies, now)
             if now >= self._looked_at + LOOK_AT_LEAST_EVERY_S:
@@ -351,7 +353,7 @@ class Designations:
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _gate_due(self, designation: Designation, rights: tuple[Right, ...], now: Instant) -> GateDue | None:
-        """One order for all addresses of a designation, and not for every beat: they have one right."""
+        """One order opens the gates of a whole designation, and not at every beat: its addresses have one right."""
         if self._settings.fence is not FenceKind.NFTABLES:
             return None
         until = min(promise.deadline.until for promise in designation.promises.values())
@@ -399,14 +401,14 @@ class Designations:
         if self._settings.window_s is None:
             return ()
         if choices is None:
-            # Who leads etcd is not known: appoint nobody new, and keep who is there and answers.
+            # etcd's leader is unknown: appoint no new witness, and keep those that answer.
             return () if designation is None else tuple(sorted(designation.promises.keys() - silent))
         return choices.of(candidacy.queue())
 
     def _appoint(self, vips: dict[IPAddress, Candidacy], witnesses: tuple[int, ...]) -> None:
-        """Replace what stands there, if it is what we know; an empty list frees us from every promise.
+        """Replace the designation, if it is the one we know; an empty list frees us from every promise.
 
-        Never by deleting the key: an earlier attempt that is applied late must find another mod revision.
+        Never delete the key: an earlier attempt that is applied late must find another mod revision.
         """
         layout, lease = self._session.layout, self._session.lease
         assert lease is not None
@@ -432,7 +434,7 @@ class Designations:
         self._attempted |= vips.keys()
 
     def _mod_revision(self, address: IPAddress) -> int:
-        """The newest that is known of the witness key: from an answer of ours, or from the registry."""
+        """The newest known mod revision of the witness key: from an answer of ours, or from the registry."""
         registry = self._session.registry
         mod_revision, seen_at_revision = self._known.get(address, (0, 0))
         if seen_at_revision > registry.revision:
@@ -443,11 +445,11 @@ class Designations:
     def _appointed(
         self, attempt: _Attempt, revision: int, candidacies: Mapping[IPAddress, Candidacy], now: Instant
     ) -> list[RightsChange]:
-        """It is in force: whoever was designated before has no power any more."""
+        """The designation is in force: earlier witnesses have no power any more."""
         if not 0 < revision <= REVISION_MAX:
-            return []  # nonsense, as if nobody had answered
+            return []  # nonsense: treated as no answer
         promises = {lease: _Promise(lease, now) for lease in attempt.witnesses}
-        # The window that was written, which a reload may have changed meanwhile: it is what the witness counts.
+        # The window that was written, for the witness counts by it; a reload may have changed ours meanwhile.
         window_s = attempt.window_s
         designation = Designation(revision, window_s, promises)
         bound: list[Right] = []
@@ -458,7 +460,7 @@ class Designations:
             self.forget(address)
             candidacy = candidacies.get(address)
             if candidacy is None or candidacy.ownership.right is not right:
-                continue  # who asked for it is gone
+                continue  # the candidacy that asked for it is gone
             if candidacy.epoch is None or candidacy.phase not in _BOUND:
                 continue
             if promises:
@@ -479,7 +481,7 @@ class Designations:
 
     def _beat(self, candidacies: Collection[Candidacy], now: Instant) -> list[RightsChange]:
         """One datagram for each peer, with all its designations."""
-        self._sequence = max(self._sequence + 1, int(now * 1e6))  # grows over restarts of the agent, too
+        self._sequence = max(self._sequence + 1, int(now * 1e6))  # must grow across restarts of the agent, too
         for_peer: dict[int, list[Heartbeat]] = {}
         changes: list[RightsChange] = []
         tight = self._tight(candidacies)
@@ -505,7 +507,7 @@ class Designations:
         return changes
 
     def _tight(self, candidacies: Collection[Candidacy]) -> set[Right]:
-        """The rights whose fence the kernel has confirmed, of those whose first beat waits for it."""
+        """The rights whose fence the kernel has confirmed, of those that wait for it before their first beat."""
         begins = (each for each in self.active.values() if not each.has_begun and not each.found)
         fresh = {right for each in begins for right in each.rights.values()}
         if not fresh:
@@ -514,7 +516,7 @@ class Designations:
         return {each.right for each in owners if each.right in fresh and each.fence_is_tight}
 
     def _ping(self, candidacies: Collection[Candidacy], now: Instant) -> None:
-        """Learn which candidates could be witnesses, and who could have the addresses after us."""
+        """Learn which candidates could be witnesses, and which could be successors."""
         owned = [each for each in candidacies if each.phase is Phase.OWNING and each.ownership.right in self._owned]
         self._owned = {each.ownership.right for each in owned}
         leases = {key.lease for candidacy in owned for key in candidacy.queue()}
@@ -549,7 +551,7 @@ class Designations:
 
 
 _BOUND = frozenset({Phase.OWNING, Phase.LAPSED, Phase.WAITING, Phase.VERIFYING, Phase.PROBING})
-"""Phases in which our epoch's key stands: as the owner, or as one whose right lapsed and may come back."""
+"""Phases in which our epoch's key stands: as the owner, or while the right has lapsed and may come back."""
 
 
 def _is_settled(candidacy: Candidacy) -> bool:

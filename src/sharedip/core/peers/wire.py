@@ -1,4 +1,4 @@
-"""Datagrams between agents: bytes in, messages out; what is not authentic is None, and nothing here ever raises.
+"""Datagrams between agents: bytes in, messages out. What is not authentic is None, and foreign bytes never raise.
 
 Layout, all big-endian: magic `SIP2` · kind (1) · count (1) · sender's lease (8) · receiver's lease (8) · entries.
 An entry of a heartbeat or an acknowledgement: designation revision (8) · sequence (8) · tag (16).
@@ -25,7 +25,7 @@ from typing import assert_never
 from sharedip.core.model import IPAddress
 
 MAGIC = b"SIP2"
-"""`SIP1` was authenticated with secrets that etcd shows; agents that speak it are not heard."""
+"""`SIP1` was authenticated with secrets that etcd shows; its datagrams are ignored."""
 
 HEADER = struct.Struct("!4sBBQQ")
 NUMBERS = struct.Struct("!QQ")
@@ -33,7 +33,7 @@ REASON_BYTES = 64
 RELEASE = struct.Struct(f"!Q16s{REASON_BYTES}s")
 TAG_BYTES = 16
 ENTRIES_MAX = 40
-"""40 heartbeats and a header are 1302 bytes: one frame on every link, IPv6 minimum MTU included but for tunnels."""
+"""40 heartbeats and a header are 1302 bytes: one frame on every link, but for tunnels with IPv6's minimum MTU."""
 
 RELEASES_MAX = 13
 """As many as fit into one frame: 1374 bytes, where 1500 of Ethernet have room for 1452 behind IPv6 and UDP."""
@@ -43,7 +43,7 @@ AGE_MS_MAX = 2**64 - 1
 
 
 class DatagramKind(IntEnum):
-    """What the datagram says."""
+    """What a datagram says."""
 
     HEARTBEAT = 1
     ACKNOWLEDGEMENT = 2
@@ -54,7 +54,7 @@ class DatagramKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """The owner lives, and counts on the witnesses of this designation."""
+    """The owner lives, and relies on the witnesses of this designation."""
 
     revision: int
     sequence: int
@@ -70,7 +70,7 @@ class Acknowledgement:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Who is there, and in touch with etcd?"""
+    """Is the agent reachable, and in touch with etcd?"""
 
     sequence: int
 
@@ -97,7 +97,7 @@ Entry = Heartbeat | Acknowledgement | Ping | Pong | Released
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """A datagram that is well formed. Its entries are not trusted until `open_entry` says so."""
+    """A well-formed datagram. Its entries are not trusted until `open_entry` has checked them."""
 
     kind: DatagramKind
     sender: int
@@ -116,7 +116,7 @@ def seal(kind: DatagramKind, sender: int, receiver: int, entries: Sequence[Entry
 
 
 def unseal(datagram: bytes) -> Envelope | None:
-    """The envelope, or None for whatever does not have exactly this form."""
+    """The envelope, or None for bytes that do not have exactly this form."""
     if not HEADER.size <= len(datagram) <= DATAGRAM_BYTES_MAX:
         return None
     magic, kind, count, sender, receiver = HEADER.unpack_from(datagram)
@@ -133,7 +133,8 @@ def unseal(datagram: bytes) -> Envelope | None:
 
 
 def leases_in(datagram: bytes) -> tuple[int, int | None] | None:
-    """Whose a datagram says it is, and whose beat it says it answers, if any; authentic or not. None: none of ours."""
+    """The lease that a datagram claims as its sender, and the lease whose beat it claims to answer, if any; authentic
+    or not. None: not one of our datagrams."""
     envelope = unseal(datagram)
     if envelope is None:
         return None
@@ -141,7 +142,7 @@ def leases_in(datagram: bytes) -> tuple[int, int | None] | None:
 
 
 def open_entry(envelope: Envelope, body: bytes, tag: bytes, secret: bytes | None) -> Entry | None:
-    """The entry if it is authentic under the secret of its sender and its receiver; without one nothing is."""
+    """The entry if it is authentic under the secret of its sender and its receiver; without a secret none is."""
     if secret is None or not hmac.compare_digest(
         tag, _tag(envelope.kind, envelope.sender, envelope.receiver, body, secret)
     ):

@@ -1,9 +1,9 @@
-"""The witness's side: listen to owners that designated us, promise, and depose the one that falls silent.
+"""The witness's side: listen to owners that designated us, promise, and depose an owner that falls silent.
 
 Law: an acknowledgement is a promise not to depose before its receive time + window, stretched by the clocks' drift. We
 depose only a designation under which we have heard at least one beat, only when the promise has run out, and only by a
-transaction that holds if the designation and the owner's key are still the ones we know. From before that attempt on we
-acknowledge this designation no more, whatever comes of it: a request that seems lost may still be applied.
+transaction that holds if the designation and the owner's key are still the ones we know. Before that attempt leaves we
+stop acknowledging this designation for good: a request that seems lost may still be applied.
 
 Must never: take an address; a deposed owner's address goes to the next candidate, as always.
 Counterpart: `owner.py`.
@@ -25,7 +25,7 @@ from sharedip.core.settings import CLOCK_DRIFT, VIPS_PER_TRANSACTION, Settings
 
 DEPOSE_RETRY_S = 0.05
 LATE_S = 0.05
-"""Woken later than this after a promise ran out, it was we who were away: what owners sent meanwhile is heard first."""
+"""If we wake later than this after a promise ran out, we were paused ourselves: first hear what owners sent."""
 
 SHOWN_MAX = 5
 WITNESSES_MAX = 16
@@ -45,7 +45,7 @@ class WitnessDuty:
     last_heard_at: Instant | None = None
     is_deposing: bool = False
     is_mute: bool = False
-    """A former run, or we before a reload, may have tried to depose it: neither acknowledge it nor depose it again."""
+    """A former run, or we before a reload, may have tried to depose it: neither acknowledge nor depose it again."""
     request: int | None = None
     retry_at: Instant = NEVER
     has_told: bool = False
@@ -72,13 +72,11 @@ class Witness:
         self._mute: set[int] = set()
 
     def reconfigure(self, settings: Settings) -> None:
-        """Other VIPs, or other links: silence is heard on the links of these."""
+        """The VIPs or their links changed: silence counts only on the links of these."""
         self._link_of = _links_by_address(settings)
 
     def designation_changed(self, address: IPAddress, *, adopting: bool = False) -> None:
-        """What stands under the witness key of this VIP has changed. `adopting`: as the first picture of a former run's
-        lease shows it.
-        """
+        """The witness key of this VIP changed. `adopting`: this is the first picture of a former run's lease."""
         key = self._session.registry.get(self._session.layout.witness(address))
         known = self._seen.pop(address, None)
         if known is not None and (key is None or key.mod_revision != known):
@@ -115,27 +113,27 @@ class Witness:
                 del self._duties[duty.revision]
 
     def heard(self, sender: int, beat: Heartbeat, received_at: Instant) -> Acknowledgement | None:
-        """An authentic beat. What acknowledges it: then the promise stands already. None: there is none.
+        """An authentic beat. Returns the acknowledgement: the promise is made already. None: no acknowledgement.
 
-        Only the lease on which the designation stands may beat under it: the sender is authentic, and may be another.
+        Only the lease that the designation hangs on may beat under it: an authentic sender may be another agent.
         """
         duty = self._duties.get(beat.revision)
         if duty is None or duty.owner != sender:
             return None
-        # safety (3): a deposition may be applied late, so no promise is made from before its first attempt on.
+        # safety (3): a deposition may be applied late, so no promise is made once it is tried.
         if duty.is_deposing or duty.is_mute or beat.sequence <= duty.last_sequence:
             return None
         duty.last_sequence = beat.sequence
         duty.last_heard_at = received_at
-        # safety (3): it ends after the deadline that the owner makes of it, though our clock be the faster (C1). The
-        # owner counts from before it sent (law 5), so counting from the receipt is later still.
+        # safety (3): it ends after the deadline that the owner makes of it, even if our clock is faster (C1). The owner
+        # counts from before it sent (law 5), so counting from the receipt is later still.
         duty.promised_until = max(
             duty.promised_until or received_at, received_at + duty.window_s * (1 + 2 * CLOCK_DRIFT)
         )
         return Acknowledgement(beat.revision, beat.sequence)
 
     def next_deadline(self) -> Instant | None:
-        """When a promise runs out, or a deposition is tried again."""
+        """When a promise runs out, or a deposition is due again."""
         waiting = []
         for duty in self._duties.values():
             if duty.promised_until is None or duty.request is not None:
@@ -144,7 +142,7 @@ class Witness:
         return min(waiting, default=None)
 
     def advance(self, now: Instant, *, stopping: bool) -> None:
-        """Depose whoever has been silent for longer than we promised; nobody, while this node leaves."""
+        """Depose owners that have been silent for longer than we promised; none while this node leaves."""
         if self._session.lease is None:
             return
         silent: list[WitnessDuty] = []
@@ -159,12 +157,12 @@ class Witness:
             elif now >= duty.promised_until and self._promise_ran_out(duty, now, stopping=stopping):
                 silent.append(duty)
         for duty in silent:
-            duty.is_deposing = True  # before the request leaves: whatever comes of it, we acknowledge no more
+            duty.is_deposing = True  # before the request leaves: even if it fails, we acknowledge no more
             self._mute.add(duty.revision)
             self._depose(duty, now, is_alone=len(silent) == 1)
 
     def answered(self, request: int, now: Instant) -> None:
-        """A deposition has an outcome, or none. If the designation still stands, it is tried again."""
+        """A deposition has an outcome, or failed without one. If the designation still stands, it is tried again."""
         duty = next((each for each in self._duties.values() if each.request == request), None)
         if duty is None:
             return
@@ -172,13 +170,13 @@ class Witness:
         duty.retry_at = now + DEPOSE_RETRY_S
 
     def lease_lost(self) -> None:
-        """Without a lease we are nobody's witness."""
+        """The lease is lost: without one we are no witness."""
         self._duties.clear()
         self._seen.clear()
         self._mute.clear()
 
     def _promise_ran_out(self, duty: WitnessDuty, now: Instant, *, stopping: bool) -> bool:
-        """Whether the owner is to be deposed for it."""
+        """Whether the owner must be deposed for its silence."""
         assert duty.promised_until is not None
         self._forget_resigned(duty)
         if not duty.epochs:
@@ -187,7 +185,7 @@ class Witness:
         if late_s > LATE_S:
             duty.promised_until = now + duty.window_s / 2
             return False
-        # Law 4: a silence that we may be deaf to, or are about to leave, says nothing of the owner.
+        # Law 4: while we may be deaf, or are about to leave, silence says nothing of the owner.
         if stopping or any(self._is_deaf_to(address) for address in duty.epochs):
             duty.promised_until = now + duty.window_s
             return False
@@ -198,7 +196,7 @@ class Witness:
         return link is None or self._links.obstacle(link) is not None
 
     def _forget_resigned(self, duty: WitnessDuty) -> None:
-        """An owner whose key is gone can't be deposed: it resigned in order, or somebody was faster."""
+        """An owner whose key is gone can't be deposed: it resigned in order, or another witness was faster."""
         layout, registry = self._session.layout, self._session.registry
         for address, epoch in list(duty.epochs.items()):
             key = registry.get(layout.candidate(address, duty.owner))

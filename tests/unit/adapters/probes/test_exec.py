@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from sharedip.adapters.probes.exec import ExecProbe
-from sharedip.adapters.probes.probe import Outcome
+from sharedip.adapters.probes.probe import ProbeResult
 from tests.unit.adapters.api.api_stage import wait_until
 
 
-def run(scene: Coroutine[Any, Any, Outcome]) -> Outcome:
-    async def bounded() -> Outcome:
+def run(scene: Coroutine[Any, Any, ProbeResult]) -> ProbeResult:
+    async def bounded() -> ProbeResult:
         async with asyncio.timeout(20):
             return await scene
 
@@ -47,12 +47,12 @@ def test_the_verdict_is_the_exit_code_with_the_last_line(
 ) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", "/run/systemd/notify")
     monkeypatch.setenv("WATCHDOG_USEC", "10000000")
-    assert run(shell(script).probe()) == Outcome(healthy, detail)
+    assert run(shell(script).probe()) == ProbeResult(healthy, detail)
 
 
 def test_a_command_that_is_not_there_is_unhealthy() -> None:
     outcome = run(ExecProbe("script", ["/no/such/program"], 1.0).probe())
-    assert outcome == Outcome(healthy=False, detail="cannot start /no/such/program: No such file or directory")
+    assert outcome == ProbeResult(healthy=False, detail="cannot start /no/such/program: No such file or directory")
 
 
 def group_is_gone(pid: int) -> bool:
@@ -74,7 +74,7 @@ def _in(entry: str, group: int) -> bool:
 
 
 def test_a_command_that_hangs_is_killed_with_all_its_children(tmp_path: Path) -> None:
-    async def scene() -> Outcome:
+    async def scene() -> ProbeResult:
         probe = shell(f"echo $$ > {tmp_path}/pid; echo started; sleep 3600 & sleep 3600; wait", timeout_s=0.3)
         before = time.monotonic()
         outcome = await probe.probe()
@@ -82,20 +82,20 @@ def test_a_command_that_hangs_is_killed_with_all_its_children(tmp_path: Path) ->
         await wait_until(lambda: group_is_gone(int((tmp_path / "pid").read_text())))
         return outcome
 
-    assert run(scene()) == Outcome(healthy=False, detail="not finished in 0.3 s: started")
+    assert run(scene()) == ProbeResult(healthy=False, detail="not finished in 0.3 s: started")
 
 
 def test_a_child_left_behind_neither_delays_nor_survives(tmp_path: Path) -> None:
-    async def scene() -> Outcome:
+    async def scene() -> ProbeResult:
         outcome = await shell(f"echo $$ > {tmp_path}/pid; sleep 3600 & echo done").probe()
         await wait_until(lambda: group_is_gone(int((tmp_path / "pid").read_text())))
         return outcome
 
-    assert run(scene()) == Outcome(healthy=True, detail="exit 0: done")
+    assert run(scene()) == ProbeResult(healthy=True, detail="exit 0: done")
 
 
 def test_one_that_cannot_be_killed_is_not_started_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scene() -> Outcome:
+    async def scene() -> ProbeResult:
         probe = shell("exec sleep 3600", timeout_s=0.05)
         real, immortal = os.killpg, [True]
 
@@ -118,7 +118,7 @@ def test_one_that_cannot_be_killed_is_not_started_twice(monkeypatch: pytest.Monk
 
 
 def test_cancelling_leaves_no_process_and_no_descriptor(tmp_path: Path) -> None:
-    async def scene() -> Outcome:
+    async def scene() -> ProbeResult:
         before = len(os.listdir("/proc/self/fd"))
         probe = shell(f"echo $$ > {tmp_path}/pid; sleep 3600")
         task = asyncio.create_task(probe.probe())
@@ -129,6 +129,6 @@ def test_cancelling_leaves_no_process_and_no_descriptor(tmp_path: Path) -> None:
         assert probe._run is not None
         await probe._run.ended.wait()
         assert len(os.listdir("/proc/self/fd")) == before
-        return Outcome(healthy=True, detail="")
+        return ProbeResult(healthy=True, detail="")
 
     run(scene())

@@ -16,7 +16,7 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 
 from sharedip.adapters.probes.http import HttpProbe
-from sharedip.adapters.probes.probe import Outcome
+from sharedip.adapters.probes.probe import ProbeResult
 from sharedip.adapters.probes.runner import ApiServerProbe
 from sharedip.adapters.probes.tcp import TcpProbe
 from sharedip.adapters.probes.tls import TlsTerms
@@ -34,15 +34,15 @@ from tests.unit.adapters.probes.probes_stage import (
 )
 
 
-def run(scene: Coroutine[Any, Any, Outcome]) -> Outcome:
-    async def bounded() -> Outcome:
+def run(scene: Coroutine[Any, Any, ProbeResult]) -> ProbeResult:
+    async def bounded() -> ProbeResult:
         async with asyncio.timeout(20):
             return await scene
 
     return asyncio.run(bounded())
 
 
-async def look(behave: Behaviour, timeout_s: float = 2.0) -> Outcome:
+async def look(behave: Behaviour, timeout_s: float = 2.0) -> ProbeResult:
     async with serving(behave) as server:
         return await HttpProbe(Url(tls=False, host="127.0.0.1", port=server.port), None, timeout_s).probe()
 
@@ -79,12 +79,12 @@ def test_only_a_whole_2xx_answer_is_healthy(behave: Behaviour, healthy: bool, de
 def test_the_timeout_covers_everything(behave: Behaviour) -> None:
     before = time.monotonic()
     outcome = run(look(behave, timeout_s=0.1))
-    assert outcome == Outcome(healthy=False, detail="connected, but no whole answer in 0.1 s")
+    assert outcome == ProbeResult(healthy=False, detail="connected, but no whole answer in 0.1 s")
     assert time.monotonic() - before < 2.0
 
 
 def test_a_port_that_nobody_listens_on_is_unhealthy() -> None:
-    async def scene() -> Outcome:
+    async def scene() -> ProbeResult:
         async with serving(silent) as server:
             port = server.port
         return await HttpProbe(Url(tls=False, host="127.0.0.1", port=port), None, 1.0).probe()
@@ -131,7 +131,7 @@ def pki(tmp_path: Path) -> Pki:
     return made
 
 
-async def look_tls(context: ssl.SSLContext, terms: TlsTerms, behave: Behaviour | None = None) -> Outcome:
+async def look_tls(context: ssl.SSLContext, terms: TlsTerms, behave: Behaviour | None = None) -> ProbeResult:
     async with serving(behave or answering("200 OK"), context) as server:
         return await HttpProbe(Url(tls=True, host="127.0.0.1", port=server.port), terms, 2.0).probe()
 
@@ -199,7 +199,7 @@ def test_an_encrypted_key_asks_nobody_for_its_password(pki: Pki, monkeypatch: py
 def test_renewed_certificates_are_taken_up(pki: Pki) -> None:
     """A probe that outlives its CA trusts the new one as soon as the file changes."""
 
-    async def scene() -> Outcome:
+    async def scene() -> ProbeResult:
         renewed = trustme.CA()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         renewed.issue_cert("127.0.0.1").configure_cert(context)
@@ -216,7 +216,7 @@ def test_renewed_certificates_are_taken_up(pki: Pki) -> None:
 
 @pytest.mark.parametrize("behave", [silent, dripping])
 def test_an_api_server_that_hangs_after_the_handshake_is_unhealthy(pki: Pki, behave: Behaviour) -> None:
-    async def scene() -> Outcome:
+    async def scene() -> ProbeResult:
         async with serving(behave, pki.server_context("kubernetes")) as server:
             return await ApiServerProbe(server.port, 0.2, lambda: pki).probe()
 
@@ -224,7 +224,7 @@ def test_an_api_server_that_hangs_after_the_handshake_is_unhealthy(pki: Pki, beh
 
 
 def test_a_server_that_does_not_speak_tls_is_unhealthy(pki: Pki) -> None:
-    async def scene() -> Outcome:
+    async def scene() -> ProbeResult:
         async with serving(garbage) as server:
             return await ApiServerProbe(server.port, 1.0, lambda: pki).probe()
 
@@ -234,7 +234,7 @@ def test_a_server_that_does_not_speak_tls_is_unhealthy(pki: Pki) -> None:
 def test_the_api_server_is_known_by_its_name_and_shown_our_certificate(pki: Pki) -> None:
     """kubeadm's certificate names no loopback address; k3s answers 401 without a client certificate."""
 
-    async def scene() -> Outcome:
+    async def scene() -> ProbeResult:
         context = pki.server_context("kubernetes", "10.96.0.1", client_ca=True)
         async with serving(answering("200 OK"), context) as server:
             there = replace(pki, port=server.port)
@@ -242,11 +242,11 @@ def test_the_api_server_is_known_by_its_name_and_shown_our_certificate(pki: Pki)
             assert asked == await ApiServerProbe(server.port, 2.0, lambda: pki).probe()
             return asked
 
-    assert run(scene()) == Outcome(healthy=True, detail="answered 200")
+    assert run(scene()) == ProbeResult(healthy=True, detail="answered 200")
 
 
 def test_an_api_server_without_certificates_yet_is_unhealthy_until_they_are_there(pki: Pki) -> None:
-    async def scene() -> Outcome:
+    async def scene() -> ProbeResult:
         found: list[Pki | None] = [None, pki]
         async with serving(answering("200 OK"), pki.server_context("kubernetes")) as server:
             probe = ApiServerProbe(server.port, 2.0, lambda: found.pop(0))
@@ -258,7 +258,7 @@ def test_an_api_server_without_certificates_yet_is_unhealthy_until_they_are_ther
 
 
 def test_tcp_is_healthy_when_somebody_accepts() -> None:
-    async def scene() -> Outcome:
+    async def scene() -> ProbeResult:
         async with serving(silent) as server:
             assert (await TcpProbe("127.0.0.1", server.port, 1.0).probe()).healthy
             port = server.port

@@ -24,7 +24,7 @@ EVENTS_KEPT_MAX = 256
 SNAPSHOT_INTERVAL_S = 1.0
 
 
-class Events:
+class Watchers:
     """Invariant: one queue for each watcher that is connected now; `publish` never waits."""
 
     def __init__(self, status: Callable[[], Status], interval_s: float = SNAPSHOT_INTERVAL_S) -> None:

@@ -45,7 +45,7 @@ def add_state_dir_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-class Agent:
+class AgentClient:
     """The agent behind one state directory. Each call has a connection of its own."""
 
     def __init__(self, state_dir: Path) -> None:
