@@ -106,6 +106,12 @@ _HAS_ITS_EPOCH = 'the warning "gave the address up" names the epoch that it is a
 
 BEHAVIOURS: tuple[Behaviour, ...] = (
     Behaviour(
+        "core/node.py",
+        "        for key in changed:\n            designated",
+        "        for key in sorted(changed):\n            designated",
+        "what a picture brings is looked at in the order of its keys; the base's order hung on the hash seed",
+    ),
+    Behaviour(
         "core/ownership.py",
         "            self._gate_ordered = NEVER\n            self._gate_asked.append(_Asked.CLOSE)\n",
         "            if _Asked.OPEN not in self._gate_asked:\n                self._gate_ordered = NEVER\n"

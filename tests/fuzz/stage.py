@@ -49,7 +49,6 @@ from sharedip.core.messages import (
     OpenGate,
     OpenWatch,
     PeerAddressChanged,
-    Probe,
     ReadKeys,
     ReadMember,
     RemovalFailed,
@@ -59,6 +58,7 @@ from sharedip.core.messages import (
     RequestFailed,
     RevokeLease,
     SaveState,
+    SegmentCommand,
     SendDatagram,
     SettingsChanged,
     StateSaved,
@@ -397,6 +397,8 @@ class Stage:
             assert not_after <= promised, f"{vip} until {not_after}, its witness promised until {promised}"
 
     def _carry_out(self, order: Command) -> None:
+        if isinstance(order, SegmentCommand):
+            return
         match order:
             case HoldAddress() | ReorderAddress():
                 self.holds += 1
@@ -426,7 +428,7 @@ class Stage:
                 self._ask(order)
             case GrantLease() | KeepLeaseAlive() | ReadKeys() | RevokeLease() | ReadMember():
                 self._ask(order)
-            case Announce() | AnnounceOnceHeld() | Probe() | Report() | AnswerOperator():
+            case Report() | AnswerOperator():
                 pass
             case _:
                 assert_never(order)

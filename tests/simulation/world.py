@@ -21,8 +21,6 @@ from sharedip.core.identity import Identity
 from sharedip.core.messages import (
     AddressGone,
     AddressSeen,
-    Announce,
-    AnnounceOnceHeld,
     AnswerOperator,
     CloseGate,
     Command,
@@ -33,12 +31,12 @@ from sharedip.core.messages import (
     LinkChanged,
     OpenGate,
     PeerAddressChanged,
-    Probe,
     RemoveAddress,
     ReorderAddress,
     Report,
     RequestFailed,
     SaveState,
+    SegmentCommand,
     SendDatagram,
     SettingsChanged,
     StateNotSaved,
@@ -422,7 +420,9 @@ class Host:
                 self._soon(refused(order, "EBUSY") if is_busy else self.kernel.carry_out(order, self.now()))
             case SendDatagram():
                 world.carry(self, order)
-            case Announce() | AnnounceOnceHeld() | Probe() | AnswerOperator():
+            case AnswerOperator():
+                pass
+            case _ if isinstance(order, SegmentCommand):
                 pass
             case _:
                 self._check_release(order)

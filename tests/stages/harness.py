@@ -19,8 +19,6 @@ from sharedip.core.etcd.news import PictureProved
 from sharedip.core.etcd.renewal import HeldLease
 from sharedip.core.identity import Identity
 from sharedip.core.messages import (
-    Announce,
-    AnnounceOnceHeld,
     AnswerOperator,
     CloseGate,
     CloseWatch,
@@ -38,7 +36,6 @@ from sharedip.core.messages import (
     OpenGate,
     OpenWatch,
     PeerAddressChanged,
-    Probe,
     ReadKeys,
     ReadMember,
     RemoveAddress,
@@ -47,6 +44,7 @@ from sharedip.core.messages import (
     RequestFailed,
     RevokeLease,
     SaveState,
+    SegmentCommand,
     SendDatagram,
     StateSaved,
     TimePassed,
@@ -296,6 +294,7 @@ class Talk:
         """What the world would answer at this instant; the store is changed, the core is not told."""
         store, term = self.store, self.term
         sent_at = self.sent.get(getattr(order, "request", 0), self.now)
+        assert not isinstance(order, SegmentCommand), f"nobody answers {order}"
         match order:
             case GrantLease() | KeepLeaseAlive() | ReadKeys() | Transact() | RevokeLease():
                 return store.answer(order, term, sent_at)
@@ -305,9 +304,7 @@ class Talk:
                 return self.kernel.carry_out(order, self.now, late_s=LIFETIME_LATE_S)
             case SaveState():
                 return StateSaved(order.number)
-            case (
-                OpenWatch() | CloseWatch() | DropEndpoint() | Announce() | AnnounceOnceHeld() | Probe() | SendDatagram()
-            ):
+            case OpenWatch() | CloseWatch() | DropEndpoint() | SendDatagram():
                 raise AssertionError(f"nobody answers {order}")
             case Report() | AnswerOperator() | Exit():
                 raise AssertionError(f"nobody answers {order}")

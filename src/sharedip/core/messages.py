@@ -273,17 +273,9 @@ class Exit:
 EtcdCommand = (
     GrantLease | KeepLeaseAlive | ReadKeys | Transact | RevokeLease | ReadMember | OpenWatch | CloseWatch | DropEndpoint
 )
-KernelCommand = (
-    HoldAddress
-    | RemoveAddress
-    | ReorderAddress
-    | OpenGate
-    | CloseGate
-    | Announce
-    | AnnounceOnceHeld
-    | Probe
-    | SendDatagram
-)
+SegmentCommand = Announce | AnnounceOnceHeld | Probe
+"""Frames. Nobody answers these orders; what others on the segment say is a fact of its own."""
+KernelCommand = HoldAddress | RemoveAddress | ReorderAddress | OpenGate | CloseGate | SegmentCommand | SendDatagram
 Command = EtcdCommand | KernelCommand | SaveState | Report | AnswerOperator | Exit
 
 

@@ -295,7 +295,7 @@ class Node:
         if any(key.startswith(agents) for key in news.keys):
             self.peers.refresh(self.session.registry)
             self.vips.touch_all()
-        for key in news.keys:
+        for key in sorted(news.keys):  # what follows of a set must not hang on its order in memory
             designated = layout.witness_of(key)
             if designated is not None:
                 self.witness.designation_changed(designated, adopting=news.adopting)

@@ -24,7 +24,7 @@ from sharedip.adapters.kernel.deadman import Deadman, TooLateError
 from sharedip.adapters.kernel.facts import Clock, Emit
 from sharedip.core.address import frames
 from sharedip.core.address.frames import ETHERTYPE_ARP, ETHERTYPE_IPV6
-from sharedip.core.messages import Announce, AnnounceOnceHeld, ForeignClaim, Probe
+from sharedip.core.messages import Announce, AnnounceOnceHeld, ForeignClaim, Probe, SegmentCommand
 from sharedip.core.model import Instant, IPAddress, LinkState, Vip
 
 _SO_ATTACH_FILTER: Final = 26
@@ -113,7 +113,7 @@ class Segment:
             for ethertype in list(watched.sockets):
                 self._close_socket(watched, ethertype)
 
-    def perform(self, order: Announce | AnnounceOnceHeld | Probe) -> None:
+    def perform(self, order: SegmentCommand) -> None:
         """Send the frames of one order, now or in its turn; nothing answers it, a loss shows in `unsent`."""
         if isinstance(order, Probe) or self._call_later is None:
             self._perform(order)
@@ -142,7 +142,7 @@ class Segment:
         self._will_drain = False
         self._drain()
 
-    def _perform(self, order: Announce | AnnounceOnceHeld | Probe) -> None:
+    def _perform(self, order: SegmentCommand) -> None:
         address = order.vip.address
         watched = next((one for one in self._watched.values() if order.vip.link in one.link.names), None)
         ethertype = ETHERTYPE_ARP if isinstance(address, IPv4Address) else ETHERTYPE_IPV6
