@@ -90,7 +90,25 @@ _MAY_BE_OPEN = (
 )
 _HAS_ITS_EPOCH = 'the warning "gave the address up" names the epoch that it is about; the base had forgotten it by then'
 
+_AT_THE_END = (
+    "what is due on a lease is ordered at the end of the turn, and so not at all if the lease is lost in that turn; the"
+    " base opened a watch, and closed it at once"
+)
+_DOUBT = "        if not self.leadership.is_known_for(self.raft_term):\n            self.leadership.doubt()\n"
+
 BEHAVIOURS: tuple[Behaviour, ...] = (
+    Behaviour(
+        "core/session.py",
+        "            self._listener.keys_proved(event.sent_at, now)\n        self.advance(now)\n",
+        "            self._listener.keys_proved(event.sent_at, now)\n" + _DOUBT,
+        _AT_THE_END,
+    ),
+    Behaviour(
+        "core/session.py",
+        "            self._tell_vips(event, now)\n        self.advance(now)\n\n    def member_read",
+        "            self._tell_vips(event, now)\n" + _DOUBT + "\n    def member_read",
+        _AT_THE_END,
+    ),
     Behaviour(
         "core/node.py",
         "        for key in changed:\n            designated",
