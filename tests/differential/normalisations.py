@@ -98,6 +98,15 @@ _DOUBT = "        if not self.leadership.is_known_for(self.raft_term):\n        
 
 BEHAVIOURS: tuple[Behaviour, ...] = (
     Behaviour(
+        "core/candidacy.py",
+        "                self.ownership.stop_probing()\n                self._enter(Phase.WAITING, now)\n"
+        "                return\n",
+        "                self.ownership.stop_probing()\n                self._enter(Phase.WAITING, now)\n"
+        "                self._advance_waiting(now)\n                return\n",
+        "who has probed, and whose right has become too short meanwhile, asks for a fresh proof at once; the base"
+        " waited for the next fact",
+    ),
+    Behaviour(
         "core/session.py",
         "            self._listener.keys_proved(event.sent_at, now)\n        self.advance(now)\n",
         "            self._listener.keys_proved(event.sent_at, now)\n" + _DOUBT,
@@ -163,11 +172,15 @@ BEHAVIOURS: tuple[Behaviour, ...] = (
     Behaviour(
         "core/session.py",
         "        if changed:\n            self._listener.keys_changed(changed, now)\n",
-        "        if changed and not whether_registered and self.own_record.key in changed:\n"
-        "            self._look_at_name(self.registry.get(self.own_record.key), now)\n"
+        "        key = self.registry.get(self.own_record.key)\n"
+        "        is_lost = self._adopting and (key is None or key.lease != self.lease)\n"
+        "        if changed and (is_lost or (not whether_registered and self.own_record.key in changed)):\n"
+        "            self._look_at_name(key, now)\n"
+        "            if self.lease is None:\n                return\n"
         "        if changed:\n            self._listener.keys_changed(changed, now)\n",
-        "who has lost its name together with an election key registers before it campaigns; the base asked for both at"
-        " once, since it told the VIPs before it had looked at the name",
+        "who has lost its name together with an election key registers before it campaigns, and who finds that a former"
+        " run has lost it says nothing of what that lease's picture shows; the base told the VIPs before it had looked"
+        " at the name",
     ),
 )
 
