@@ -9,7 +9,7 @@ PACKAGES := etcd-server etcd-client iproute2 nftables keepalived procps python3-
 export DEBIAN_FRONTEND := noninteractive
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test check check-histories check-modules lab-test lab-test-ops lab-test-faults bench matrix promise mutants soak proto diagram lock format clean
+.PHONY: help setup demo test check check-simulation check-modules lab-test lab-test-ops lab-test-faults bench matrix promise mutants differential soak proto diagram lock format clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,7 +23,8 @@ $(VENV)/.ready: pyproject.toml lab/pyproject.toml requirements-dev.txt scripts/v
 demo: setup ## three nodes, a real etcd, a client that watches: the owner is stopped, crashed, frozen, cut off
 	@$(BIN)/sharedip lab demo --report out/demo.html
 
-# What `check` leaves to `test`, which runs the same lines without this: many seeds, much chance, and the tests of the lab.
+MODULES := tests/unit tests/laws tests/regressions tests/mutants
+# What `check` leaves to `test`, which runs the same lines without this: many seeds, much chance, the lab's own tests.
 export QUICK ?= -m "not slow" --ignore=tests/unit/lab --ignore=tests/unit/bench
 export HISTORIES ?= 1000
 export SHAREDIP_HISTORIES ?= $(HISTORIES)
@@ -32,19 +33,19 @@ check: setup ## the quick part, a minute: format, lint, types, unit, laws, regre
 	@$(BIN)/ruff format --check src lab tests bench
 	@$(BIN)/ruff check src lab tests bench
 	@$(BIN)/mypy
-	@$(MAKE) --no-print-directory -j2 --output-sync=target check-histories check-modules
+	@$(MAKE) --no-print-directory -j2 --output-sync=target check-simulation check-modules
 
-# Two processes: the histories take half of the time, and their two workers what the others leave.
-check-histories:
+# Two processes: the histories are half of the work, and have two workers of their own.
+check-simulation:
 	@$(BIN)/pytest -q $(QUICK) tests/simulation
 
 check-modules:
-	@$(BIN)/pytest -q $(QUICK) tests/unit tests/laws tests/regressions tests/mutants
+	@$(BIN)/pytest -q $(QUICK) $(MODULES)
 
 test: export QUICK :=
 test: export HISTORIES := 5000
 test: check ## everything: check in full, then the contracts with real etcd 3.4, 3.5 and the kernel, then the lab
-	@$(BIN)/pytest tests/contract tests/fuzz
+	@$(BIN)/pytest tests $(patsubst %,--ignore=%,$(MODULES) tests/simulation tests/lab)
 	@$(MAKE) --no-print-directory lab-test
 
 # A lab waits most of the time: two of them side by side take half as long. What each says comes when it is done.
@@ -70,6 +71,10 @@ promise: setup ## never two owners, in 300 drawn runs (about 20 minutes; RUNS=60
 
 mutants: setup ## break each law in a copy and see which test notices
 	@$(BIN)/python -m tests.mutants
+
+differential: setup ## an earlier commit's core beside this one's, on the same histories (BASE=REV SEEDS=10000 FIRST=0 JOBS=2)
+	@$(BIN)/python -m tests.differential --seeds $(or $(SEEDS),10000) --first $(or $(FIRST),0) --jobs $(or $(JOBS),2) \
+	  $(if $(BASE),--base $(BASE))
 
 soak: setup ## an hour of seeded faults
 	@$(BIN)/sharedip lab run chaos --minutes $(or $(MINUTES),60) --json out/soak.json --report out/soak.html

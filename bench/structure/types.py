@@ -115,6 +115,8 @@ class Types:
                     return self.method(owner, call.func.attr)
                 if isinstance(call.func.value, ast.Name):
                     place = self._package.find(module, call.func.value.id)
+                    if isinstance(place, Class):
+                        return self.method(place, call.func.attr)
                     found = self._package.find(place, call.func.attr) if isinstance(place, Module) else None
                     return None if isinstance(found, Module) else found
         return None
@@ -179,6 +181,10 @@ class Types:
             case ast.Assign():
                 for target in node.targets:
                     yield target, self.kind(node.value, module, scope)
+                    if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                        yield from zip(
+                            target.elts, (self.kind(each, module, scope) for each in node.value.elts), strict=False
+                        )
             case ast.AnnAssign():
                 yield node.target, self.annotated(module, node.annotation)
             case ast.NamedExpr():

@@ -8,34 +8,28 @@ Where the two part is shown; exit 1 if they do for any seed.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import gc
 import importlib
-import io
-import pkgutil
 import signal
-import subprocess
 import sys
-import tarfile
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from tests.differential.neutral import Neutral
-from tests.differential.normalisations import BEHAVIOURS
-from tests.differential.shadow import Tally, Translator, stand_beside, under_other_names
+from tests.differential.base import UnknownBaseError, compare, files_of, lay_out
+from tests.differential.normalisations import BASE, BEHAVIOURS
+from tests.differential.shadow import Comparison
 
-ROOT = Path(__file__).parents[2]
-BASE = "1aeb2db"
-"""The last commit before the inside of the core was rebuilt."""
 BATCH = 25
 SHOWN = 3
 PROGRESS_S = 10.0
 REST_WITHIN_S = 120.0
-"""A history takes some hundredths of a second; one that takes this long goes round and round at one instant."""
+"""A history takes some tenths of a second; one that takes this long goes round and round at one instant."""
 
 
 @dataclass(slots=True)
@@ -43,9 +37,16 @@ class Batch:
     """What came of some seeds."""
 
     played: int = 0
-    tally: Tally = field(default_factory=Tally)
+    counts: Counter[str] = field(default_factory=Counter)
     differences: dict[int, str] = field(default_factory=dict)
-    used: set[str] = field(default_factory=set)
+    met: set[str] = field(default_factory=set)
+
+    def add(self, other: Batch) -> None:
+        """What came of some more."""
+        self.played += other.played
+        self.counts += other.counts
+        self.differences |= other.differences
+        self.met |= other.met
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -54,110 +55,77 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--base", metavar="REV", default=BASE, help=f"a commit ({BASE})")
     parser.add_argument("--seeds", type=int, default=10_000, help="how many (10000)")
     parser.add_argument("--first", type=int, default=0, help="the first of them (0)")
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--strict", action="store_true", help="the order of orders counts, whichever VIPs they concern")
+    parser.add_argument("--jobs", type=int, default=2, help="processes side by side (2)")
+    parser.add_argument("--strict", action="store_true", help="the sequence of orders counts altogether")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="sharedip-differential-") as folder:
-        lay_out(options.base, Path(folder))
-        seeds = range(options.first, options.first + options.seeds)
-        return run(folder, seeds, options.jobs, strict=options.strict)
+        try:
+            lay_out(files_of(options.base), Path(folder))
+        except (UnknownBaseError, ValueError) as error:
+            parser.error(str(error))
+        total = run(folder, range(options.first, options.first + options.seeds), options.jobs, strict=options.strict)
+    print(summary(total))
+    return 1 if total.differences else 0
 
 
-def lay_out(revision: str, folder: Path) -> None:
-    """The base's core and simulation, importable as `base_sharedip` and `base_tests`."""
-    archive = subprocess.run(
-        ["git", "archive", revision, "src/sharedip", "tests"], cwd=ROOT, check=True, capture_output=True
-    )
-    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
-        for member in files:
-            path = (
-                member.name.replace("src/sharedip", "base_sharedip", 1)
-                if member.name.startswith("src/")
-                else f"base_{member.name}"
-            )
-            source = files.extractfile(member)
-            if source is None or not path.endswith(".py"):
-                continue
-            target = folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(under_other_names(as_today(path, source.read().decode())))
-
-
-def as_today(path: str, source: str) -> str:
-    """A file of the base with the behaviours that were changed on purpose."""
-    for each in BEHAVIOURS:
-        if path == f"base_sharedip/{each.file}":
-            assert source.count(each.base) == 1, f"{each.base!r} does not stand once in the base's {each.file}"
-            source = source.replace(each.base, each.today)
-    return source
-
-
-def run(folder: str, seeds: range, jobs: int, *, strict: bool) -> int:
-    """Compare every seed; the exit code."""
+def run(folder: str, seeds: range, jobs: int, *, strict: bool) -> Batch:
+    """Compare every seed, and say how it goes on."""
     began = shown_at = time.monotonic()
     total = Batch()
     parts = [seeds[at : at + BATCH] for at in range(0, len(seeds), BATCH)]
-    with ProcessPoolExecutor(jobs, initializer=prepare, initargs=(folder, strict)) as pool:
+    with ProcessPoolExecutor(jobs, initializer=_prepare, initargs=(folder, strict)) as pool:
         for done in as_completed([pool.submit(play, part) for part in parts]):
             batch = done.result()
-            for seed, text in batch.differences.items():
-                if len(total.differences) < SHOWN:
-                    print(f"\nseed {seed}:\n{text}")
-                total.differences[seed] = text
-            total.played += batch.played
-            total.used |= batch.used
-            for name in ("turns", "orders", "permuted", "earlier"):
-                setattr(total.tally, name, getattr(total.tally, name) + getattr(batch.tally, name))
-            if time.monotonic() >= shown_at + PROGRESS_S:
-                shown_at = time.monotonic()
-                rate = total.played / (shown_at - began)
-                print(
-                    f"{total.played} of {len(seeds)} seeds, {rate:.0f} a second, {len(total.differences)} differ",
-                    flush=True,
-                )
-    tally = total.tally
-    took_s = time.monotonic() - began
-    print(f"\n{total.played} seeds, {tally.turns} turns, {tally.orders} orders compared in {took_s:.0f} s")
-    print(f"turns in which etcd's orders or lines of the log came in another sequence: {tally.permuted}")
-    print(f"turns after which the working tree asked to be woken earlier: {tally.earlier}")
-    print("normalisations met:" if total.used else "no normalisation met")
-    for sentence in sorted(total.used):
-        print(f"  {sentence}")
-    print(
-        f"seeds that differ: {len(total.differences)}"
-        + (f" ({', '.join(map(str, sorted(total.differences)))})" if total.differences else "")
+            for seed, difference in list(batch.differences.items())[: max(0, SHOWN - len(total.differences))]:
+                print(f"\nseed {seed}:\n{difference}", flush=True)
+            total.add(batch)
+            now = time.monotonic()
+            if now >= shown_at + PROGRESS_S:
+                shown_at, rate = now, total.played / (now - began)
+                differ = len(total.differences)
+                print(f"{total.played} of {len(seeds)} seeds, {rate:.1f} a second, {differ} differ", flush=True)
+    return total
+
+
+def summary(total: Batch) -> str:
+    """What was compared, with which latitude, and what differs."""
+    counts = total.counts
+    differing = f" ({', '.join(map(str, sorted(total.differences)))})" if total.differences else ""
+    return "\n".join(
+        [
+            f"\n{total.played} seeds: {counts['turns']} turns, {counts['orders']} orders compared",
+            f"turns in which orders about different VIPs came in another sequence: {counts['by VIP']}",
+            f"turns in which etcd's orders or lines of the log came in another sequence: {counts['permuted']}",
+            f"turns after which the working tree asked to be woken earlier: {counts['earlier']}",
+            *_listed("normalisations met", sorted(total.met)),
+            *_listed("changed on purpose", dict.fromkeys(each.why for each in BEHAVIOURS)),
+            f"seeds that differ: {len(total.differences)}{differing}",
+        ]
     )
-    return 1 if total.differences else 0
+
+
+def _listed(heading: str, sentences: Iterable[str]) -> list[str]:
+    lines = [f"  {each}" for each in sentences]
+    return [f"{heading}:", *lines] if lines else [f"{heading}: none"]
 
 
 # -- in a process of its own ------------------------------------------------------------------------------------------
 
-_NEUTRAL, _TALLY = Neutral(), Tally()
+_PROCESS: dict[str, Comparison] = {}
 
 
-def prepare(folder: str, strict: bool) -> None:
-    """Both cores in one process, each machine of the base's with its shadow."""
-    global _NEUTRAL  # noqa: PLW0603 - once for each process
-    sys.path.insert(0, folder)
-    _NEUTRAL = Neutral(strict=strict)
-    classes: dict[str, type] = {}
-    core = importlib.import_module("sharedip.core")
-    for module in pkgutil.walk_packages(core.__path__, "sharedip.core."):
-        for name, value in vars(importlib.import_module(module.name)).items():
-            if isinstance(value, type) and value.__module__.startswith("sharedip.core."):
-                classes.setdefault(_NEUTRAL.base_name(name), value)
-    base, today = importlib.import_module("base_sharedip.core.node"), importlib.import_module("sharedip.core.node")
-    stand_beside(base.Node, today.Node, Translator(classes, _NEUTRAL), _NEUTRAL, _TALLY)
+def _prepare(folder: str, strict: bool) -> None:
+    _PROCESS["comparison"] = compare(folder, strict=strict)
     gc.disable()  # a world is all cycles, and nothing of it can go before it ends
 
 
 def play(seeds: range) -> Batch:
     """Some histories."""
-    histories = importlib.import_module("base_tests.simulation.histories")
-    batch = Batch()
-    before = dataclasses.astuple(_TALLY)
+    histories, comparison = importlib.import_module("base_tests.simulation.histories"), _PROCESS["comparison"]
+    comparison.counts.clear()
+    batch = Batch(len(seeds), met=comparison.neutral.met)
+    signal.signal(signal.SIGALRM, _give_up)
     for seed in seeds:
-        signal.signal(signal.SIGALRM, _give_up)
         signal.setitimer(signal.ITIMER_REAL, REST_WITHIN_S)
         try:
             outcome = histories.play(seed)
@@ -167,10 +135,8 @@ def play(seeds: range) -> Batch:
             batch.differences[seed] = f"{type(difference).__name__}: {difference}"
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0.0)
-        batch.played += 1
     gc.collect()
-    batch.used = _NEUTRAL.used
-    batch.tally = Tally(*(now - then for now, then in zip(dataclasses.astuple(_TALLY), before, strict=True)))
+    batch.counts = Counter(comparison.counts)
     return batch
 
 

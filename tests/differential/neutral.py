@@ -1,205 +1,214 @@
-"""Facts and orders as text that two versions of the core have in common: kinds and fields, normalised.
+"""Values of either core in the base's words, so that the two can be compared; and the base's facts for today's core.
 
-Must never: know a kind of the core by its import (the two versions call them differently), or print what changes from
-run to run, as an address in memory does: a value that it does not know is an error.
+Must never: know a kind of the core by its import (the two versions call them differently), or pass over a value that it
+does not know: that is an error. Counterpart: `normalisations.py`, the list of names that it applies.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
 from operator import attrgetter
-from typing import Any
+from types import NoneType
+from typing import Any, NamedTuple
 
-from tests.differential.normalisations import (
-    NORMALISATIONS,
-    RANKS,
-    Default,
-    Field,
-    Kind,
-    Member,
-    Normalisation,
-    Text,
-)
+from tests.differential.normalisations import NORMALISATIONS, Default, Field, Kind, Member, Normalisation
 
-Render = Callable[[Any], str]
+NUMBERS = ("request", "watch", "number")
+"""Fields by which an answer finds its order; each core counts for itself."""
+SAME = frozenset({int, bool, float, str, bytes, NoneType, IPv4Address, IPv6Address})
+"""Neither core has a class of its own for these."""
+
+
+class Value(NamedTuple):
+    """A dataclass, or a member of an enum, which has no fields. Without the fields that count."""
+
+    kind: str
+    fields: tuple[str, ...] = ()
+    values: tuple[Any, ...] = ()
+
+    def get(self, name: str) -> Any:
+        """A field, which it has."""
+        return self.values[self.fields.index(name)]
+
+    def having(self, name: str, value: object) -> Value:
+        """The same with another value of a field."""
+        at = self.fields.index(name)
+        return self._replace(values=(*self.values[:at], value, *self.values[at + 1 :]))
+
+
+_NUMBERS_OF: dict[type, str | None] = {}
+
+
+def number_of(kind: Any) -> str | None:
+    """The field by which an answer finds its order, if the kind has one."""
+    if kind not in _NUMBERS_OF:
+        names = {each.name for each in dataclasses.fields(kind)}
+        _NUMBERS_OF[kind] = next((name for name in NUMBERS if name in names), None)
+    return _NUMBERS_OF[kind]
 
 
 class Neutral:
-    """Invariant: equal text means equal values but for what `used` tells."""
+    """Invariant: equal neutral values mean equal values, but for what `met` tells."""
 
-    def __init__(
-        self,
-        normalisations: Iterable[Normalisation] = NORMALISATIONS,
-        ranks: Sequence[frozenset[str]] = RANKS,
-        *,
-        strict: bool = False,
-    ) -> None:
-        """`strict`: the order of a step's orders counts altogether."""
-        self.used: set[str] = set()
+    def __init__(self, normalisations: Iterable[Normalisation] = NORMALISATIONS) -> None:
+        """What may be called differently."""
+        self.met: set[str] = set()
         """What made a difference, one sentence each."""
         entries = tuple(normalisations)
         self._kinds = {each.today: each for each in entries if isinstance(each, Kind)}
         self._fields = {(each.kind, each.today): each for each in entries if isinstance(each, Field)}
         self._members = {(each.kind, each.today): each for each in entries if isinstance(each, Member)}
         self._defaults = {(each.kind, each.field): each for each in entries if isinstance(each, Default)}
-        self._texts = [(re.compile(each.today), each) for each in entries if isinstance(each, Text)]
-        self._rank = {} if strict else {kind: rank for rank, kinds in enumerate(ranks) for kind in kinds}
-        self._renders: dict[type, Render] = {}
-        self._ranks_of: dict[type, int | None] = {}
-        self._said: dict[str, str] = {}
+        self._readers: dict[type, Callable[[Any], Any]] = {}
 
-    def text(self, value: object) -> str:
-        """One value, with all that is in it."""
+    def value(self, value: Any) -> Any:
+        """One value of either core, with all that is in it."""
         kind = type(value)
-        render = self._renders.get(kind)
-        if render is None:
-            render = self._renders[kind] = self._render_of(kind)
-        return render(value)
-
-    def step(self, orders: Iterable[object]) -> list[str]:
-        """The orders of one step; those that may change places stand in the order of their VIPs."""
-        orders = list(orders)
-        texts = [self.text(order) for order in orders]
-        if len(orders) < 2 or not self._rank:
-            return texts
-        ranks = [self._rank_of(order) for order in orders]
-        first = 0
-        while first < len(orders):
-            behind = first + 1
-            while behind < len(orders) and ranks[behind] is not None and ranks[behind] == ranks[first]:
-                behind += 1
-            if behind - first > 1:
-                texts[first:behind] = self._by_vip(orders[first:behind], texts[first:behind])
-            first = behind
-        return texts
+        if kind in SAME:
+            return value
+        reader = self._readers.get(kind)
+        if reader is None:
+            reader = self._readers[kind] = self._reader(kind)
+        return reader(value)
 
     # -- the other way ------------------------------------------------------------------------------------------------
-
-    def kind(self, value: object) -> str:
-        """The base's name of a value's kind."""
-        return self._name_of(type(value))
 
     def base_name(self, today: str) -> str:
         """What the base calls a kind of today's."""
         renamed = self._kinds.get(today)
         return today if renamed is None or renamed.sets else renamed.base
 
-    def fields_today(self, kind: str, fields: dict[str, object]) -> dict[str, object]:
-        """Fields of a kind (by its base name) as today's has them."""
-        names = {entry.base: entry.today for (each, _), entry in self._fields.items() if each == kind}
-        return {names.get(name, name): value for name, value in fields.items()}
-
-    def member_today(self, kind: str, member: str) -> str:
-        """A member of an enum, as today's calls it."""
-        names = {entry.base: entry.today for (each, _), entry in self._members.items() if each == kind}
-        return names.get(member, member)
-
-    # -- the order of orders ------------------------------------------------------------------------------------------
-
-    def _rank_of(self, order: object) -> int | None:
-        kind = type(order)
-        if kind not in self._ranks_of:
-            self._ranks_of[kind] = self._rank.get(self._name_of(kind))
-        return self._ranks_of[kind]
-
-    def _by_vip(self, orders: list[Any], texts: list[str]) -> list[str]:
-        concerned = [tuple(self.text(vip) for vip in _vips_of(order)) for order in orders]
-        for one in concerned:
-            if not one or any(one != other and set(one) & set(other) for other in concerned):
-                return texts  # about no VIP, or about some in common: who comes first may matter
-        places = sorted(range(len(texts)), key=concerned.__getitem__)
-        ordered = [texts[place] for place in places]
-        if ordered != texts:
-            self.used.add("neighbours of one rank, about different VIPs, stand in the order of their VIPs")
-        return ordered
-
-    # -- one renderer a type, made when it is met first ---------------------------------------------------------------
-
-    def _name_of(self, kind: type) -> str:
+    def name(self, kind: type) -> str:
+        """What the base calls a class of either core that is met."""
         renamed = self._kinds.get(kind.__name__)
         if renamed is None:
             return kind.__name__
-        self.used.add(f"{renamed.today} is {renamed.base}: {renamed.why}")
+        self.met.add(f"{renamed.today} is {renamed.base}: {renamed.why}")
         return renamed.base
 
-    def _render_of(self, kind: type) -> Render:
-        if kind in (int, bool, float, bytes, type(None)):
-            return repr
-        if kind is str:
-            return self._string
-        if kind in (IPv4Address, IPv6Address):
-            return str
+    def field_today(self, kind: str, name: str) -> str:
+        """What today's core calls a field of a kind of the base's."""
+        return next((each.today for each in self._fields.values() if (each.kind, each.base) == (kind, name)), name)
+
+    def member_today(self, kind: str, name: str) -> str:
+        """What today's core calls a member of an enum of the base's."""
+        return next((each.today for each in self._members.values() if (each.kind, each.base) == (kind, name)), name)
+
+    # -- one reader a type, made when it is met first -----------------------------------------------------------------
+
+    def _reader(self, kind: type) -> Callable[[Any], Any]:
         if kind in (tuple, list):
-            return lambda values: f"[{', '.join([self.text(each) for each in values])}]"
+            return lambda values: tuple([self.value(each) for each in values])
         if kind in (set, frozenset):
-            return lambda values: f"{{{', '.join(sorted(self.text(each) for each in values))}}}"
+            return lambda values: frozenset([self.value(each) for each in values])
         if kind is dict:
-            return lambda values: f"{{{', '.join(f'{self.text(k)}: {self.text(v)}' for k, v in values.items())}}}"
+            return lambda values: tuple([(self.value(key), self.value(each)) for key, each in values.items()])
         if issubclass(kind, Enum):
             return self._enum(kind)
         if dataclasses.is_dataclass(kind):
             return self._dataclass(kind)
-        raise TypeError(f"{kind} has no neutral text")
+        raise TypeError(f"{kind} has no neutral value")
 
-    def _string(self, value: str) -> str:
-        said = self._said.get(value)
-        if said is None:
-            said = value
-            for pattern, entry in self._texts:
-                said, count = pattern.subn(entry.base, said)
-                if count:
-                    self.used.add(f'"{entry.today}" reads "{entry.base}": {entry.why}')
-            said = self._said[value] = repr(said)
-        return said
+    def _enum(self, kind: type[Enum]) -> Callable[[Any], Any]:
+        name = self.name(kind)
+        values: dict[Any, Value] = {}
 
-    def _enum(self, kind: type[Enum]) -> Render:
-        name = self._name_of(kind)
-        texts = {}
-        for member in kind:
-            renamed = self._members.get((name, member.name))
-            if renamed is not None:
-                self.used.add(f"{name}.{renamed.today} is {name}.{renamed.base}: {renamed.why}")
-            texts[member] = f"{name}.{member.name if renamed is None else renamed.base}"
-        return texts.__getitem__
+        def read(member: Enum) -> Value:
+            if member not in values:
+                renamed = self._members.get((name, member.name))
+                if renamed is not None:
+                    self.met.add(f"{name}.{renamed.today} is {name}.{renamed.base}: {renamed.why}")
+                values[member] = Value(f"{name}.{member.name if renamed is None else renamed.base}")
+            return values[member]
 
-    def _dataclass(self, kind: type) -> Render:
-        name = self._name_of(kind)
+        return read
+
+    def _dataclass(self, kind: Any) -> Callable[[Any], Any]:
+        name = self.name(kind)
         renamed = self._kinds.get(kind.__name__)
-        says = {} if renamed is None else {field: repr(value) for field, value in renamed.sets.items()}
-        columns: list[tuple[str, Callable[[Any], object] | None, str | None]] = [
-            (f"{field}={value}", None, None) for field, value in says.items()
-        ]
-        for field in dataclasses.fields(kind):
-            other = self._fields.get((name, field.name))
+        said = {} if renamed is None else renamed.sets
+        attributes: dict[str, Callable[[Any], Any]] = {}
+        for each in dataclasses.fields(kind):
+            other = self._fields.get((name, each.name))
             if other is not None:
-                self.used.add(f"{name}.{other.today} is {name}.{other.base}: {other.why}")
-            called = field.name if other is None else other.base
-            default = self._defaults.get((name, called))
-            silent = None if default is None else repr(default.value)
-            if default is not None:
-                self.used.add(f"{name}.{called}={silent} is left out: {default.why}")
-            columns.append((f"{called}=", attrgetter(field.name), silent))
-        columns.sort(key=lambda column: column[0])
-        return lambda value: f"{name}({', '.join(self._columns(columns, value))})"
+                self.met.add(f"{name}.{other.today} is {name}.{other.base}: {other.why}")
+            if each.name not in NUMBERS:
+                attributes[each.name if other is None else other.base] = attrgetter(each.name)
+        fields = tuple(sorted({*attributes, *said}))
+        getters = [attributes.get(field) or _always(said[field]) for field in fields]
+        value = self.value
 
-    def _columns(
-        self, columns: list[tuple[str, Callable[[Any], object] | None, str | None]], value: object
-    ) -> Iterable[str]:
-        texts = []
-        for label, get, silent in columns:
-            if get is None:
-                texts.append(label)
-                continue
-            text = self.text(get(value))
-            if text != silent:
-                texts.append(label + text)
-        return texts
+        def read(order: Any) -> Value:
+            return Value(name, fields, tuple([value(get(order)) for get in getters]))
+
+        defaults = {field: self._defaults[name, field] for field in fields if (name, field) in self._defaults}
+        return (lambda order: self._without(read(order), defaults)) if defaults else read
+
+    def _without(self, value: Value, defaults: dict[str, Default]) -> Value:
+        told = []
+        for field, each in zip(value.fields, value.values, strict=True):
+            default = defaults.get(field)
+            if default is not None and each == default.value:
+                self.met.add(f"{value.kind}.{field}={each!r} is left out: {default.why}")
+            else:
+                told.append((field, each))
+        return Value(value.kind, tuple(field for field, _ in told), tuple(each for _, each in told))
 
 
-def _vips_of(order: Any) -> tuple[object, ...]:
-    vip = getattr(order, "vip", None)
-    return (vip,) if vip is not None else tuple(getattr(order, "vips", ()))
+def _always(value: object) -> Callable[[Any], Any]:
+    return lambda _: value
+
+
+def text(value: object) -> str:
+    """A neutral value for people."""
+    match value:
+        case Value():
+            fields = [f"{name}={text(each)}" for name, each in zip(value.fields, value.values, strict=True)]
+            return f"{value.kind}({', '.join(fields)})" if fields else value.kind
+        case tuple():
+            return f"[{', '.join(map(text, value))}]"
+        case frozenset():
+            return f"{{{', '.join(sorted(map(text, value)))}}}"
+        case IPv4Address() | IPv6Address():
+            return str(value)
+    return repr(value)
+
+
+class Translator:
+    """Values of the base's classes as values of the working tree's."""
+
+    def __init__(self, classes: dict[str, type], neutral: Neutral) -> None:
+        """`classes`: the working tree's, by the base's names."""
+        self._classes = classes
+        self._neutral = neutral
+        self._makers: dict[type, Callable[[Any], Any]] = {}
+
+    def value(self, value: Any) -> Any:
+        """Anything that goes into a machine."""
+        kind = type(value)
+        if kind in SAME:
+            return value
+        maker = self._makers.get(kind)
+        if maker is None:
+            maker = self._makers[kind] = self._maker(kind)
+        return maker(value)
+
+    def _maker(self, kind: Any) -> Callable[[Any], Any]:
+        if kind in (tuple, list, set, frozenset):
+            return lambda values: kind([self.value(each) for each in values])
+        if kind is dict:
+            return lambda values: {self.value(key): self.value(each) for key, each in values.items()}
+        if not issubclass(kind, Enum) and not dataclasses.is_dataclass(kind):
+            return lambda value: value  # a callable, as the identity has
+        other: Any = self._classes.get(kind.__name__)
+        if other is None:
+            raise TypeError(f"the working tree has no {kind.__name__}")
+        if issubclass(kind, Enum):
+            return lambda member: other[self._neutral.member_today(kind.__name__, member.name)]
+        self._neutral.name(other)
+        names = [each.name for each in dataclasses.fields(kind)]
+        pairs = [(self._neutral.field_today(kind.__name__, name), attrgetter(name)) for name in names]
+        return lambda value: other(**{name: self.value(get(value)) for name, get in pairs})

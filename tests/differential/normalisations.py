@@ -1,13 +1,18 @@
-"""The written list of what may differ between the core of the base and today's: names, and nothing that a node does.
+"""All that is written for one base: what may differ between its core and today's, each with its reason.
 
-The base's words are the neutral ones: every entry says what is called differently today, what the base calls it, and
-why. A difference that no entry names is a finding. Counterpart: `neutral.py`, which applies the list; a run prints
-which entries it needed, and one that no run needs is to be deleted.
+The base's words are the neutral ones. A name that is another one today is a normalisation; something that a node does
+otherwise, on purpose, is a behaviour, and the base is made to do it too before it plays. A difference that no entry
+names is a finding. A run prints which normalisations it met: one that no run meets is to be deleted.
+Counterparts: `neutral.py` applies the names, `base.py` the behaviours, `shadow.py` what the base asks to be woken for.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
+
+BASE = "1aeb2db"
+"""The last commit before the inside of the core was rebuilt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,26 +55,18 @@ class Default:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
-    """Words for people that read differently today: what `today` matches (a regular expression) becomes `base`."""
-
-    today: str
-    base: str
-    why: str
+Normalisation = Kind | Field | Member | Default
 
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """What the base is made to do as today's core does it, before it plays: a line of it with another text."""
+    """What the base is made to do as today's core does it: text that stands once in a file of its package, replaced."""
 
     file: str
     base: str
     today: str
     why: str
 
-
-Normalisation = Kind | Field | Member | Default | Text
 
 NORMALISATIONS: tuple[Normalisation, ...] = (
     Kind("OpenGate", "OpenFence", "the nftables element of an address is its gate; the fence is both kinds together"),
@@ -86,17 +83,6 @@ NORMALISATIONS: tuple[Normalisation, ...] = (
     Default("Announce", "once_held", False, "AnnounceOnceHeld says it by its name"),
     Default("Announce", "asks", True, "an announcement that is repeated asks as well"),
 )
-
-RANKS: tuple[frozenset[str], ...] = (
-    frozenset({"RemoveAddress"}),
-    frozenset({"HoldAddress", "ReorderAddress"}),
-    frozenset({"OpenFence", "CloseFence"}),
-    frozenset({"Announce"}),
-    frozenset({"Probe"}),
-    frozenset({"Report"}),
-)
-"""Neighbours of one rank (by their base names) that concern different VIPs are compared without regard to their order:
-no VIP waits for another. Orders about one VIP keep theirs. Not with `--strict`."""
 
 _MAY_BE_OPEN = (
     "an opening that is refused after a closing was ordered behind it may have been done: the gate counts as open until"
@@ -166,3 +152,14 @@ BEHAVIOURS: tuple[Behaviour, ...] = (
         " once, since it told the VIPs before it had looked at the name",
     ),
 )
+
+
+def needed_at(node: Any) -> float:
+    """When the base's machine has something to do next.
+
+    `next_deadline` may be earlier: it has the deadline of a VIP as it was when the VIP was last looked at.
+    """
+    parts = (each.next_deadline() for each in (node.session, node.links, node.designations, node.watchfulness))
+    vips = (each.next_deadline() for each in node._all())
+    own = [node.standing.next_deadline(), node._save_again_at, float("inf") if node.is_over else node._stop_until]
+    return float(min(*own, *(at for at in (*parts, *vips) if at is not None)))

@@ -3,42 +3,45 @@
 Role: the base's simulation plays a history with the base's core; every machine there has a shadow, the core of the
 working tree. The shadow hears the same facts at the same instants. So a difference is shown where it begins, and the
 sequence in which etcd's orders leave in one turn changes nothing of what comes after.
-Must never: let the shadow act on anything. Counterparts: `neutral.py` (facts and orders as text), `__main__.py`.
+Must never: let the shadow act on anything. Counterparts: `neutral.py` (both cores in the base's words), `base.py`.
 
-What is compared: kernel orders, datagrams and the state file in their sequence, with `neutral.py`'s latitude between
-VIPs; what goes to etcd, to the log and to an operator as a set with its numbers; the instant at which the core wants to
-be woken; what it says to be guarded and to stand.
+What is compared:
+1. Kernel orders, datagrams and the state file, in their sequence. No VIP waits for another: neighbours of one rank may
+   stand in any order of their VIPs, and one order for several gates is as good as one for each. Not if `strict`.
+2. What goes to etcd, to the log and to an operator, as a set; in sequence if `strict`.
+3. Numbers of requests, watches and saves: each core counts for itself, an answer reaches both under their own number.
+4. The instant at which the core wants to be woken: no later than the base has something to do.
+5. What it says to be guarded, and to stand.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections import deque
+import difflib
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from enum import Enum
+from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
-from tests.differential.neutral import Neutral
+from tests.differential.neutral import Neutral, Translator, Value, number_of, text
 
-NUMBERS = ("request", "watch", "number")
-"""Fields by which an answer finds its order; each core counts for itself."""
-IN_SEQUENCE = frozenset(
-    {
-        "RemoveAddress",
-        "HoldAddress",
-        "ReorderAddress",
-        "OpenFence",
-        "CloseFence",
-        "Announce",
-        "SendDatagram",
-        "SaveState",
-    }
-)
-"""By their base names: what the world waits for in this very sequence."""
+RANKS = {
+    "RemoveAddress": 1,
+    "HoldAddress": 2,
+    "ReorderAddress": 2,
+    "OpenFence": 3,
+    "CloseFence": 3,
+    "Announce": 4,
+    "SendDatagram": None,
+    "SaveState": None,
+}
+"""By their base names: what the world waits for in this very sequence, and which neighbours are of one rank."""
 GATES = frozenset({"OpenFence", "CloseFence"})
-"""One order for several addresses and several orders for one each are the same to the kernel."""
+CLOSES = frozenset({"CloseWatch"})
+"""Orders whose number is the one of an earlier order."""
 UNKNOWN_NUMBER = 1 << 60
+"""The shadow's number for what it has not asked for: it passes over the answer."""
 SHOWN_TURNS = 6
 
 
@@ -46,203 +49,180 @@ class DifferentError(AssertionError):
     """The two cores part here."""
 
 
-class Shadow:
-    """Invariant: `_numbers` maps every number of the base's open orders to the shadow's number for the same order."""
+@dataclass(slots=True)
+class Comparison:
+    """What all shadows of one process share."""
 
-    def __init__(self, make: Callable[..., Any], translate: Translator, neutral: Neutral, tally: Tally) -> None:
+    neutral: Neutral
+    translator: Translator
+    strict: bool = False
+    counts: Counter[str] = field(default_factory=Counter)
+    """Of turns and orders, and of latitudes that were made use of."""
+
+
+@dataclass(slots=True)
+class _Turn:
+    """The orders of one turn, in the base's words. `numbered`: (field, order, number)."""
+
+    sequence: list[Value] = field(default_factory=list)
+    rest: list[Value] = field(default_factory=list)
+    numbered: list[tuple[str, Value, int]] = field(default_factory=list)
+    closes: list[tuple[str, int]] = field(default_factory=list)
+
+
+class Shadow:
+    """Invariant: `_numbers` maps every number of the base's orders to the shadow's number for the same order."""
+
+    def __init__(self, make: Callable[..., Any], comparison: Comparison) -> None:
         """`make` builds the shadow's machine from (settings, seed, nonce, identity)."""
         self._make = make
-        self._translate = translate
-        self._neutral = neutral
-        self._tally = tally
+        self._comparison = comparison
         self._nonces: deque[bytes] = deque()
         self._numbers: dict[tuple[str, int], int] = {}
-        self._back: dict[tuple[str, int], int] = {}
-        self._heads: deque[tuple[str, float, list[Any]]] = deque(maxlen=SHOWN_TURNS)
+        self._heard: deque[tuple[str, float, list[Any]]] = deque(maxlen=SHOWN_TURNS)
         self.machine: Any = None
 
     def begin(self, settings: Any, seed: int, nonce: Callable[[], bytes], identity: Any) -> Callable[[], bytes]:
-        """The base's machine is being made; what it is to be given for `nonce`."""
+        """The base's machine is being made; what it is to be given for `nonce`, so that both draw the same."""
 
         def drawn() -> bytes:
             self._nonces.append(nonce())
             return self._nonces[-1]
 
-        self.machine = self._make(
-            self._translate.value(settings), seed, self._next_nonce, self._translate.value(identity)
-        )
+        translated = self._comparison.translator.value
+        self.machine = self._make(translated(settings), seed, self._next_nonce, translated(identity))
         return drawn
 
     def _next_nonce(self) -> bytes:
         return self._nonces.popleft() if self._nonces else bytes(16)
 
     def turn(
-        self, name: str, events: list[Any], now: float, orders: list[Any], run: Callable[[list[Any]], Any]
+        self, name: str, facts: list[Any], now: float, orders: list[Any], run: Callable[[list[Any]], list[Any]]
     ) -> None:
         """The base has had a turn; let the shadow have it, and compare. `run` gives the shadow's orders."""
-        self._heads.append((name, now, events))
-        theirs = run([self._translate.fact(event, self._numbers) for event in events])
+        self._heard.append((name, now, facts))
+        try:
+            others = run([self._translated(fact) for fact in facts])
+        except Exception as error:
+            raise self._difference("orders", orders, [f"{type(error).__name__}: {error}"]) from error
         self._nonces.clear()
-        self._tally.turns += 1
-        self._tally.orders += len(orders)
-        mine, other = self._sorted(orders), self._sorted(theirs)
-        if mine.sequence != other.sequence:
-            raise DifferentError(self._difference("in sequence", mine.sequence, other.sequence))
-        self._pair(mine.numbered, other.numbered)
-        if sorted(mine.rest) != sorted(other.rest):
-            raise DifferentError(self._difference("as a set", sorted(mine.rest), sorted(other.rest)))
-        if mine.rest != other.rest:
-            self._tally.permuted += 1
+        counts = self._comparison.counts
+        counts["turns"] += 1
+        counts["orders"] += len(orders)
+        if orders or others:
+            self._compare(self._read(orders), self._read(others))
 
-    def wakes_in_time(self, asked_at: float, needed_at: float, other: float) -> None:
-        """Deadlines of VIPs are remembered from the last look at each, so either core may ask to be woken before there
-        is anything to do; neither may ask for it later than there is.
-        """
-        if other > needed_at:
-            raise DifferentError(self._difference("to be woken at", [repr(needed_at)], [repr(other)]))
-        self._tally.earlier += other < asked_at
+    def _compare(self, base: _Turn, today: _Turn) -> None:
+        strict, counts = self._comparison.strict, self._comparison.counts
+        if base.sequence != today.sequence:
+            if strict or loosened(base.sequence) != loosened(today.sequence):
+                raise self._difference("sequence", base.sequence, today.sequence)
+            counts["by VIP"] += 1
+        if base.rest != today.rest:
+            if strict or Counter(base.rest) != Counter(today.rest):
+                raise self._difference("orders", sorted(base.rest, key=text), sorted(today.rest, key=text))
+            counts["permuted"] += 1
+        self._pair(base.numbered, today.numbered)
+        closes = sorted((name, self._numbers.get((name, number), UNKNOWN_NUMBER)) for name, number in base.closes)
+        self.same("number to be closed (by the working tree's count)", closes, sorted(today.closes))
 
-    def same(self, what: str, mine: Any, other: Any) -> None:
-        """A value that both machines were asked for."""
-        if mine != other:
-            raise DifferentError(self._difference(what, [repr(mine)], [repr(other)]))
+    def wakes_in_time(self, asked_at: float, needed_at: Callable[[], float], today: float) -> None:
+        """Either core may ask to be woken before there is anything to do, neither later than there is."""
+        if today > asked_at and today > (needed := needed_at()):
+            raise self._difference("instant to be woken at", [needed], [today])
+        self._comparison.counts["earlier"] += today < asked_at
 
-    def _sorted(self, orders: Iterable[Any]) -> _Turn:
-        turn, sequence = _Turn(), list[Any]()
+    def same(self, what: str, base: Any, today: Any) -> None:
+        """What both machines answered when they were asked."""
+        if base != today:
+            raise self._difference(what, [base], [today])
+
+    def _translated(self, fact: Any) -> Any:
+        """One fact, whose number is the shadow's."""
+        found = self._comparison.translator.value(fact)
+        name = number_of(type(fact))
+        if name is None:
+            return found
+        number = self._numbers.get((name, getattr(fact, name)), UNKNOWN_NUMBER)
+        return dataclasses.replace(found, **{name: number})
+
+    def _read(self, orders: Iterable[Any]) -> _Turn:
+        turn, value_of = _Turn(), self._comparison.neutral.value
         for order in orders:
-            kind = self._neutral.kind(order)
-            number = next(((f, getattr(order, f)) for f in NUMBERS if hasattr(order, f)), None)
-            bare = order if number is None else dataclasses.replace(order, **{number[0]: 0})
-            if number is not None and kind != "CloseWatch":
-                turn.numbered.append((number[0], self._neutral.text(bare), number[1]))
-            if kind in IN_SEQUENCE:
-                sequence += [dataclasses.replace(bare, vips=(vip,)) for vip in bare.vips] if kind in GATES else [bare]
-            else:
-                turn.rest.append(self._neutral.text(bare))
-        turn.sequence = self._neutral.step(sequence)
+            value: Value = value_of(order)
+            name = number_of(type(order))
+            if name is not None and value.kind in CLOSES:
+                turn.closes.append((name, getattr(order, name)))
+            elif name is not None:
+                turn.numbered.append((name, value, getattr(order, name)))
+            (turn.sequence if value.kind in RANKS else turn.rest).append(value)
         return turn
 
-    def _pair(self, mine: list[tuple[str, str, int]], other: list[tuple[str, str, int]]) -> None:
+    def _pair(self, base: list[tuple[str, Value, int]], today: list[tuple[str, Value, int]]) -> None:
         """The same order, whatever number each gave it."""
-        waiting: dict[tuple[str, str], deque[int]] = {}
-        for field, text, number in other:
-            waiting.setdefault((field, text), deque()).append(number)
-        for field, text, number in mine:
-            found = waiting.get((field, text))
-            if found:
-                self._numbers[field, number] = found.popleft()
+        waiting: dict[tuple[str, Value], deque[int]] = {}
+        for name, value, number in today:
+            waiting.setdefault((name, value), deque()).append(number)
+        for name, value, number in base:
+            self._numbers[name, number] = waiting[name, value].popleft()
 
-    def _difference(self, what: str, mine: list[str], other: list[str]) -> str:
-        text = self._neutral.text
-        heads = "\n".join(f"{name} at {now!r} hears {', '.join(map(text, facts))}" for name, now, facts in self._heads)
-        lines = [f"{'  ' if each in other else '- '}{each}" for each in mine]
-        lines += [f"+ {each}" for each in other if each not in mine]
-        return f"{heads}\nnot the same {what} (- base, + working tree):\n" + "\n".join(lines)
+    def _difference(self, what: str, base: list[Any], today: list[Any]) -> DifferentError:
+        heard = [f"{name} at {now!r} hears {', '.join(map(repr, facts))}" for name, now, facts in self._heard]
+        mine, others = ([each if isinstance(each, str) else text(each) for each in side] for side in (base, today))
+        lines = [line for line in difflib.ndiff(mine, others) if not line.startswith("?")]
+        return DifferentError("\n".join([*heard, f"not the same {what} (- base, + working tree):", *lines]))
 
 
-@dataclasses.dataclass(slots=True)
-class _Turn:
-    sequence: list[str] = dataclasses.field(default_factory=list)
-    rest: list[str] = dataclasses.field(default_factory=list)
-    numbered: list[tuple[str, str, int]] = dataclasses.field(default_factory=list)
+def loosened(sequence: list[Value]) -> list[Value]:
+    """One order a gate, and neighbours of one rank in the order of their VIPs; orders about one VIP keep theirs."""
+    single: list[Value] = []
+    for order in sequence:
+        split = order.kind in GATES
+        single += [order.having("vips", (vip,)) for vip in order.get("vips")] if split else [order]
+    found: list[Value] = []
+    for rank, neighbours in groupby(single, key=lambda order: RANKS[order.kind]):
+        orders = list(neighbours)
+        found += orders if rank is None else sorted(orders, key=_vip_of)
+    return found
 
 
-@dataclasses.dataclass(slots=True)
-class Tally:
-    """What was compared."""
-
-    turns: int = 0
-    orders: int = 0
-    permuted: int = 0
-    """Turns in which etcd's orders and the log's lines came in another sequence."""
-    earlier: int = 0
-    """Turns after which the working tree's core asked to be woken earlier."""
+def _vip_of(order: Value) -> str:
+    return text(order.get("vips")[0] if order.kind in GATES else order.get("vip"))
 
 
-class Translator:
-    """Values of the base's classes as values of the working tree's."""
-
-    def __init__(self, classes: dict[str, type], neutral: Neutral) -> None:
-        """`classes`: the working tree's, by the base's names."""
-        self._classes = classes
-        self._neutral = neutral
-
-    def fact(self, event: Any, numbers: dict[tuple[str, int], int]) -> Any:
-        """One fact, whose numbers are the shadow's."""
-        found = self.value(event)
-        for field in NUMBERS:
-            if hasattr(event, field):
-                number = numbers.get((field, getattr(event, field)), UNKNOWN_NUMBER)
-                found = dataclasses.replace(found, **{field: number})
-        return found
-
-    def value(self, value: Any) -> Any:
-        """Anything that goes into a machine."""
-        kind = type(value)
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            other = self._classes.get(kind.__name__)
-            if other is None or other is kind:
-                return value
-            fields = {f.name: self.value(getattr(value, f.name)) for f in dataclasses.fields(value)}
-            return other(**self._neutral.fields_today(kind.__name__, fields))
-        if isinstance(value, Enum):
-            other = self._classes.get(kind.__name__)
-            name = self._neutral.member_today(kind.__name__, value.name)
-            return value if other is None else getattr(other, name)
-        if kind in (tuple, list, set, frozenset):
-            return kind(self.value(each) for each in value)
-        if kind is dict:
-            return {self.value(k): self.value(v) for k, v in value.items()}
-        return value
-
-
-def stand_beside(machine: Any, other: Any, translate: Translator, neutral: Neutral, tally: Tally) -> None:
+def stand_beside(machine: Any, other: Any, comparison: Comparison, needed_at: Callable[[Any], float]) -> None:
     """Give every machine of the base's class `machine` a shadow of the class `other`, for good."""
     made, start, in_steps, deadline = machine.__init__, machine.start, machine.handle_in_steps, machine.next_deadline
+    value = comparison.neutral.value
 
     def init(node: Any, settings: Any, seed: int, nonce: Callable[[], bytes], identity: Any) -> None:
-        shadow = node.shadow = Shadow(other, translate, neutral, tally)
+        shadow = node.shadow = Shadow(other, comparison)
         made(node, settings, seed, shadow.begin(settings, seed, nonce, identity), identity)
 
     def started(node: Any, former: Any, now: float) -> list[Any]:
         orders: list[Any] = start(node, former, now)
         shadow: Shadow = node.shadow
-        name = f"{node.settings.node_name} (after {neutral.text(former)})"
-        shadow.turn(name, [], now, orders, lambda _: shadow.machine.start(translate.value(former), now))
+
+        def run(_: list[Any]) -> list[Any]:
+            found: list[Any] = shadow.machine.start(comparison.translator.value(former), now)
+            return found
+
+        shadow.turn(f"{node.settings.node_name} (after {former!r})", [], now, orders, run)
         return orders
 
     def handled(node: Any, events: Iterable[Any], now: float) -> Iterator[list[Any]]:
-        events = list(events)
-        steps = list(in_steps(node, events, now))
+        facts = list(events)
+        steps = list(in_steps(node, facts, now))
         shadow: Shadow = node.shadow
+        today = shadow.machine
 
-        def run(facts: list[Any]) -> list[Any]:
-            return [order for step in shadow.machine.handle_in_steps(facts, now) for order in step]
+        def run(translated: list[Any]) -> list[Any]:
+            return [order for step in today.handle_in_steps(translated, now) for order in step]
 
-        shadow.turn(node.settings.node_name, events, now, [order for step in steps for order in step], run)
-        shadow.wakes_in_time(deadline(node), _needed_at(node), shadow.machine.next_deadline())
-        shadow.same("to be guarded", _places(node.guarded()), _places(shadow.machine.guarded()))
-        shadow.same("to stand", node.may_stand(), shadow.machine.may_stand())
+        shadow.turn(node.settings.node_name, facts, now, [order for step in steps for order in step], run)
+        shadow.wakes_in_time(deadline(node), lambda: needed_at(node), today.next_deadline())
+        shadow.same("VIPs to be guarded", value(node.guarded()), value(today.guarded()))
+        shadow.same("places to stand", node.may_stand(), today.may_stand())
         return iter(steps)
 
     machine.__init__, machine.start, machine.handle_in_steps = init, started, handled
-
-
-def _places(vips: Iterable[Any]) -> list[tuple[Any, str]]:
-    return [(vip.address, vip.link) for vip in vips]
-
-
-def _needed_at(node: Any) -> float:
-    """When the base's core has something to do next, whatever it remembers of it."""
-    parts = (each.next_deadline() for each in (node.session, node.links, node.designations, node.watchfulness))
-    vips = (each.next_deadline() for each in node._all())
-    own = [node.standing.next_deadline(), node._save_again_at, float("inf") if node.is_over else node._stop_until]
-    return float(min(*own, *(at for at in (*parts, *vips) if at is not None)))
-
-
-IMPORT = re.compile(r"^(\s*)(from|import) (sharedip|tests)\b", re.MULTILINE)
-
-
-def under_other_names(source: str) -> str:
-    """A file of the base, so that it can be imported beside the working tree's."""
-    return IMPORT.sub(r"\1\2 base_\3", source)

@@ -203,7 +203,7 @@ def _decode(path: Path, data: bytes) -> LoadedState:
 
 
 def _decode_key(data: bytes, boot: str, length: int) -> bytes | None:
-    """The private value, if it was made in this boot: whoever has read an old disk knows the one of its time."""
+    """The private value, if it was made in this boot: an old copy of the disk has an older one."""
     try:
         document = json.loads(data)
         if document["format"] != FORMAT or document["boot_id"] != boot or not boot:

@@ -2,7 +2,7 @@
 
 Role: begins what the wiring has put together, in the order that safety asks for, and gives back at the end what is not
 the kernel's to end. Must never: end by weather; a bug (an exception that no weather explains) ends it at once: the
-kernel removes the address by its lifetime, a supervisor starts the agent anew, and it proves its right afresh.
+kernel removes the address by its lifetime, a supervisor restarts the agent, and it proves its right again.
 Counterparts: `wiring.py` (makes it), `run.py` (the process around it), `loop.py` (what happens in between).
 """
 

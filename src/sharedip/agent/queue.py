@@ -48,7 +48,7 @@ class Queue:
         self.wake()
 
     def emit_at_once(self, events: Iterable[Event]) -> None:
-        """All that a reader of the loop had, handled now: the loop's next turn would come later for nothing."""
+        """Queue all that a reader of the loop had, and run the turn now, not at the loop's next round."""
         for event in events:
             self.emit(event)
         if self._due is not None and self._turn is not None:

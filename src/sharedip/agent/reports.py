@@ -1,4 +1,4 @@
-"""What there is to say to people: the log, the service manager's status line, and whoever watches.
+"""Reports for people: to the log, the service manager's status line, and the watchers.
 
 Role: the one place where lines gather. Must never: hold back a fact: what is told within a turn is said at its end, for
 to write a line takes as long as to remove an address. Counterparts: `adapters/logs.py`, `adapters/notify.py`,

@@ -28,7 +28,7 @@ from sharedip.config.model import Config
 from sharedip.core.messages import Level, Report
 
 NICENESS = -15
-"""Where the agent may: a starved owner loses the address for nothing."""
+"""Where the agent may set it: a starved owner loses the address for nothing."""
 
 
 class Ended(Enum):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class StatusPage:
-    """Made once; `document` and `metrics` are made anew at each call."""
+    """Made once; `document` and `metrics` are built at each call."""
 
     def __init__(self, node: Node, world: World, reports: Reports) -> None:
         self._node = node

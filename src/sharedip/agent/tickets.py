@@ -16,7 +16,7 @@ Answer = tuple[bool, str]
 
 
 class Tickets:
-    """Invariant: a ticket is there from `draw` until its answer, or until whoever waited has given up."""
+    """Invariant: a ticket is there from `draw` until its answer, or until the caller has given up."""
 
     def __init__(self) -> None:
         self._numbers = count(1)

@@ -19,7 +19,7 @@ from sharedip.adapters.state import StateDirectory
 
 
 class World(NamedTuple):
-    """Handed to whoever needs more than one or two of them."""
+    """Handed to parts that need more than one or two of them."""
 
     clock: Clock
     notifier: Notifier

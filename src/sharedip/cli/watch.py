@@ -1,6 +1,6 @@
 """`sharedip watch`: the status, live.
 
-Role: a picture that is drawn anew each time the agent says something; on a pipe, the events as lines.
+Role: a picture that is redrawn each time the agent says something; on a pipe, the events as lines.
 Must never: give up because the agent restarts, or leave the terminal in disorder. Counterpart:
 `adapters/api/watchers.py`.
 """

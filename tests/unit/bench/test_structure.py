@@ -96,6 +96,30 @@ def test_a_value_is_followed_down_and_up_again(tmp_path: Path) -> None:
     assert way.lost == ["Session.heard: strange.register"]
 
 
+def test_a_class_is_known_through_a_classmethod_and_an_assignment_of_several_names(tmp_path: Path) -> None:
+    node = """
+from sharedip.core.lease import Lease
+
+class Node:
+    def __init__(self):
+        self._held: Lease | None = None
+
+    def handle_in_steps(self, events, now):
+        self._held = Lease.granted(events)
+        seen, held = now, self._held
+        held.confirmed(events)
+"""
+    lease = """
+class Lease:
+    @classmethod
+    def granted(cls, event) -> Lease: ...
+    def confirmed(self, event): ...
+"""
+    way = way_of(package(tmp_path, {"__init__.py": "", "node.py": node, "lease.py": lease}), "events")
+    assert way.entered[1:] == ["lease.py: Lease.granted(event)", "lease.py: Lease.confirmed(event)"]
+    assert way.lost == []
+
+
 def test_a_function_that_calls_itself_is_walked_once(tmp_path: Path) -> None:
     """It is a stop each time, but the walk ends."""
     files = {"node.py": "class Node:\n    def handle_in_steps(self, events):\n        self.handle_in_steps(events)\n"}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 PROBLEMS_MAX = 20
 SILENT_AFTER_S = 10.0
-"""Pings go out once a window; whoever has been dead for so long is out of the queue soon."""
+"""Pings go out once a window; a node that has been dead for this long is out of the queue soon."""
 REMOVALS_SHOWN_S = 60.0
 
 

@@ -35,7 +35,7 @@ _PAGE = Path(__file__).with_name("page.html")
 
 
 class BadRequestError(Exception):
-    """The request makes no sense; the text says why."""
+    """The request is malformed; the text says why."""
 
 
 class Routes:
@@ -129,7 +129,7 @@ def public_routes(status: Callable[[], Status], metrics: Callable[[], str]) -> R
 
 
 def page_response() -> HttpResponse:
-    """The status page. Read anew each time: it is asked for seldom, and costs no memory in between."""
+    """The status page. Read from disk each time: it is seldom asked for, and costs no memory in between."""
     page = _PAGE.read_bytes()
     # Only what the page itself brings may run: names that come from etcd can't become script.
     policy = "; ".join(

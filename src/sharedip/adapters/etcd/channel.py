@@ -1,6 +1,6 @@
 """grpclib's channel, with limits: one HTTP/2 connection to one endpoint.
 
-Role: connects (TLS files read anew each time), bounds every message, keeps a broken or malicious peer's mess inside
+Role: connects (TLS files read each time), bounds every message, keeps a broken or malicious peer's mess inside
 this connection, tells why a connection was lost, and can be dropped at once.
 Must never: reconnect after a request has left, or leave a socket lingering: a frozen peer reads nothing any more, so
 a polite close would wait for ever. Counterpart: `endpoint.py`.

@@ -127,7 +127,7 @@ class Endpoint:
         self._channel.use_tls(files)
 
     def drop(self, text: str) -> None:
-        """End the connection now: what is under way on it fails, the next call connects anew."""
+        """End the connection now: what is under way on it fails, the next call connects again."""
         self._channel.drop(text)
 
     async def _attempt(

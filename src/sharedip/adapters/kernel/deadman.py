@@ -149,7 +149,7 @@ class Deadman:
     def guard(self, latest: Instant) -> Deadman:
         """A window for one system call that must not begin after `latest`; entering it late raises `TooLateError`.
 
-        Inside the window: the system call and nothing else, since whoever lingers in it is killed.
+        Inside the window: the system call and nothing else, since a process that lingers in it is killed.
         """
         self._latest = min(latest, _INSTANT_MAX)
         return self

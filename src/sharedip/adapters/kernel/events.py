@@ -1,6 +1,6 @@
 """The stream of what happens to links and addresses, in the kernel's order.
 
-Role: read the multicast socket into the view; read everything anew when events were lost.
+Role: read the multicast socket into the view; read everything again when events were lost.
 Must never: lose a change for good, or read without bound.
 Counterpart: `netlink.py` decides which of the facts are news.
 """

@@ -36,4 +36,4 @@ Tell = Callable[[Report], None]
 
 
 def tell_nobody(report: Report) -> None:
-    """For whoever has no operator to talk to."""
+    """For callers that have no operator to talk to."""

@@ -75,7 +75,7 @@ class GateTrial:
                     return f"the gate does not hold for {family.name}: {found}"
                 if found is not None:
                     opened.append(found)
-            # One wait for both; whoever was opened first has been closed for longer.
+            # One wait for both; the one that was opened first has been closed for longer.
             while (left_s := max((each.ends_at for each in opened), default=0.0) - self._clock()) > 0:
                 time.sleep(left_s)
             for family, sender, _ in opened:

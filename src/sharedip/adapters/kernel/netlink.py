@@ -114,7 +114,7 @@ class Netlink:
 
     @property
     def overruns(self) -> int:
-        """How often events were lost and everything was read anew."""
+        """How often events were lost and everything was read again."""
         return self._events.overruns
 
     def links(self) -> tuple[LinkState, ...]:
@@ -144,7 +144,7 @@ class Netlink:
         return any(self.is_ours(record) for record in self.view.standing([address]))
 
     def still_standing(self, addresses: Collection[IPAddress]) -> frozenset[IPAddress]:
-        """Which of these the kernel's own list shows now, whoever put them up; all of them where it can't tell."""
+        """Which of these the kernel's own list shows now, ours or not; all of them where it can't tell."""
         if not addresses:
             return frozenset()
         try:

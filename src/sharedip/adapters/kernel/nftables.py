@@ -158,7 +158,7 @@ class Fence:
                     self._rules, self._stock, self._whole_at = rules, stock, generation
                     return self.guard(self._guarded)
         except (OSError, SilenceError):
-            self._whole_at = None  # cannot tell: then they are put up anew
+            self._whole_at = None  # cannot tell: then they are put up again
         return self._put_up()
 
     def guard(self, vips: Iterable[Vip]) -> str | None:
@@ -175,7 +175,7 @@ class Fence:
         reason = self._within_whole_rules(lambda: self._commit(requests, self._whole_at))
         self._sets = (keys4, keys6)
         if reason is not None:
-            self._stock = self._whole_at = None  # the next look puts all of it up anew
+            self._stock = self._whole_at = None  # the next look puts all of it up again
         return reason
 
     def cover(self, addresses: Iterable[IPAddress]) -> str | None:

@@ -21,7 +21,7 @@ _FAMILIES = {NFPROTO_INET: "inet", NFPROTO_ARP: "arp"}
 
 
 class Stock(NamedTuple):
-    """Tables, chains and rules as the kernel shows them, handles included: what was loaded anew is another one."""
+    """Tables, chains and rules as the kernel shows them, handles included: a reloaded rule is another one."""
 
     tables: dict[int, bytes]
     chains: dict[tuple[int, str], bytes]

@@ -71,7 +71,7 @@ class AddressRecord(NamedTuple):
 
 
 def hold(index: int, vip: Vip, valid_lft_s: int) -> Request:
-    """Add the address, or begin its lifetime anew.
+    """Add the address, or restart its lifetime.
 
     IPv6: no duplicate address detection (the election is ours), no route for the /128 but the local one, and
     preferred for 0 s: deprecated, so that RFC 6724 rule 3 chooses any other address of the node as a source.

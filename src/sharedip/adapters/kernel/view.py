@@ -56,7 +56,7 @@ class View:
         return []
 
     def replace(self, links: Iterable[LinkState], records: Iterable[AddressRecord]) -> list[NodeFact]:
-        """Everything anew; the facts are the difference."""
+        """Take over a whole new dump; the facts are the difference."""
         found_links = {link.index: link for link in links}
         found = {key_of(record): record for record in records}
         facts: list[NodeFact] = []

@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from sharedip.core.messages import KeysRead
-from sharedip.core.model import Instant, IPAddress, KeyChange, KeyValue
+from sharedip.core.model import NEVER, Instant, IPAddress, KeyChange, KeyValue
 
 ADDRESS_CHARACTERS_MAX = 64
 EVERYTHING_EVERY_S = 30.0
@@ -115,7 +115,7 @@ class Registry:
         self._written_until = 0
         """The newest revision of a write of ours: an older picture is none to claim by."""
         self._wants_everything = False
-        self._everything_at: Instant = float("-inf")
+        self._everything_at: Instant = NEVER
 
     def written(self, revision: int) -> None:
         """A write of ours was applied at this revision."""
