@@ -24,8 +24,8 @@ demo: setup ## three nodes, a real etcd, a client that watches: the owner is sto
 	@$(BIN)/sharedip lab demo --report out/demo.html
 
 MODULES := tests/unit tests/laws tests/regressions tests/mutants
-# What `check` leaves to `test`, which runs the same lines without this: many seeds, much chance, the lab's own tests.
-export QUICK ?= -m "not slow" --ignore=tests/unit/lab --ignore=tests/unit/bench
+# What `check` leaves to `test`, which runs the same lines without this: many seeds and examples, the lab's own tests.
+export QUICK ?= -m "not slow" --hypothesis-profile=quick --ignore=tests/unit/lab --ignore=tests/unit/bench
 export HISTORIES ?= 1000
 export SHAREDIP_HISTORIES ?= $(HISTORIES)
 
