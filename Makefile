@@ -9,7 +9,7 @@ PACKAGES := etcd-server etcd-client iproute2 nftables keepalived procps python3-
 export DEBIAN_FRONTEND := noninteractive
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test check lab-test lab-test-ops lab-test-faults bench matrix promise mutants differential soak proto diagram lock format clean
+.PHONY: help setup demo test check check-simulation check-modules lab-test lab-test-ops lab-test-faults bench matrix promise mutants differential soak proto diagram lock format clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,18 +23,30 @@ $(VENV)/.ready: pyproject.toml lab/pyproject.toml requirements-dev.txt scripts/v
 demo: setup ## three nodes, a real etcd, a client that watches: the owner is stopped, crashed, frozen, cut off
 	@$(BIN)/sharedip lab demo --report out/demo.html
 
-check: setup ## the quick part: format, lint, types, unit, simulation (500 histories)
-	@$(BIN)/ruff format --check src lab tests bench
-	@$(BIN)/ruff check src lab tests bench
-	@$(BIN)/mypy
-	@SHAREDIP_HISTORIES=$${SHAREDIP_HISTORIES:-500} $(BIN)/pytest -q tests/unit tests/laws tests/regressions tests/simulation tests/mutants
+MODULES := tests/unit tests/laws tests/regressions tests/mutants
+# What `check` leaves to `test`, which runs the same lines without this: many seeds and examples, the lab's own tests.
+export QUICK ?= -m "not slow" --hypothesis-profile=quick --ignore=tests/unit/lab --ignore=tests/unit/bench
+export HISTORIES ?= 1000
+export SHAREDIP_HISTORIES ?= $(HISTORIES)
 
-test: setup ## everything: check, then the contracts with real etcd 3.4, 3.5 and the kernel, then the lab
+check: setup ## the quick part, a minute: format, lint, types, unit, laws, regressions, simulation (1000 histories)
 	@$(BIN)/ruff format --check src lab tests bench
 	@$(BIN)/ruff check src lab tests bench
 	@$(BIN)/mypy
-	@$(BIN)/pytest tests --ignore=tests/lab
-	@$(MAKE) --no-print-directory -j2 --output-sync=target lab-test-ops lab-test-faults
+	@$(MAKE) --no-print-directory -j2 --output-sync=target check-simulation check-modules
+
+# Two processes: the histories are half of the work, and have two workers of their own.
+check-simulation:
+	@$(BIN)/pytest -q $(QUICK) tests/simulation
+
+check-modules:
+	@$(BIN)/pytest -q $(QUICK) $(MODULES)
+
+test: export QUICK :=
+test: export HISTORIES := 5000
+test: check ## everything: check in full, then the contracts with real etcd 3.4, 3.5 and the kernel, then the lab
+	@$(BIN)/pytest tests $(patsubst %,--ignore=%,$(MODULES) tests/simulation tests/lab)
+	@$(MAKE) --no-print-directory lab-test
 
 # A lab waits most of the time: two of them side by side take half as long. What each says comes when it is done.
 lab-test: setup ## the lab's tests alone, two labs side by side

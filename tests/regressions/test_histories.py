@@ -11,6 +11,8 @@ from sharedip.core.model import FenceKind, Put
 from tests.models.judge import LAYOUT
 from tests.simulation.world import HEARTBEAT, Doom, Host, World
 
+pytestmark = pytest.mark.slow
+
 FIRST_REVISION = slice(22, 30)
 """Of a datagram's first entry: 0 in a greeting, a designation's in a beat (docs/protocol.md)."""
 

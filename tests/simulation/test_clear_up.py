@@ -18,6 +18,8 @@ from tests.models.judge import KEY_PREFIX
 from tests.simulation.world import LINK_INDEX, World
 from tests.unit.agent.played_kernel import PlayedKernel
 
+pytestmark = pytest.mark.slow
+
 Addresses = frozenset[IPAddress]
 Seen = tuple[Addresses, Addresses, bool]
 """What stands, what of it is mute, and whether the tables stand."""

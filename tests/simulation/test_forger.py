@@ -8,6 +8,8 @@ from sharedip.core.model import FenceKind
 from tests.simulation.forger import forge, forge_release
 from tests.simulation.world import World
 
+pytestmark = pytest.mark.slow
+
 
 def settled(seed: int) -> World:
     """Three nodes, one owner, a witness."""

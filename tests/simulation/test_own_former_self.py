@@ -10,6 +10,8 @@ from sharedip.core.messages import Event, RequestFailed
 from sharedip.core.model import FenceKind
 from tests.simulation.world import Host, World
 
+pytestmark = pytest.mark.slow
+
 BACK_WITHIN_S = 3.0
 """From etcd's first answer on: a window in which the former self is silent, an election, and the probes."""
 

@@ -11,6 +11,8 @@ from sharedip.core.model import FenceKind
 from tests.simulation import world as worlds
 from tests.simulation.world import Host, World
 
+pytestmark = pytest.mark.slow
+
 SEEDS = range(20)
 TTL_S = 15
 

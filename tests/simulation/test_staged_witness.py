@@ -17,6 +17,8 @@ from tests.simulation.etcd import Spell
 from tests.simulation.faults_of_words import is_execution
 from tests.simulation.world import Host, World
 
+pytestmark = pytest.mark.slow
+
 WINDOW_S = 1.0
 
 

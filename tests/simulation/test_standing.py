@@ -10,6 +10,8 @@ from sharedip.core.messages import DrainRequested
 from sharedip.core.model import FenceKind
 from tests.simulation.world import World
 
+pytestmark = pytest.mark.slow
+
 WINDOW_S = 1.0
 ELECTION_S = 3.0
 """The model elects within that."""

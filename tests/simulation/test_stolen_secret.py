@@ -16,6 +16,8 @@ from tests.models.judge import LAYOUT
 from tests.simulation.forger import forge_release
 from tests.simulation.world import Host, World
 
+pytestmark = pytest.mark.slow
+
 STEP_S = 0.001
 TTL_S = 15
 

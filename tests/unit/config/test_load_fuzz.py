@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from sharedip.config.load import load
 from tests.unit.config.config_cases import AGENT, VIP, read
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = sorted((Path(__file__).parent / "samples").glob("*.yaml"))
 EXAMPLES = sorted((Path(__file__).parents[3] / "docs" / "examples").glob("*.yaml"))
 SEEDS = [path.read_text() for path in (*SAMPLES, *EXAMPLES)] + [VIP, AGENT]

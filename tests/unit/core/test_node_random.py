@@ -43,6 +43,8 @@ from tests.models.judge import given_up_too_early, outlives_its_lease
 from tests.models.kernel import refused
 from tests.stages.harness import LAYOUT, LINK, MAC, THEIRS, VIP, SmallEtcd, Talk
 
+pytestmark = pytest.mark.slow
+
 WANDERINGS = int(os.environ.get("SHAREDIP_WANDERINGS", "150"))
 STEPS = 300
 

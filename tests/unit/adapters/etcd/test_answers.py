@@ -292,6 +292,7 @@ def check_keys(keys: tuple[KeyValue, ...], revision: int) -> None:
         assert key.lease >= 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MUTANTS)
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
