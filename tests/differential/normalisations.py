@@ -96,13 +96,32 @@ _AT_THE_END = (
 )
 _DOUBT = "        if not self.leadership.is_known_for(self.raft_term):\n            self.leadership.doubt()\n"
 
+_LOOKS_AGAIN = (
+    "who waits again, its address removed, looks at once at what is in its way as well; the base looked at the queue"
+    " alone, and at the rest with the next fact"
+)
+
 BEHAVIOURS: tuple[Behaviour, ...] = (
+    Behaviour(
+        "core/candidacy.py",
+        "                    self._enter(Phase.WAITING, now)\n                    self._advance_waiting(now)\n",
+        "                    self._enter(Phase.WAITING, now)\n                    self.advance(now)\n",
+        _LOOKS_AGAIN,
+    ),
+    Behaviour(
+        "core/candidacy.py",
+        "            if self.ownership.is_clear:\n                self._enter(Phase.WAITING, now)\n"
+        "                self._advance_waiting(now)\n",
+        "            if self.ownership.is_clear:\n                self._enter(Phase.WAITING, now)\n"
+        "                self.advance(now)\n",
+        _LOOKS_AGAIN,
+    ),
     Behaviour(
         "core/candidacy.py",
         "                self.ownership.stop_probing()\n                self._enter(Phase.WAITING, now)\n"
         "                return\n",
         "                self.ownership.stop_probing()\n                self._enter(Phase.WAITING, now)\n"
-        "                self._advance_waiting(now)\n                return\n",
+        "                self.advance(now)\n                return\n",
         "who has probed, and whose right has become too short meanwhile, asks for a fresh proof at once; the base"
         " waited for the next fact",
     ),

@@ -150,6 +150,8 @@ class Shadow:
         turn, value_of = _Turn(), self._comparison.neutral.value
         for order in orders:
             value: Value = value_of(order)
+            if value.kind == "Transact" and not self._comparison.strict:
+                value = unordered(value)
             name = number_of(type(order))
             if name is not None and value.kind in CLOSES:
                 turn.closes.append((name, getattr(order, name)))
@@ -184,6 +186,13 @@ def loosened(sequence: list[Value]) -> list[Value]:
         orders = list(neighbours)
         found += orders if rank is None else sorted(orders, key=_vip_of)
     return found
+
+
+def unordered(transaction: Value) -> Value:
+    """Its parts in an order of their own: etcd carries them out at one revision, and no key stands in two of them."""
+    for name in ("guards", "then", "otherwise"):
+        transaction = transaction.having(name, tuple(sorted(transaction.get(name), key=text)))
+    return transaction
 
 
 def _vip_of(order: Value) -> str:
