@@ -101,7 +101,24 @@ _LOOKS_AGAIN = (
     " alone, and at the rest with the next fact"
 )
 
+_ALL_IS_KNOWN = (
+    "what follows of a right that ended, or moved, is ordered when all that the turn brings is recorded: no closing of"
+    " a gate that has closed by itself meanwhile, no lifetime by the lease where the same read shows a witness"
+)
+
 BEHAVIOURS: tuple[Behaviour, ...] = (
+    Behaviour(
+        "core/ownership.py",
+        "        self._remove_at = now\n        self.advance(now)\n",
+        "        self._remove_at = now\n",
+        _ALL_IS_KNOWN,
+    ),
+    Behaviour(
+        "core/ownership.py",
+        "        self._gate_at = now\n        self.advance(now)\n        return True\n\n    def lease_extended",
+        "        self._gate_at = now\n        return True\n\n    def lease_extended",
+        _ALL_IS_KNOWN,
+    ),
     Behaviour(
         "core/candidacy.py",
         "                    self._enter(Phase.WAITING, now)\n                    self._advance_waiting(now)\n",
