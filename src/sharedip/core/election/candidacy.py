@@ -498,15 +498,10 @@ class Candidacy:
                     self._enter(Phase.WAITING, now)
             case Phase.LEAVING:
                 if self.ownership.is_clear and self._is_resigned(bid):
-                    if self._successor(bid) is not None:
-                        candidates = tuple(key.lease for key in self.others())
-                        self._answers.append(WordDue(bid.epoch, self.told_reason, candidates))
-                    self.words.forget()
-                    self._enter(Phase.RELEASING, now)
-                    self._release(bid)
+                    self._begin_release(bid, now)
             case Phase.RELEASING:
                 if not self._is_asking and now >= self._release_at and self.ownership.is_clear:
-                    self._release(bid)
+                    self._release(bid, now)
             case Phase.OUT | Phase.CAMPAIGNING:
                 raise AssertionError("without a key there is no bid")
             case _:
@@ -764,11 +759,22 @@ class Candidacy:
 
     # -- on the way out -----------------------------------------------------------------------------------------------
 
-    def _release(self, bid: Bid) -> None:
+    def _begin_release(self, bid: Bid, now: Instant) -> None:
+        """The address is off the link and the epoch given up for good: tell the candidates, and let go of the key."""
+        if self._session.lease is not None and self._successor(bid) is not None:
+            candidates = tuple(key.lease for key in self.others())
+            self._answers.append(WordDue(bid.epoch, self.told_reason, candidates))
+        self.words.forget()
+        self._enter(Phase.RELEASING, now)
+        self._release(bid, now)
+
+    def _release(self, bid: Bid, now: Instant) -> None:
         """Give the key up, and say in the same transaction that the address was off the link before (law 3)."""
         assert self.ownership.is_clear  # law 3, safety (3): a key that goes by our own hand goes after the address
         lease = self._session.lease
-        assert lease is not None
+        if lease is None:
+            self._go_out(now)  # given back on the way out: the key went with it
+            return
         record = {
             "node": self._settings.node_name,
             "epoch": bid.epoch,

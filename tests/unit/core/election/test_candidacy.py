@@ -15,6 +15,7 @@ from sharedip.core.messages import (
     AddressRefused,
     AddressRemoved,
     AddressSeen,
+    Exit,
     ForeignClaim,
     HealthChanged,
     HoldAddress,
@@ -26,7 +27,9 @@ from sharedip.core.messages import (
     RemovalFailed,
     RemoveAddress,
     RequestFailed,
+    RevokeLease,
     StopRequested,
+    TimePassed,
     Transact,
 )
 from sharedip.core.model import Delete, Failure, Put
@@ -245,3 +248,23 @@ def test_a_kernel_that_goes_on_refusing_lets_another_node_try() -> None:
     for _ in range(25):
         talk.hear(AddressRefused(VIP, "ENOMEM"), after_s=0.05)
     assert talk.is_in(Phase.LEAVING)
+
+
+def test_a_key_that_is_found_on_a_lease_that_is_just_given_back_holds_nobody_up() -> None:
+    """The agent stops before the former run's lease is proved: it is revoked, and its key with it, while the disk is
+    still being asked.
+    """
+    before = owner()
+    assert before.saved is not None
+    talk = Talk(store=before.store, now=before.now + 60.0)
+    talk.start(replace(before.saved, held=()))
+    talk.hear(StopRequested())
+    revocation, keepalive = talk.expect(RevokeLease), talk.expect(KeepLeaseAlive)
+    talk.disk_answers = False
+    talk.answer(keepalive)
+    talk.answer(talk.expect(ReadKeys))
+    assert talk.is_in(Phase.LEAVING)
+    talk.answer(revocation)
+    talk.disk_answers = True
+    talk.hear(TimePassed())
+    talk.expect(Exit)
