@@ -16,6 +16,9 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+"""Every file is read, for some seconds."""
+
 ROOT = Path(__file__).parents[2]
 CITING = ("src", "lab", "tests", "bench", "scripts")
 CITED = (*CITING, "docs", "packaging")

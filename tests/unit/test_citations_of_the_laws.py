@@ -14,6 +14,9 @@ import pytest
 
 from tests.unit.test_citations import prose
 
+pytestmark = pytest.mark.slow
+"""Every file is read, for some seconds."""
+
 ROOT = Path(__file__).parents[2]
 SAFETY = (ROOT / "docs" / "safety.md").read_text()
 LAWS = (ROOT / "ARCHITECTURE.md").read_text().split("\n## Laws\n")[1].split("\n## ")[0]
