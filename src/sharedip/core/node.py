@@ -472,7 +472,7 @@ class Node:
                     assert_never(answer)
 
     def _finish(self, now: Instant) -> None:
-        """Pass on what a candidacy's step returned: to witnesses, the session, the hand-over."""
+        """The rest of the turn: witnesses, what has left, leases to be revoked, the session, the way out."""
         self._follow(self.designations.advance(self.vips.all(), now), now)
         self._settle(now)
         if self.vips.leaving and self.session.is_registered:
@@ -563,5 +563,5 @@ class Node:
 
 
 def _holding(holders: dict[Right, Candidacy], rights: tuple[Right, ...]) -> list[Candidacy]:
-    """The rights of these candidacies, in their order."""
+    """The candidacies that hold these rights, in the order of the rights."""
     return [each for right in rights if (each := holders.get(right)) is not None] if holders else []

@@ -70,7 +70,7 @@ OTHER_NAME_MAX = 100
 STALE_ANSWERS_MAX = 3
 """This many stale answers in a row from every endpoint mean another etcd (restored, or wiped), not a stale member."""
 REVOKE_TRIES_MAX = 4
-"""On the way out: after this long the lease is left to expire."""
+"""On the way out: after so many tries the lease is left to expire."""
 
 
 class Session:
@@ -85,7 +85,6 @@ class Session:
     ) -> None:
         self._settings = settings
         self._out = out
-        self._jitter = jitter
         self.layout = Layout(settings.key_prefix)
         self._nothing = Registry(self.layout)
         """The picture while there is no lease."""
@@ -201,7 +200,7 @@ class Session:
         self.advance(now)
 
     def want_read(self) -> None:
-        """Order a linearizable read; `PictureProved` follows when it has succeeded, however long that takes."""
+        """A linearizable read leaves at the end of the turn; `PictureProved` follows when it has succeeded, however long that takes."""
         if self._held is not None:
             self._held.read_wanted = True
 
@@ -211,7 +210,7 @@ class Session:
             self._held.renew_at = now
 
     def publish(self, record: dict[str, object]) -> None:
-        """The content of the agent's key; written only when it differs from what etcd has."""
+        """Have this stand under the agent's key; written only when it differs from what etcd has."""
         self.own_record.content = record
 
     def transact(self, write: GuardedWrite) -> None:
