@@ -200,9 +200,7 @@ class Session:
         self.advance(now)
 
     def want_read(self) -> None:
-        """A linearizable read leaves at the end of the turn; `PictureProved` follows when it has succeeded, however long
-        that takes.
-        """
+        """A linearizable read leaves at the end of the turn; `PictureProved` follows when it has succeeded."""
         if self._held is not None:
             self._held.read_wanted = True
 
