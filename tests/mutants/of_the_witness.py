@@ -14,6 +14,7 @@ from tests.mutants.mutant import (
     NODE,
     ONE_OWNER,
     RIGHT,
+    SESSION,
     WITNESS,
     WITNESSED,
     Mutant,
@@ -21,6 +22,14 @@ from tests.mutants.mutant import (
 
 MUTANTS = (
     # -- the witnessed lease: the four breaks that the model found, and their neighbours ------------------------------
+    Mutant(
+        "chosen-by-the-former-leader",
+        SESSION,
+        "            self.raft_leader.doubt()  # a new term",
+        "            pass  # a new term",
+        WITNESSED,
+        "A witness on the new leader's node: its death silences the witness and stalls etcd at once.",
+    ),
     Mutant(
         "promise-from-receive-time",
         DESIGNATION,

@@ -10,6 +10,8 @@ from sharedip.core.messages import (
     SettingsChanged,
     Transact,
 )
+from sharedip.core.state import FormerRun
+from sharedip.core.vips import _place
 from tests.stages.harness import LAYOUT, LINK, OURS, VIP, Talk, waiting_behind
 
 OTHER = replace(VIP, address=VIP.address + 1)
@@ -68,3 +70,14 @@ def test_what_may_stand_by_our_doing_is_known_with_its_link() -> None:
     assert talk.node.may_stand() == {(VIP.address, LINK.index)}
     talk.hear(SettingsChanged(replace(talk.settings, vips=(OTHER,))))
     assert (VIP.address, LINK.index) in talk.node.may_stand(), "until it is off"
+
+
+def test_what_leaves_has_a_place_of_its_own() -> None:
+    """The order of steps in a turn must not hang on where candidacies stand in memory."""
+    vips = tuple(replace(VIP, address=VIP.address + number) for number in range(12))
+    others = tuple(vip.address + 100 for vip in vips)
+    talk = Talk(vips=vips)
+    talk.start(FormerRun(OURS, "sharedip:v1", "n1", others, drained=False))
+    everyone = talk.node.vips.all()
+    assert len(everyone) == 24
+    assert len({_place(each) for each in everyone}) == 24

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from sharedip.core.messages import SendDatagram
-from sharedip.core.model import FenceKind
-from sharedip.core.peers.owner import Appointed, FencesLoose, GateDue, Promised
+from sharedip.core.etcd.requests import RequestKind
+from sharedip.core.messages import ReadKeys, SendDatagram, Transact
+from sharedip.core.model import FenceKind, Put
+from sharedip.core.peers.owner import APPOINT_RETRY_S, Appointed, FencesLoose, GateDue, Promised
 from sharedip.core.peers.wire import Acknowledgement, DatagramKind, unseal
-from tests.stages.harness import THEIRS, Talk
-from tests.stages.witnessed import WINDOW_S, Owner
+from tests.stages.harness import LAYOUT, THEIRS, Talk
+from tests.stages.witnessed import WINDOW_S, WITNESS, Owner
 
 
 def beats(talk: Talk) -> int:
@@ -75,3 +76,21 @@ def test_one_order_opens_the_gates_of_a_designation_and_not_at_every_beat() -> N
     node.designations.gate_opened(gate)
     again = Acknowledgement(designation.revision, 2)
     assert node.designations.acknowledged(THEIRS, again, now + 0.1) == [promised]
+
+
+def test_no_witness_is_chosen_by_the_leader_of_a_term_that_is_over() -> None:
+    """The answer that shows the new term comes in the very turn in which a witness would be chosen."""
+    for newer, chosen in ((0, 1), (1, 0)):
+        owner = Owner()
+        talk, order = owner.talk, owner.designation()
+        talk.fail(order)
+        talk.open.clear()
+        talk.now += APPOINT_RETRY_S
+        look = ReadKeys(talk.node.session._begin(RequestKind.READ), 0, LAYOUT.root, 1.0)
+        orders = talk.answer(look, raft_term=talk.term + newer)
+        assert sum(designates(order) for order in orders) == chosen
+
+
+def designates(order: object) -> bool:
+    """Whether this is a transaction that writes a designation."""
+    return isinstance(order, Transact) and any(isinstance(op, Put) and op.key == WITNESS for op in order.then)
