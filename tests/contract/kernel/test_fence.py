@@ -483,7 +483,7 @@ def test_a_look_is_cheap(pair: Pair, fence: Fence) -> None:
         print(
             f"{number} VIPs: look and renew {sorted(costs)[25] * 1e3:.2f} ms; nothing new {sorted(idle)[25] * 1e3:.3f}"
         )
-        assert sorted(costs)[25] < 0.02
+        assert sorted(costs)[25] < 0.2  # 2 ms on an idle machine
     assert fence.reinstalled == 0
 
 

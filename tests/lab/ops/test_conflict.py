@@ -12,6 +12,7 @@ from sharedip_lab.stage import VIP4, VIP6, Plan, Stage
 from sharedip_lab.world.etcd import find_binary
 
 from .tools import (
+    PLANNED_S,
     STRANGER_MAC,
     Log,
     Stranger,
@@ -71,13 +72,13 @@ def test_an_owner_that_defends_announces_again_at_most_once_a_second(
     tap.close()
     # A request and a reply each; every second a defence, and the repetition of the one before.
     assert 8 <= len(own) <= 2 * 2 * 4 + 2, len(own)
-    assert own[0] - begin < 0.2, "the first claim is answered at once"
+    assert own[0] - begin < PLANNED_S, "the first claim is answered at once"
     lines = log.having("conflict", STRANGER_MAC)
     assert len(lines) == 1, log.sentences()
     assert "defend" in lines[0]
     shown = vip_status(stage, owner)["conflict"]
     assert shown["mac"] == STRANGER_MAC
-    assert shown["age_s"] < 2.0
+    assert shown["age_s"] < 4.0
     assert metric(stage, owner, "sharedip_vip_conflict")[0].endswith(" 1")
     said = sharedip(stage, owner, "status")
     assert said.code == 1

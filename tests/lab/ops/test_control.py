@@ -15,7 +15,7 @@ from sharedip_lab.stage import Plan, Stage
 from sharedip_lab.world.etcd import find_binary
 from sharedip_lab.world.namespaces import command_in
 
-from .tools import Log, followers, gap_s, one_owner, running, sharedip, status, stays, vip_status, wait_owner
+from .tools import PLANNED_S, Log, followers, gap_s, one_owner, running, sharedip, status, stays, vip_status, wait_owner
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
 
@@ -41,7 +41,7 @@ def test_move_gives_the_vip_to_the_next_in_the_queue(stage: Stage, owner: str) -
     said = sharedip(stage, owner, "move", stage.plan.vips[0])
     assert said.code == 0, said
     wait_owner(stage, following, 5)
-    assert gap_s(stage, begin) < 0.15
+    assert gap_s(stage, begin) < PLANNED_S
     one_owner(stage, begin)
     assert log.having("taking the address", owner), log.sentences()
     stage.wait(lambda: vip_status(stage, following)["queue"][-1:] == [owner], "the former owner stands last", 10)
@@ -54,7 +54,7 @@ def test_move_to_a_node_that_is_not_next(stage: Stage, owner: str) -> None:
     said = sharedip(stage, owner, "move", stage.plan.vips[0], "--to", wanted)
     assert said.code == 0, said
     wait_owner(stage, wanted, 5)
-    assert gap_s(stage, begin) < 0.4
+    assert gap_s(stage, begin) < PLANNED_S
     one_owner(stage, begin)
     stage.feeds.catch_up(time.monotonic())
     assert passed not in stage.recording().presence.stretches(begin, time.monotonic())
@@ -92,7 +92,7 @@ def test_a_drain_hands_over_survives_a_restart_and_is_seen_everywhere(stage: Sta
     said = sharedip(stage, owner, "drain")
     assert (said.code, said.out) == (0, f"{owner} is drained\n")
     stage.wait(lambda: stage.owner() not in (None, owner) and stage.owner() == stage.answering(), "a new owner", 5)
-    assert gap_s(stage, begin) < 0.15
+    assert gap_s(stage, begin) < PLANNED_S
     assert log.having("giving the address up", "drained, and another node is sound"), log.sentences()
     for node in stage.agents:
         document = json.loads(

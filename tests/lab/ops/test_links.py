@@ -14,7 +14,20 @@ from sharedip_lab.world.etcd import find_binary
 from sharedip_lab.world.namespaces import LabError, ip, ip_batch
 from sharedip_lab.world.topology import LINK, SEGMENT4, Place
 
-from .tools import Log, Tap, followers, gap_s, metric, one_owner, passing, running, stays, vip_status, wait_owner
+from .tools import (
+    PLANNED_S,
+    Log,
+    Tap,
+    followers,
+    gap_s,
+    metric,
+    one_owner,
+    passing,
+    running,
+    stays,
+    vip_status,
+    wait_owner,
+)
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
 
@@ -63,7 +76,7 @@ def test_a_short_flap_moves_nothing(stage: Stage, owner: str) -> None:
     assert back - begin < 0.15
     own = [at for at in tap.announcements(stage.node(owner).mac) if at >= back - 0.05]
     assert own
-    assert own[0] - back < 0.3
+    assert own[0] - back < PLANNED_S
     tap.close()
 
 
@@ -74,7 +87,7 @@ def test_another_mac_is_announced_at_once(stage: Stage, owner: str) -> None:
     ip("link", "set", LINK, "address", mac, namespace=place.namespace)
     try:
         stage.wait(lambda: bool(tap.announcements(mac, stage.plan.vips[0])), "it is announced", 2)
-        assert tap.announcements(mac, stage.plan.vips[0])[0] - begin < 0.3
+        assert tap.announcements(mac, stage.plan.vips[0])[0] - begin < PLANNED_S
         stays(stage, owner, 0.5)
     finally:
         ip("link", "set", LINK, "address", place.mac, namespace=place.namespace)
@@ -132,7 +145,7 @@ def test_the_nodes_own_address_comes_back_and_the_vip_takes_the_second_place(sta
     ip("neigh", "flush", "dev", LINK, namespace=place.namespace, check=False)
     stage.topology.give_addresses(place)
     stays(stage, owner, 0.5)
-    assert gap_s(stage, begin) < 0.4
+    assert gap_s(stage, begin) < PLANNED_S
 
 
 def _delete_every_second(stage: Stage, owner: str) -> list[float]:
@@ -154,8 +167,7 @@ def test_a_manager_that_deletes_the_vip_every_second_costs_next_to_nothing_and_i
     begin = time.monotonic()
     before = vip_status(stage, owner)["removals"]["count"]
     gaps = _delete_every_second(stage, owner)
-    assert gaps[2] < 0.05, gaps
-    assert gaps[-1] < 0.25, gaps  # a busy machine may hold one up
+    assert gaps[2] < PLANNED_S, gaps
     one_owner(stage, begin)
     (line,) = log.having("behind our back")
     assert "removed by " in line

@@ -13,6 +13,7 @@ from sharedip_lab.world.namespaces import ip
 from sharedip_lab.world.topology import LINK, SEGMENT4
 
 from .tools import (
+    PLANNED_S,
     Document,
     Log,
     announce,
@@ -71,7 +72,7 @@ def test_vips_come_and_go_without_touching_the_others(stage: Stage, owner: str) 
     _reload_all(stage)
     stage.wait(lambda: stage.owner(EXTRA) is not None and stage.owner(EXTRA) == stage.answering(EXTRA), "back", 10)
     for vip in (VIP4, VIP6):
-        assert gap_s(stage, begin, vip) < 0.25
+        assert gap_s(stage, begin, vip) < PLANNED_S
         assert stage.recording(vip).answers.parties(begin, time.monotonic()) == {stage.owner(vip)}
     one_owner(stage, begin, EXTRA)
 
@@ -96,7 +97,7 @@ def test_window_checks_and_policy_change_under_a_held_address(stage: Stage, owne
     assert status(stage, owner)["health"]["checks"][0]["name"] == "yes"
     stage.wait(lambda: bool(vip_status(stage, owner)["witnesses"]), "a witness for the new window", 5)
     stays(stage, owner, 1.0)
-    assert gap_s(stage, begin) < 0.25
+    assert gap_s(stage, begin) < PLANNED_S
     # The new window is the one that counts.
     struck = time.monotonic()
     stage.agents[owner].freeze()
@@ -124,7 +125,7 @@ def test_a_bad_configuration_is_refused_whole_and_the_old_one_runs_on(stage: Sta
     stage.wait(lambda: bool(log.having("nodeNaem")), "each problem is a line of its own", 5)
     assert {line["level"] for line in log.lines()} == {"error"}
     stays(stage, owner, 0.5)
-    assert gap_s(stage, begin) < 0.25
+    assert gap_s(stage, begin) < PLANNED_S
     assert stage.owner(EXTRA) is not None
 
 
@@ -197,7 +198,7 @@ def test_documents_that_cannot_work_here_are_refused_in_the_words_of_check(stage
         assert words in said.err
     assert len(status(stage, owner)["vips"]) == 3
     stays(stage, owner, 0.5)
-    assert gap_s(stage, begin) < 0.25
+    assert gap_s(stage, begin) < PLANNED_S
     shown = ip("-4", "address", "show", "dev", LINK, namespace=place.namespace)
     assert f"{own}/24" in shown
 
@@ -221,6 +222,6 @@ def test_a_vip_moves_to_another_link_in_order(stage: Stage, owner: str) -> None:
     stage.wait(lambda: stage.owner(EXTRA) not in (None, owner), "another node has it", 5)
     assert vip_status(stage, owner, EXTRA)["link"] == "dum0"
     one_owner(stage, begin, EXTRA)
-    assert gap_s(stage, begin, VIP4) < 0.25
+    assert gap_s(stage, begin, VIP4) < PLANNED_S
     other = followers(stage)[0]
     assert vip_status(stage, other)["owner"] == owner

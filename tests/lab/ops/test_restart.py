@@ -13,7 +13,7 @@ from sharedip_lab.stage import VIP4, VIP6, Plan, Stage
 from sharedip_lab.world.etcd import find_binary
 from sharedip_lab.world.namespaces import command_in
 
-from .tools import Log, gap_s, one_owner, running, status, stays
+from .tools import PLANNED_S, Log, gap_s, one_owner, running, status, stays
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
 
@@ -50,7 +50,7 @@ def test_killed_and_started_at_once_no_client_misses_a_probe(stage: Stage, owner
     stays(stage, owner, 4.0)
     for vip in (VIP4, VIP6):
         if stage.owner(vip) == owner:
-            assert gap_s(stage, begin, vip) < 0.25
+            assert gap_s(stage, begin, vip) < PLANNED_S
     one_owner(stage, begin)
     assert log.having("the former run did not end in order"), log.sentences()
     assert log.having("owned it before its agent was restarted"), log.sentences()
@@ -70,7 +70,7 @@ def test_a_second_agent_on_the_same_state_directory_is_refused(stage: Stage, own
     assert done.returncode == 1
     assert f"another agent (pid {agent.process.pid}) uses" in done.stderr, done
     stays(stage, owner, 1.0)
-    assert gap_s(stage, begin) < 0.25
+    assert gap_s(stage, begin) < PLANNED_S
 
 
 def test_state_that_cannot_be_read_means_a_fresh_start_not_a_crash(stage: Stage, owner: str) -> None:
