@@ -19,7 +19,7 @@ from sharedip.core.model import Instant
 from sharedip.core.peers.wire import DATAGRAM_BYTES_MAX
 
 DATAGRAMS_PER_WAKE_MAX = 64
-"""A flood from strangers must leave the loop time for everything else."""
+"""A flood from strangers must leave the loop time for everything else (law 11)."""
 
 RETRY_S = 2.0
 RECEIVE_BUFFER_BYTES = 1 << 18

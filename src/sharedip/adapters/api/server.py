@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sharedip.core.status import Status
 
 CONNECTIONS_MAX = 64
-"""On each listener: a flood on TCP must not lock the operator out."""
+"""On each listener: a flood on TCP must not lock the operator out (law 11)."""
 BACKLOG = 16
 RETRY_FIRST_S = 1.0
 RETRY_LAST_S = 30.0

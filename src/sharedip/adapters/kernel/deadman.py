@@ -98,7 +98,7 @@ def why_no_deadman() -> str | None:
 
 
 def _trial_fires() -> bool:
-    """A timer of the deadman's clock, mode and kind of notification, with a signal that this thread waits for."""
+    """Law 9: a timer of the deadman's clock, mode and notification, with a signal that this thread waits for."""
     libc = _libc()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {_TRIAL_SIGNAL})
     try:

@@ -1,6 +1,6 @@
 """The gate shows that it closes: a packet of a guarded address passes while it is open, and is refused afterwards.
 
-Role: the trial that `Fence.prove` makes at start, before anything relies on the fence.
+Role: the trial that `Fence.prove` makes at start, before anything relies on the fence (law 9).
 Must never: touch an address that anybody uses, or send anything out of this node.
 Counterpart: `nftables.py`, which puts the trial's table up and takes it away, whatever happens.
 

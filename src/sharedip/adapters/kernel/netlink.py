@@ -226,7 +226,7 @@ class Netlink:
         return Leftovers(tuple(removed), tuple(failed), tuple(foreign))
 
     def prove_tags(self) -> bool | None:
-        """Show whether this kernel keeps our tag, before anything relies on it. None where nothing could be tried.
+        """Show whether this kernel keeps our tag, before anything relies on it (law 9). None: nothing could be tried.
 
         An address for documentation (RFC 5737) is put on `lo` for a moment; if this process dies just then, it leaves
         by itself after a second.

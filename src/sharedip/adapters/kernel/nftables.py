@@ -205,7 +205,7 @@ class Fence:
         return reasons[0] if reasons else None
 
     def look(self) -> None:
-        """Notice what others did to our tables, and mend it: for nodes that renew nothing. Cheap where nobody did."""
+        """Notice what others did to our tables, and mend it (law 11), where nothing is renewed; cheap if none did."""
         if not self._is_wanted:
             return
         try:

@@ -673,7 +673,7 @@ class Candidacy:
         self.record.want()
         self._enter(Phase.OWNING, now)
         self.history.took(reason, bid.epoch, self._former, now)
-        self.ownership.take(bid.epoch, now)
+        self.ownership.take(bid.epoch, now)  # law 1: no other line lets an address go up; safety (3), (4)
 
     # -- as the owner -------------------------------------------------------------------------------------------------
 
