@@ -209,12 +209,20 @@ MUTANTS = (
     ),
     Mutant(
         "not-saved-counts-as-saved",
+        NODE,
+        "        if isinstance(event, StateNotSaved):\n            self._state.not_saved(event, now)\n",
+        "        if isinstance(event, bool):\n            self._state.not_saved(event, now)\n",
+        WORD,
+        "A disk that refused has the epoch all the same.",
+        in_histories=True,
+    ),
+    Mutant(
+        "not-saved-is-durable",
         SAVED_STATE,
         "        self._unanswered.pop(event.number, None)\n        self._ordered",
         "        self.durable = self._unanswered.pop(event.number, None)\n        self._ordered",
         WORD,
-        "A disk that refused has the epoch all the same.",
-        in_histories=True,
+        "What a disk refused is what a later run is taken to know.",
     ),
     Mutant(
         "word-to-the-next-alone",
