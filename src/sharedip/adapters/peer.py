@@ -140,5 +140,7 @@ def _literal(host: str, family: socket.AddressFamily) -> str | None:
     except ValueError:
         return None
     if isinstance(address, IPv6Address):
-        return str(address) if family == socket.AF_INET6 else None
+        # A scope may be any text at all: one with a NUL in it, or half of a surrogate pair, is no address for `sendto`.
+        is_sendable = family == socket.AF_INET6 and str(address).isascii() and str(address).isprintable()
+        return str(address) if is_sendable else None
     return f"::ffff:{address}" if family == socket.AF_INET6 else str(address)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 
+import pytest
+
 from sharedip.adapters.peer import PeerSocket
-from sharedip.core.messages import Level, Report
+from sharedip.core.messages import Level, Report, SendDatagram
 
 
 def test_it_is_told_when_the_port_is_ours_and_not_before() -> None:
@@ -30,3 +32,17 @@ def test_it_is_told_when_the_port_is_ours_and_not_before() -> None:
 
     asyncio.run(scene())
     assert [report.level for report in reports] == [Level.WARNING, Level.INFO]
+
+
+@pytest.mark.parametrize("scope", ["a\0b", "\ud800", "x" * 70, "nolink"])
+def test_a_peers_address_that_no_socket_takes_is_a_datagram_lost(scope: str) -> None:
+    """Whoever writes etcd writes the text; a turn that fails would end the agent, again and again."""
+
+    async def scene() -> None:
+        ours = PeerSocket("::1", 0, lambda _: None, lambda: 0.0, list[Report]().append)
+        ours.open()
+        ours.perform(SendDatagram(f"fe80::1%{scope}", 9470, b"x"))
+        assert ours.unsent == 1
+        ours.close()
+
+    asyncio.run(scene())
