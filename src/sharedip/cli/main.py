@@ -10,6 +10,7 @@ Exit codes: `exits.py`.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
@@ -92,7 +93,14 @@ def _added() -> dict[str, Subcommand]:
     """The commands of other distributions. Must not be asked for a command of our own: looking takes milliseconds."""
     from importlib.metadata import entry_points  # noqa: PLC0415  # `run` would keep it in memory
 
-    return {each.name: Subcommand(*each.load()) for each in entry_points(group=ADDED) if each.name not in COMMANDS}
+    added = {}
+    for each in entry_points(group=ADDED):
+        if each.name not in COMMANDS:
+            with contextlib.suppress(
+                Exception
+            ):  # half removed, or of another version: our own commands work all the same
+                added[each.name] = Subcommand(*each.load())
+    return added
 
 
 def overview() -> str:

@@ -91,6 +91,18 @@ def test_another_distribution_adds_a_command_but_takes_none(capsys: pytest.Captu
     assert main(["run", "-c", "/nowhere/none.yaml"]) == 2, "its `run` is not ours"
 
 
+@pytest.mark.usefixtures("_greeter")
+def test_a_distribution_that_is_half_removed_costs_its_own_command_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "greeter.py").unlink()
+    monkeypatch.delitem(sys.modules, "greeter", raising=False)
+    assert main(["--help"]) == 0
+    assert "greet" not in capsys.readouterr().out
+    assert main(["greet"]) == 2
+    assert "no command 'greet'" in capsys.readouterr().err
+
+
 def test_without_the_lab_its_command_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
