@@ -219,8 +219,8 @@ MUTANTS = (
     Mutant(
         "not-saved-is-durable",
         SAVED_STATE,
-        "        self._unanswered.pop(event.number, None)\n        self._ordered",
-        "        self.durable = self._unanswered.pop(event.number, None)\n        self._ordered",
+        "        self._unanswered.pop(event.number, None)\n        if event",
+        "        self.durable = self._unanswered.pop(event.number, None)\n        if event",
         WORD,
         "What a disk refused is what a later run is taken to know.",
     ),

@@ -55,9 +55,10 @@ class SavedState:
         return run
 
     def not_saved(self, event: StateNotSaved, now: Instant) -> None:
-        """A later run may believe what is older: `durable` stays (safety (6))."""
+        """A later run may believe what is older: `durable` stays (safety (6)). What was ordered since has an answer."""
         self._unanswered.pop(event.number, None)
-        self._ordered, self._again_at = None, now + SAVE_RETRY_S
+        if event.number == self._number:
+            self._ordered, self._again_at = None, now + SAVE_RETRY_S
         self._unsaved_since = now if self._unsaved_since is None else self._unsaved_since
         self.is_unfit = self.is_unfit or now - self._unsaved_since >= UNSAVED_S_MAX
         if self._trouble != event.reason:

@@ -61,3 +61,16 @@ def test_a_node_is_unfit_only_when_nothing_was_saved_for_long_and_fit_again_at_o
     assert order is not None
     saved.saved(StateSaved(order.number))
     assert (saved.is_unfit, saved.next_deadline()) == (False, float("inf"))
+
+
+def test_a_refusal_that_comes_late_says_nothing_of_what_was_ordered_since() -> None:
+    """Else what changes in the pause that follows would not be saved, and still count as if it were (law 7)."""
+    saved = SavedState(list[Command]().append)
+    first = saved.order(RUN, 0.0)
+    second = saved.order(DRAINED, 0.0)
+    assert first is not None
+    assert second is not None
+    saved.not_saved(StateNotSaved(first.number, "no space"), 0.1)
+    saved.saved(StateSaved(second.number))
+    assert saved.durable == DRAINED
+    assert saved.order(RUN, 0.1) is not None, "at once, with no pause"
