@@ -14,12 +14,15 @@ from sharedip.core.messages import (
     AddressSeen,
     Announce,
     AnnounceOnceHeld,
+    CloseGate,
     DrainRequested,
     Exit,
+    GrantLease,
     HoldAddress,
     KeepLeaseAlive,
     KeysRead,
     MoveRequested,
+    OpenGate,
     Probe,
     ReadKeys,
     RemoveAddress,
@@ -30,7 +33,7 @@ from sharedip.core.messages import (
     TimePassed,
     Transact,
 )
-from sharedip.core.model import Delete, Failure, Guard, GuardTarget, KeyValue, Put, Vip
+from sharedip.core.model import Delete, Failure, FenceKind, Guard, GuardTarget, KeyValue, Put, Vip
 from sharedip.core.orders import in_order
 from sharedip.core.settings import LIFETIME_LATE_S, lease_margin_s
 from tests.stages.harness import LAYOUT, OURS, THEIRS, VIP, Talk, agent_record, leaving, owner, waiting_behind
@@ -289,3 +292,20 @@ def test_who_never_had_the_address_vouches_for_nobody(released: bool) -> None:
     record = read_record(KeyValue(put.key, put.value, 1, 1, put.lease))
     assert record is not None
     assert record["released"] is released
+
+
+def test_a_gate_whose_first_opening_is_unanswered_closes_behind_the_removal() -> None:
+    """The kernel may have opened it: translated traffic would pass until something else is due."""
+    talk = Talk(fence=FenceKind.NFTABLES)
+    talk.start()
+    talk.run(1.0, OpenGate)
+    opening = talk.outcome(talk.expect(OpenGate))
+    talk.lose_lease("the answer waits behind this")
+    kinds = [type(order) for order in talk.hear(TimePassed())]
+    assert kinds.index(RemoveAddress) < kinds.index(CloseGate)
+    talk.hear(opening)
+    clear = [talk.candidacy.is_clear]
+    talk.serve(GrantLease)
+    clear.append(talk.candidacy.is_clear)
+    assert clear == [False, True]
+    assert not talk.kernel.lets_pass(VIP.address, talk.now)

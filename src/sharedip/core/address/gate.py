@@ -29,7 +29,7 @@ class _Asked(Enum):
 
 class Gate:
     """Invariant: while no order is under way nothing passes after `until`, and nothing at all where that is None. It
-    becomes None only when the kernel confirms a closing that no opening follows, or when that instant has come.
+    becomes None only when the kernel confirms a closing, or when that instant has come.
     An opening is ordered only while nothing is under way, so that each answer belongs to one order.
 
     Steps: open, see it confirmed, open again as the right moves; close, and see that confirmed or outlast it.
@@ -47,8 +47,8 @@ class Gate:
 
     @property
     def is_closed(self) -> bool:
-        """Nothing passes: the kernel confirmed it, or the last opening has run out."""
-        return self.until is None
+        """Nothing passes: the kernel confirmed it, or the last opening has run out, and nothing is under way."""
+        return self.until is None and not self._asked
 
     def is_tight(self, right_until: Instant) -> bool:
         """Whether the kernel has confirmed that it closes no later than the right ends."""
@@ -65,7 +65,7 @@ class Gate:
         self._open_at = at
 
     def begin(self, until: Instant) -> bool:
-        """`peers/owner.py` orders the opening, for all addresses of one right. False: an order is under way already."""
+        """The node orders the opening, for all addresses of one right. False: an order is under way already."""
         if self._asked:
             return False
         self._begin(until)
@@ -80,7 +80,7 @@ class Gate:
     def closed(self) -> None:
         """The kernel confirmed that nothing passes."""
         self._answered()
-        if not self._asked:  # else an opening follows it
+        if not self._asked:  # else something is still to come
             self.until = None
 
     def refused(self, now: Instant) -> bool:
@@ -104,19 +104,17 @@ class Gate:
         if self._open_at is None or now < self._open_at or self._asked:
             return
         timeout_s = gate_timeout_s(until - now)
-        if timeout_s > 0:
-            self._begin(until)
-            self._out(OpenGate((self._vip,), timeout_s, until))
-        else:
-            self._open_at, self.ordered_until = None, until  # only another right is a reason to try again
+        assert timeout_s > 0, "told to let traffic pass when the right has ended"
+        self._begin(until)
+        self._out(OpenGate((self._vip,), timeout_s, until))
 
     def keep_closed(self, now: Instant) -> None:
         """Order what is due to let nothing pass: after the removal, whose resets must get out, and before the release
         is told, since an open gate lets translated traffic pass even where no address stands (law 3).
         """
-        if self.until is None:
+        if self.is_closed:
             return
-        if self.until <= now and not self._asked:
+        if self.until is not None and self.until <= now and not self._asked:
             self.until = None  # it has closed by itself
         elif _Asked.CLOSE not in self._asked and now >= self._close_at:
             if _Asked.OPEN not in self._asked:  # else, if it is refused, it may have been done all the same
@@ -132,9 +130,9 @@ class Gate:
     @property
     def closes_at(self) -> Instant | None:
         """When `keep_closed` has something to do; None while only a fact can change that."""
-        if self.until is None or _Asked.CLOSE in self._asked:
+        if self.is_closed or _Asked.CLOSE in self._asked:
             return None
-        return min(self._close_at, self.until)
+        return self._close_at if self.until is None else min(self._close_at, self.until)
 
     def _begin(self, until: Instant) -> None:
         self._asked.append(_Asked.OPEN)

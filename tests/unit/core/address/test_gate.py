@@ -125,8 +125,8 @@ TABLE: dict[str, dict[str, tuple[str, str, tuple[type, ...]]]] = {
         "begun with others": ("closed", "open", ()),
         "to be open": ("closed", "open", ()),
         "to be open anew": ("closed", "open", ()),
-        "to be closed": ("closed", "open", ()),
-        "to be closed, in the end": ("closed", "open", ()),
+        "to be closed": ("closed", "open close", (CloseGate,)),
+        "to be closed, in the end": ("closed", "open close", (CloseGate,)),
     },
     "open": {
         "opened": ("later", "", ()),
@@ -155,8 +155,8 @@ TABLE: dict[str, dict[str, tuple[str, str, tuple[type, ...]]]] = {
         "begun with others": ("closed", "open", ()),
         "to be open": ("closed", "open", ()),
         "to be open anew": ("closed", "open", ()),
-        "to be closed": ("closed", "open", ()),
-        "to be closed, in the end": ("closed", "open", ()),
+        "to be closed": ("closed", "open close", (CloseGate,)),
+        "to be closed, in the end": ("closed", "open close", (CloseGate,)),
     },
     "closing": {
         "opened": ("later", "", ()),
@@ -233,16 +233,6 @@ def test_a_right_that_moved_meanwhile_is_sent_after_it() -> None:
     gate.keep_open(LATER, NOW + 0.1)
     assert [type(order) for order in out] == [OpenGate]
     assert not gate.opened(LATER, NOW + 0.2)
-
-
-def test_a_right_without_room_is_not_asked_for_again_until_it_moves() -> None:
-    """Trying again would be noise."""
-    gate, out = watched("closed")
-    gate.open_at(NOW)
-    gate.keep_open(NOW, NOW)
-    assert not out
-    assert gate.opens_at is None
-    assert gate.ordered_until == NOW
 
 
 def test_a_closing_that_was_refused_is_ordered_again_until_its_time_is_over() -> None:
