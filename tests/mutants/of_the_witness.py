@@ -25,8 +25,8 @@ MUTANTS = (
     Mutant(
         "chosen-by-the-former-leader",
         SESSION,
-        "            self.raft_leader.doubt()  # a new term",
-        "            pass  # a new term",
+        "            self.raft_leader.doubt()\n\n    def _endpoint_failed",
+        "            pass\n\n    def _endpoint_failed",
         WITNESSED,
         "A witness on the new leader's node: its death silences the witness and stalls etcd at once.",
     ),

@@ -13,7 +13,7 @@ RETRY_S = 0.5
 
 
 class RaftLeader:
-    """Asked again in every term: our own member, which tells its id as well; while that is away, another one."""
+    """Asked again in every term: our own member, which tells its id as well; while that cannot tell, others in turn."""
 
     def __init__(self, local_endpoint: int | None) -> None:
         self._local = local_endpoint
@@ -37,12 +37,12 @@ class RaftLeader:
 
     def learn(self, event: MemberRead, now: Instant) -> bool:
         """Take an answer in. False: the member knows no leader, so ask again at `retry_at`."""
-        self._ask_elsewhere = False
         if event.endpoint == self._local:
             self.member_id = event.member_id
-        if event.leader_id == 0:
-            self.retry_at = now + RETRY_S
+        if event.leader_id == 0:  # law 4: it cannot tell; another one may
+            self.failed(now, elsewhere=True)
             return False
+        self._ask_elsewhere = False
         self._term, self.leader_id = event.raft_term, event.leader_id
         return True
 

@@ -39,7 +39,6 @@ class Purpose:
     """
 
     kind: RequestKind
-    endpoint: int
     lease: int | None
     revision: int
     raft_term: int

@@ -1,7 +1,7 @@
 """What this agent has in etcd: one lease, its name, the watch, the picture of the keys, and the writes of the VIPs.
 
 What a fact brings is recorded, and returned as news; nothing is told while the fact is half taken in. Only `advance`
-orders what is due; what the witnessed lease asks for (`appoint`, `depose`) leaves at once.
+orders what is due; what its user asks for (`appoint`, `depose`, `flush`, the revocations) leaves at once.
 
 The promise hangs on four things here: a proof is asked for behind its keepalive, of the same endpoint (safety (3)); a
 picture that is called proved was asked for with this very lease (safety (4)); a lease is revoked only when the node has
@@ -226,7 +226,7 @@ class Session:
 
     def appoint(self, guards: tuple[Guard, ...], puts: tuple[Put, ...], keys: tuple[str, ...]) -> int:
         """Send a designation; if a guard fails, its answer shows the values of the keys."""
-        request = self._begin(RequestKind.DESIGNATE, endpoint=self._peer_endpoint)
+        request = self._begin(RequestKind.DESIGNATE)
         self._out(
             Transact(request, self._peer_endpoint, guards, puts, tuple(Get(key) for key in keys), self._peer_timeout_s)
         )
@@ -236,7 +236,7 @@ class Session:
         """Send a deposition. If it is alone, its answer shows everything under the root either way, which saves a round
         trip; where many leave at once, one read after them serves all.
         """
-        request = self._begin(RequestKind.DEPOSE, endpoint=self._peer_endpoint)
+        request = self._begin(RequestKind.DEPOSE)
         everything = (Get(self.layout.root, prefix=True),) if is_alone else ()
         self._out(
             Transact(request, self._peer_endpoint, guards, (*then, *everything), everything, self._peer_timeout_s)
@@ -254,7 +254,7 @@ class Session:
         safety (3): to be called when no address is left, and when no later run can stand on the lease.
         """
         if self.orphaned_lease is not None:
-            request = self._requests.begin(Purpose(RequestKind.ORPHAN, self.endpoint, None, 0, 0))
+            request = self._requests.begin(Purpose(RequestKind.ORPHAN, None, 0, 0))
             self._out(RevokeLease(request, self.endpoint, self.orphaned_lease, self._timeout_s))
             self.orphaned_lease = None
 
@@ -324,6 +324,7 @@ class Session:
             self._stale(held, event.endpoint, now)
             return
         held.confirmed(event)
+        self._doubt_old_leader(held)
 
     def _keys_read(self, event: KeysRead, now: Instant) -> None:
         """A linearizable read: the second half of a renewal, or the look before a claim."""
@@ -384,7 +385,7 @@ class Session:
         """Who leads, and which member is on our node. An answer from an older term tells nothing."""
         purpose = self._requests.end(event.request)
         if purpose is None or self._held is None or event.raft_term < self._held.raft_term:
-            self.raft_leader.failed(now, elsewhere=False)
+            self.raft_leader.failed(now, elsewhere=purpose is not None)
             return
         if self.raft_leader.learn(event, now):
             self._held.raft_term = event.raft_term
@@ -547,7 +548,7 @@ class Session:
         if now < self.raft_leader.retry_at or self._requests.is_pending(RequestKind.MEMBER):
             return
         endpoint = self.raft_leader.endpoint(self.endpoint)
-        request = self._begin(RequestKind.MEMBER, endpoint=endpoint)
+        request = self._begin(RequestKind.MEMBER)
         self._out(ReadMember(request, endpoint, self._timeout_s))
 
     # -- inside -------------------------------------------------------------------------------------------------------
@@ -565,16 +566,15 @@ class Session:
         """Where designations and depositions go: they can't wait for a verdict on the endpoint that all else uses."""
         return (self.endpoint + self._peer_step) % len(self._settings.endpoints)
 
-    def _begin(self, kind: RequestKind, endpoint: int | None = None) -> int:
-        where = self.endpoint if endpoint is None else endpoint
-        return self._requests.begin(Purpose(kind, where, self.lease, self.registry.revision, self.raft_term))
+    def _begin(self, kind: RequestKind) -> int:
+        return self._requests.begin(Purpose(kind, self.lease, self.registry.revision, self.raft_term))
 
     def _tell_vips(self, outcome: Outcome) -> None:
         self._news += [WriteAnswered(write, each) for write, each in self._batcher.answered(outcome.request, outcome)]
 
     def _read(self, held: HeldLease, kind: RequestKind, endpoint: int, now: Instant) -> int:
         """Order a linearizable read: of what has changed since our picture, now and then of everything."""
-        request = self._begin(kind, endpoint)
+        request = self._begin(kind)
         after = held.registry.read_after(now)
         by_entry = kind is RequestKind.PROOF
         self._out(ReadKeys(request, endpoint, self.layout.root, self._timeout_s, after, by_entry))
@@ -691,10 +691,14 @@ class Session:
     def _answered(self, held: HeldLease, raft_term: int, now: Instant) -> None:
         """Consensus answered: any trouble is over."""
         held.raft_term = max(held.raft_term, raft_term)
-        if not self.raft_leader.is_known_for(held.raft_term):
-            self.raft_leader.doubt()  # a new term may have a new leader: no witness is chosen by the old one
+        self._doubt_old_leader(held)
         self.answered_at = now
         self.endpoints.answered(now)
+
+    def _doubt_old_leader(self, held: HeldLease) -> None:
+        """A new term may have a new leader: no witness is chosen by the old one."""
+        if not self.raft_leader.is_known_for(held.raft_term):
+            self.raft_leader.doubt()
 
     def _endpoint_failed(self, endpoint: int, failure: Failure, detail: str, now: Instant) -> None:
         # While a right runs out, the wait between tries must be a small part of what is left of it.

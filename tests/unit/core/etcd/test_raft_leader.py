@@ -54,3 +54,14 @@ def test_while_our_own_member_is_away_another_one_is_asked_in_turns_with_it() ->
 
 def test_without_a_member_on_this_node_the_current_endpoint_is_asked() -> None:
     assert RaftLeader(None).endpoint(OTHER) == OTHER
+
+
+def test_a_member_that_cannot_tell_does_not_keep_us_from_asking_another() -> None:
+    """Its peer port is blocked, or it was removed from the cluster and still runs."""
+    leader = RaftLeader(LOCAL)
+    asked = []
+    for _ in range(4):
+        asked.append(leader.endpoint(OTHER))
+        leader.learn(told(asked[-1], leader_id=0 if asked[-1] == LOCAL else 7), 1.0)
+    assert asked == [LOCAL, OTHER, LOCAL, OTHER]
+    assert leader.is_known_for(3)

@@ -6,7 +6,7 @@ from sharedip.core.etcd.requests import Purpose, RequestKind, Requests
 
 
 def purpose(kind: RequestKind, lease: int | None = 0x1) -> Purpose:
-    return Purpose(kind, 0, lease, 5, 2)
+    return Purpose(kind, lease, 5, 2)
 
 
 def test_a_request_is_pending_until_its_one_answer() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sharedip.core.election.candidacy import Phase
 from sharedip.core.etcd.requests import RequestKind
 from sharedip.core.etcd.session import REVOKE_TRIES_MAX, STALE_ANSWERS_MAX
@@ -13,13 +15,15 @@ from sharedip.core.messages import (
     LeaseRevoked,
     OpenWatch,
     ReadKeys,
+    ReadMember,
     RevokeLease,
     StopRequested,
+    TimePassed,
     Transact,
     WatchLost,
 )
 from sharedip.core.model import Failure, Guard, GuardTarget, KeyChange, Put
-from tests.stages.harness import LAYOUT, OURS, THEIRS, Talk, owner, waiting_behind
+from tests.stages.harness import ANSWERED, LAYOUT, OURS, THEIRS, Talk, owner, waiting_behind
 
 
 def watches(orders: list[object]) -> list[OpenWatch]:
@@ -185,3 +189,38 @@ def test_a_new_lease_begins_with_an_empty_picture() -> None:
     talk.store.end_lease(OURS)
     talk.run(3.0)
     assert talk.is_in(Phase.OWNING)
+
+
+def test_a_keepalive_of_a_new_term_doubts_the_leader_as_well() -> None:
+    """No witness is chosen by the old one in the turn before the read."""
+    talk = owner()
+    assert talk.node.session.raft_leader.leader_id is not None
+    keepalive = talk.due()
+    confirmed = talk.outcome(keepalive)
+    talk.node.session.handle(replace(confirmed, raft_term=confirmed.raft_term + 1), talk.now)
+    assert talk.node.session.raft_leader.leader_id is None
+
+
+def test_where_our_own_member_knows_no_leader_another_one_is_asked() -> None:
+    """It has lost its peers: it answers no linearizable request either, so all else goes to another one by then."""
+    talk = Talk(local_endpoint=0, endpoints=3)
+    talk.start()
+    asked = set()
+    for _ in range(200):
+        order = next((each for each in talk.open if isinstance(each, ANSWERED)), None)
+        if order is None:
+            if not talk.tell_changes():
+                talk.now = max(talk.now, talk.node.next_deadline())
+                talk.hear(TimePassed())
+            continue
+        talk.open.remove(order)
+        told = talk.outcome(order)
+        if isinstance(order, ReadMember):
+            asked.add(order.endpoint)
+            talk.hear(replace(told, leader_id=0) if order.endpoint == 0 else told)
+        elif getattr(order, "endpoint", 1) == 0:
+            talk.fail(order, Failure.NO_LEADER)
+        else:
+            talk.hear(told)
+    assert asked > {0}
+    assert talk.node.session.raft_leader.leader_id is not None
