@@ -79,9 +79,10 @@ class Designation:
 
 @dataclass(slots=True)
 class _Attempt:
-    """A transaction under way: these witnesses for these VIPs."""
+    """A transaction under way: these witnesses for these VIPs, in these epochs of them."""
 
     rights: dict[IPAddress, Right]
+    epochs: dict[IPAddress, int]
     witnesses: tuple[int, ...]
     window_s: float
     written: dict[IPAddress, bytes]
@@ -414,9 +415,10 @@ class Designations:
         assert lease is not None
         nonce = self._nonce()
         window_s = round((self._settings.window_s or 0.0) * 1000) / 1000  # as it is written
-        guards, puts, written = [], [], {}
+        guards, puts, written, epochs = [], [], {}, {}
         for address, candidacy in vips.items():
             assert candidacy.epoch is not None
+            epochs[address] = candidacy.epoch
             key = layout.witness(address)
             guards.append(Guard(layout.candidate(address, lease), GuardTarget.CREATE, candidacy.epoch))
             guards.append(Guard(key, GuardTarget.MOD, self._mod_revision(address)))
@@ -430,7 +432,7 @@ class Designations:
             puts.append(Put(key, written[address], lease))
         request = self._session.appoint(tuple(guards), tuple(puts), tuple(layout.witness(address) for address in vips))
         rights = {address: candidacy.ownership.right for address, candidacy in vips.items()}
-        self._attempts[request] = _Attempt(rights, witnesses, window_s, written)
+        self._attempts[request] = _Attempt(rights, epochs, witnesses, window_s, written)
         self._attempted |= vips.keys()
 
     def _mod_revision(self, address: IPAddress) -> int:
@@ -461,8 +463,8 @@ class Designations:
             candidacy = candidacies.get(address)
             if candidacy is None or candidacy.ownership.right is not right:
                 continue  # the candidacy that asked for it is gone
-            if candidacy.epoch is None or candidacy.phase not in _BOUND:
-                continue
+            if candidacy.epoch != attempt.epochs[address] or candidacy.phase not in _BOUND:
+                continue  # what it names is not the key that we have by now: no witness could depose that
             if promises:
                 # safety (3): the promise binds the right from before the first beat, which gives its power.
                 self._join(designation, address, right, now + window_s)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sharedip.core.etcd.requests import RequestKind
-from sharedip.core.messages import ReadKeys, SendDatagram, Transact
+from sharedip.core.messages import ReadKeys, SendDatagram, TimePassed, Transact
 from sharedip.core.model import FenceKind, Put
 from sharedip.core.peers.owner import APPOINT_RETRY_S, Appointed, FencesLoose, GateDue, Promised
 from sharedip.core.peers.wire import Acknowledgement, DatagramKind, unseal
@@ -94,3 +94,23 @@ def test_no_witness_is_chosen_by_the_leader_of_a_term_that_is_over() -> None:
 def designates(order: object) -> bool:
     """Whether this is a transaction that writes a designation."""
     return isinstance(order, Transact) and any(isinstance(op, Put) and op.key == WITNESS for op in order.then)
+
+
+def test_a_designation_of_an_earlier_epoch_binds_no_later_one() -> None:
+    """Its witness could not depose the key that we have by now; to be bound to it would end the right for nothing."""
+    scene = Owner()
+    talk = scene.talk
+    late = talk.outcome(scene.designation())
+    epoch = talk.candidacy.epoch
+    talk.store.delete(talk.key)
+    talk.store.delete(WITNESS)
+    talk.tell_changes()
+    for _ in range(30):
+        talk.serve(ReadKeys)
+        if talk.candidacy.epoch not in (None, epoch):
+            break
+        talk.now = max(talk.now, talk.node.next_deadline())
+        talk.hear(TimePassed())
+    assert talk.candidacy.epoch not in (None, epoch)
+    talk.hear(late)
+    assert not talk.node.designations.active
