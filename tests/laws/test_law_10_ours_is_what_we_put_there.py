@@ -9,6 +9,7 @@ from sharedip.core.messages import (
     AddressGone,
     AddressSeen,
     DrainRequested,
+    HoldAddress,
     RemoveAddress,
 )
 from sharedip.core.model import FenceKind
@@ -70,3 +71,27 @@ def test_a_foreign_address_of_the_same_number_is_reported_and_left_alone() -> No
     assert any("somebody else" in report.text for report in talk.reports)
     talk.hear(AddressSeen(9, VIP.address, 24, ours=True))
     talk.expect(RemoveAddress)
+
+
+def test_the_going_of_anothers_copy_says_nothing_of_ours() -> None:
+    """On the same link, with another mask: a former run that had resigned would else give its key up over an address
+    that stands.
+    """
+    talk = with_a_rival(owner())
+    talk.hear(DrainRequested(1, drained=True))  # resigned and saved; the agent dies before the kernel has removed it
+    again = restarted(talk)
+    again.hear(AddressSeen(2, VIP.address, 32, ours=True))
+    again.hear(AddressSeen(2, VIP.address, 24, ours=False))
+    again.hear(AddressGone(2, VIP.address, 24))
+    assert not again.candidacy.is_clear
+    again.run(1.0)
+    assert VIP in {removal.vip for removal in again.removed}
+
+
+def test_an_owner_is_not_told_of_a_loss_when_anothers_copy_goes() -> None:
+    talk = owner()
+    talk.hear(AddressSeen(2, VIP.address, 24, ours=False))
+    said = len(talk.reports)
+    talk.hear(AddressGone(2, VIP.address, 24))
+    talk.none(HoldAddress)
+    assert not talk.reports[said:]

@@ -74,6 +74,8 @@ class Vips:
         """Addresses that we put on a link, or may have, each with the index of the link."""
         self._held_now: tuple[tuple[IPAddress, int], ...] | None = None
         self._host_addresses: set[tuple[int, IPAddress]] = set()
+        self._strays: dict[IPAddress, set[tuple[int, int]]] = {}
+        """Each address that others put on this node, which may be a VIP later: index of the link, and prefix length."""
         self._touched: set[Candidacy] = set()
         self._timers: DeadlineQueue[Candidacy] = DeadlineQueue()
         self._made = 0
@@ -140,6 +142,8 @@ class Vips:
         for address, vip in wanted.items():
             if address not in self.current:
                 self.current[address] = self._make(vip)
+                for index, _ in sorted(self._strays[address]):
+                    self._tell_stray(vip, index)
         self._number()
         for candidacy in self.current.values():
             candidacy.reconfigure(settings)
@@ -149,7 +153,7 @@ class Vips:
         """Every key on our lease needs a candidacy. Keys of a former run, or of a campaign that was applied after its
         VIP was dropped from the documents, leave in order like all others.
         """
-        for address in addresses:
+        for address in sorted(addresses, key=str):  # what follows of a set must not hang on its order in memory
             if not self.of(address) and self._has_key(address):
                 self.leaving[address] = self._make(Vip(address, ""))
                 self._all = None
@@ -249,13 +253,16 @@ class Vips:
 
     def address_moved(self, event: AddressSeen | AddressGone, now: Instant) -> None:
         """An address came to a link of this node, or left it: a VIP, by us or by others, or the node's own."""
-        for candidacy in self.of(event.address):
+        copy = event.index, event.prefix_length
+        strays = self._strays.setdefault(event.address, set())
+        is_new = copy not in strays
+        strays.discard(copy)
+        concerned = self.of(event.address)
+        for candidacy in concerned:
             on_own_link = self._links.index_of(candidacy.vip.link) == event.index
-            copy = event.index, event.prefix_length
-            is_new = copy not in candidacy.history.strays
-            candidacy.history.strays.discard(copy)
             if isinstance(event, AddressGone):
-                if event.index == self.held.get(event.address, event.index if on_own_link else None):
+                is_there = event.index == self.held.get(event.address, event.index if on_own_link else None)
+                if is_there and event.prefix_length == event.address.max_prefixlen:  # law 10: not another's copy
                     candidacy.ownership.address_gone(now, event.by)
             elif self._is_ours(candidacy, event, on_own_link=on_own_link):
                 if on_own_link and self._session.is_adopting and not self.stopping:
@@ -263,13 +270,20 @@ class Vips:
                 else:
                     candidacy.ownership.address_seen(ours=True, on_own_link=on_own_link, now=now)
             else:
-                candidacy.history.strays.add(copy)
+                strays.add(copy)
                 if is_new:
-                    text = f"somebody else put the address on {self._links.name_of(event.index)} of this node"
-                    self._out(Report(Level.ERROR, text, candidacy.vip, reason="not sharedip's own, left alone"))
+                    self._tell_stray(candidacy.vip, event.index)
             self._touched.add(candidacy)
+        if not concerned and isinstance(event, AddressSeen) and not event.ours:
+            strays.add(copy)
+        if not concerned and not strays:
+            del self._strays[event.address]
         if event.address not in self.current and event.address.version == 4:
             self._host_address_moved(event)
+
+    def _tell_stray(self, vip: Vip, index: int) -> None:
+        text = f"somebody else put the address on {self._links.name_of(index)} of this node"
+        self._out(Report(Level.ERROR, text, vip, reason="not sharedip's own, left alone"))
 
     def _is_ours(self, candidacy: Candidacy, event: AddressSeen, *, on_own_link: bool) -> bool:
         """Whether we put the address there (law 10): it has our tag, or, since not every kernel keeps tags, our mask on
@@ -290,7 +304,7 @@ class Vips:
             return
         self._host_addresses.add(place)
         for candidacy in self.all():
-            holds = candidacy.phase is Phase.OWNING and candidacy.ownership.presence is Presence.PRESENT
+            holds = candidacy.phase is Phase.OWNING and candidacy.ownership.presence is not Presence.ABSENT
             is_here = self._links.index_of(candidacy.vip.link) == event.index
             if candidacy.vip.address.version == 4 and holds and is_here and not event.ours:
                 candidacy.ownership.reorder()
@@ -355,6 +369,7 @@ class Vips:
             self._out,
             may_stand=may_stand,
         )
+        candidacy.history.strays = self._strays.setdefault(vip.address, set())
         self._made += 1
         candidacy.serial = self._made
         self._tell(candidacy)
@@ -409,5 +424,5 @@ class Vips:
 
 
 def _place(candidacy: Candidacy) -> tuple[int, int]:
-    """The order of the documents; those that leave have no place in them, and go by when they were made."""
+    """The order of the documents, in which one that leaves keeps the place that it had; then that of their making."""
     return candidacy.config_index, candidacy.serial

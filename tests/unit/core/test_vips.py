@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from sharedip.core.election.candidacy import Phase
 from sharedip.core.messages import (
+    AddressGone,
+    AddressSeen,
+    HoldAddress,
     RemoveAddress,
+    ReorderAddress,
     SettingsChanged,
+    TimePassed,
     Transact,
 )
+from sharedip.core.model import FenceKind, Vip
 from sharedip.core.state import FormerRun
 from sharedip.core.vips import _place
-from tests.stages.harness import LAYOUT, LINK, OURS, VIP, Talk, waiting_behind
+from tests.stages.harness import LAYOUT, LINK, OURS, VIP, Talk, owner, waiting_behind
 
 OTHER = replace(VIP, address=VIP.address + 1)
 
@@ -81,3 +89,51 @@ def test_what_leaves_has_a_place_of_its_own() -> None:
     everyone = talk.node.vips.all()
     assert len(everyone) == 24
     assert len({_place(each) for each in everyone}) == 24
+
+
+@pytest.mark.parametrize("before", [(), (replace(VIP, link="lan1"),)], ids=["a new VIP", "another link"])
+def test_a_copy_that_stood_before_the_reload_is_in_the_way_after_it(before: tuple[Vip, ...]) -> None:
+    """No fence mutes it: it would answer beside the next owner."""
+    talk = Talk(vips=before, fence=FenceKind.LIFETIME)
+    talk.start()
+    talk.run(1.0)
+    talk.hear(AddressSeen(3, VIP.address, 24, ours=False))
+    said = len(talk.reports)
+    talk.settings = replace(talk.settings, vips=(VIP,))
+    talk.hear(SettingsChanged(talk.settings))
+    assert any("somebody else put the address" in report.text for report in talk.reports[said:])
+    talk.run(2.0)
+    assert talk.is_in(Phase.OUT)
+    talk.hear(AddressGone(3, VIP.address, 24))
+    talk.run(2.0)
+    assert talk.is_in(Phase.OWNING)
+
+
+def test_an_address_of_the_node_that_goes_leaves_nothing_behind() -> None:
+    talk = owner()
+    theirs = VIP.address + 9
+    talk.hear(AddressSeen(2, theirs, 24, ours=False))
+    talk.hear(AddressGone(2, theirs, 24))
+    assert theirs not in talk.node.vips._strays
+
+
+def test_keys_that_are_found_leave_in_an_order_that_memory_does_not_decide() -> None:
+    found = [VIP.address + number for number in range(1, 30)]
+    talk = owner()
+    for address in reversed(found):
+        talk.store.put(LAYOUT.candidate(address, OURS), b"n1", OURS)
+    talk.tell_changes()
+    assert list(talk.node.vips.leaving) == sorted(found, key=str)
+
+
+def test_the_nodes_address_that_comes_while_a_renewal_is_under_way_stands_before_the_vip_in_the_end() -> None:
+    """Else the VIP stays the source of the node's own traffic."""
+    talk = owner()
+    while not any(isinstance(order, HoldAddress) for order in talk.open):
+        talk.now = max(talk.now, talk.node.next_deadline())
+        talk.hear(TimePassed())
+        talk.serve(HoldAddress)
+    talk.hear(AddressSeen(2, VIP.address + 9, 24, ours=False))
+    talk.none(ReorderAddress)
+    talk.answer(talk.expect(HoldAddress))
+    talk.expect(ReorderAddress)

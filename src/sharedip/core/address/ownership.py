@@ -6,8 +6,8 @@ a former run counts (law 7): what may stand from it (address, gate, lifetime) is
 it or we have set it ourselves. This file and `gate.py` are safety (5), "the address is usable no longer than the right
 lasts".
 
-A fact is recorded; only `advance` gives orders, and the caller lets it follow in the same turn: at once where one fact
-concerns many VIPs, so that their orders keep its sequence. Reports to the operator leave with the fact.
+A fact is recorded; only `advance` gives orders, and the caller lets it follow in the same turn. Reports to the operator
+leave with the fact.
 
 Must never: know of etcd or of the queue. Counterparts: `candidacy.py`, which tells when to take and when to leave;
 `gate.py`, the half of the nftables fence.
@@ -407,9 +407,9 @@ class Ownership:
             self._put_back(holding, now)
 
     def reorder(self) -> None:
-        """The node's own address came after the VIP: move the VIP behind it again."""
+        """The node's own address came after the VIP: move the VIP behind it again, once no order is under way."""
         if self._holding is not None:
-            self._holding.reorder_wanted = self._asked_until is None
+            self._holding.reorder_wanted = True
 
     def announce_again(self, now: Instant) -> None:
         """Carrier or MAC changed, or a stranger claimed the address."""
@@ -494,7 +494,7 @@ class Ownership:
 
     def _advance_holding(self, holding: _Holding, now: Instant) -> None:
         announces = False
-        if holding.reorder_wanted:
+        if holding.reorder_wanted and self._asked_until is None and self.presence is Presence.PRESENT:
             self._reorder(holding, now)
         if self._asked_until is None and holding.due_at is not None and now >= holding.due_at:
             lifetime_s = self._lifetime_s(now)
