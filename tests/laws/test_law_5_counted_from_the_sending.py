@@ -7,13 +7,17 @@ import time
 import pytest
 
 from sharedip.adapters.clock import Clock
+from sharedip.core.election.candidacy import Phase
 from sharedip.core.messages import (
+    DatagramReceived,
+    ForeignClaim,
     GrantLease,
     KeepLeaseAlive,
     ReadKeys,
 )
+from sharedip.core.peers.wire import DatagramKind, Released, seal
 from sharedip.core.settings import lease_margin_s
-from tests.stages.harness import Talk, owner
+from tests.stages.harness import LAYOUT, MAC, OURS, THEIRS, VIP, Talk, agent_record, owner, secret_of, waiting_behind
 from tests.stages.witnessed import WINDOW_S, Owner
 
 
@@ -74,3 +78,26 @@ def test_the_agents_clock_counts_the_time_in_suspend_and_nobody_can_set_it() -> 
     before = time.clock_gettime(time.CLOCK_BOOTTIME)
     now = Clock().now()
     assert before <= now <= time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def test_a_word_counts_from_its_receipt_not_from_the_turn_in_which_it_is_taken_in() -> None:
+    """A loop that is late must not make it younger than a claim that came after it."""
+    phases = {}
+    for claimed_after_s in (-0.001, 0.002):
+        talk = waiting_behind()
+        speaker = talk.candidacy.queue()[0]
+        talk.store.put(LAYOUT.agent("n2"), agent_record("n2", macs=[MAC.hex()]), THEIRS)
+        talk.tell_changes()
+        received_at = talk.now
+        word = seal(
+            DatagramKind.RELEASE,
+            THEIRS,
+            OURS,
+            [Released(speaker.create_revision, VIP.address, "moved")],
+            secret_of("n2", "n1"),
+        )
+        talk.now += 0.003
+        talk.hear(ForeignClaim(VIP, MAC, received_at + claimed_after_s))
+        talk.hear(DatagramReceived("n2", 9470, word, received_at))
+        phases[claimed_after_s] = talk.candidacy.phase
+    assert phases == {-0.001: Phase.OWNING, 0.002: Phase.WAITING}

@@ -3,8 +3,8 @@
 Contract:
 1. `handle(event, now)` first applies every right that has ended by `now`, then the event: a late answer never revives
    a right. A right that has ended is won back only by fresh proof.
-2. The orders it returns are to be carried out in that order, before the next fact is handed in. Removals come first,
-   unless an earlier order in the same list puts the same address up.
+2. The orders it returns are to be carried out in that order, before the next fact is handed in. The order has a
+   contract of its own, in `orders.py`.
 3. `next_deadline()` is the latest instant by which `handle(TimePassed(), now)` must be called if no fact comes before.
 4. `now` never goes back.
 
@@ -109,6 +109,7 @@ class Node:
         self.stopping = False
         self.is_over = False
         self._stop_until: Instant = float("inf")
+        self._stop_look_at: Instant = float("inf")
         self._gives_back = False
         self._cleared_for: int | None = None
 
@@ -139,7 +140,7 @@ class Node:
 
     def handle_all(self, events: Iterable[Event], now: Instant) -> list[Command]:
         """The same for several facts at once: they are applied in their order, and what follows from all of them is
-        ordered together. At most one of them may be about each VIP.
+        ordered together. Of one kind, at most one may be about each VIP.
         """
         return [order for orders in self.handle_in_steps(events, now) for order in orders]
 
@@ -171,7 +172,7 @@ class Node:
             self.vips.next_deadline(),
             self.fitness.next_deadline(),
             self._state.next_deadline(),
-            self._stop_until if not self.is_over else float("inf"),
+            self._stop_look_at if not self.is_over else float("inf"),
             *(at for at in of_parts if at is not None),
         )
 
@@ -320,7 +321,7 @@ class Node:
         for entry in letter.entries:
             match entry:
                 case Released():
-                    self._released(letter.sender, entry, now)
+                    self._released(letter.sender, entry, event.received_at)
                 case Pong():
                     self.designations.ponged(letter.sender, entry, now)
                 case Acknowledgement():
@@ -510,7 +511,7 @@ class Node:
         if self.stopping:
             return
         self.stopping = self.vips.stopping = True
-        self._stop_until = now + STOP_PATIENCE_S
+        self._stop_until = self._stop_look_at = now + STOP_PATIENCE_S
         self._commands.append(Report(Level.INFO, "stopping: handing everything over"))
         for candidacy in self.vips.all():
             if candidacy.phase is Phase.OWNING:
@@ -549,13 +550,14 @@ class Node:
         if self._gives_back and self._state.durable == self._run():
             self.session.stop(now)
         if self._gives_back and self._state.durable != self._run() and now < self._stop_until + SAVE_RETRY_S:
+            self._stop_look_at = self._stop_until if patient else self._stop_until + SAVE_RETRY_S
             return  # the disk answers within the next turn, or the lease is left to expire
         if self.session.is_over or (not patient and self._is_harmless(now)):
             self.is_over = True
             self._commands.append(Report(Level.INFO, "stopped"))
             self._commands.append(Exit())
         elif not patient:
-            self._stop_until = now + 0.1
+            self._stop_until = self._stop_look_at = now + 0.1
 
     def _is_harmless(self, now: Instant) -> bool:
         """No address is left, or the kernel has ended its lifetime by now, even if it did not confirm our removal."""

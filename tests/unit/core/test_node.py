@@ -9,11 +9,14 @@ from sharedip.core.messages import (
     AddressSeen,
     Announce,
     Exit,
+    KeepLeaseAlive,
     LinkChanged,
     LinkVanished,
+    ReadKeys,
     RemoveAddress,
     ReorderAddress,
     RevokeLease,
+    StateNotSaved,
     StopRequested,
     TimePassed,
     Transact,
@@ -112,3 +115,19 @@ def test_a_second_stop_is_the_first_one() -> None:
     talk = owner()
     talk.hear(StopRequested())
     assert talk.hear(StopRequested()) == []
+
+
+def test_a_stop_that_waits_for_a_disk_that_refuses_does_not_spin() -> None:
+    talk = owner()
+    talk.hear(StopRequested())
+    talk.serve(Transact, RevokeLease)
+    talk.disk_answers = False
+    turns = 0
+    while not talk.node.is_over:
+        talk.now = max(talk.now, talk.node.next_deadline())
+        talk.hear(TimePassed())
+        while talk.saves:
+            talk.hear(StateNotSaved(talk.saves.pop(0).number, "no space"))
+        talk.drop(Transact, KeepLeaseAlive, ReadKeys)
+        turns += 1
+        assert turns < 200, "it asks to be woken at once, without end"

@@ -87,10 +87,13 @@ TRANSITIONS: dict[tuple[Phase, Phase], str] = {
     (Phase.OUT, Phase.CAMPAIGNING): "no obstacle",
     (Phase.OUT, Phase.WAITING): "a key of ours is found (former run, or a late campaign)",
     (Phase.CAMPAIGNING, Phase.WAITING): "the key is there",
-    (Phase.CAMPAIGNING, Phase.OUT): "no answer (asked again), or an obstacle",
+    (Phase.CAMPAIGNING, Phase.OUT): "no answer, so it is asked again",
     (Phase.WAITING, Phase.VERIFYING): "first in the queue",
     (Phase.WAITING, Phase.OWNING): "one picture shows our key, and every key before it was released to us by a word",
-    (Phase.WAITING, Phase.LEAVING): "obstacle, a better candidate, or next in line on the node of etcd's leader",
+    (
+        Phase.WAITING,
+        Phase.LEAVING,
+    ): "obstacle, a better candidate, first for long and no use of it, or next on the etcd leader's node",
     (Phase.VERIFYING, Phase.WAITING): "the read shows another one first",
     (Phase.VERIFYING, Phase.OWNING): "the read shows us first, and the former owner released, or we lapsed or adopted",
     (Phase.VERIFYING, Phase.PROBING): "the read shows us first, and the former owner left without a word",
@@ -190,7 +193,7 @@ class Candidacy:
         """
         self.vip = vip
         self.config_index = -1
-        """Its place in the documents."""
+        """Its place in the documents; one that leaves keeps what it had."""
         self.serial = 0
         """In the order in which candidacies of this run were made."""
         self.obstacle: str | None = None
@@ -296,7 +299,8 @@ class Candidacy:
 
     def lease_renewed(self, now: Instant) -> bool:
         """Our right on the lease got longer. False: that changes nothing here."""
-        return self.ownership.lease_extended(now)
+        may_take = self.phase is Phase.WAITING and self.words.any()  # a word had come when the right was too short
+        return self.ownership.lease_extended(now) or may_take
 
     def keys_changed(self, now: Instant, *, adopting: bool = False) -> bool:
         """The queue of this VIP, or one of its records, changed.
@@ -390,11 +394,8 @@ class Candidacy:
         `stranger_stays`: the address is still in use on the segment, and the successor must probe before it takes it.
         `holdoff_s`: for how long others come first. `in_haste`: the right is ending; nothing goes before the removal.
         """
-        if self.phase in (Phase.OUT, Phase.LEAVING, Phase.RELEASING):
-            return
         bid = self.bid
-        if bid is None:
-            self._go_out(now)  # a campaign that may still be applied shows up as a key of ours, and is released
+        if bid is None or self.phase in (Phase.LEAVING, Phase.RELEASING):
             return
         bid.leave_reason, bid.leave_to, bid.stranger_stays = reason, to, stranger_stays
         if self.phase is Phase.OWNING:
@@ -497,7 +498,7 @@ class Candidacy:
                 if self.ownership.is_clear:
                     self._enter(Phase.WAITING, now)
             case Phase.LEAVING:
-                if self.ownership.is_clear and self._is_resigned(bid):
+                if self.ownership.is_clear and self._resign(bid):
                     self._begin_release(bid, now)
             case Phase.RELEASING:
                 if not self._is_asking and now >= self._release_at and self.ownership.is_clear:
@@ -788,10 +789,8 @@ class Candidacy:
             operations += (Put(self.record.key, write_record(record), lease),)
         self._ask(RequestKind.RELEASE, Guard(bid.key, GuardTarget.CREATE, bid.epoch), *operations)
 
-    def _is_resigned(self, bid: Bid) -> bool:
-        """Whether the epoch is given up for good, in the state file as well: nobody hears of it before (law 8, safety
-        (6)).
-        """
+    def _resign(self, bid: Bid) -> bool:
+        """Give the epoch up for good. True: the state file has it; nobody hears of it before (law 8, safety (6))."""
         self._resigned.note(self.vip, bid.epoch)
         return self._resigned.is_saved(self.vip, bid.epoch)
 

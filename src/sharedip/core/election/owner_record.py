@@ -20,7 +20,7 @@ RETRY_S = 2.0
 
 
 class OwnerRecord:
-    """Invariant: while `is_wanted`, the record in etcd is not about our epoch, as far as we know."""
+    """Invariant: while `_is_wanted`, the record in etcd is not about our epoch, as far as we know."""
 
     def __init__(self, vip: Vip, node_name: str, session: Session) -> None:
         self._vip = vip

@@ -24,6 +24,7 @@ from sharedip.core.messages import (
     MoveRequested,
     Probe,
     ReadKeys,
+    ReadMember,
     RemovalFailed,
     RemoveAddress,
     RequestFailed,
@@ -33,6 +34,7 @@ from sharedip.core.messages import (
     Transact,
 )
 from sharedip.core.model import Delete, Failure, Put
+from sharedip.core.peers.wire import Released
 from tests.stages.harness import LAYOUT, LINK, MAC, THEIRS, VIP, Talk, owner, waiting_behind
 
 DOWN = replace(LINK, running=False)
@@ -268,3 +270,20 @@ def test_a_key_that_is_found_on_a_lease_that_is_just_given_back_holds_nobody_up(
     talk.disk_answers = True
     talk.hear(TimePassed())
     talk.expect(Exit)
+
+
+def test_a_word_that_came_when_the_right_was_too_short_counts_once_it_is_long_enough() -> None:
+    """Else clients wait for the speaker's lease to end, though its address is off the link."""
+    talk = waiting_behind()
+    until = talk.node.session.lease_until
+    while talk.now < until - 2.2:  # etcd answers nobody
+        talk.pass_time(0.5)
+        for order in [each for each in talk.open if isinstance(each, KeepLeaseAlive | ReadKeys | ReadMember)]:
+            talk.open.remove(order)
+            talk.fail(order)
+    speaker = talk.candidacy.queue()[0]
+    talk.node._released(THEIRS, Released(speaker.create_revision, VIP.address, "cut off"), talk.now)
+    talk.hear(TimePassed())
+    assert talk.is_in(Phase.WAITING)
+    talk.run(3.0)
+    assert talk.is_in(Phase.OWNING)
