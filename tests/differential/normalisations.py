@@ -106,6 +106,24 @@ _ALL_IS_KNOWN = (
     " a gate that has closed by itself meanwhile, no lifetime by the lease where the same read shows a witness"
 )
 
+_NEWER_SAVE = (
+    "a refusal that comes late says nothing of the state file that was ordered since; the base paused all the same"
+)
+
+_ASKS_ANOTHER = (
+    "where our own member knows no leader, or is behind, another one is asked who leads; the base never asked anybody"
+    " else"
+)
+
+_OPENING_UNANSWERED = (
+    "a gate whose first opening is unanswered closes right behind the removal; the base took it for closed already"
+)
+
+_REORDERS_LATER = (
+    "the node's own address that comes while an order about the VIP is under way is put before it afterwards; the base"
+    " forgot it"
+)
+
 BEHAVIOURS: tuple[Behaviour, ...] = (
     Behaviour(
         "core/ownership.py",
@@ -217,6 +235,91 @@ BEHAVIOURS: tuple[Behaviour, ...] = (
         "who has lost its name together with an election key registers before it campaigns, and who finds that a former"
         " run has lost it says nothing of what that lease's picture shows; the base told the VIPs before it had looked"
         " at the name",
+    ),
+    # What follows was mended after the core had been rebuilt, and found equal: faults that the base has as well.
+    Behaviour(
+        "core/node.py",
+        "            self._saved, self._save_again_at = None, now + SAVE_RETRY_S\n",
+        "            if event.number == self._save_number:\n"
+        "                self._saved, self._save_again_at = None, now + SAVE_RETRY_S\n",
+        _NEWER_SAVE,
+    ),
+    Behaviour(
+        "core/leadership.py",
+        "        self._ask_elsewhere = False\n        if event.endpoint",
+        "        if event.endpoint",
+        _ASKS_ANOTHER,
+    ),
+    Behaviour(
+        "core/leadership.py",
+        "            self.retry_at = now + RETRY_S\n            return False\n",
+        "            self.failed(now, elsewhere=True)\n            return False\n        self._ask_elsewhere = False\n",
+        _ASKS_ANOTHER,
+    ),
+    Behaviour(
+        "core/session.py",
+        "self.leadership.failed(now, elsewhere=False)",
+        "self.leadership.failed(now, elsewhere=purpose is not None)",
+        _ASKS_ANOTHER,
+    ),
+    Behaviour(
+        "core/ownership.py",
+        "            and self._gate_until == NEVER\n        )",
+        "            and self._gate_until == NEVER\n            and not self._gate_asked\n        )",
+        _OPENING_UNANSWERED,
+    ),
+    Behaviour(
+        "core/ownership.py",
+        "        elif self._gate_until > NEVER and _Asked.CLOSE not",
+        "        elif (self._gate_until > NEVER or self._gate_asked) and _Asked.CLOSE not",
+        _OPENING_UNANSWERED,
+    ),
+    Behaviour(
+        "core/ownership.py",
+        "        if self._gate_until == NEVER or _Asked.CLOSE in",
+        "        if (self._gate_until == NEVER and not self._gate_asked) or _Asked.CLOSE in",
+        _OPENING_UNANSWERED,
+    ),
+    Behaviour(
+        "core/ownership.py",
+        "    def reorder(self, now: Instant) -> None:\n",
+        "    _reorder_wanted = False\n\n    def reorder(self, now: Instant) -> None:\n"
+        "        self._reorder_wanted = self.tenure is Tenure.HOLDING\n\n"
+        "    def _reorder(self, now: Instant) -> None:\n        self._reorder_wanted = False\n",
+        _REORDERS_LATER,
+    ),
+    Behaviour(
+        "core/ownership.py",
+        "        announces = False\n        if not self._hold_pending and now >= self._hold_at:\n",
+        "        announces = False\n"
+        "        if self._reorder_wanted and not self._hold_pending and self.presence is Presence.PRESENT:\n"
+        "            self._reorder(now)\n        if not self._hold_pending and now >= self._hold_at:\n",
+        _REORDERS_LATER,
+    ),
+    Behaviour(
+        "core/ownership.py",
+        "        self._gone_meanwhile = False\n        self.refusals = 0\n        self._hold_at",
+        "        self._gone_meanwhile = self._reorder_wanted = False\n        self.refusals = 0\n        self._hold_at",
+        _REORDERS_LATER,
+    ),
+    Behaviour(
+        "core/node.py",
+        "                    candidacy.ownership.reorder(now)\n",
+        "                    candidacy.ownership.reorder(now)\n                    self._touched.add(candidacy)\n",
+        _REORDERS_LATER,
+    ),
+    Behaviour(
+        "core/node.py",
+        "candidacy.ownership.presence is Presence.PRESENT",
+        "candidacy.ownership.presence is not Presence.ABSENT",
+        _REORDERS_LATER,
+    ),
+    Behaviour(
+        "core/candidacy.py",
+        "        return self.ownership.lease_extended(now)\n",
+        "        may_take = self.phase is Phase.WAITING and self.words.any()\n"
+        "        return self.ownership.lease_extended(now) or may_take\n",
+        "a word that was heard when the right was too short counts as soon as a renewal has made it long enough",
     ),
 )
 
