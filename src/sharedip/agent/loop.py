@@ -46,9 +46,10 @@ STILL_TOLD_EVERY_S = 60.0
 
 
 class Loop:
-    """Invariant: facts reach the core one at a time, each with the time of its turn; the orders of one fact are carried
-    out before the next fact is looked at. Facts keep the order in which they came, but that datagrams go first: a right
-    ends if an acknowledgement waits, and no network promises that one comes after what etcd says.
+    """Invariant: facts reach the core one at a time, or as many as the queue hands out together, each turn with its
+    time; what they order is carried out before the next fact is looked at. Facts keep the order in which they came, but
+    that datagrams go first: a right ends if an acknowledgement waits, and no network promises that one comes after what
+    etcd says.
     """
 
     def __init__(

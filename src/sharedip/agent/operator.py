@@ -1,7 +1,7 @@
 """What a person asks for over the control socket, and how it went.
 
 Role: a request becomes a fact for the core, or a reload. Must never: decide whether it is granted.
-Counterparts: `adapters/api/routes.py` (the requests), `core/peers/handover.py` (`move`, `drain`), `reload.py`.
+Counterparts: `adapters/api/routes.py` (the requests), `core/peers/handover.py` (`move`, `answer_drain`), `reload.py`.
 """
 
 from __future__ import annotations

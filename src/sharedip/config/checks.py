@@ -20,11 +20,10 @@ VIPS_MAX = 4096
 
 @dataclass(frozen=True, slots=True)
 class PlacedVip:
-    """A VIP with the places of its address and of its link."""
+    """A VIP with the place of its address."""
 
     vip: Vip
     place: Place
-    link_place: Place
 
 
 def unique_vips(placed: Sequence[PlacedVip], findings: Findings) -> list[PlacedVip]:

@@ -24,4 +24,4 @@ def read_layer2_vip(fields: Fields) -> PlacedVip | None:
     fields.close()
     if address is None or link is None:
         return None
-    return PlacedVip(Vip(address, link), fields.place("name"), fields.place("link"))
+    return PlacedVip(Vip(address, link), fields.place("name"))

@@ -189,7 +189,7 @@ def _carrier(fields: Fields, link: str | None, said: MachineFindings) -> None:
     shared = vip.require("ip", vip_address, "write such as ip: 192.168.0.15")
     vip.close()
     if shared is not None:
-        said.claims.append(PlacedVip(Vip(shared, link or ""), vip.place("ip"), fields.here))
+        said.claims.append(PlacedVip(Vip(shared, link or ""), vip.place("ip")))
 
 
 def _flag(text: str) -> bool:

@@ -33,7 +33,6 @@ class Conflict:
     """A stranger that was seen using the address."""
 
     mac: bytes
-    first_at: Instant
     last_at: Instant
     count: int
     reported_at: Instant
@@ -108,7 +107,7 @@ class History:
         """A stranger claimed the address."""
         known = self.conflict
         if known is None or known.mac != event.mac:
-            known = self.conflict = Conflict(event.mac, event.seen_at, event.seen_at, 0, NEVER)
+            known = self.conflict = Conflict(event.mac, event.seen_at, 0, NEVER)
         known.last_at, known.count = event.seen_at, known.count + 1
         if now - known.reported_at >= CONFLICT_REPORT_EVERY_S:
             known.reported_at = now

@@ -1,6 +1,6 @@
 """Deadlines of many, the earliest found without asking all of them.
 
-Must never: decide what is due about anything. Counterpart: `node.py`.
+Must never: decide what is due about anything. Counterpart: `vips.py`.
 """
 
 from __future__ import annotations
