@@ -40,6 +40,8 @@ class AddressWatch:
         self.known: set[tuple[int, int, str]] = set()
         self.facts: list[list[Any]] = []
         self.lost = 0
+        self._differed: set[tuple[tuple[int, int, str], bool]] = set()
+        """What the last sweep found otherwise than it was told: an address on a link, and whether it is there."""
         self._last = 0.0
         with inside(bridge_namespace):
             self.events = self._open(RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR)
@@ -93,19 +95,25 @@ class AddressWatch:
         self.facts.append([word, at, self.nodes[index][0], str(link), address])
 
     def sweep(self) -> None:
-        """List every node's addresses; a difference means that an event was missed, and is counted."""
+        """List every node's addresses; what differs from what was told by then, and at the sweep before, was missed.
+
+        One difference shows nothing: the kernel lists an address before it tells of it, and on a busy machine some time
+        may lie between the two.
+        """
         self.read()
+        differs = set()
         for index, sock in self.lists.items():
             found = {(index, link, address) for link, address in _listed(sock) if address in self.vips}
             self.read()  # what changed while we listed has its own event
             mine = {key for key in self.known if key[0] == index}
-            for _, link, address in found ^ mine:
-                present = (index, link, address) in found
-                again = {(index, link_, address_) for link_, address_ in _listed(sock)}
-                self.read()
-                if ((index, link, address) in again) == present and ((index, link, address) in self.known) != present:
+            for key in found ^ mine:
+                difference = key, key in found
+                if difference in self._differed:
                     self.lost += 1
-                    self._tell(self._stamp(), index, link, address, present=present)
+                    self._tell(self._stamp(), *key, present=key in found)
+                else:
+                    differs.add(difference)
+        self._differed = differs
 
 
 def addresses_in(data: bytes) -> list[tuple[int, int, str]]:

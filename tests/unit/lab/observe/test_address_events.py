@@ -1,21 +1,62 @@
-"""How the kernel's messages about addresses are read."""
+"""What the observer knows of addresses: each event once, and an event that never came is counted."""
 
 from __future__ import annotations
 
-import struct
-from ipaddress import IPv4Address
+import socket
 
-from sharedip_lab.observe.address_events import RTM_DELADDR, RTM_NEWADDR, addresses_in
+import pytest
+
+from sharedip_lab.observe import address_events
+from sharedip_lab.observe.address_events import AddressWatch
+
+VIP = "192.168.0.15"
 
 
-def _address_message(kind: int, link: int, address: IPv4Address) -> bytes:
-    attributes = struct.pack("=HH", 8, 1) + address.packed + struct.pack("=HH", 8, 2) + address.packed
-    return struct.pack("=IHHIIBBBBI", 16 + 8 + len(attributes), kind, 0, 0, 0, 2, 32, 0, 0, link) + attributes
+@pytest.fixture
+def watch(monkeypatch: pytest.MonkeyPatch) -> AddressWatch:
+    """One node, nothing on its link; `listed` is what its kernel lists."""
+    made = AddressWatch.__new__(AddressWatch)
+    made.nodes, made.vips, made.known, made.facts = {1: ("n1", "")}, {VIP}, set(), []
+    made.lost, made._differed, made._last = 0, set(), 0.0
+    made.lists = {1: socket.socket()}
+    monkeypatch.setattr(made, "read", lambda: None)
+    return made
 
 
-def test_address_messages_are_read_and_a_torn_one_ends_the_reading() -> None:
-    vip = IPv4Address("10.77.0.100")
-    data = _address_message(RTM_NEWADDR, 3, vip) + _address_message(RTM_DELADDR, 3, vip)
-    assert addresses_in(data) == [(RTM_NEWADDR, 3, str(vip)), (RTM_DELADDR, 3, str(vip))]
-    assert addresses_in(data + b"\x01\x00\x00\x00" + bytes(12)) == addresses_in(data)
-    assert addresses_in(data[:-30])[:1] == addresses_in(data)[:1]
+def lists(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+    monkeypatch.setattr(address_events, "_listed", lambda _: [(2, address) for address in addresses])
+
+
+def test_what_is_listed_before_it_is_told_is_no_loss(watch: AddressWatch, monkeypatch: pytest.MonkeyPatch) -> None:
+    lists(monkeypatch, VIP)
+    watch.sweep()
+    watch._tell(1.0, 1, 2, VIP, present=True)
+    watch.sweep()
+    assert watch.lost == 0
+    assert [fact[0] for fact in watch.facts] == ["added"]
+
+
+def test_what_comes_and_goes_between_two_sweeps_is_no_loss(
+    watch: AddressWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lists(monkeypatch, VIP)
+    watch.sweep()
+    lists(monkeypatch)
+    watch.sweep()
+    lists(monkeypatch, VIP)
+    watch.sweep()
+    assert watch.lost == 0
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_what_no_event_has_told_by_the_next_sweep_is_lost(
+    watch: AddressWatch, monkeypatch: pytest.MonkeyPatch, *, is_there: bool
+) -> None:
+    if not is_there:
+        watch._tell(1.0, 1, 2, VIP, present=True)
+    lists(monkeypatch, *[VIP] * is_there)
+    watch.sweep()
+    watch.sweep()
+    watch.sweep()
+    assert watch.lost == 1
+    assert watch.facts[-1][0] == ("added" if is_there else "removed")
