@@ -8,6 +8,7 @@ import pytest
 
 from sharedip.adapters.clock import Clock
 from sharedip.core.election.candidacy import Phase
+from sharedip.core.etcd.renewal import Proof
 from sharedip.core.messages import (
     DatagramReceived,
     ForeignClaim,
@@ -57,11 +58,10 @@ def test_the_ttl_that_etcd_granted_counts() -> None:
 def test_a_renewal_never_shortens_the_right() -> None:
     """A proof that was long under way says less than a newer one, and takes nothing back."""
     talk = owner()
-    talk.prove()
-    until = talk.right_until
     _, read = talk.renew()
-    talk.answer(read)
-    assert talk.right_until > until
+    newer = talk.held.deadline.until = talk.right_until + 100.0
+    assert talk.held.judge(talk.outcome(read), talk.now, shows_us=True) is Proof.KNOWN
+    assert talk.right_until == newer
 
 
 def test_a_promise_counts_from_the_beats_sending() -> None:

@@ -148,6 +148,22 @@ MUTANTS = (
         OURS,
         "Whatever has the VIP's number is ours.",
     ),
+    Mutant(
+        "anothers-copy-is-ours",
+        VIPS,
+        "if is_there and event.prefix_length == event.address.max_prefixlen:  # law 10",
+        "if is_there:  # law 10",
+        OURS,
+        "A stranger's copy goes, and the owner takes its own address for lost.",
+    ),
+    Mutant(
+        "strays-forgotten-by-a-reload",
+        VIPS,
+        "        candidacy.history.strays = self._strays.setdefault(vip.address, set())\n",
+        "        self._strays.setdefault(vip.address, set())\n        candidacy.history.strays = set()\n",
+        OURS,
+        "A copy that stood before the reload is in nobody's way after it.",
+    ),
     # -- the way out --------------------------------------------------------------------------------------------------
     Mutant(
         "word-before-the-gate-is-closed",
@@ -164,6 +180,14 @@ MUTANTS = (
         "            if True:  # else",
         "3: remove, confirm, release",
         "A gate that may stand open counts as closed, and the word is said.",
+    ),
+    Mutant(
+        "gate-opening-counts-as-closed",
+        GATE,
+        "return self.until is None and not self._asked",
+        "return self.until is None",
+        "3: remove, confirm, release",
+        "A gate is said to be closed while an opening of it is under way.",
     ),
     Mutant(
         "gate-closes-no-second-time",
@@ -223,6 +247,14 @@ MUTANTS = (
         "        self.durable = self._unanswered.pop(event.number, None)\n        if event",
         WORD,
         "What a disk refused is what a later run is taken to know.",
+    ),
+    Mutant(
+        "late-refusal-forgets-what-was-ordered-since",
+        SAVED_STATE,
+        "        if event.number == self._number:\n",
+        "        if True:\n",
+        WORD,
+        "A refusal that comes late holds up what was ordered after it.",
     ),
     Mutant(
         "word-to-the-next-alone",
@@ -322,6 +354,14 @@ MUTANTS = (
         "word is not None for word",
         WORD,
         "A node of the cluster uses the address, and an old word gives it to another.",
+    ),
+    Mutant(
+        "word-from-its-turn",
+        NODE,
+        "self._released(letter.sender, entry, event.received_at)",
+        "self._released(letter.sender, entry, now)",
+        WORD,
+        "A loop that is late makes a word younger than the claim that came after it.",
     ),
     Mutant(
         "strangers-block-words",

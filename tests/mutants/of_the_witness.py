@@ -244,6 +244,14 @@ MUTANTS = (
         "The window counts from the first acknowledgement, and the witness from the first beat.",
     ),
     Mutant(
+        "designation-of-an-earlier-epoch-binds",
+        DESIGNATION,
+        "if candidacy.epoch != attempt.epochs[address] or",
+        "if candidacy.epoch is None or",
+        ITSELF,
+        "A right ends by a witness that could not depose the key that there is by now.",
+    ),
+    Mutant(
         "designation-unguarded-by-the-epoch",
         DESIGNATION,
         "            guards.append(Guard(layout.candidate(address, lease), GuardTarget.CREATE, candidacy.epoch))\n",

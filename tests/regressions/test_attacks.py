@@ -30,16 +30,19 @@ from sharedip.core.messages import (
     WatchLost,
 )
 from sharedip.core.model import Failure
-from tests.stages.harness import LAYOUT, LINK, NEVER, OURS, THEIRS, VIP, Talk, deletes, owner, restarted
+from tests.stages.harness import LAYOUT, LINK, NEVER, OURS, THEIRS, VIP, Talk, deletes, leaving, owner, restarted
+
+
+def releasing() -> Talk:
+    """An owner whose address is off the link: its release to n2 is under way."""
+    talk = leaving()
+    talk.answer(talk.expect(RemoveAddress))
+    return talk
 
 
 def test_a_release_under_way_when_the_agent_dies_is_not_undone_by_the_next_run() -> None:
     """The write 'may still be applied later' (law of the etcd facts): the next run may not stand on that key."""
-    talk = owner()
-    talk.store.stand("n2")
-    talk.tell_changes()
-    talk.hear(MoveRequested(1, VIP.address, None))
-    talk.answer(talk.expect(RemoveAddress))
+    talk = releasing()
     release = talk.expect(Transact)
     assert deletes(release, talk.key)  # on its way, in the buffer of a member that is frozen; now SIGKILL
     again = restarted(talk)
@@ -277,11 +280,7 @@ def test_an_adoption_asks_for_no_second_lease() -> None:
 
 def test_a_watch_that_lags_does_not_bring_a_released_key_back() -> None:
     """The release is answered; then the watch tells what happened before it."""
-    talk = owner()
-    talk.store.stand("n2")
-    talk.tell_changes()
-    talk.hear(MoveRequested(1, VIP.address, None))
-    talk.answer(talk.expect(RemoveAddress))
+    talk = releasing()
     release = talk.expect(Transact)
     talk.store.stand("n3", THEIRS + 1)
     earlier = talk.store.changes_from(talk.watched + 1)
@@ -318,11 +317,7 @@ def test_nothing_is_announced_after_the_removal() -> None:
 
 def test_a_release_that_failed_waits_until_all_is_clear_again() -> None:
     """Law 3 holds for the second try as well: remove, confirm, and only then release."""
-    talk = owner()
-    talk.store.stand("n2")
-    talk.tell_changes()
-    talk.hear(MoveRequested(1, VIP.address, None))
-    talk.answer(talk.expect(RemoveAddress))
+    talk = releasing()
     talk.fail(talk.expect(Transact))
     talk.hear(AddressSeen(2, VIP.address, 32, ours=True))
     talk.hear(RemovalFailed(VIP, "EBUSY"))

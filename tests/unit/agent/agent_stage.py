@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,16 +47,6 @@ failover: {{fence: lifetime, window: 3s}}
 peer: {{listen: 127.0.0.1:{port}}}
 api: "off"
 """
-
-
-def run(scene: Coroutine[Any, Any, None]) -> None:
-    """Play a scene, and not for ever."""
-
-    async def bounded() -> None:
-        async with asyncio.timeout(20):
-            await scene
-
-    asyncio.run(bounded())
 
 
 def config_at(directory: Path, port: int = 39470, change: Callable[[str], str] = lambda text: text) -> Config:

@@ -19,8 +19,9 @@ from sharedip.config.load import load
 from sharedip.core.messages import Level, Report
 from sharedip.core.model import Vip
 from sharedip.core.state import FormerRun, write_state
+from tests.stages.scenes import run
 
-from .agent_stage import LINK, FakeNetlink, Stage, config_at, run, running, view_of
+from .agent_stage import LINK, FakeNetlink, Stage, config_at, running, view_of
 
 PERMANENT = 0x80
 VIP = Vip(ip_address("192.168.0.15"), "eth0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -29,11 +30,23 @@ class FakeNode:
         return (*self.settings.vips, *self.leaving) if self.leaving else self.settings.vips
 
 
+class BareFence(FakeFence):
+    """Somebody took the tables away: it refuses until they are installed again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reason = "No such file or directory"
+
+    def install(self, vips: Iterable[Vip]) -> str | None:
+        self.reason = None
+        return super().install(vips)
+
+
 class Stage:
     """A guard at the start with these settings."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.node, self.fence, self.segment = FakeNode(settings), FakeFence(), FakeSegment()
+    def __init__(self, settings: Settings, fence: FakeFence | None = None) -> None:
+        self.node, self.fence, self.segment = FakeNode(settings), fence or FakeFence(), FakeSegment()
         self.guard = VipGuard(
             settings,
             self.node,  # type: ignore[arg-type]
@@ -73,6 +86,15 @@ def test_a_kernel_that_refuses_what_is_new_is_asked_again_with_new_tables() -> N
     stage.fence.reason = None
     assert stage.guard.widen(BOTH) is None
     assert set(stage.guard.vips) == {A, B}
+
+
+def test_what_new_tables_guard_is_listened_for_as_well() -> None:
+    """A kernel that refuses once has taken nothing over halfway: who is guarded is heard of, too."""
+    stage = Stage(ONE, BareFence())
+    assert stage.guard.widen(BOTH) is None
+    assert stage.fence.installs == 1
+    assert set(stage.guard.vips) == {A, B}
+    assert set(stage.segment.watched[LINK.index]) == {A, B}
 
 
 def test_a_kernel_that_refuses_to_guard_less_is_asked_again_and_named_once() -> None:

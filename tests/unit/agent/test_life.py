@@ -26,8 +26,9 @@ from sharedip.config.certificates import EtcdFiles
 from sharedip.core.messages import Event, GrantLease, SaveState
 from sharedip.core.model import FenceKind
 from sharedip.core.state import FormerRun, write_state
+from tests.stages.scenes import run
 
-from .agent_stage import config_at, run, running
+from .agent_stage import config_at, running
 
 
 def _saved(state: Path, **changes: Any) -> None:

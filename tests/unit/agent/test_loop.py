@@ -35,8 +35,9 @@ from sharedip.core.messages import (
     StopRequested,
 )
 from sharedip.core.model import LinkState, Vip
+from tests.stages.scenes import run
 
-from .agent_stage import FakeSegment, run
+from .agent_stage import FakeSegment
 
 LINK = LinkState(2, ("eth0",), b"\x02\0\0\0\0\1", running=True)
 A, B = (Vip(ip_address(f"192.168.0.{number}"), "eth0") for number in (15, 16))

@@ -70,8 +70,11 @@ def test_only_what_differs_is_news() -> None:
     port.is_bound = True
     assert reach.look_at_the_port() == PeerAddressChanged("192.168.0.9:9470")
     assert reach.look_at_the_port() is None
+    assert reach.look() is None
     shown.put(record("192.168.0.2/24"))
     assert reach.look_at_the_port() is None, "asked when an address comes or goes, not at every turn"
     assert reach.look() == PeerAddressChanged("192.168.0.2:9470")
+    assert reach.look() is None
     reach.use(PeerConfig("0.0.0.0", 9470, ip_address("10.9.9.9")), (VIP,))
     assert reach.look() == PeerAddressChanged("10.9.9.9:9470", is_here=False)
+    assert reach.look() is None

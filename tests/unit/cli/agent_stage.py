@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from sharedip.adapters.api import Api
-from tests.unit.adapters.api.api_stage import FakeAgent, stage, status, vip, wait_until
+from tests.unit.adapters.api.api_stage import FakeAgent, stage, status, vip
 
-__all__ = ["FakeAgent", "RunningAgent", "agent_at", "status", "vip", "wait_until"]
+__all__ = ["FakeAgent", "RunningAgent", "agent_at", "status", "vip"]
 Result = TypeVar("Result")
 DEADLINE_S = 20.0
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,12 +76,6 @@ def status(**changes: Any) -> Status:
 def vip(**changes: Any) -> VipStatus:
     """The VIP of the sound status with some fields replaced."""
     return cast(VipStatus, {**copy.deepcopy(VIP), **changes})
-
-
-async def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for something that another task does; the scene has a deadline."""
-    while not condition():  # noqa: ASYNC110  # the condition belongs to the code under test, which has no event
-        await asyncio.sleep(0.002)
 
 
 @dataclass

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,8 @@ import pytest
 from sharedip.adapters.api import Api
 from sharedip.adapters.api.server import CONNECTIONS_MAX, Listen
 from sharedip.core.messages import Level, Report
-from tests.unit.adapters.api.api_stage import FakeAgent, stage, status, vip, wait_until
-
-
-def run(scene: Coroutine[Any, Any, None]) -> None:
-    async def bounded() -> None:
-        async with asyncio.timeout(20):
-            await scene
-
-    asyncio.run(bounded())
+from tests.stages.scenes import run, wait_until
+from tests.unit.adapters.api.api_stage import FakeAgent, stage, status, vip
 
 
 async def talk_tcp(api: Api, data: bytes) -> bytes:

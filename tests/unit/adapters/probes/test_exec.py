@@ -5,24 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from sharedip.adapters.probes.exec import ExecProbe
 from sharedip.adapters.probes.probe import ProbeResult
-from tests.unit.adapters.api.api_stage import wait_until
-
-
-def run(scene: Coroutine[Any, Any, ProbeResult]) -> ProbeResult:
-    async def bounded() -> ProbeResult:
-        async with asyncio.timeout(20):
-            return await scene
-
-    return asyncio.run(bounded())
+from tests.stages.scenes import run, wait_until
 
 
 def shell(script: str, timeout_s: float = 5.0) -> ExecProbe:

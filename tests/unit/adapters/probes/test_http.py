@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import ssl
 import time
-from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from sharedip.adapters.probes.probe import ProbeResult
 from sharedip.adapters.probes.runner import ApiServerProbe
 from sharedip.adapters.probes.tcp import TcpProbe
 from sharedip.adapters.probes.tls import TlsTerms
+from tests.stages.scenes import run
 from tests.unit.adapters.probes.probes_stage import (
     Behaviour,
     Url,
@@ -32,14 +31,6 @@ from tests.unit.adapters.probes.probes_stage import (
     serving,
     silent,
 )
-
-
-def run(scene: Coroutine[Any, Any, ProbeResult]) -> ProbeResult:
-    async def bounded() -> ProbeResult:
-        async with asyncio.timeout(20):
-            return await scene
-
-    return asyncio.run(bounded())
 
 
 async def look(behave: Behaviour, timeout_s: float = 2.0) -> ProbeResult:

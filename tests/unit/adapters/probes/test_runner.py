@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
 from sharedip.adapters.probes import ProbeRunner
 from sharedip.core.messages import HealthChanged
 from sharedip.core.status import CheckStatus
-from tests.unit.adapters.api.api_stage import wait_until
+from tests.stages.scenes import run, wait_until
 from tests.unit.adapters.probes.probes_stage import (
     Check,
     ExecCheck,
@@ -25,14 +24,6 @@ from tests.unit.adapters.probes.probes_stage import (
     serving,
     silent,
 )
-
-
-def run(scene: Coroutine[Any, Any, None]) -> None:
-    async def bounded() -> None:
-        async with asyncio.timeout(20):
-            await scene
-
-    asyncio.run(bounded())
 
 
 @asynccontextmanager

@@ -473,3 +473,12 @@ def test_a_former_gate_that_cannot_be_closed_keeps_nobody_from_ending() -> None:
     ownership = Ownership(VIP, out.append, FenceKind.NFTABLES)
     assert not ownership.is_clear
     assert ownership.stands_until == NEVER
+
+
+def test_an_address_travels_in_no_fence_order_that_lasts_longer_than_its_right() -> None:
+    """The others of that order have another right: this one has its gate opened by itself."""
+    ownership = Ownership(VIP, lambda _: None, FenceKind.NFTABLES)
+    ownership.right.set("lease", UNTIL)
+    ownership.take(7, NOW)
+    assert not ownership.begin_gate(UNTIL + 1.0)
+    assert ownership.begin_gate(UNTIL)

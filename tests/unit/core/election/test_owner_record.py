@@ -77,6 +77,22 @@ def test_a_former_owners_last_word_that_comes_after_our_first_is_written_over() 
     assert record_of(talk)["node"] == "n1"
 
 
+def test_a_record_that_is_written_is_not_written_again_while_the_watch_is_behind_it() -> None:
+    """The picture is older than the answer: that it does not show the record tells nothing."""
+    talk = owner_but_for_its_record()
+    (write,) = writes(talk)
+    talk.open.remove(write)
+    talk.answer(write)
+    record = talk.candidacy.record
+    assert record.read() is None
+    record.check(talk.bid.epoch)
+    assert record.next_deadline() is None
+    talk.tell_changes()
+    talk.store.delete(RECORD)
+    talk.tell_changes()
+    assert record.next_deadline() is not None or writes(talk), "a picture that is newer counts"
+
+
 def test_the_record_tells_a_former_owners_fate_or_that_its_key_is_gone() -> None:
     talk = waiting_behind()
     (former, _) = talk.candidacy.queue()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sharedip.core.etcd.agent_records import HEARD_S_MAX, Peers, split_address
+from sharedip.core.etcd.agent_records import Peers, split_address
 from sharedip.core.etcd.keys import Registry
 from sharedip.core.model import NEVER, KeyValue
 from tests.stages.harness import LAYOUT, OURS, THEIRS, agent_record, identity_of, secret_of
@@ -118,11 +118,30 @@ def test_what_is_remembered_of_a_peer_goes_with_its_record_and_with_its_public_v
     assert peers.is_reachable(THEIRS), "another health is the same agent"
 
 
-def test_an_heir_was_heard_within_some_windows_and_proved_after_the_failure() -> None:
+def test_an_heir_was_heard_and_proved_after_the_failure() -> None:
     peers = seen(("n2", THEIRS, agent_record("n2")))
     assert not peers.can_succeed(THEIRS, 5.0, 1.0, 10.0)
     peers.ponged(THEIRS, 9.0, 10.0)
     assert peers.can_succeed(THEIRS, 5.0, 1.0, 10.1)
     assert not peers.can_succeed(THEIRS, 9.5, 1.0, 10.1), "it was proved before"
     assert not peers.can_succeed(THEIRS, None, 1.0, 10.1), "nothing has failed"
-    assert not peers.can_succeed(THEIRS, 5.0, 1.0, 10.0 + HEARD_S_MAX + 0.1), "not heard for long"
+
+
+@pytest.mark.parametrize(("window_s", "still_s", "over_s"), [(1.0, 2.4, 2.6), (10.0, 4.9, 5.1)])
+def test_an_heir_is_heard_for_some_windows_and_never_for_longer_than_a_few_seconds(
+    window_s: float, still_s: float, over_s: float
+) -> None:
+    """A short window must not be judged by the long limit, nor a long one by its own length."""
+    peers = seen(("n2", THEIRS, agent_record("n2")))
+    peers.ponged(THEIRS, 9.0, 10.0)
+    assert peers.can_succeed(THEIRS, 5.0, window_s, 10.0 + still_s)
+    assert not peers.can_succeed(THEIRS, 5.0, window_s, 10.0 + over_s)
+
+
+def test_a_secret_goes_with_the_last_record_that_shows_its_public_value() -> None:
+    """Agents come and go for years: what is kept for them must not grow."""
+    peers = seen(("n2", THEIRS, agent_record("n2")), ("n3", OURS, agent_record("n3")))
+    for lease in (THEIRS, OURS):
+        assert peers.secret_with(lease) is not None
+    seen(("n2", THEIRS, agent_record("n2", healthy=False)), peers=peers)
+    assert peers._secrets == {identity_of("n2").public: secret_of("n1", "n2")}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharedip.core.etcd.batches import OPERATIONS_MAX, GuardedWrite, Outcome, WriteBatcher
+from sharedip.core.etcd.batches import GuardedWrite, Outcome, WriteBatcher
 from sharedip.core.etcd.requests import RequestKind
 from sharedip.core.messages import RequestFailed, StopRequested, TransactionDone
 from sharedip.core.model import Failure, Guard, GuardTarget, KeyValue, Operation, Put, Vip
@@ -78,7 +78,7 @@ def test_a_thousand_writes_are_a_few_transactions_within_what_etcd_takes() -> No
         road.batcher.add(campaign(vip))
     road.flush()
     assert len(road.sent) == 3
-    assert all(max(len(then), len(guards), len(other)) <= OPERATIONS_MAX for _, _, guards, then, other in road.sent)
+    assert all(max(len(then), len(guards), len(other)) <= 128 for _, _, guards, then, other in road.sent)
     assert succeeded(road.arrive()) == [(campaign(vip), True) for vip in VIPS]
     assert all(LAYOUT.candidate(vip.address, OURS) in road.store.keys for vip in VIPS)
 
@@ -240,17 +240,19 @@ def test_only_a_create_revision_guards_a_write() -> None:
 
 
 def test_a_write_with_two_guards_fails_with_either_of_them_and_shows_both_keys() -> None:
-    """Its neighbour goes again; it does not, for what it wanted can never be."""
+    """And no key of its neighbour's, which goes again; it does not, for what it wanted can never be."""
     road = Road()
     road.store.put("mine", b"", OURS)
+    road.store.put(LAYOUT.candidate(VIPS[1].address, OURS), b"n1", OURS)
     mine = road.store.keys["mine"]
+    neighbour = record(VIPS[1], road.store.revision)
     guards = Guard("mine", GuardTarget.CREATE, mine.create_revision), Guard("theirs", GuardTarget.CREATE, 99)
-    execution = GuardedWrite(RequestKind.CAMPAIGN, VIPS[0], guards, (Put("k", b"", OURS),))
+    execution = GuardedWrite(RequestKind.RECORD, VIPS[0], guards, (Put("k", b"", OURS),))
     road.batcher.add(execution)
-    road.batcher.add(campaign(VIPS[1]))
+    road.batcher.add(neighbour)
     road.flush()
     told = dict(road.arrive())
-    assert succeeded(list(told.items())) == [(execution, False), (campaign(VIPS[1]), True)]
+    assert succeeded(list(told.items())) == [(execution, False), (neighbour, True)]
     outcome = told[execution]
     assert isinstance(outcome, TransactionDone)
     assert outcome.keys == (mine,)

@@ -11,8 +11,8 @@ from sharedip.core.messages import (
     ReadKeys,
     RemoveAddress,
 )
-from sharedip.core.settings import renew_every_s
-from tests.stages.harness import Talk, owner
+from sharedip.core.settings import lease_margin_s, renew_every_s
+from tests.stages.harness import NEVER, Talk, owner
 
 
 def test_a_failed_renewal_is_tried_on_another_endpoint() -> None:
@@ -53,3 +53,15 @@ def test_two_frozen_endpoints_do_not_cost_the_address(ttl_s: int) -> None:
     assert talk.is_in(Phase.OWNING)
     assert talk.expect(HoldAddress).valid_lft_s >= 1
     talk.none(RemoveAddress)
+
+
+@pytest.mark.parametrize(("told_s", "counts_s"), [(60, 15), (15, 15), (5, 5)])
+def test_a_ttl_that_grows_with_a_keepalive_makes_no_right_longer(told_s: int, counts_s: int) -> None:
+    """The lease was granted for less; a shorter one is believed at once."""
+    talk = owner()
+    talk.held.deadline.until = NEVER
+    keepalive = talk.due()
+    sent_at = talk.sent[keepalive.request]
+    talk.answer(keepalive, ttl_s=told_s)
+    talk.answer(talk.expect(ReadKeys))
+    assert talk.held.deadline.until == pytest.approx(sent_at + counts_s - lease_margin_s(counts_s), abs=1e-6)

@@ -115,6 +115,9 @@ def test_a_drain_says_what_stays() -> None:
     assert talk.expect(AnswerOperator).text == "n1 is undrained"
     talk.hear(DrainRequested(3, drained=False))
     assert talk.expect(AnswerOperator).text == "n1 is undrained already"
+    talk = leaving_owner()
+    talk.hear(DrainRequested(1, drained=True))
+    assert talk.expect(AnswerOperator).text == "n1 is drained", "a sound node stands behind: nothing stays"
 
 
 def leaving_owner() -> Talk:

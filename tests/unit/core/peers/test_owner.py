@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from sharedip.core.etcd.requests import RequestKind
 from sharedip.core.messages import ReadKeys, SendDatagram, TimePassed, Transact
 from sharedip.core.model import FenceKind, Put
 from sharedip.core.peers.owner import APPOINT_RETRY_S, Appointed, FencesLoose, GateDue, Promised
-from sharedip.core.peers.wire import Acknowledgement, DatagramKind, unseal
+from sharedip.core.peers.wire import Acknowledgement, DatagramKind, Pong, unseal
+from sharedip.core.right import Deadline
 from tests.stages.harness import LAYOUT, THEIRS, Talk
 from tests.stages.witnessed import WINDOW_S, WITNESS, Owner
+
+THIRD = 0xA00
 
 
 def beats(talk: Talk) -> int:
@@ -76,6 +83,38 @@ def test_one_order_opens_the_gates_of_a_designation_and_not_at_every_beat() -> N
     node.designations.gate_opened(gate)
     again = Acknowledgement(designation.revision, 2)
     assert node.designations.acknowledged(THEIRS, again, now + 0.1) == [promised]
+
+
+@pytest.mark.parametrize(
+    ("other_s", "lease_s", "open_s"), [(1.5, 9.0, 1.5), (9.0, 9.0, WINDOW_S), (2.0, 1.5, 1.5), (9.0, 2.0, 2.0)]
+)
+def test_no_gate_is_opened_for_longer_than_the_earliest_promise_and_the_lease(
+    other_s: float, lease_s: float, open_s: float
+) -> None:
+    """Each witness may depose us once its own promise is over, whatever the other one has promised."""
+    owner = Owner(fence=FenceKind.NFTABLES)
+    node, now = owner.talk.node, owner.talk.now
+    order = owner.designation()
+    node.designations.answered(order.request, owner.talk.outcome(order), node.candidacies, now)
+    (designation,) = node.designations.active.values()
+    promise = designation.promises[THEIRS]
+    promise.sent[1] = now
+    designation.promises[THIRD] = replace(promise, lease=THIRD, deadline=Deadline(now + other_s))
+    owner.talk.held.deadline.until = now + lease_s
+    gate, _ = node.designations.acknowledged(THEIRS, Acknowledgement(designation.revision, 1), now)
+    assert isinstance(gate, GateDue)
+    assert gate.until == now + open_s
+
+
+def test_the_age_in_a_pong_counts_by_the_slower_clock() -> None:
+    """docs/protocol.md: the ping's sending - age x 1.002, however late the pong comes."""
+    talk = Owner().talk
+    sent_at = talk.now
+    talk.node.designations.ping_now(THEIRS, sent_at)
+    sequence, _ = talk.node.designations._pinged[THEIRS]
+    talk.node.peers._proved_at.clear()
+    talk.node.designations.ponged(THEIRS, Pong(sequence, 10_000), sent_at + 0.3)
+    assert talk.node.peers.proved_at(THEIRS) == pytest.approx(sent_at - 10.02, abs=1e-6)
 
 
 def test_no_witness_is_chosen_by_the_leader_of_a_term_that_is_over() -> None:
