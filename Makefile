@@ -30,8 +30,8 @@ export HISTORIES ?= 1000
 export SHAREDIP_HISTORIES ?= $(HISTORIES)
 
 check: setup ## the quick part, a minute: format, lint, types, unit, laws, regressions, simulation (1000 histories)
-	@$(BIN)/ruff format --check src lab tests bench
-	@$(BIN)/ruff check src lab tests bench
+	@$(BIN)/ruff format --check src lab tests bench scripts
+	@$(BIN)/ruff check src lab tests bench scripts
 	@$(BIN)/mypy
 	@$(MAKE) --no-print-directory -j2 --output-sync=target check-simulation check-modules
 
@@ -65,7 +65,7 @@ matrix: setup ## every fault, on and off etcd's leader, IPv4 and IPv6, both etcd
 	@$(BIN)/sharedip lab run matrix --etcd all --jobs 2 --filter "$(ONLY)" --part $(or $(PART),1/1) \
 	  $(if $(RESUME),--resume) --json out/matrix.json --report out/matrix.html
 
-promise: setup ## never two owners, in 300 drawn runs (about 20 minutes; RUNS=60 SEED=7 RESUME=1)
+promise: setup ## never two owners, in 300 drawn runs (about 12 minutes; RUNS=60 SEED=7 RESUME=1)
 	@$(BIN)/sharedip lab run promise --runs $(or $(RUNS),300) $(if $(SEED),--seed $(SEED)) --etcd all --jobs 2 \
 	  $(if $(RESUME),--resume) --json out/promise.json --report out/promise.html
 
@@ -89,8 +89,8 @@ lock: setup ## write requirements-dev.txt anew
 	@$(BIN)/python scripts/lock.py > requirements-dev.txt.new && mv requirements-dev.txt.new requirements-dev.txt
 
 format: setup ## format the code
-	@$(BIN)/ruff check --fix src lab tests bench
-	@$(BIN)/ruff format src lab tests bench
+	@$(BIN)/ruff check --fix src lab tests bench scripts
+	@$(BIN)/ruff format src lab tests bench scripts
 
 clean: ## remove what was built here
 	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .hypothesis

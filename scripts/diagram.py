@@ -5,6 +5,7 @@ Must never: be edited by hand in ARCHITECTURE.md; `tests/unit/test_diagram.py` c
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -29,7 +30,9 @@ def drawn_in(page: str) -> str:
 
 def main(arguments: list[str]) -> None:
     """Print it, or put it in place of what stands on the page."""
-    if arguments == ["--write"]:
+    parser = argparse.ArgumentParser(prog="diagram", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--write", action="store_true", help="put it in place of what stands in ARCHITECTURE.md")
+    if parser.parse_args(arguments).write:
         page = PAGE.read_text()
         PAGE.write_text(page.replace(drawn_in(page), diagram()))
     else:

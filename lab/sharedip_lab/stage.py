@@ -31,8 +31,8 @@ MANY4, MANY4_COUNT = SEGMENT4 + 0x400, 0xF000
 """Where VIPs are taken from when there are many: apart from every node's own address."""
 FIRST_OWNER_S = 30.0
 WITNESSED_S = 10.0
-HEIR_S = 10.0
-HEIR_FROM_NODES = 5
+SUCCESSOR_S = 10.0
+SUCCESSOR_FROM_NODES = 5
 """With fewer, nobody steps back in the queue (docs/protocol.md)."""
 STANDING_SHARE = 0.6
 """An owner beats every fifth of the window, and after half a window it drops a witness that does not answer: one that
@@ -296,19 +296,21 @@ class Stage:
             return str(error)
         return ""
 
-    def wait_heir(self, owner: str, vip: str) -> str:
+    def wait_successor(self, owner: str, vip: str) -> str:
         """Five nodes: wait until the next in line is not on the node of etcd's leader. Returns what is missing, too."""
-        if not self.witness_wanted or self.plan.nodes < HEIR_FROM_NODES or self.plan.agent != SHIPPED:
+        if not self.witness_wanted or self.plan.nodes < SUCCESSOR_FROM_NODES or self.plan.agent != SHIPPED:
             return ""
 
-        def heir_is_elsewhere() -> bool:
+        def successor_is_elsewhere() -> bool:
             prefix = f"{self.plan.key_prefix}:vip:election:{vip}/"
             queue = sorted((self.etcd.entries(prefix) or {}).values(), key=lambda entry: entry[1])
             names = [name for name, _ in queue]
             return len(names) == self.plan.nodes and names[0] == owner and names[1] != self.etcd.agreed_leader()
 
         try:
-            self.wait(heir_is_elsewhere, "the next in line is not on the node of etcd's leader", HEIR_S, poll_s=0.1)
+            self.wait(
+                successor_is_elsewhere, "the next in line is not on the node of etcd's leader", SUCCESSOR_S, poll_s=0.1
+            )
         except NotInTimeError as error:
             return str(error)
         return ""

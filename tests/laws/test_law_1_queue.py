@@ -21,7 +21,7 @@ from sharedip.core.messages import (
 from sharedip.core.model import ConflictPolicy, Delete, Put, Vip
 from tests.stages.harness import LAYOUT, LINK, MAC, OURS, THEIRS, VIP, Talk, owner, waiting_behind, with_a_rival
 
-# -- "A node knows itself by its own key and revision, never by comparing names" --------------------------------------
+# -- who is who -------------------------------------------------------------------------------------------------------
 
 
 def test_a_candidate_with_our_name_is_not_us() -> None:
@@ -56,7 +56,7 @@ def test_soundness_is_told_by_the_record_on_the_candidates_own_lease() -> None:
     assert not talk.node.fitness.is_fit(talk.store.keys[key])
 
 
-# -- "An aborted campaign revokes or deletes its key at once" ---------------------------------------------------------
+# -- a key that nobody waits for --------------------------------------------------------------------------------------
 
 
 def test_a_campaign_that_is_applied_after_we_left_is_released_at_once() -> None:

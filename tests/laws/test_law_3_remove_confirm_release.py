@@ -207,7 +207,7 @@ def test_a_read_from_before_the_own_resignation_is_nothing_to_claim_on() -> None
 
 
 def test_nothing_is_added_while_a_removal_is_not_confirmed() -> None:
-    """A new tenure begins when nothing of the old one is left, though the new key may stand first already."""
+    """A new bid waits until nothing of the old one is left, though its key may stand first already."""
     talk = owner()
     talk.store.delete(talk.key)
     talk.tell_changes()

@@ -45,7 +45,7 @@ def test_a_refused_hold_leaves_it_unknown_whether_the_address_stands() -> None:
     assert talk.saved.held == ((VIP.address, 2),)
 
 
-def test_an_owner_that_etcd_has_not_failed_has_no_heir() -> None:
+def test_an_owner_that_etcd_has_not_failed_has_no_successor() -> None:
     """Cannot tell is no reason to give the place up."""
     owning = Owner()
     assert owning.talk.node.session.failing_since is None

@@ -105,7 +105,7 @@ def test_a_gate_that_a_former_run_may_have_left_open_is_closed_first() -> None:
 
 
 def test_a_record_of_another_epoch_binds_nobody() -> None:
-    """What a former tenure designated has no power over this one."""
+    """What was designated in a former bid has no power over this one."""
     talk = owner()
     record = {"epoch": 1, "witnesses": ["900"], "windowMs": 1000}
     talk.store.put(LAYOUT.witness(VIP.address), write_record(record), OURS)

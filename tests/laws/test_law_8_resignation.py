@@ -253,7 +253,7 @@ def test_the_lease_is_given_back_only_when_no_later_run_can_stand_on_it() -> Non
 
 
 def test_a_release_of_another_epoch_says_nothing_of_this_one() -> None:
-    """A former tenure's word, late or recorded."""
+    """A former bid's word, late or recorded."""
     talk = waiting_behind()
     first = talk.candidacy.queue()[0]
     talk.node._released(THEIRS, Released(first.create_revision - 1, VIP.address), talk.now)

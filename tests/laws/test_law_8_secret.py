@@ -264,7 +264,7 @@ def test_who_is_not_in_touch_with_etcd_answers_no_ping() -> None:
     assert say(talk, DatagramKind.PING, Ping(5)) == []
 
 
-# -- the heir ---------------------------------------------------------------------------------------------------------
+# -- the successor ----------------------------------------------------------------------------------------------------
 
 
 def failing(owning: Owner) -> float:
@@ -277,7 +277,7 @@ def failing(owning: Owner) -> float:
     return since
 
 
-def test_an_heir_was_proved_after_etcd_had_failed_the_owner() -> None:
+def test_a_successor_was_proved_after_etcd_had_failed_the_owner() -> None:
     """Before that, etcd may have left them all at once."""
     owning = Owner()
     since = failing(owning)

@@ -1,6 +1,6 @@
 """What a mutant is, and the words that the lists share: files of the core, and laws.
 
-Counterparts: `of_the_right.py`, `of_the_way.py`, `of_the_witness.py`, `of_the_secret.py`, which have them.
+Counterparts: the lists, `of_the_*.py`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Mutants of the secrets between agents, of pings, and of who may be an heir."""
+"""Mutants of the secrets between agents, of pings, and of who may be a successor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tests.mutants.mutant import CANNOT_TELL, DESIGNATION, INBOX, RENEWAL, WITNE
 PEERS, PEERWIRE, IDENTITY = "core/etcd/agent_records.py", "core/peers/wire.py", "core/identity.py"
 AGREEMENT, STATE = "adapters/agreement.py", "adapters/state.py"
 SIGNED = "8: a word is signed with a secret that reading etcd does not give"
-HEIR = "right: an heir was proved after etcd had failed the owner"
+SUCCESSOR = "right: a successor was proved after etcd had failed the owner"
 
 MUTANTS = (
     Mutant(
@@ -129,23 +129,23 @@ MUTANTS = (
         DESIGNATION,
         "proved_at = sent_at - pong.age_ms / 1000 * (1 + 2 * CLOCK_DRIFT)",
         "proved_at = sent_at",
-        HEIR,
-        "A proof from before etcd went away makes an heir.",
+        SUCCESSOR,
+        "A proof from before etcd went away makes a successor.",
     ),
     Mutant(
         "an-age-without-drift",
         DESIGNATION,
         "pong.age_ms / 1000 * (1 + 2 * CLOCK_DRIFT)",
         "pong.age_ms / 1000 * (1 - 2 * CLOCK_DRIFT)",
-        HEIR,
-        "The heir's clock is the slower one.",
+        SUCCESSOR,
+        "The successor's clock is the slower one.",
     ),
     Mutant(
-        "an-heir-that-was-heard-and-no-more",
+        "a-successor-that-was-heard-and-no-more",
         PEERS,
         "if window_s is None or failing_since is None or self.proved_at(lease) <= failing_since:",
         "if window_s is None:",
-        HEIR,
+        SUCCESSOR,
         "Where etcd is away for all, a short lease's owner gives its place to one that can't take it.",
     ),
     Mutant(
@@ -153,7 +153,7 @@ MUTANTS = (
         RENEWAL,
         "self.failing_since = now if self.failing_since is None else self.failing_since",
         "self.failing_since = now",
-        HEIR,
-        "Each retry that fails asks for a later proof, until no heir is left.",
+        SUCCESSOR,
+        "Each retry that fails asks for a later proof, until no successor is left.",
     ),
 )

@@ -66,7 +66,7 @@ MUTANTS = (
         "return self.ownership.is_clear or (is_adopted and self.ownership.is_leftover)",
         "return True",
         WAY_IN,
-        "A new tenure begins while the removal of the old one is not confirmed.",
+        "A new bid takes the address while the removal of the old one is not confirmed.",
     ),
     Mutant(
         "names-tell",
@@ -295,7 +295,7 @@ MUTANTS = (
         ITSELF,
         "A second agent with the same name stands in the queue all the same.",
     ),
-    # -- what a former run, or a former tenure, still has under way ---------------------------------------------------
+    # -- what a former run, or a former bid, still has under way ------------------------------------------------------
     Mutant(
         "an-older-read-proves",
         RENEWAL,
@@ -360,7 +360,7 @@ MUTANTS = (
         "                candidacy.released(entry.epoch, entry.reason, now)\n",
         "            if key.lease == sender:\n                candidacy.released(key.create_revision, '', now)\n",
         ITSELF,
-        "The release of a former tenure is taken for one of this tenure.",
+        "The release of a former bid is taken for one of this bid.",
     ),
     Mutant(
         "resigned-epoch-stands-again",

@@ -72,7 +72,7 @@ MUTANTS = (
         "An owner that etcd does not answer is bound by a witness that was withdrawn.",
     ),
     Mutant(
-        "an-heir-without-etcd",
+        "a-successor-without-etcd",
         INBOX,
         "if not self._session.is_in_touch(now) or not self",
         "if not self",
@@ -257,7 +257,7 @@ MUTANTS = (
         "            guards.append(Guard(layout.candidate(address, lease), GuardTarget.CREATE, candidacy.epoch))\n",
         "",
         ITSELF,
-        "A designation that is applied late stands for a tenure that is over.",
+        "A designation that is applied late stands for a bid that is over.",
     ),
     Mutant(
         "designation-unguarded-by-the-former-one",

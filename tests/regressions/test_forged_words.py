@@ -15,7 +15,7 @@ from sharedip.core.model import KeyValue
 from tests.stages.harness import LAYOUT, OURS, THEIRS, VIP, SmallEtcd, Talk
 
 
-def owner_and_heir() -> tuple[Talk, Talk]:
+def owner_and_successor() -> tuple[Talk, Talk]:
     """n2 owns the address, n1 waits behind it; what stands in etcd is what the two have written."""
     owner = Talk(name="n2", store=SmallEtcd(next_lease=THEIRS))
     owner.start()
@@ -24,13 +24,13 @@ def owner_and_heir() -> tuple[Talk, Talk]:
     owner.run(1.0)
     assert owner.is_in(Phase.OWNING)
     owner.store.next_lease = OURS
-    heir = Talk(name="n1", store=owner.store, now=owner.now)
-    heir.start()
-    heir.hear(PeerAddressChanged("10.0.0.1:9470"))
-    heir.run(1.0)
-    assert heir.is_in(Phase.WAITING)
-    heir.open.clear()
-    return owner, heir
+    successor = Talk(name="n1", store=owner.store, now=owner.now)
+    successor.start()
+    successor.hear(PeerAddressChanged("10.0.0.1:9470"))
+    successor.run(1.0)
+    assert successor.is_in(Phase.WAITING)
+    successor.open.clear()
+    return owner, successor
 
 
 def everything_in(keys: Iterator[KeyValue]) -> Iterator[bytes]:
@@ -63,11 +63,13 @@ def forged_release(magic: bytes, store: SmallEtcd, secret: bytes) -> bytes:
 
 @pytest.mark.parametrize("magic", [b"SIP1", b"SIP2"])
 def test_a_release_made_of_everything_that_etcd_shows_moves_nothing(magic: bytes) -> None:
-    """One such datagram once made two owners without end: the heir took the address, the owner never heard of it."""
-    _, heir = owner_and_heir()
-    for secret in list(everything_in(iter(heir.store.under()))):
-        strange = heir.node.inbox.strange_datagrams
-        heir.hear(DatagramReceived("10.0.0.66", 4444, forged_release(magic, heir.store, secret), heir.now))
-        assert heir.is_in(Phase.WAITING), f"it took the address on a word that {secret!r} signed"
-        assert heir.node.inbox.strange_datagrams == strange + 1
-        heir.none(HoldAddress, SendDatagram)
+    """One such datagram once made two owners without end: the successor took it, unknown to the owner."""
+    _, successor = owner_and_successor()
+    for secret in list(everything_in(iter(successor.store.under()))):
+        strange = successor.node.inbox.strange_datagrams
+        successor.hear(
+            DatagramReceived("10.0.0.66", 4444, forged_release(magic, successor.store, secret), successor.now)
+        )
+        assert successor.is_in(Phase.WAITING), f"it took the address on a word that {secret!r} signed"
+        assert successor.node.inbox.strange_datagrams == strange + 1
+        successor.none(HoldAddress, SendDatagram)

@@ -127,7 +127,7 @@ def test_an_ipv4_and_an_ipv6_address_may_be_due_at_the_same_instant_while_one_le
 
 
 def test_a_former_runs_designation_with_an_endless_window_does_not_end_the_agent() -> None:
-    """The witness's side bounds it by WINDOW_S_MAX; the owner's side divides whatever stands there."""
+    """The witness's side bounds it by WINDOW_S_MAX; the owner's side divided whatever stood there."""
     chance = random.Random(1)
     lease = 0x900
     stage = Stage(chance, lies=0.0, former_lease=lease, reloads=False)

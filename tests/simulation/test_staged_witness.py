@@ -49,7 +49,7 @@ class Stage(World):
         """Nothing gets through to any member."""
         self.cuts |= {(host.name, member) for member in range(self.members)}
 
-    def lead_from_the_heir(self) -> None:
+    def lead_from_the_successor(self) -> None:
         """Etcd's leader moves to n2, the next in line: n1 could be its witness by that."""
         self.etcd.move_leader()
         self.run_until(self.t + 3.0)
@@ -61,8 +61,8 @@ class Stage(World):
         gone_at = self.t
         assert self.run_while(lambda: not self.answers(), 1.0)
         assert self.t - gone_at < 0.1
-        (heir,) = self.answers()
-        return heir
+        (successor,) = self.answers()
+        return successor
 
     def answers(self) -> list[str]:
         """Who answers for the address."""
@@ -120,17 +120,17 @@ def test_a_kernel_that_refuses_to_shorten_the_fence_gives_no_witness_its_power(s
 def test_an_owner_that_is_cut_off_from_etcd_alone_hands_over_when_its_lease_ends(seed: int, ttl_s: int) -> None:
     """Its word reaches the next candidate; waiting until etcd ends the lease would cost seconds more."""
     stage = Stage(seed, ttl_s=ttl_s)
-    stage.lead_from_the_heir()
-    heir = stage.hand_over_of_one_cut_off()
+    stage.lead_from_the_successor()
+    successor = stage.hand_over_of_one_cut_off()
     address = stage.vips[0].address
-    core = next(host.core for host in stage.hosts if host.name == heir)
+    core = next(host.core for host in stage.hosts if host.name == successor)
     assert core is not None
     assert stage.run_while(lambda: not core.designations.witnesses_of(address), 1.0)
     assert "n1" not in core.designations.witnesses_of(address), "it leaves, and hears nothing of etcd"
     stage.run_until(stage.t + 10.0)
     stage.cuts.clear()
     stage.run_until(stage.t + 10.0)
-    assert stage.answers() == [heir]
+    assert stage.answers() == [successor]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -154,7 +154,7 @@ def test_who_hands_over_is_not_the_new_owners_witness(seed: int) -> None:
     """Its key stands in front until etcd hears of its release, and it answers greetings until it ends."""
     stage = Stage(seed)
     stage.etcd.spells += [Spell(is_execution, stage.t + 10.0, None) for _ in range(100)]  # the new owner's, all lost
-    stage.lead_from_the_heir()
+    stage.lead_from_the_successor()
     stage.cut_from_etcd(stage.n1)
     stage.n1.hear(stage.n1.run, StopRequested())
     assert stage.run_while(lambda: stage.answers() != ["n2"], 1.0)
@@ -167,7 +167,7 @@ def test_who_hands_over_is_not_the_new_owners_witness(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_whom_a_former_tenure_was_meant_for_is_forgotten(seed: int) -> None:
+def test_whom_a_former_bid_was_left_for_is_forgotten(seed: int) -> None:
     """Moved to n3 and back by the operator, then cut off from etcd: the next in line is n2."""
     stage = Stage(seed)
     address = stage.vips[0].address

@@ -38,7 +38,7 @@ class Five(World):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_heir_on_the_leaders_node_steps_back_once(seed: int) -> None:
+def test_the_successor_on_the_leaders_node_steps_back_once(seed: int) -> None:
     """And no sooner than the leader has been the same for a while; nobody else moves."""
     world = Five(seed)
     assert world.queue() == ["n1", "n2", "n3", "n4", "n5"]
@@ -56,7 +56,7 @@ def test_the_heir_on_the_leaders_node_steps_back_once(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_owner_and_leader_that_die_in_one_moment_are_replaced_by_a_living_node(seed: int) -> None:
-    """Without the step back the address would wait for the dead heir's lease, 15 s."""
+    """Without the step back the address would wait for the dead successor's lease, 15 s."""
     world = Five(seed)
     world.etcd.move_leader()
     world.run_until(world.t + SETTLED_S + 5.0)
@@ -67,8 +67,8 @@ def test_owner_and_leader_that_die_in_one_moment_are_replaced_by_a_living_node(s
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_where_nobody_sound_stands_behind_the_heir_stays(seed: int) -> None:
-    """A sick node is a worse heir than one that may die with another."""
+def test_where_nobody_sound_stands_behind_the_successor_stays(seed: int) -> None:
+    """A sick node is a worse successor than one that may die with another."""
     world = Five(seed)
     for host in world.hosts[2:]:
         host.hear(host.run, DrainRequested(1, drained=True))

@@ -145,7 +145,7 @@ class Owner:
 
 
 def ponged(owning: Owner, age_s: float) -> bool:
-    """n2 answers the next ping with that age; whether it would do as an heir."""
+    """n2 answers the next ping with that age; whether it would do as a successor."""
     owning.talk.node.designations.ping_now(THEIRS, owning.talk.now)
     orders = owning.talk.node._give_out(owning.talk.now)
     (ping,) = [ping for order in orders if isinstance(order, SendDatagram) for ping in pings_of(order)]

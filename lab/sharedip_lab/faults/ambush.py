@@ -120,9 +120,9 @@ def freeze_in_windows(stage: Stage, node: str) -> Undo:
     """
     dice = random.Random()  # noqa: S311 - where in a beat it is struck can't be repeated anyway
     try:
-        for number, (at_word, heir_too) in enumerate(((True, False), (True, True), (False, False)), 1):
+        for number, (at_word, next_too) in enumerate(((True, False), (True, True), (False, False)), 1):
             owner = _owner(stage) if number > 1 else node
-            _round(stage, owner, dice, at_word=at_word, heir_too=heir_too)
+            _round(stage, owner, dice, at_word=at_word, next_too=next_too)
     except NotInTimeError as error:
         stage.note("wrong", f"between two freezes: {error} ({stage.state()})")
     return lambda: None
@@ -137,25 +137,25 @@ def _owner(stage: Stage) -> str:
     return owner
 
 
-def _round(stage: Stage, owner: str, dice: random.Random, *, at_word: bool, heir_too: bool) -> None:
+def _round(stage: Stage, owner: str, dice: random.Random, *, at_word: bool, next_too: bool) -> None:
     frozen = [owner]
-    heirs = [_ambush(stage, one.name, by_gate=False) for one in stage.others(owner)] if heir_too else []
+    ambushes = [_ambush(stage, one.name, by_gate=False) for one in stage.others(owner)] if next_too else []
     try:
         if not at_word:
             stage.wait_until(time.monotonic() + dice.uniform(0.0, ANY_MOMENT_S))
         stopped_at = _stop(stage, owner, dice.randint(1, 3) if at_word else 0)
         until = stopped_at + dice.uniform(*HELD_IN_WINDOWS) * stage.plan.window_s
-        if heirs:
+        if ambushes:
             with contextlib.suppress(NotInTimeError):
                 stage.wait(
                     # An owner that its deadman has ended is started again and may stay: then there is no next one.
-                    lambda: any(one.struck.is_set() for one in heirs) or not stage.agents[owner].frozen,
+                    lambda: any(one.struck.is_set() for one in ambushes) or not stage.agents[owner].frozen,
                     "the next owner is struck",
                     HEARD_S,
                 )
-            for one in heirs:
+            for one in ambushes:
                 one.call_off()
-            struck = [one.place.name for one in heirs if one.struck.is_set()]
+            struck = [one.place.name for one in ambushes if one.struck.is_set()]
             for name in struck:
                 stage.agents[name].frozen = True
                 stage.note("means", f"{name}: stopped, as it got the address")
@@ -163,7 +163,7 @@ def _round(stage: Stage, owner: str, dice: random.Random, *, at_word: bool, heir
             until = time.monotonic() + dice.uniform(*HELD_IN_WINDOWS) * stage.plan.window_s
         stage.wait(lambda: time.monotonic() >= until, "the freeze has lasted", ROUND_S)
     finally:
-        for one in heirs:
+        for one in ambushes:
             one.call_off()
         for name in frozen:
             stage.note("means", f"{name}: goes on")

@@ -16,7 +16,7 @@ from itertools import pairwise
 Interval = tuple[float, float]
 """[from, until)."""
 
-SAME_TENURE_S = 0.05
+SAME_STRETCH_S = 0.05
 """Two points of one node no further apart than this (or five steps) belong to one stretch; no owner change goes
 there and back in that time."""
 
@@ -85,7 +85,7 @@ class Points:
 
     def stretches(self, since: float, until: float) -> dict[str, list[Interval]]:
         """Each party's points, joined where they are near each other."""
-        near = max(SAME_TENURE_S, 5 * self.step_s)
+        near = max(SAME_STRETCH_S, 5 * self.step_s)
         found: dict[str, list[Interval]] = {}
         for index in range(bisect_left(self.at, since), bisect_right(self.at, until)):
             at = self.at[index]

@@ -140,7 +140,7 @@ def _prepare(stage: Stage, step: Step, vip: str) -> tuple[str, str, list[str]]:
         owner = stage.owner(vip)
         assert owner is not None
         case = _place_leader(stage, step.leader_on_owner, owner)
-        missing = [stage.wait_heir(owner, vip), stage.wait_witnessed(owner, vip)]
+        missing = [stage.wait_successor(owner, vip), stage.wait_witnessed(owner, vip)]
         if stage.owner(vip) == owner or turn == PREPARED_MAX:
             return owner, case, missing
     raise AssertionError("the last turn returns")

@@ -1,4 +1,4 @@
-"""The loop: what a full disk, a damaged state, a taken port, missing certificates and a bug do to it."""
+"""One agent from start to end: what a full disk, damaged state, a taken port, no certificates and a bug do to it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The Linux kernel of this node: addresses, links, connections, frames and the fence.
 
-One package because its modules lean on each other; nothing outside imports more than what is named here.
+One package because its modules lean on each other.
 """
 
 from sharedip.adapters.kernel.deadman import Deadman, DeadmanRefusedError, TooLateError, why_no_deadman

@@ -82,7 +82,10 @@ class Layout:
 
 @lru_cache(maxsize=8192)
 def _parse_address(text: str) -> IPAddress | None:
-    """Cached: the same thousand addresses come with every read."""
+    """Cached: the same thousand addresses come with every read.
+
+    `config/values.py` has the same lines: by the import law neither may import the other.
+    """
     try:
         return ip_address(text)
     except ValueError:

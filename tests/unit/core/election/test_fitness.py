@@ -25,7 +25,7 @@ def test_a_sick_owner_stays_when_nobody_is_better() -> None:
 
 
 def test_an_unhealthy_winner_passes_on_before_it_adds_the_address() -> None:
-    """An unhealthy winner passes on before it adds the address."""
+    """Else clients would move twice, and meet a sick server in between."""
     talk = waiting_behind()
     talk.store.stand("n3", THEIRS + 1)
     talk.tell_changes()

@@ -50,7 +50,7 @@ def test_an_owner_says_once_who_it_is_by_which_epoch_and_why() -> None:
 
 
 def test_it_is_guarded_by_the_own_key_and_hangs_on_the_own_lease() -> None:
-    """Applied late it must not speak of a tenure that is over."""
+    """Applied late it must not speak of a bid that is over."""
     talk = owner_but_for_its_record()
     (write,) = writes(talk)
     epoch = talk.store.keys[talk.key].create_revision

@@ -1,4 +1,4 @@
-"""Words: whom they let take, until when a tenure by word may wait for etcd, and what is void for good."""
+"""Words: whom they let take, for how long a bid that took by them may wait for etcd, and what is void for good."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_what_was_said_before_a_node_used_the_address_is_overtaken_and_said_agai
     assert not words.let_us_take([FIRST, OWN], OWN)
 
 
-def test_a_tenure_by_word_ends_when_etcd_has_answered_for_long_without_executing_it() -> None:
+def test_a_bid_that_took_by_a_word_lets_go_when_etcd_has_answered_for_long_without_executing_it() -> None:
     words = Words()
     words.heard(5, "moved", 1.0)
     words.take([FIRST], 1.0)

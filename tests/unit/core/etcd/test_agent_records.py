@@ -118,7 +118,7 @@ def test_what_is_remembered_of_a_peer_goes_with_its_record_and_with_its_public_v
     assert peers.is_reachable(THEIRS), "another health is the same agent"
 
 
-def test_an_heir_was_heard_and_proved_after_the_failure() -> None:
+def test_a_successor_was_heard_and_proved_after_the_failure() -> None:
     peers = seen(("n2", THEIRS, agent_record("n2")))
     assert not peers.can_succeed(THEIRS, 5.0, 1.0, 10.0)
     peers.ponged(THEIRS, 9.0, 10.0)

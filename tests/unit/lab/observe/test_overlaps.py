@@ -72,10 +72,10 @@ def test_merging_keeps_every_sign_in_order(one: list[tuple[str, int]], other: li
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 200), st.integers(101, 300)), max_size=8))
-def test_tenures_that_follow_each_other_are_never_two_owners(tenures: list[tuple[str, int, int]]) -> None:
+def test_stretches_that_follow_each_other_are_never_two_owners(stretches: list[tuple[str, int, int]]) -> None:
     """Whoever comes, and comes back, after as long as a change takes."""
     at, spans = 0.0, []
-    for party, held, gap in tenures:
+    for party, held, gap in stretches:
         spans.append((party, at, at + held / 100))
         at += (held + gap) / 100
     assert not overlaps(_signs(*spans), 0.0, at + 1.0)
