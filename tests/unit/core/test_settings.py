@@ -8,9 +8,11 @@ from sharedip.core.settings import (
     CLOCK_DRIFT,
     LEASE_GUARD_S,
     LIFETIME_LATE_S,
+    REMOVAL_LEAD_S,
     RENEW_EVERY_S_MAX,
     REQUEST_TIMEOUT_S_MIN,
     attempt_timeout_s,
+    gate_timeout_s,
     lease_margin_s,
     renew_every_s,
 )
@@ -54,3 +56,8 @@ def test_three_silent_endpoints_can_be_tried_before_the_address_must_go(ttl_s: i
 def test_a_ttl_too_short_for_anything_still_waits_for_a_local_etcd() -> None:
     """Never zero or less: a request without time can't succeed."""
     assert attempt_timeout_s(1, 1.0) == REQUEST_TIMEOUT_S_MIN
+
+
+def test_an_address_that_is_still_held_has_room_for_its_gate() -> None:
+    """Until the agent begins to remove it: an opening is never for no time at all."""
+    assert gate_timeout_s(REMOVAL_LEAD_S) > 0
