@@ -316,6 +316,13 @@ BEHAVIOURS: tuple[Behaviour, ...] = (
     ),
     Behaviour(
         "core/candidacy.py",
+        "        self.chronicle.another_took(",
+        "        if own is not None and self.phase is Phase.OWNING:\n            return\n"
+        "        self.chronicle.another_took(",
+        "who has taken the address by a word does not tell afterwards, as a change, how its former owner had got it",
+    ),
+    Behaviour(
+        "core/candidacy.py",
         "        return self.ownership.lease_extended(now)\n",
         "        may_take = self.phase is Phase.WAITING and self.words.any()\n"
         "        return self.ownership.lease_extended(now) or may_take\n",

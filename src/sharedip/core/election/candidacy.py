@@ -850,6 +850,8 @@ class Candidacy:
             self.history.contested_by(record, own.create_revision)
         if first is None or first is own:
             return
+        if own is not None and self.phase is Phase.OWNING:
+            return  # taken by the word of whoever is first; how that one got the address is no news any more
         self.history.another_took(first, record, now, is_ours=self.phase is Phase.OWNING)
 
     def _enter(self, phase: Phase, now: Instant) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from sharedip.core.election.candidacy import Phase
+from sharedip.core.etcd.keys import write_record
 from sharedip.core.etcd.requests import RequestKind
 from sharedip.core.messages import (
     AddressGone,
@@ -35,7 +36,7 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import Delete, Failure, Put
 from sharedip.core.peers.wire import Released
-from tests.stages.harness import LAYOUT, LINK, MAC, THEIRS, VIP, Talk, owner, waiting_behind
+from tests.stages.harness import LAYOUT, LINK, MAC, THEIRS, VIP, Talk, owner, taken_by_word, waiting_behind
 
 DOWN = replace(LINK, running=False)
 
@@ -287,3 +288,16 @@ def test_a_word_that_came_when_the_right_was_too_short_counts_once_it_is_long_en
     assert talk.is_in(Phase.WAITING)
     talk.run(3.0)
     assert talk.is_in(Phase.OWNING)
+
+
+def test_who_took_by_a_word_does_not_tell_afterwards_how_the_former_owner_got_it() -> None:
+    """Its key stands for a moment more, and its record may come last: the change before ours is no news."""
+    talk = taken_by_word()
+    speaker = talk.candidacy.queue()[0]
+    record = {"node": "n2", "epoch": speaker.create_revision, "former": None, "reason": "it had no owner"}
+    changes, said = list(talk.candidacy.history.changes), len(talk.reports)
+    talk.store.put(LAYOUT.owner(VIP.address), write_record(record), THEIRS)
+    talk.tell_changes()
+    assert talk.candidacy.queue()[0] == speaker, "nobody has executed the word yet"
+    assert list(talk.candidacy.history.changes) == changes
+    assert not [report for report in talk.reports[said:] if "has the address" in report.text]
