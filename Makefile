@@ -9,7 +9,7 @@ PACKAGES := etcd-server etcd-client iproute2 nftables keepalived procps python3-
 export DEBIAN_FRONTEND := noninteractive
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test check check-simulation check-modules lab-test lab-test-ops lab-test-faults bench matrix promise mutants differential soak proto diagram lock format clean
+.PHONY: help setup demo test check check-simulation check-modules lab-test lab-test-ops lab-test-faults bench matrix promise mutants soak proto diagram lock format clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -71,10 +71,6 @@ promise: setup ## never two owners, in 300 drawn runs (about 12 minutes; RUNS=60
 
 mutants: setup ## break each law in a copy and see which test notices
 	@$(BIN)/python -m tests.mutants
-
-differential: setup ## an earlier commit's core beside this one's, on the same histories (BASE=REV SEEDS=10000 FIRST=0 JOBS=2)
-	@$(BIN)/python -m tests.differential --seeds $(or $(SEEDS),10000) --first $(or $(FIRST),0) --jobs $(or $(JOBS),2) \
-	  $(if $(BASE),--base $(BASE))
 
 soak: setup ## an hour of seeded faults
 	@$(BIN)/sharedip lab run chaos --minutes $(or $(MINUTES),60) --json out/soak.json --report out/soak.html

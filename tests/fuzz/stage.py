@@ -49,8 +49,10 @@ from sharedip.core.messages import (
     OpenGate,
     OpenWatch,
     PeerAddressChanged,
+    ProbeChecks,
     ReadKeys,
     ReadMember,
+    ReadSurroundings,
     RemovalFailed,
     RemoveAddress,
     ReorderAddress,
@@ -428,7 +430,7 @@ class Stage:
                 self._ask(order)
             case GrantLease() | KeepLeaseAlive() | ReadKeys() | RevokeLease() | ReadMember():
                 self._ask(order)
-            case Report() | AnswerOperator():
+            case Report() | AnswerOperator() | ReadSurroundings() | ProbeChecks():
                 pass
             case _:
                 assert_never(order)

@@ -31,6 +31,8 @@ from sharedip.core.messages import (
     LinkChanged,
     OpenGate,
     PeerAddressChanged,
+    ProbeChecks,
+    ReadSurroundings,
     RemoveAddress,
     ReorderAddress,
     Report,
@@ -420,7 +422,7 @@ class Host:
                 self._soon(refused(order, "EBUSY") if is_busy else self.kernel.carry_out(order, self.now()))
             case SendDatagram():
                 world.carry(self, order)
-            case AnswerOperator():
+            case AnswerOperator() | ReadSurroundings() | ProbeChecks():
                 pass
             case _ if isinstance(order, SegmentCommand):
                 pass

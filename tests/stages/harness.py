@@ -36,8 +36,10 @@ from sharedip.core.messages import (
     OpenGate,
     OpenWatch,
     PeerAddressChanged,
+    ProbeChecks,
     ReadKeys,
     ReadMember,
+    ReadSurroundings,
     RemoveAddress,
     ReorderAddress,
     Report,
@@ -306,7 +308,7 @@ class Talk:
                 return StateSaved(order.number)
             case OpenWatch() | CloseWatch() | DropEndpoint() | SendDatagram():
                 raise AssertionError(f"nobody answers {order}")
-            case Report() | AnswerOperator() | Exit():
+            case Report() | AnswerOperator() | Exit() | ReadSurroundings() | ProbeChecks():
                 raise AssertionError(f"nobody answers {order}")
             case _:
                 assert_never(order)

@@ -21,6 +21,7 @@ from sharedip.core.model import (
     Guard,
     Instant,
     IPAddress,
+    IPNetwork,
     KeyChange,
     KeyValue,
     LinkState,
@@ -213,16 +214,50 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class AskNeighbour:
+    """Send one ARP request or neighbour solicitation for `target` from `source`, an own address of the link `index`: to
+    the MAC `to`, or to everybody (broadcast; the solicited-node group). Answers arrive as `NeighbourAnswered`.
+    """
+
+    index: int
+    source: IPAddress
+    target: IPAddress
+    to: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSurroundings:
+    """Read the kernel's routes and neighbours of one link. Answered by `SurroundingsRead`."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
 class SendDatagram:
-    """Send one UDP datagram to a peer. Never answered; loss is expected."""
+    """Send one UDP datagram to a peer. Never answered; loss is expected.
+
+    With `source`, an own address of the link `index`, it leaves by that link and from that address, with a hop limit
+    of 255 (RFC 5082), whatever the routes say; without it, as they say.
+    """
 
     host: str
     port: int
     payload: bytes
+    source: IPAddress | None = None
+    index: int = 0
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Orders for the agent itself.
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeChecks:
+    """Probe these health checks at once, beside their interval. Each is answered by one `CheckProbed`; a name that is
+    not configured is not.
+    """
+
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,10 +308,19 @@ class Exit:
 EtcdCommand = (
     GrantLease | KeepLeaseAlive | ReadKeys | Transact | RevokeLease | ReadMember | OpenWatch | CloseWatch | DropEndpoint
 )
-SegmentCommand = Announce | AnnounceOnceHeld | Probe
+SegmentCommand = Announce | AnnounceOnceHeld | Probe | AskNeighbour
 """Frames. Nobody answers these orders; what others on the segment say is a fact of its own."""
-KernelCommand = HoldAddress | RemoveAddress | ReorderAddress | OpenGate | CloseGate | SegmentCommand | SendDatagram
-Command = EtcdCommand | KernelCommand | SaveState | Report | AnswerOperator | Exit
+KernelCommand = (
+    HoldAddress
+    | RemoveAddress
+    | ReorderAddress
+    | OpenGate
+    | CloseGate
+    | SegmentCommand
+    | ReadSurroundings
+    | SendDatagram
+)
+Command = EtcdCommand | KernelCommand | ProbeChecks | SaveState | Report | AnswerOperator | Exit
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -423,10 +467,14 @@ class AddressHeld:
 
 @dataclass(frozen=True, slots=True)
 class AddressRefused:
-    """The kernel refused the add or the renewal, or did not answer, or the instant `not_after` had passed."""
+    """The kernel refused the add or the renewal, or did not answer, or the instant `not_after` had passed.
+
+    `is_for_good`: the next try would be refused as well, until somebody changes this node (no IPv6 on the link).
+    """
 
     vip: Vip
     reason: str
+    is_for_good: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -497,13 +545,42 @@ class ForeignClaim:
 
 
 @dataclass(frozen=True, slots=True)
+class NeighbourAnswered:
+    """Somebody on the segment says to this node that `address` is at `mac`: an ARP reply or a solicited advertisement,
+    sent to us. `address` is one that was asked for lately.
+    """
+
+    index: int
+    address: IPAddress
+    mac: bytes
+    seen_at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class SurroundingsRead:
+    """The kernel's routes and neighbours of one link: which networks are on it, which next hops lie there, default
+    routes first, and who has talked with this node lately (not failed, at most 64).
+    """
+
+    index: int
+    on_link: tuple[IPNetwork, ...]
+    gateways: tuple[IPAddress, ...]
+    neighbours: tuple[tuple[IPAddress, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class DatagramReceived:
-    """One datagram from anyone; nothing about it is trusted yet."""
+    """One datagram from anyone; nothing about it is trusted yet.
+
+    `index`: the link that it arrived on; 0: not known. `is_direct`: no router has passed it on (hop limit 255).
+    """
 
     host: str
     port: int
     payload: bytes
     received_at: Instant
+    index: int = 0
+    is_direct: bool = False
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -525,12 +602,31 @@ class StateNotSaved:
     reason: str
 
 
+class Ailment(Enum):
+    """How a health check fails."""
+
+    DEAD = "dead"
+    """Nobody is there: a kept connection closed and new ones are refused. That is no overload."""
+    SLOW = "slow"
+    """Time-outs and errors: it may be overload, which moving an address makes worse."""
+
+
 @dataclass(frozen=True, slots=True)
 class HealthChanged:
-    """The sum of all health checks of this node."""
+    """The sum of all health checks of this node, and which of them fail, and how."""
 
     healthy: bool
     detail: str
+    failing: tuple[tuple[str, Ailment], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckProbed:
+    """What a probe that was asked for found: it *started* at `started_at`."""
+
+    name: str
+    healthy: bool
+    started_at: Instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -602,6 +698,8 @@ Event = (
     | AddressSeen
     | AddressGone
     | ForeignClaim
+    | NeighbourAnswered
+    | SurroundingsRead
     | GateOpened
     | GateClosed
     | GateRefused
@@ -609,6 +707,7 @@ Event = (
     | StateNotSaved
     | DatagramReceived
     | HealthChanged
+    | CheckProbed
     | MoveRequested
     | DrainRequested
     | PeerAddressChanged

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
 REVISION_MAX = 2**62
 """A million writes a second for a hundred thousand years: what is larger is nonsense, and fits into no datagram."""
 Instant = float
@@ -49,6 +50,14 @@ class LinkState:
     mac: bytes
     running: bool
     """Administratively up and with carrier (IFF_UP and IFF_LOWER_UP)."""
+    master: str = ""
+    """The bridge, bond or team that this link is a port of: frames arrive there. Empty: it is nobody's port."""
+    master_kind: str = ""
+    """What the kernel calls that master: `bridge`, `bond`, `team`, `openvswitch`, `vrf` …; empty: not known."""
+    has_arp: bool = True
+    """Neighbours are asked for on it (IFF_NOARP is not set)."""
+    has_ipv6: bool = True
+    """The kernel has IPv6 on it: neither `disable_ipv6` nor an MTU below 1280 takes it away."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ from sharedip.core.messages import (
     AddressRemoved,
     AddressSeen,
     AnnounceOnceHeld,
+    CheckProbed,
     Command,
     DatagramReceived,
     DrainRequested,
@@ -57,6 +58,7 @@ from sharedip.core.messages import (
     LinkChanged,
     LinkVanished,
     MoveRequested,
+    NeighbourAnswered,
     OpenGate,
     PeerAddressChanged,
     RemovalFailed,
@@ -65,6 +67,7 @@ from sharedip.core.messages import (
     StateNotSaved,
     StateSaved,
     StopRequested,
+    SurroundingsRead,
     TimePassed,
     WatchOpened,
 )
@@ -73,7 +76,8 @@ from sharedip.core.orders import in_order
 from sharedip.core.peers.handover import Handover, answer_drain, move
 from sharedip.core.peers.inbox import Inbox
 from sharedip.core.peers.owner import Appointed, Designations, FencesLoose, GateDue, Promised, RightsChange
-from sharedip.core.peers.wire import Acknowledgement, Heartbeat, Ping, Pong, Released, leases_in
+from sharedip.core.peers.voices import Voices
+from sharedip.core.peers.wire import Acknowledgement, Heartbeat, Hello, Ping, Pong, Released, leases_in
 from sharedip.core.peers.witness import Witness
 from sharedip.core.right import Right
 from sharedip.core.saved_state import SAVE_RETRY_S, SavedState
@@ -97,6 +101,7 @@ class Node:
         out = self._commands.append
         self.peers = Peers(identity)
         self.session = Session(settings, out, random_source.random, identity)
+        self.voices = Voices(self.session, self.peers)
         self.fitness = Fitness(self.session, self.peers, out, has_checks=settings.has_health_checks)
         self.links = Links(vip.link for vip in settings.vips)
         self.resigned = ResignedEpochs()
@@ -189,6 +194,8 @@ class Node:
     def _apply(self, event: Event, now: Instant) -> None:
         match event:
             case TimePassed() | WatchOpened():
+                pass
+            case NeighbourAnswered() | SurroundingsRead() | CheckProbed():
                 pass
             case StateSaved() | StateNotSaved():
                 self._state_answered(event, now)
@@ -284,6 +291,7 @@ class Node:
         self.resigned.clear()
         self.handover.lease_lost()
         self.peers.refresh(self.session.registry)
+        self.voices.refresh()
         for candidacy in self.vips.all():
             candidacy.lease_lost(reason, now)
         self.vips.touch_all()
@@ -295,6 +303,7 @@ class Node:
         agents = layout.agent("")
         if any(key.startswith(agents) for key in news.keys):
             self.peers.refresh(self.session.registry)
+            self.voices.refresh()
             self.vips.touch_all()
         for key in sorted(news.keys):  # what follows of a set must not hang on its order in memory
             designated = layout.witness_of(key)
@@ -316,6 +325,7 @@ class Node:
         letter = self.inbox.open(event)
         if letter is None:
             return
+        self.voices.heard(letter.sender, event.received_at)
         answers: list[Acknowledgement | Pong | None] = []
         changes: list[RightsChange] = []
         for entry in letter.entries:
@@ -330,6 +340,8 @@ class Node:
                     answers.append(self.witness.heard(letter.sender, entry, event.received_at))
                 case Ping():
                     answers.append(self.inbox.pong(letter.sender, entry, now))
+                case Hello():
+                    pass
                 case _:
                     assert_never(entry)
         self._follow(changes, now)

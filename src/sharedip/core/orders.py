@@ -29,6 +29,7 @@ from sharedip.core.messages import (
     Announce,
     AnnounceOnceHeld,
     AnswerOperator,
+    AskNeighbour,
     CloseGate,
     CloseWatch,
     Command,
@@ -40,8 +41,10 @@ from sharedip.core.messages import (
     OpenGate,
     OpenWatch,
     Probe,
+    ProbeChecks,
     ReadKeys,
     ReadMember,
+    ReadSurroundings,
     RemoveAddress,
     ReorderAddress,
     Report,
@@ -82,7 +85,9 @@ def rank_of(order: Command) -> Rank:
             return Rank.STATE
         case GrantLease() | KeepLeaseAlive() | ReadKeys() | Transact() | RevokeLease() | ReadMember():
             return Rank.REST
-        case OpenWatch() | CloseWatch() | DropEndpoint() | Probe() | Report() | AnswerOperator() | Exit():
+        case OpenWatch() | CloseWatch() | DropEndpoint() | Report() | AnswerOperator() | Exit():
+            return Rank.REST
+        case Probe() | AskNeighbour() | ReadSurroundings() | ProbeChecks():
             return Rank.REST
         case _:
             assert_never(order)

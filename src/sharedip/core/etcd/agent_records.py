@@ -7,16 +7,48 @@ the public value on that lease.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from sharedip.core.etcd.keys import Registry, read_record
 from sharedip.core.identity import PUBLIC_BYTES, Identity
-from sharedip.core.model import NEVER, Instant, KeyValue
+from sharedip.core.model import NEVER, Instant, IPAddress, KeyValue
 
 MACS_MAX = 64
+PLACES_MAX = 16
+PEERS_MAX = 256
+"""More of either is no record of ours."""
+FLAW_CHARACTERS_MAX = 40
 
 HEARD_WINDOWS = 2.5
 HEARD_S_MAX = 5.0
 """Each candidate is pinged about once in a window, and one ping may be lost. An older answer tells nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerPlace:
+    """One link and family of another agent's node, as its record has it: where its hellos come from."""
+
+    version: int
+    """4 or 6."""
+    address: IPAddress
+    """The link's own address of that family."""
+    mac: bytes
+    vips: frozenset[str] | None
+    """The VIPs that the link carries, as text; None: all of the agent's."""
+    heard: frozenset[int]
+    """Leases of the agents that it hears there, two-way."""
+    silent: frozenset[int]
+    """Those that it has heard there, and hears no more, by no means."""
+    mute: frozenset[int]
+    """Those whose node answers there, but whose hellos do not arrive."""
+    gateway: bool | None
+    """Whether the next hop, or what `peer.reach` names, answers there; None: there is none, or it was not asked."""
+    flaw: str
+    """Why the node can't serve there, a fixed code (`core/address/serving.py`); empty: it can."""
+
+    def carries(self, vip: IPAddress) -> bool:
+        """Whether this is where that VIP would be."""
+        return self.version == vip.version and (self.vips is None or str(vip) in self.vips)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +64,17 @@ class Peer:
     """The public value by which secrets are agreed; None for an agent of an old version: it is never believed."""
     macs: frozenset[bytes] = frozenset()
     """MACs of the links that carry VIPs on its node."""
+    places: tuple[PeerPlace, ...] | None = None
+    """None: an agent of an older version, which says no hello: silence tells nothing of it (law 4)."""
+
+    @property
+    def misses(self) -> frozenset[int]:
+        """Leases of the agents whose hellos it has stopped hearing on some link: it lives, whoever misses *its*."""
+        return frozenset().union(*(place.silent | place.mute for place in self.places or ()))
+
+    def place_of(self, vip: IPAddress) -> PeerPlace | None:
+        """Where it would have that VIP."""
+        return next((place for place in self.places or () if place.carries(vip)), None)
 
 
 class Peers:
@@ -147,7 +190,7 @@ def _read_peer(key: KeyValue, name: str) -> Peer | None:
         return None
     host, port = split_address(record.get("peer"))
     member, public = _hexadecimal(record.get("member")), _public(record.get("public"))
-    return Peer(key.lease, name, host, port, member, public, _macs(record.get("macs")))
+    return Peer(key.lease, name, host, port, member, public, _macs(record.get("macs")), _places(record.get("places")))
 
 
 def split_address(text: object) -> tuple[str | None, int]:
@@ -174,6 +217,38 @@ def _macs(value: object) -> frozenset[bytes]:
         return frozenset(bytes.fromhex(str(mac)) for mac in value[:MACS_MAX])
     except ValueError:
         return frozenset()
+
+
+def _places(value: object) -> tuple[PeerPlace, ...] | None:
+    if not isinstance(value, list) or len(value) > PLACES_MAX:
+        return None
+    try:
+        return tuple(_place(fields) for fields in value)
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _place(fields: object) -> PeerPlace:
+    if not isinstance(fields, dict):
+        raise TypeError
+    address, vips, gateway = ip_address(str(fields["address"])), fields["vips"], fields["gateway"]
+    return PeerPlace(
+        version=address.version,
+        address=address,
+        mac=bytes.fromhex(str(fields["mac"])),
+        vips=None if vips is None else frozenset(str(vip) for vip in vips),
+        heard=_leases(fields["heard"]),
+        silent=_leases(fields["silent"]),
+        mute=_leases(fields["mute"]),
+        gateway=gateway if isinstance(gateway, bool) else None,
+        flaw=str(fields["flaw"])[:FLAW_CHARACTERS_MAX],
+    )
+
+
+def _leases(value: object) -> frozenset[int]:
+    if not isinstance(value, list) or len(value) > PEERS_MAX:
+        raise TypeError
+    return frozenset(int(str(lease), 16) for lease in value)
 
 
 def _public(value: object) -> bytes | None:

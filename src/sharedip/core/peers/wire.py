@@ -3,6 +3,7 @@
 Layout, all big-endian: magic `SIP2` · kind (1) · count (1) · sender's lease (8) · receiver's lease (8) · entries.
 An entry of a heartbeat or an acknowledgement: designation revision (8) · sequence (8) · tag (16).
 An entry of a ping: sequence (8) · zeros (8) · tag (16); of a pong: the ping's sequence (8) · age in ms (8) · tag (16).
+An entry of a hello: sequence (8) · age in ms (4) · flags (1: I hear you here) · zeros (3) · tag (16).
 An entry of a release: epoch (8) · address (16, IPv4 as ::ffff:a.b.c.d) · reason (64, UTF-8, cut, zeros behind) ·
 tag (16).
 A tag is the first half of HMAC-SHA256 (RFC 2104) over kind, sender, receiver and the entry, under the secret that the
@@ -31,6 +32,8 @@ HEADER = struct.Struct("!4sBBQQ")
 NUMBERS = struct.Struct("!QQ")
 REASON_BYTES = 64
 RELEASE = struct.Struct(f"!Q16s{REASON_BYTES}s")
+HELLO = struct.Struct("!QIB3x")
+HEARS_YOU = 1
 TAG_BYTES = 16
 ENTRIES_MAX = 40
 """40 heartbeats and a header are 1302 bytes: one frame on every link, but for tunnels with IPv6's minimum MTU."""
@@ -40,6 +43,7 @@ RELEASES_MAX = 13
 
 DATAGRAM_BYTES_MAX = HEADER.size + RELEASES_MAX * (RELEASE.size + TAG_BYTES)
 AGE_MS_MAX = 2**64 - 1
+HELLO_AGE_MS_MAX = 2**32 - 1
 
 
 class DatagramKind(IntEnum):
@@ -50,6 +54,9 @@ class DatagramKind(IntEnum):
     RELEASE = 3
     PING = 4
     PONG = 5
+    HELLO = 6
+    UNTOUCHED = 7
+    """An acknowledgement by a witness that has no touch with etcd: the same promise, but it could depose nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +69,13 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """The witness's promise for that heartbeat: not to depose its sender before a window is over."""
+    """The witness's promise for that heartbeat: not to depose its sender before a window is over. `is_in_touch`: etcd
+    has proved the witness's lease lately, so that it could depose.
+    """
 
     revision: int
     sequence: int
+    is_in_touch: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +94,17 @@ class Pong:
 
 
 @dataclass(frozen=True, slots=True)
+class Hello:
+    """I am here, on this link. `age_ms`: how long ago, by the sender's clock, the request left that proved its lease
+    last. `hears_you`: the receiver's hellos arrive at the sender, on the same link and in the same family.
+    """
+
+    sequence: int
+    age_ms: int
+    hears_you: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Released:
     """The address is off the sender's link, for good as far as this epoch goes. `reason` is for people alone."""
 
@@ -92,7 +113,7 @@ class Released:
     reason: str = ""
 
 
-Entry = Heartbeat | Acknowledgement | Ping | Pong | Released
+Entry = Heartbeat | Acknowledgement | Ping | Pong | Hello | Released
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +159,8 @@ def leases_in(datagram: bytes) -> tuple[int, int | None] | None:
     envelope = unseal(datagram)
     if envelope is None:
         return None
-    return envelope.sender, envelope.receiver if envelope.kind is DatagramKind.ACKNOWLEDGEMENT else None
+    answers = envelope.kind in (DatagramKind.ACKNOWLEDGEMENT, DatagramKind.UNTOUCHED)
+    return envelope.sender, envelope.receiver if answers else None
 
 
 def open_entry(envelope: Envelope, body: bytes, tag: bytes, secret: bytes | None) -> Entry | None:
@@ -156,6 +178,12 @@ def open_entry(envelope: Envelope, body: bytes, tag: bytes, secret: bytes | None
             return Heartbeat(*NUMBERS.unpack(body))
         case DatagramKind.ACKNOWLEDGEMENT:
             return Acknowledgement(*NUMBERS.unpack(body))
+        case DatagramKind.UNTOUCHED:
+            revision, sequence = NUMBERS.unpack(body)
+            return Acknowledgement(revision, sequence, is_in_touch=False)
+        case DatagramKind.HELLO:
+            sequence, age_ms, flags = HELLO.unpack(body)
+            return Hello(sequence, age_ms, bool(flags & HEARS_YOU))
         case DatagramKind.PING:
             return Ping(NUMBERS.unpack(body)[0])
         case DatagramKind.PONG:
@@ -179,6 +207,8 @@ def _pack(entry: Entry) -> bytes:
             return NUMBERS.pack(entry.sequence, 0)
         case Pong():
             return NUMBERS.pack(entry.sequence, min(entry.age_ms, AGE_MS_MAX))
+        case Hello():
+            return HELLO.pack(entry.sequence, min(entry.age_ms, HELLO_AGE_MS_MAX), HEARS_YOU if entry.hears_you else 0)
         case Released():
             address = entry.address
             packed = b"\0" * 10 + b"\xff\xff" + address.packed if isinstance(address, IPv4Address) else address.packed
