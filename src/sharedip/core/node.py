@@ -87,6 +87,7 @@ from sharedip.core.right import Right
 from sharedip.core.saved_state import SAVE_RETRY_S, SavedState
 from sharedip.core.segment.hearing import Hearing
 from sharedip.core.segment.isolation import Isolation
+from sharedip.core.segment.visibility import Visibility
 from sharedip.core.settings import Settings
 from sharedip.core.state import FormerRun
 from sharedip.core.vips import Vips
@@ -112,6 +113,7 @@ class Node:
         self.own_addresses = OwnAddresses(settings.vips)
         self.own_side = OwnSide(settings, self.links, self.own_addresses, out)
         self.hearing = Hearing(settings, self.session, self.peers, self.voices, self.links, self.own_addresses, out)
+        self.visibility = Visibility(settings, self.session, self.peers, self.hearing, out)
         self.isolation = Isolation(settings, self.session, self.peers, self.hearing)
         self.fitness = Fitness(
             self.session,
@@ -200,6 +202,7 @@ class Node:
             self._state.next_deadline(),
             self.own_side.next_deadline(),
             self.isolation.next_deadline(),
+            self.visibility.next_deadline(),
             self.assent.next_deadline(),
             self._stop_look_at if not self.is_over else float("inf"),
             *(at for at in of_parts if at is not None),
@@ -221,6 +224,7 @@ class Node:
                 pass
             case NeighbourAnswered():
                 self.hearing.answered(event, now)
+                self.visibility.answered(event)
             case SurroundingsRead():
                 self.hearing.surroundings(event)
                 self.own_side.surroundings(event)
@@ -460,6 +464,7 @@ class Node:
             "public": self.identity.public.hex() or None,
             "places": self.hearing.report(flaws.of_places, now),
             "flaws": flaws.of_vips,
+            "unseen": {str(vip): code for vip, code in self.visibility.unseen.items()},
             "asks": list(self.assent.own),
             "answers": {f"{lease:x}": revision for lease, revision in self.assent.answers.items()},
         }
@@ -494,6 +499,7 @@ class Node:
         self.own_side.reconfigure(settings)
         self.hearing.reconfigure(settings)
         self.isolation.reconfigure(settings)
+        self.visibility.reconfigure(settings)
         self.own_side.look(now)
         self.session.reconfigure(settings)
         self.designations.reconfigure(settings, now)
@@ -577,6 +583,7 @@ class Node:
         changed = self.hearing.advance(now)
         if changed or now >= self.isolation.next_deadline():
             changed = self.isolation.look(now) or changed
+        changed = self.visibility.advance(now) or changed
         if changed or is_due or now >= self.hearing.good_news_at or self._asks() != self.assent.own:
             self._record_changed(now)
 

@@ -158,7 +158,7 @@ class Hearing:
         self._links = links
         self._own = own
         self._out = out
-        self._vips_of = _by_place(settings)
+        self._vips_of = by_place(settings)
         self._places: dict[tuple[str, int], _Place] = {}
         self._sequence = 0
         self._hello_at: Instant = NEVER
@@ -234,7 +234,7 @@ class Hearing:
     def reconfigure(self, settings: Settings) -> None:
         """Other VIPs, other links."""
         self._settings = settings
-        self._vips_of = _by_place(settings)
+        self._vips_of = by_place(settings)
         self.refresh()
 
     def refresh(self) -> None:
@@ -456,7 +456,8 @@ class Hearing:
         }
 
 
-def _by_place(settings: Settings) -> dict[tuple[str, int], tuple[Vip, ...]]:
+def by_place(settings: Settings) -> dict[tuple[str, int], tuple[Vip, ...]]:
+    """The VIPs of each link and family."""
     found: dict[tuple[str, int], list[Vip]] = {}
     for vip in settings.vips:
         found.setdefault((vip.link, vip.address.version), []).append(vip)
