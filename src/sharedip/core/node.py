@@ -114,7 +114,7 @@ class Node:
         self.own_side = OwnSide(settings, self.links, self.own_addresses, out)
         self.hearing = Hearing(settings, self.session, self.peers, self.voices, self.links, self.own_addresses, out)
         self.visibility = Visibility(settings, self.session, self.peers, self.hearing, out)
-        self.isolation = Isolation(settings, self.session, self.peers, self.hearing)
+        self.isolation = Isolation(settings, self.session, self.peers, self.hearing, out)
         self.fitness = Fitness(
             self.session,
             self.peers,

@@ -219,7 +219,10 @@ def test_the_lifetime_fence_has_a_default_window_that_it_can_keep() -> None:
         ("peer: {advertise: 0.0.0.0}", ["8:19: peer.advertise: 0.0.0.0 is no address of one node"]),
         ("peer: {reach: [0.0.0.0]}", ["8:16: peer.reach: 0.0.0.0 is no address of one node"]),
         ("peer: {reach: 10.0.0.1}", ['8:15: peer.reach is the word "10.0.0.1"']),
-        ("peer: {reach: [10.0.0.1, 10.0.0.2, 10.0.0.3, 10.0.0.4, 10.0.0.5]}", ["8:56: these are more than 4 machines to ask"]),
+        (
+            "peer: {reach: [10.0.0.1, 10.0.0.2, 10.0.0.3, 10.0.0.4, 10.0.0.5]}",
+            ["8:56: these are more than 4 machines to ask"],
+        ),
         ("peer: {advertise: fe80::1}", ["8:19: peer.advertise: fe80::1 needs a zone"]),
         ("peer: {advertise: fd00::1}", ["8:19: peer.advertise: nothing sent to fd00::1 is heard on 0.0.0.0"]),
         (

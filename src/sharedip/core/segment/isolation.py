@@ -7,10 +7,12 @@ Must never: move an address; `fitness.py` makes a reason of it. Counterparts: `h
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sharedip.core.etcd.agent_records import PeerPlace, Peers
 from sharedip.core.etcd.session import Session
+from sharedip.core.messages import Command, Level, Report
 from sharedip.core.model import Instant, Vip
 from sharedip.core.segment.hearing import Hearing
 from sharedip.core.segment.sides import Side, better_side
@@ -32,7 +34,10 @@ class _Verdict:
 class Isolation:
     """Invariant: `_verdicts` has the places on which another side is better, by the picture as last looked at."""
 
-    def __init__(self, settings: Settings, session: Session, peers: Peers, hearing: Hearing) -> None:
+    def __init__(
+        self, settings: Settings, session: Session, peers: Peers, hearing: Hearing, out: Callable[[Command], None]
+    ) -> None:
+        self._out = out
         self._session = session
         self._peers = peers
         self._hearing = hearing
@@ -50,7 +55,9 @@ class Isolation:
         for place, vip in self._vips.items():
             side, verdict = self._better_side(vip, now), self._verdicts.get(place)
             if side is None:
-                changed = changed or (verdict is not None and verdict.counts)
+                if verdict is not None and verdict.counts:
+                    changed = True
+                    self._out(Report(Level.INFO, f"heard on {place[0]} again (IPv{place[1]})"))
                 self._verdicts.pop(place, None)
                 continue
             if verdict is None:
@@ -58,6 +65,9 @@ class Isolation:
             verdict.side = side
             if not verdict.counts and now >= verdict.since + STANDS_S:
                 verdict.counts = changed = True
+                names = ", ".join(sorted(self._peers.name_of(lease) for lease in side))
+                text = f"not heard on {place[0]} (IPv{place[1]}) by the better side of the segment: {names}"
+                self._out(Report(Level.WARNING, text, reason="the VIPs there are for those who are heard"))
         return changed
 
     def next_deadline(self) -> Instant:

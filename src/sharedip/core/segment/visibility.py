@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from sharedip.core.etcd.agent_records import CODES_MAX, PeerPlace, Peers
 from sharedip.core.etcd.session import Session
-from sharedip.core.messages import AskNeighbour, Command, NeighbourAnswered
+from sharedip.core.messages import AskNeighbour, Command, Level, NeighbourAnswered, Report
 from sharedip.core.model import NEVER, Instant, KeyValue, Vip
 from sharedip.core.segment.hearing import Hearing, Hears, by_place
 from sharedip.core.settings import Settings
@@ -146,15 +146,20 @@ class Visibility:
         if owner is None or owner.create_revision != each.epoch or not (is_good or each.own_answered):
             self._strikes.pop(each.vip, None)
             return  # law 4
+        who = self._peers.name_of(each.owner)
         if is_good:
             self._strikes.pop(each.vip, None)
-            self.unseen.pop(each.vip, None)
+            if self.unseen.pop(each.vip, None) is not None:
+                self._out(Report(Level.INFO, f"{who} is answered for it again", each.vip, each.epoch))
             return
         strikes = self._strikes[each.vip] = self._strikes.get(each.vip, 0) + 1
         if strikes < STRIKES:
             self._next[name] = now + ROUND_AGAIN_S
-        elif len(self.unseen) < CODES_MAX:
-            self.unseen[each.vip] = FOREIGN if each.macs else UNANSWERED
+        elif each.vip not in self.unseen and len(self.unseen) < CODES_MAX:
+            what = self.unseen[each.vip] = FOREIGN if each.macs else UNANSWERED
+            text = f"the address is {what} on the wire, though its owner {who} answers for itself"
+            reason = "a spoof guard or proxy ARP; nothing moves for it"
+            self._out(Report(Level.ERROR, text, each.vip, each.epoch, reason))
 
     def _owner(self, vip: Vip, now: Instant) -> KeyValue | None:
         """The owner, if it may be asked: another agent, for some seconds, whom we hear where the VIP is."""
