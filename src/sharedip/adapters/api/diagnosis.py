@@ -60,9 +60,8 @@ def _places(status: Status) -> Iterator[str]:
                 f"port, cable and VLAN; the VIPs go to {names}, and come back by `sharedip move` alone"
             )
         elif place["silent"]:
-            lost = (
-                "" if place["gateway"] is None else f"; the gateway answers {'here' if place['gateway'] else 'neither'}"
-            )
+            answers = {True: "; the gateway answers here", False: "; the gateway does not answer either", None: ""}
+            lost = answers[place["gateway"]]
             yield (
                 f"{_listed(place['silent'])} {_are(place['silent'])} not heard on {on} ({family}) any more, by no "
                 f"means{lost}: look at the ports and the switch between"
