@@ -111,7 +111,7 @@ class Assent:
     def _meets(self, asked: _Asked, vips: Mapping[IPAddress, Vip], now: Instant) -> bool:
         checks = [ask.removeprefix(CHECK) for ask in asked.asks if ask.startswith(CHECK)]
         places = [_vip(ask.removeprefix(SERVE), vips) for ask in asked.asks if ask.startswith(SERVE)]
-        stale = [name for name in checks if self._probed.get(name, NEVER) < asked.seen_at]
+        stale = [name for name in checks if self._probed.get(name, NEVER) <= asked.seen_at]
         if stale and now >= asked.probe_at:
             asked.probe_at = now + PROBE_AGAIN_S
             self._out(ProbeChecks(tuple(stale)))
