@@ -317,10 +317,8 @@ def _departure(source: IPAddress, index: int) -> Ancillary:
     return (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, told), (socket.IPPROTO_IPV6, socket.IPV6_HOPLIMIT, _DIRECT)
 
 
-def _on_link(
-    order: SendDatagram, version: int, family: socket.AddressFamily
-) -> tuple[str, int] | tuple[str, int, int, int] | None:
-    """Where to, as a socket of this family takes it; a link-local address is on the order's link, whatever it says.
+def _on_link(order: SendDatagram, version: int, family: socket.AddressFamily) -> tuple[str, int] | None:
+    """Where to, as a socket of this family takes it. A link-local address is on the order's link, whatever it says.
 
     None unless it is of the source's own IP version: an IPv6 socket heeds what is said of an IPv4 source only on the
     way to an IPv4 address, and would send from any other one.
@@ -328,14 +326,7 @@ def _on_link(
     host = _literal(order.host.partition("%")[0], family)
     if host is None or (version == 4) != (family == socket.AF_INET or host.startswith(_MAPPED)):
         return None
-    if family == socket.AF_INET:
-        return host, order.port
-    return host, order.port, 0, order.index if _is_link_local(host) else 0
-
-
-@lru_cache(maxsize=256)
-def _is_link_local(host: str) -> bool:
-    return IPv6Address(host).is_link_local
+    return host, order.port
 
 
 @lru_cache(maxsize=256)
