@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from tests.mutants.mutant import CANDIDACY, CANNOT_TELL, FITNESS, HEARD, NODE, VOICES, Mutant
+from tests.mutants.mutant import CANDIDACY, CANNOT_TELL, FITNESS, HEARD, LIVING, NODE, VOICES, Mutant
 
 HEARING, SIDES = "core/segment/hearing.py", "core/segment/sides.py"
 ISOLATION, VISIBILITY = "core/segment/isolation.py", "core/segment/visibility.py"
 ASSENT = "core/election/assent.py"
 
 MUTANTS = (
-    # -- who is heard ---------------------------------------------------------------------------------------------------
+    # -- who is heard --------------------------------------------------------------------------------------------------
     Mutant(
         "one-way-is-heard",
         HEARING,
@@ -98,7 +98,7 @@ MUTANTS = (
         CANNOT_TELL,
         "An agent that says no hello counts as dead when its last datagram is old.",
     ),
-    # -- which side -----------------------------------------------------------------------------------------------------
+    # -- which side ----------------------------------------------------------------------------------------------------
     Mutant(
         "half-is-a-majority",
         SIDES,
@@ -147,7 +147,7 @@ MUTANTS = (
         HEARD,
         "What heals within two seconds moves the address.",
     ),
-    # -- assent ---------------------------------------------------------------------------------------------------------
+    # -- assent --------------------------------------------------------------------------------------------------------
     Mutant(
         "into-silence",
         CANDIDACY,
@@ -183,10 +183,18 @@ MUTANTS = (
     Mutant(
         "unheard-takes-first",
         FITNESS,
-        "if why_not is None and self._hearing.hears_nobody(vip):",
+        "if why_not is None and self._hearing.hears_nobody(vip) and self._is_missed(vip):",
         "if False:",
         HEARD,
         "A candidate whose port lets nothing through takes the address before one that is heard.",
+    ),
+    Mutant(
+        "alone-is-cut-off",
+        FITNESS,
+        " and self._is_missed(vip):",
+        ":",
+        LIVING,
+        "The last one alive passes on to the dead, and waits for their leases.",
     ),
     Mutant(
         "flaws-of-others-unread",
@@ -196,7 +204,7 @@ MUTANTS = (
         HEARD,
         "The address is given to a node that says that it can't serve.",
     ),
-    # -- the VIP on the wire --------------------------------------------------------------------------------------------
+    # -- the VIP on the wire -------------------------------------------------------------------------------------------
     Mutant(
         "unseen-where-nobody-answers",
         VISIBILITY,

@@ -86,10 +86,6 @@ class Hall(Talk):
         self.store.delete(LAYOUT.candidate(VIP.address, lease_of(name)))
         self.tell_changes()
 
-    def lease_number(self, name: str) -> int:
-        """As keys have it."""
-        return lease_of(name)
-
     def join(self) -> None:
         """The others stand behind us, and publish where they are."""
         for name in self.names:

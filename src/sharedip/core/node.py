@@ -581,7 +581,7 @@ class Node:
         if is_due:
             self.own_side.look(now)
         changed = self.hearing.advance(now)
-        if changed or now >= self.isolation.next_deadline():
+        if changed or self.hearing.is_doubtful or now >= self.isolation.next_deadline():
             changed = self.isolation.look(now) or changed
         changed = self.visibility.advance(now) or changed
         if changed or is_due or now >= self.hearing.good_news_at or self._asks() != self.assent.own:

@@ -87,7 +87,7 @@ class Fitness:
         if self.health.healthy is None and not self.drained:
             return "not known to be healthy yet"
         why_not = self.why_not_owner(vip)
-        if why_not is None and self._hearing.hears_nobody(vip):
+        if why_not is None and self._hearing.hears_nobody(vip) and self._is_missed(vip):
             return f"nobody is heard on {vip.link}"
         return why_not
 
@@ -168,6 +168,14 @@ class Fitness:
             return "unhealthy" if peer.healthy is False else "not known to be healthy yet"
         place = peer.place_of(vip.address)
         return (place.flaw if place is not None else "") or peer.flaws.get(str(vip)) or None
+
+    def _is_missed(self, vip: Vip) -> bool:
+        """Whether another agent has written that it hears us no more where the VIP is: so it lives, and we are cut off.
+
+        Where all the others have died nobody writes that, and who is left is not cut off (law 13).
+        """
+        places = (peer.place_of(vip.address) for peer in self._peers.all())
+        return any(place is not None and self._session.lease in place.silent for place in places)
 
     def _names(self, side: Iterable[int]) -> str:
         names = sorted(self._peers.name_of(lease) for lease in side)

@@ -49,7 +49,9 @@ EXTRA_HELLO_S = 0.3
 ASKS_AT_ONCE = 48
 ASKS_PER_S = 4.0
 """Three asks for each of a dozen nodes at the start of a silence; at rest nobody is asked."""
-SURROUNDINGS_EVERY_S = 30.0
+SURROUNDINGS_EVERY_S = 60.0
+SURROUNDINGS_IN_DOUBT_S = 5.0
+"""A node may have ten thousand routes, and reading them takes its time."""
 OUTSIDERS_ASKED = 3
 OUTSIDER_COUNTS_S = 3.0
 GOOD_NEWS_EVERY_S = 5.0
@@ -187,6 +189,11 @@ class Hearing:
         """Whether a machine that is no node of the cluster has answered us there a moment ago, once we had doubts."""
         place = self._places.get((vip.link, vip.address.version))
         return place is not None and now - place.outsider_at <= OUTSIDER_COUNTS_S
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether somebody who was heard is not heard now."""
+        return any(place.is_doubtful for place in self._places.values())
 
     def own_place(self, vip: Vip, flaw: str = "") -> PeerPlace | None:
         """What our own record says, or is about to say, of the place of this VIP."""
@@ -379,10 +386,11 @@ class Hearing:
     def _look_out(self, place: _Place, now: Instant, due: list[Instant]) -> bool:
         """While somebody is missed: does the gateway answer, do others whom we know?"""
         is_doubtful = place.is_doubtful
-        if now >= place.read_at or (is_doubtful and now >= place.read_at - SURROUNDINGS_EVERY_S + ASK_AGAIN_S):
-            place.read_at = now + SURROUNDINGS_EVERY_S
+        every_s = SURROUNDINGS_IN_DOUBT_S if is_doubtful else SURROUNDINGS_EVERY_S
+        if now >= place.read_at + every_s:
+            place.read_at = now
             self._out(ReadSurroundings(place.index))
-        due.append(place.read_at)
+        due.append(place.read_at + every_s)
         if not is_doubtful:
             before, place.gateway = self._gateway(place), _Asked()
             return before is not None
