@@ -42,6 +42,7 @@ from sharedip.core.messages import (
     Probe,
     ReadKeys,
     ReadMember,
+    ReadSurroundings,
     RemoveAddress,
     Report,
     RevokeLease,
@@ -118,6 +119,8 @@ class Executor:
                     pass
                 case Announce() | AnnounceOnceHeld() | Probe():
                     self._segment.perform(order)
+                case ReadSurroundings():
+                    self._netlink.read_surroundings(order)
                 case SaveState():
                     self._save(order)
                 case Report():

@@ -12,7 +12,7 @@ from typing import Any
 
 from sharedip.adapters.clock import Clock
 from sharedip.adapters.etcd import EtcdClient
-from sharedip.adapters.kernel.rtwire import AddressRecord
+from sharedip.adapters.kernel.rtwire import AddressRecord, LinkRecord
 from sharedip.adapters.kernel.view import View
 from sharedip.adapters.notify import Notifier
 from sharedip.adapters.peer import PeerSocket
@@ -61,7 +61,7 @@ def config_at(directory: Path, port: int = 39470, change: Callable[[str], str] =
 def view_of(*records: AddressRecord) -> View:
     """What a kernel with one link beside the loopback shows."""
     made = View()
-    made.replace([LINK, LinkState(3, ("lo",), b"", running=True)], records)
+    made.replace([LinkRecord(LINK), LinkRecord(LinkState(3, ("lo",), b"", running=True))], records)
     return made
 
 

@@ -21,12 +21,13 @@ from sharedip.core.messages import (
     RemoveAddress,
     ReorderAddress,
     Report,
+    SurroundingsRead,
 )
 from sharedip.core.model import Instant
 
 NodeFact = LinkChanged | LinkVanished | AddressSeen | AddressGone
 AddressAnswer = AddressHeld | AddressRefused | AddressRemoved | RemovalFailed
-KernelFact = NodeFact | AddressAnswer | ForeignClaim
+KernelFact = NodeFact | AddressAnswer | ForeignClaim | SurroundingsRead
 AddressOrder = HoldAddress | RemoveAddress | ReorderAddress
 
 Emit = Callable[[KernelFact], None]
