@@ -26,8 +26,8 @@ from sharedip.agent.wiring import put_together
 from sharedip.agent.world import World
 from sharedip.config.load import load, parse
 from sharedip.config.model import Config
-from sharedip.core.messages import Command, Event, Report
-from sharedip.core.model import IPAddress, LinkState, Vip
+from sharedip.core.messages import Command, Event, Report, SurroundingsRead
+from sharedip.core.model import IPAddress, IPNetwork, LinkState, Vip
 from sharedip.core.node import Node
 from sharedip.core.status import Status
 
@@ -75,6 +75,7 @@ class FakeNetlink:
         self.kept: tuple[object, ...] = ()
         self.held: tuple[object, ...] = ()
         self.tags_stick: bool | None = True
+        self.on_link: tuple[IPNetwork, ...] = ()
         self._reader, self._writer = os.pipe()
 
     def snapshot(self) -> None:
@@ -82,6 +83,9 @@ class FakeNetlink:
 
     def prove_tags(self) -> bool | None:
         return self.tags_stick
+
+    def surroundings_of(self, index: int) -> SurroundingsRead:
+        return SurroundingsRead(index, self.on_link, (), ())
 
     def still_standing(self, _: object) -> frozenset[Any]:
         return frozenset()

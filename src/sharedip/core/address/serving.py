@@ -40,10 +40,16 @@ one by one."""
 
 @dataclass(frozen=True, slots=True)
 class Flaw:
-    """Why the node can't serve: `code` for other agents, `text` for people, with the way out."""
+    """Why the node can't serve: `code` for other agents, what is `wrong` and the `remedy` for people."""
 
     code: str
-    text: str
+    wrong: str
+    remedy: str
+
+    @property
+    def text(self) -> str:
+        """Both in one sentence."""
+        return f"{self.wrong}: {self.remedy}"
 
 
 def flaw_of(
@@ -73,12 +79,13 @@ def _flaw_of_link(vip: Vip, link: LinkState) -> Flaw | None:
     known = _TAKES_THE_FRAMES.get(link.master_kind) if link.master else None
     if known is not None:
         code, word = known
-        return Flaw(code, f"{vip.link} is a port of the {word} {link.master}: write link: {link.master}")
+        return Flaw(code, f"{vip.link} is a port of the {word} {link.master}", f"write link: {link.master}")
     if not link.has_arp:
         remedy = f"ip link set {link.names[0]} arp on, or write another link"
-        return Flaw(NO_ARP, f"{vip.link} neither asks for neighbours nor answers them (NOARP): {remedy}")
+        return Flaw(NO_ARP, f"{vip.link} neither asks for neighbours nor answers them (NOARP)", remedy)
     if vip.address.version == 6 and not link.has_ipv6:
-        return Flaw(NO_IPV6, f"IPv6 is off on {vip.link} (disable_ipv6, or an MTU below 1280): switch it on there")
+        wrong = f"IPv6 is off on {vip.link} (disable_ipv6, or an MTU below 1280)"
+        return Flaw(NO_IPV6, wrong, "switch it on there")
     return None
 
 
@@ -89,16 +96,18 @@ def _flaw_of_addresses(vip: Vip, own: Sequence[OwnAddress], on_link: Iterable[IP
         return None
     kind = f"IPv{vip.address.version}"
     if not family:
-        return Flaw(NO_ADDRESS, f"{vip.link} has no {kind} address of its own: give it one whose network holds {vip}")
+        return Flaw(
+            NO_ADDRESS, f"{vip.link} has no {kind} address of its own", f"give it one whose network holds {vip}"
+        )
     if on_link is None or any(vip.address in network for network in on_link if network.version == vip.address.version):
         return None
-    text = f"{vip.link} has no {kind} address whose network holds {vip}: give it one, or an on-link route"
-    return Flaw(NO_ADDRESS, text)
+    wrong = f"{vip.link} has no {kind} address whose network holds {vip}"
+    return Flaw(NO_ADDRESS, wrong, "give it one, or an on-link route")
 
 
 def _copy(vip: Vip) -> Flaw:
-    text = f"a copy of {vip} stands on this node that is not sharedip's, and no fence can mute it: take it off"
-    return Flaw(UNMUTABLE_COPY, text)
+    wrong = f"a copy of {vip} stands on this node that is not sharedip's, and no fence can mute it"
+    return Flaw(UNMUTABLE_COPY, wrong, "take it off, or install nftables")
 
 
 @dataclass(slots=True)

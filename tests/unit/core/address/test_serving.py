@@ -15,7 +15,7 @@ from sharedip.core.model import LinkState, Vip
 VIP4 = Vip(ip_address("10.77.0.100"), "eth0")
 VIP6 = Vip(ip_address("fd77::100"), "eth0")
 LINK = LinkState(2, ("eth0", "lan"), b"\2\0\0\0\0\1", running=True)
-NO_ADDRESS = Flaw("no-address", "in words")
+NO_ADDRESS = Flaw("no-address", "it lacks one", "give it one")
 
 
 def flaw(vip: Vip, addresses: list[str], on_link: list[str] | None = None, link: LinkState | None = LINK) -> str:
@@ -179,7 +179,7 @@ def test_an_address_that_is_put_back_at_once_moves_nothing() -> None:
 
 
 def test_one_flaw_after_another_counts_without_a_new_grace() -> None:
-    flaws, port = Flaws(), Flaw("bridge-port", "in words")
+    flaws, port = Flaws(), Flaw("bridge-port", "it is one", "write another")
     flaws.note(VIP4.address, NO_ADDRESS, 10.0)
     flaws.note(VIP4.address, port, 10.0 + GRACE_S / 2)
     assert flaws.settle(10.0 + GRACE_S) == {VIP4.address}
