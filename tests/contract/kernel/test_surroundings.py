@@ -203,7 +203,14 @@ def test_ipv6_that_is_switched_off_and_on_is_seen(pair: Pair, netlink: Netlink, 
     receive_until(netlink, recorder, changed(lambda link: link.has_ipv6))
 
 
-def test_an_mtu_below_1280_takes_ipv6_from_the_link(pair: Pair, netlink: Netlink, recorder: Recorder) -> None:
+@pytest.mark.parametrize("has_addresses", [True, False])
+def test_an_mtu_below_1280_takes_ipv6_from_the_link(
+    pair: Pair, netlink: Netlink, recorder: Recorder, has_addresses: bool
+) -> None:
+    if not has_addresses:
+        pair.node.run("ip -6 addr flush dev eth0")
+        receive_until(netlink, recorder, lambda _: not netlink.view.has_ipv6_address(INDEX))
+        recorder.take()
     pair.node.run("ip link set eth0 mtu 1279")
     receive_until(netlink, recorder, changed(lambda link: not link.has_ipv6))
     recorder.take()
@@ -261,6 +268,10 @@ def test_an_ipv6_address_on_a_link_without_ipv6_is_refused_for_good(
 
 def test_a_refusal_that_may_pass_is_not_for_good(pair: Pair, netlink: Netlink, recorder: Recorder) -> None:
     """The same errno on a link that has IPv6 says nothing of the next try; nor does a link that is not there."""
+    answer = hold(netlink, recorder, Vip(ip_address("ff02::50"), "eth0"))
+    assert isinstance(answer, AddressRefused)
+    assert "Cannot assign requested address" in answer.reason
+    assert not answer.is_for_good
     pair.node.run("ip link set eth0 name gone0")
     netlink.snapshot()
     answer = hold(netlink, recorder, VIP6)
