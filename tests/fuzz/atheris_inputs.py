@@ -23,7 +23,7 @@ with atheris.instrument_imports(include=["sharedip", "yaml", "h11"]):
     from sharedip.adapters.etcd import answers
     from sharedip.adapters.etcd import rpc_pb2 as pb
     from sharedip.adapters.etcd.failures import EtcdError
-    from sharedip.adapters.kernel import diagwire, rtwire, wire
+    from sharedip.adapters.kernel import diagwire, routewire, rtwire, wire
     from sharedip.adapters.probes.http import HttpProbe
     from sharedip.config.load import parse
     from sharedip.core.address import frames
@@ -60,6 +60,11 @@ def netlink(data: bytes) -> None:
         rtwire.parse_address(message)
         rtwire.parse_promote_secondaries(message)
         rtwire.parse_route_source(message)
+        rtwire.parse_touched_by_ipv6(message)
+        routewire.route_key(message._replace(kind=routewire.RTM_NEWROUTE))
+        routewire.way_of(message, 2)
+        routewire.destination(message)
+        routewire.parse_neighbour(message._replace(kind=routewire.RTM_NEWNEIGH), 2)
         diagwire.parse_socket(message, 6)
 
 

@@ -19,6 +19,7 @@ from sharedip.core.etcd.news import PictureProved
 from sharedip.core.etcd.renewal import HeldLease
 from sharedip.core.identity import Identity
 from sharedip.core.messages import (
+    AddressSeen,
     Ailment,
     AnswerOperator,
     CloseGate,
@@ -72,6 +73,8 @@ OURS = 0x100
 THEIRS = 0x900
 """The lease of a candidate that is not this node."""
 
+OWN_ADDRESSES = ip_address("192.168.250.1"), ip_address("fd00::1")
+"""The node's own on its link, in a network that holds every VIP of these tests."""
 ANSWERED = (
     GrantLease,
     KeepLeaseAlive,
@@ -220,7 +223,12 @@ class Talk:
         """The agent begins, and learns of its link."""
         orders = self._note(self.node.start(former, self.now))
         orders += self._save()
-        return orders if link is None else orders + self.hear(LinkChanged(link))
+        if link is None:
+            return orders
+        orders += self.hear(LinkChanged(link))
+        for address in OWN_ADDRESSES:
+            orders += self.hear(AddressSeen(link.index, address, 0, ours=False))
+        return orders
 
     def hear(self, event: Event, *, after_s: float = 0.0) -> list[Command]:
         """One fact; returns the orders that it led to."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from sharedip.core.election.candidacy import Phase
-from sharedip.core.messages import AddressSeen, AskNeighbour, DatagramReceived, NeighbourAnswered, SendDatagram
+from sharedip.core.messages import AskNeighbour, DatagramReceived, NeighbourAnswered, SendDatagram
 from sharedip.core.peers.wire import DatagramKind, Hello, open_entry, seal, unseal
-from tests.stages.harness import LAYOUT, LINK, THEIRS, VIP, Talk, agent_record, secret_of
+from tests.stages.harness import LAYOUT, LINK, OWN_ADDRESSES, THEIRS, VIP, Talk, agent_record, secret_of
 
-OWN = ip_address("192.168.0.1")
+OWN = OWN_ADDRESSES[0]
 GATEWAY = ip_address("192.168.0.254")
 NAMES = ("n2", "n3", "n4", "n5")
 
@@ -55,7 +55,6 @@ class Hall(Talk):
     def enter(self, *, greeted: bool = True) -> Hall:
         """Own the VIP, with the others behind, and hear them."""
         self.own()
-        self.hear(AddressSeen(LINK.index, OWN, 24, ours=False))
         self.join()
         if greeted:
             self.greet(*self.names)
@@ -68,7 +67,6 @@ class Hall(Talk):
         self.store.stand(name, lease_of(name))
         self.publish(name)
         self.start()
-        self.hear(AddressSeen(LINK.index, OWN, 24, ours=False))
         self.run(1.0)
         for other in self.names:
             if other != name:

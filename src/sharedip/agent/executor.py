@@ -43,6 +43,7 @@ from sharedip.core.messages import (
     Probe,
     ReadKeys,
     ReadMember,
+    ReadSurroundings,
     RemoveAddress,
     Report,
     RevokeLease,
@@ -119,6 +120,8 @@ class Executor:
                     pass
                 case Announce() | AnnounceOnceHeld() | Probe() | AskNeighbour():
                     self._segment.perform(order)
+                case ReadSurroundings():
+                    self._netlink.read_surroundings(order)
                 case SaveState():
                     self._save(order)
                 case Report():

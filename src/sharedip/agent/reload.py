@@ -84,7 +84,7 @@ class Reload:
         if stuck:
             return False, f"reload refused: {', '.join(stuck)} can only change with a restart (which keeps the address)"
         # With or without a tag, which older kernels do not keep: what this agent holds is not the node's own.
-        verdict = judge(loaded.config, self._netlink.view, self._node.may_stand())
+        verdict = judge(loaded.config, self._netlink, self._node.may_stand())
         if verdict.errors:
             return _refused(verdict.errors)
         for report in warnings(verdict):

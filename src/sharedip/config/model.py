@@ -16,7 +16,7 @@ from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
 
 from sharedip.config.problems import Place
-from sharedip.core.model import ConflictPolicy, IPAddress, Vip
+from sharedip.core.model import ConflictPolicy, IPAddress, IPNetwork, LinkState, Vip
 
 IPInterface = IPv4Interface | IPv6Interface
 
@@ -217,6 +217,16 @@ class LinkFacts:
     addresses: tuple[IPInterface, ...]
     passing: frozenset[IPAddress] = frozenset()
     """Of these, host addresses whose lifetime ends: a run whose tag and record are lost may have left them."""
+    state: LinkState | None = None
+    """What else the kernel says of the link; None where nobody has asked."""
+    on_link: tuple[IPNetwork, ...] | None = None
+    """The networks that are on the link by its routes; None where they are not known."""
+
+    def reaches(self, address: IPAddress) -> bool:
+        """Whether a route says that the address is on this link, and the node has an address to ask from there."""
+        has_family = any(own.version == address.version and own.ip != address for own in self.addresses)
+        networks = (each for each in self.on_link or () if each.version == address.version)
+        return has_family and any(address in network for network in networks)
 
 
 def join_host_port(host: str, port: int) -> str:

@@ -110,7 +110,7 @@ class Node:
         self.session = Session(settings, out, random_source.random, identity)
         self.voices = Voices(self.session, self.peers)
         self.links = Links(vip.link for vip in settings.vips)
-        self.own_addresses = OwnAddresses(settings.vips)
+        self.own_addresses = OwnAddresses(vip.address for vip in settings.vips)
         self.own_side = OwnSide(settings, self.links, self.own_addresses, out)
         self.hearing = Hearing(settings, self.session, self.peers, self.voices, self.links, self.own_addresses, out)
         self.visibility = Visibility(settings, self.session, self.peers, self.hearing, out)
@@ -237,15 +237,14 @@ class Node:
             case LinkChanged():
                 again = self.links.changed(event.link, now)
                 self._side_changed(now)
-                self.session.publish(self._record(now))  # another MAC
                 self.vips.link_changed(event, now, again=again)
             case LinkVanished():
                 self.links.vanished(event.index, now)
+                self.own_addresses.link_vanished(event.index)
                 self._side_changed(now)
                 self.vips.touch_all()
             case AddressSeen() | AddressGone():
-                moved = self.own_addresses
-                if moved.seen(event) if isinstance(event, AddressSeen) else moved.gone(event):
+                if self.own_addresses.moved(event):
                     self._side_changed(now)
                 self.vips.address_moved(event, now)
             case AddressHeld() | AddressRefused() | AddressRemoved() | RemovalFailed() | ForeignClaim():
@@ -486,6 +485,7 @@ class Node:
         self.hearing.refresh()
         if self.own_side.look(now):
             self._record_changed(now)
+        self.session.publish(self._record(now))
 
     def _reconfigure(self, settings: Settings, now: Instant) -> None:
         """Take over the new settings."""
@@ -495,7 +495,7 @@ class Node:
         if not settings.has_health_checks:
             self.fitness.health = Health(healthy=True, detail="")
         self.links.watch({vip.link for vip in settings.vips}, now)
-        self.own_addresses.reconfigure(settings.vips)
+        self.own_addresses.share({*self.vips.leaving, *(vip.address for vip in settings.vips)})
         self.own_side.reconfigure(settings)
         self.hearing.reconfigure(settings)
         self.isolation.reconfigure(settings)

@@ -17,6 +17,7 @@ from sharedip.core.messages import (
     Exit,
     HoldAddress,
     Probe,
+    ReadSurroundings,
     RemoveAddress,
     Report,
     SaveState,
@@ -52,11 +53,14 @@ class Stage:
         self.said: list[Report] = []
         self.to_kernel: list[object] = []
         self.announced: list[object] = []
+        self.looked: list[object] = []
         self.stands = True
         ignored: Any = None
         self.executor = Executor(
             netlink=SimpleNamespace(  # type: ignore[arg-type]
-                perform_many=self.to_kernel.extend, stands=lambda _: self.stands
+                perform_many=self.to_kernel.extend,
+                stands=lambda _: self.stands,
+                read_surroundings=self.looked.append,
             ),
             segment=SimpleNamespace(  # type: ignore[arg-type]
                 withhold=lambda _: None, perform=self.announced.append
@@ -140,6 +144,12 @@ def test_neighbours_travel_together_and_nothing_overtakes_them() -> None:
     stage.executor.execute([RemoveAddress(VIP), RENEWAL, Probe(VIP), RENEWAL])
     assert stage.to_kernel == [RemoveAddress(VIP), RENEWAL, RENEWAL]
     assert stage.announced == [Probe(VIP)]
+
+
+def test_a_link_is_looked_around_behind_what_was_ordered_before() -> None:
+    stage = Stage()
+    stage.executor.execute([RENEWAL, ReadSurroundings(2)])
+    assert (stage.to_kernel, stage.looked) == ([RENEWAL], [ReadSurroundings(2)])
 
 
 def test_it_says_when_the_process_may_end() -> None:

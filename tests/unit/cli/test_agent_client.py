@@ -135,7 +135,10 @@ def test_a_move_says_who_has_the_address_in_the_end(
     [
         (vip(), "n1 has it"),
         (vip(role="out", owner=None, epoch=None, queue=[]), "nobody is known to have it"),
-        (vip(role="candidate", owner="n3"), "nobody is known to have it"),
+        (
+            vip(role="candidate", owner="n3"),
+            "n3 comes first in the election, but has not said that 192.168.0.15 stands",
+        ),
     ],
 )
 def test_a_move_that_does_not_end_is_told(

@@ -119,7 +119,9 @@ def _vips(vips: Sequence[VipStatus]) -> Iterator[str]:
     yield from _witnesses(vips)
     for vip in vips:
         if vip["link_state"] == "missing":
-            yield f"{vip['address']}: there is no link {vip['link']} on this node; it waits until one appears"
+            meant, at, _ = vip["link"].partition("@")
+            copied = f"; if that is copied from `ip link`, write link: {meant}" if meant and at else ""
+            yield f"{vip['address']}: there is no link {vip['link']} on this node; it waits until one appears{copied}"
         elif vip["link_state"] == "down":
             yield f"{vip['address']}: link {vip['link']} is down; this node is no candidate until it is up"
     nobody = [vip["address"] for vip in vips if vip["owner"] is None]

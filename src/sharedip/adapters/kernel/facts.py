@@ -22,12 +22,13 @@ from sharedip.core.messages import (
     RemoveAddress,
     ReorderAddress,
     Report,
+    SurroundingsRead,
 )
 from sharedip.core.model import Instant
 
 NodeFact = LinkChanged | LinkVanished | AddressSeen | AddressGone
 AddressAnswer = AddressHeld | AddressRefused | AddressRemoved | RemovalFailed
-KernelFact = NodeFact | AddressAnswer | ForeignClaim | NeighbourAnswered
+KernelFact = NodeFact | AddressAnswer | ForeignClaim | NeighbourAnswered | SurroundingsRead
 AddressOrder = HoldAddress | RemoveAddress | ReorderAddress
 
 Emit = Callable[[KernelFact], None]

@@ -471,7 +471,9 @@ class Candidacy:
             if bid.idle_since is not None:
                 waiting.append(bid.idle_since + self._idle_limit_s)
             if self.phase is Phase.OWNING:
-                waiting += [self.words.next_look(), self.record.next_deadline()]
+                waiting.append(self.words.next_look())
+                if self._stands:
+                    waiting.append(self.record.next_deadline())
                 if self.words.unexecuted and not bid.is_executing:
                     waiting.append(self.words.execute_at)
         return min((at for at in waiting if at is not None), default=None)
@@ -686,7 +688,12 @@ class Candidacy:
     def _advance_owning(self, bid: Bid, now: Instant) -> None:
         if self.words.unexecuted:
             self._execute(bid, now)
-        self.record.write_if_due(bid.key, bid.epoch, self._former, self.history.reason, now)
+        if self._stands:
+            self.record.write_if_due(bid.key, bid.epoch, self._former, self.history.reason, now)
+        if self.ownership.refused_for_good:
+            self._campaign_at = now + REFUSED_HOLDOFF_S
+            self.leave(f"the kernel will not have the address: {self.ownership.refused_for_good}", now)
+            return
         if self.ownership.refusals >= REFUSALS_MAX:
             self._campaign_at = now + REFUSED_HOLDOFF_S
             self.leave("the kernel refuses the address", now)
@@ -701,6 +708,11 @@ class Candidacy:
         """The first candidate to which an unfit owner hands over: law 12. Who is drained asks nobody."""
         fit = (key for key in self.others() if self._fitness.is_fit(key, self.vip))
         return next((key for key in fit if self._fitness.drained or self._assent.has_assented(key)), None)
+
+    @property
+    def _stands(self) -> bool:
+        """Whether the kernel has confirmed the address: before that nobody is told that this node has it."""
+        return self.ownership.presence is Presence.PRESENT
 
     @property
     def _idle_limit_s(self) -> float:

@@ -87,6 +87,8 @@ class Fitness:
         if self.health.healthy is None and not self.drained:
             return "not known to be healthy yet"
         why_not = self.why_not_owner(vip)
+        if why_not is None and self._own_side.is_doubtful(vip):
+            return f"not known to be able to serve on {vip.link} yet"
         if why_not is None and self._hearing.hears_nobody(vip) and self._is_missed(vip):
             return f"nobody is heard on {vip.link}"
         return why_not

@@ -49,9 +49,8 @@ EXTRA_HELLO_S = 0.3
 ASKS_AT_ONCE = 48
 ASKS_PER_S = 4.0
 """Three asks for each of a dozen nodes at the start of a silence; at rest nobody is asked."""
-SURROUNDINGS_EVERY_S = 60.0
-SURROUNDINGS_IN_DOUBT_S = 5.0
-"""A node may have ten thousand routes, and reading them takes its time."""
+SURROUNDINGS_EVERY_S = 5.0
+"""While somebody is missed. A node may have ten thousand routes, and reading them takes its time."""
 OUTSIDERS_ASKED = 3
 OUTSIDER_COUNTS_S = 3.0
 GOOD_NEWS_EVERY_S = 5.0
@@ -386,25 +385,25 @@ class Hearing:
     def _look_out(self, place: _Place, now: Instant, due: list[Instant]) -> bool:
         """While somebody is missed: does the gateway answer, do others whom we know?"""
         is_doubtful = place.is_doubtful
-        every_s = SURROUNDINGS_IN_DOUBT_S if is_doubtful else SURROUNDINGS_EVERY_S
-        if now >= place.read_at + every_s:
-            place.read_at = now
-            self._out(ReadSurroundings(place.index))
-        due.append(place.read_at + every_s)
         if not is_doubtful:
             before, place.gateway = self._gateway(place), _Asked()
             return before is not None
+        if now >= place.read_at + SURROUNDINGS_EVERY_S:
+            place.read_at = now
+            self._out(ReadSurroundings(place.index))
+        due.append(place.read_at + SURROUNDINGS_EVERY_S)
         before = self._gateway(place)
         if place.gateways:
             if place.gateway.step(now):
                 for gateway in place.gateways[:2]:
                     self._ask(place, gateway, None, now)
             due.append(max(place.gateway.next_at, now + 0.001))
-        if now >= place.outsiders_asked_at + ASK_AGAIN_S and now - place.outsider_at > 2 * ASK_AGAIN_S:
-            place.outsiders_asked_at = now
+        outsiders_at = max(place.outsiders_asked_at + ASK_AGAIN_S, place.outsider_at + 2 * ASK_AGAIN_S)
+        if now >= outsiders_at:
+            place.outsiders_asked_at, outsiders_at = now, now + ASK_AGAIN_S
             for address, mac in list(place.outsiders.items())[:OUTSIDERS_ASKED]:
                 self._ask(place, address, mac, now)
-        due.append(max(place.outsiders_asked_at + ASK_AGAIN_S, now + 0.001))
+        due.append(outsiders_at)
         return self._gateway(place) is not before
 
     def _gateway(self, place: _Place) -> bool | None:

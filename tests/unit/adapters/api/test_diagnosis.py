@@ -23,6 +23,7 @@ def test_a_sound_node_has_no_problems() -> None:
         ({"vips": [vip(role="candidate", strays=["eth1"])]}, "192.168.0.15 stands on eth1 of this node, and sharedip"),
         ({"vips": [vip(address_present=False)]}, "owned by this node but not on enp0s2"),
         ({"vips": [vip(link_state="missing", role="out")]}, "there is no link enp0s2"),
+        ({"vips": [vip(link_state="missing", role="out", link="eth0@if16")]}, "write link: eth0"),
         ({"vips": [vip(link_state="down", role="out")]}, "link enp0s2 is down"),
         (
             {"vips": [vip(removals={"count": 37, "age_s": 0.4, "by": "NetworkManager (pid 612)"})]},
