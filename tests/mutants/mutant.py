@@ -38,6 +38,7 @@ RESIGNED, HANDOVER, INBOX = "core/election/resigned.py", "core/peers/handover.py
 CHOOSE = "core/peers/choose.py"
 VIPS, SAVED_STATE = "core/vips.py", "core/saved_state.py"
 RIGHT, GATE = "core/right.py", "core/address/gate.py"
+SERVING = "core/address/serving.py"
 FORMER_SELF = "core/etcd/former_self.py"
 VOICES = "core/peers/voices.py"
 
