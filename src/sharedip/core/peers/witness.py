@@ -3,7 +3,8 @@
 Law: an acknowledgement is a promise not to depose before its receive time + window, stretched by the clocks' drift. We
 depose only a designation under which we have heard at least one beat, only when the promise has run out, and only by a
 transaction that holds if the designation and the owner's key are still the ones we know. Before that attempt leaves we
-stop acknowledging this designation for good: a request that seems lost may still be applied.
+stop acknowledging this designation for good: a request that seems lost may still be applied. It only deletes, for a
+full etcd takes nothing else; what people read of it (`Deposed`) is written when it has succeeded.
 
 Must never: take an address; a deposed owner's address goes to the next candidate, as always.
 Counterpart: `owner.py`.
@@ -16,10 +17,10 @@ from dataclasses import dataclass, field
 
 from sharedip.core.address.links import Links
 from sharedip.core.etcd.agent_records import Peers
-from sharedip.core.etcd.keys import read_record, write_record
+from sharedip.core.etcd.keys import read_record
 from sharedip.core.etcd.session import Session
 from sharedip.core.messages import Command, Level, Report
-from sharedip.core.model import NEVER, Delete, Guard, GuardTarget, Instant, IPAddress, Put
+from sharedip.core.model import NEVER, Delete, Guard, GuardTarget, Instant, IPAddress
 from sharedip.core.peers.wire import Acknowledgement, Heartbeat
 from sharedip.core.settings import CLOCK_DRIFT, VIPS_PER_TRANSACTION, Settings
 
@@ -30,6 +31,17 @@ LATE_S = 0.05
 SHOWN_MAX = 5
 WITNESSES_MAX = 16
 WINDOW_S_MAX = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Deposed:
+    """This owner's key is gone by our deposition; `fate` tells people why."""
+
+    address: IPAddress
+    key: str
+    epoch: int
+    name: str
+    fate: str
 
 
 @dataclass(slots=True)
@@ -47,6 +59,8 @@ class WitnessDuty:
     is_mute: bool = False
     """A former run, or we before a reload, may have tried to depose it: neither acknowledge nor depose it again."""
     request: int | None = None
+    deposed: tuple[Deposed, ...] = ()
+    """What is true if the request under way succeeds."""
     retry_at: Instant = NEVER
     has_told: bool = False
 
@@ -161,13 +175,16 @@ class Witness:
             self._mute.add(duty.revision)
             self._depose(duty, now, is_alone=len(silent) == 1)
 
-    def answered(self, request: int, now: Instant) -> None:
-        """A deposition has an outcome, or failed without one. If the designation still stands, it is tried again."""
+    def answered(self, request: int, now: Instant, *, succeeded: bool) -> tuple[Deposed, ...]:
+        """A deposition has an outcome, or failed without one. If the designation still stands, it is tried again.
+        Returns what is to be told of it.
+        """
         duty = next((each for each in self._duties.values() if each.request == request), None)
         if duty is None:
-            return
+            return ()
         duty.request = None
         duty.retry_at = now + DEPOSE_RETRY_S
+        return duty.deposed if succeeded else ()
 
     def lease_lost(self) -> None:
         """The lease is lost: without one we are no witness."""
@@ -207,21 +224,23 @@ class Witness:
             del self._duties[duty.revision]
 
     def _depose(self, duty: WitnessDuty, now: Instant, *, is_alone: bool) -> None:
-        """Delete the designation and the owner's key, if both are the ones we know, and say why."""
+        """Delete the designation and the owner's key, if both are the ones we know."""
         layout, lease = self._session.layout, self._session.lease
         assert lease is not None
         heard_at = now if duty.last_heard_at is None else duty.last_heard_at
         name = self._peers.name_of(duty.owner)
         fate = f"{name} silent for {now - heard_at:.1f} s, deposed by its witness {self._peers.name_of(lease)}"
         guards: list[Guard] = []
-        operations: list[Delete | Put] = []
+        operations: list[Delete] = []
+        deposed: list[Deposed] = []
         for address, epoch in list(duty.epochs.items())[:VIPS_PER_TRANSACTION]:
             owner_key = layout.candidate(address, duty.owner)
             witness_key = layout.witness(address)
             guards.append(Guard(witness_key, GuardTarget.MOD, duty.revision))
             guards.append(Guard(owner_key, GuardTarget.CREATE, epoch))
-            record = write_record({"node": name, "epoch": epoch, "fate": fate})
-            operations += [Delete(witness_key), Delete(owner_key), Put(layout.owner(address), record, lease)]
+            operations += [Delete(witness_key), Delete(owner_key)]
+            deposed.append(Deposed(address, owner_key, epoch, name, fate))
+        duty.deposed = tuple(deposed)
         if not duty.has_told:
             duty.has_told = True
             shown = ", ".join(str(address) for address in list(duty.epochs)[:SHOWN_MAX])
