@@ -97,6 +97,8 @@ class Store:
         self.next_lease = next_lease
         self.full = False
         """NOSPACE: whatever may put is refused, whether it would or not; the rest goes on."""
+        self.refused = 0
+        """How often that was."""
         self._ttl_floor_s = ttl_floor_s
         self._expiry = expiry
 
@@ -106,6 +108,7 @@ class Store:
         """Carry it out at this instant, and say what etcd says."""
         number, endpoint = request.request, request.endpoint
         if self.full and may_put(request):
+            self.refused += 1
             return RequestFailed(number, endpoint, Failure.FULL, "etcdserver: mvcc: database space exceeded")
         match request:
             case GrantLease():

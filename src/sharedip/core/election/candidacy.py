@@ -165,6 +165,9 @@ class Bid:
     leave_reason: str = ""
     leave_to: str | None = None
     stranger_stays: bool = False
+    is_telling: bool = False
+    has_told: bool = False
+    """Whether the record of its release has an answer, of whatever kind."""
 
 
 class Candidacy:
@@ -345,7 +348,7 @@ class Candidacy:
         elif write.kind is RequestKind.EXECUTE:
             self._execution_answered(write, answer, now)
         elif write.kind is RequestKind.FAREWELL:
-            self.record.release_answered(write, answer)
+            self._farewell_answered(write, answer, now)
         elif write.kind is RequestKind.RECORD:
             self.record.answered(answer, now, is_owner=self.phase is Phase.OWNING)
 
@@ -774,7 +777,8 @@ class Candidacy:
 
     def _release(self, bid: Bid, now: Instant) -> None:
         """Give the key up, and say ahead of that that the address was off the link before (law 3). The deletion stands
-        alone: what a full etcd refuses holds nothing up.
+        alone, for a full etcd refuses the record. It waits for the record's answer, whatever that is, only where
+        somebody is meant to have the address who need not be the next.
         """
         assert self.ownership.is_clear  # law 3, safety (3): a key that goes by our own hand goes after the address
         if self._session.lease is None:
@@ -784,6 +788,9 @@ class Candidacy:
         if bid.has_held or (queue and queue[0].key == bid.key):  # else the record speaks of somebody else
             told = Farewell(self.may_be_taken_unasked, self.told_reason, bid.leave_to)
             self.record.release(bid.key, bid.epoch, told)
+            if bid.leave_to is not None and not bid.has_told:
+                self._is_asking = bid.is_telling = True
+                return
         self._ask(RequestKind.RELEASE, Guard(bid.key, GuardTarget.CREATE, bid.epoch), Delete(bid.key))
 
     def _resign(self, bid: Bid) -> bool:
@@ -794,6 +801,14 @@ class Candidacy:
     def _ask(self, kind: RequestKind, guard: Guard, *then: Delete | Put) -> None:
         self._is_asking = True
         self._session.transact(GuardedWrite(kind, self.vip, (guard,), then))
+
+    def _farewell_answered(self, write: GuardedWrite, answer: Outcome, now: Instant) -> None:
+        self.record.release_answered(write, answer)
+        bid = self.bid
+        if bid is not None and bid.is_telling and bid.epoch == write.guards[0].revision:
+            self._is_asking = bid.is_telling = False
+            bid.has_told = True
+            self._release_at = now
 
     def _release_answered(self, answer: Outcome, now: Instant) -> None:
         self._is_asking = False
