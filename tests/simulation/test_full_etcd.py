@@ -1,5 +1,6 @@
-"""An etcd that is full, as it was met: it reads, deletes and renews leases, and puts nothing (law 13).
+"""An etcd that is full, as it was met: it reads, deletes and renews leases, and puts nothing.
 
+docs/protocol.md, "Withdrawal", says why what frees may delete.
 Three nodes, a window of 1 s and leases of 15 s; n1 owns the address, the others can be its witnesses.
 """
 
