@@ -192,6 +192,22 @@ def test_a_deposition_only_deletes_and_its_record_follows() -> None:
     assert "n1 silent for 3.0 s, deposed by its witness n2" in str(record["fate"])
 
 
+def test_the_record_of_a_deposition_follows_though_the_watch_was_faster_than_its_answer() -> None:
+    """The watch has ended the duty by then; nobody else knows why the owner's key is gone."""
+    watch = Watch()
+    watch.beat()
+    watch.wait(WINDOW_S + 0.05)
+    (deposition,) = watch.depositions()
+    watch.talk.open.remove(deposition)
+    answer = watch.talk.outcome(deposition)
+    watch.talk.tell_changes()
+    watch.talk.hear(answer)
+    (fate,) = (order for order in watch.talk.open if isinstance(order, Transact) and puts(order))
+    assert b"deposed by its witness n2" in puts(fate)[0].value
+    watch.talk.run(0.5, Transact)
+    assert watch.talk.candidacy.history.reason.endswith("deposed by its witness n2")
+
+
 def test_a_dead_owner_is_deposed_though_etcd_takes_no_writes() -> None:
     """L13; and the witness that takes the address itself knows its own words."""
     watch = Watch()

@@ -59,8 +59,6 @@ class WitnessDuty:
     is_mute: bool = False
     """A former run, or we before a reload, may have tried to depose it: neither acknowledge nor depose it again."""
     request: int | None = None
-    deposed: tuple[Deposed, ...] = ()
-    """What is true if the request under way succeeds."""
     retry_at: Instant = NEVER
     has_told: bool = False
 
@@ -84,6 +82,8 @@ class Witness:
         self._duties: dict[int, WitnessDuty] = {}
         self._seen: dict[IPAddress, int] = {}
         self._mute: set[int] = set()
+        self._depositions: dict[int, tuple[Deposed, ...]] = {}
+        """Request under way → what is true if it succeeds. The watch may end its duty before the answer comes."""
 
     def reconfigure(self, settings: Settings) -> None:
         """The VIPs or their links changed: silence counts only on the links of these."""
@@ -179,18 +179,19 @@ class Witness:
         """A deposition has an outcome, or failed without one. If the designation still stands, it is tried again.
         Returns what is to be told of it.
         """
+        deposed = self._depositions.pop(request, ())
         duty = next((each for each in self._duties.values() if each.request == request), None)
-        if duty is None:
-            return ()
-        duty.request = None
-        duty.retry_at = now + DEPOSE_RETRY_S
-        return duty.deposed if succeeded else ()
+        if duty is not None:
+            duty.request = None
+            duty.retry_at = now + DEPOSE_RETRY_S
+        return deposed if succeeded else ()
 
     def lease_lost(self) -> None:
         """The lease is lost: without one we are no witness."""
         self._duties.clear()
         self._seen.clear()
         self._mute.clear()
+        self._depositions.clear()
 
     def _promise_ran_out(self, duty: WitnessDuty, now: Instant, *, stopping: bool) -> bool:
         """Whether the owner must be deposed for its silence."""
@@ -240,7 +241,6 @@ class Witness:
             guards.append(Guard(owner_key, GuardTarget.CREATE, epoch))
             operations += [Delete(witness_key), Delete(owner_key)]
             deposed.append(Deposed(address, owner_key, epoch, name, fate))
-        duty.deposed = tuple(deposed)
         if not duty.has_told:
             duty.has_told = True
             shown = ", ".join(str(address) for address in list(duty.epochs)[:SHOWN_MAX])
@@ -249,6 +249,7 @@ class Witness:
             text = f"{name} is silent for {now - heard_at:.1f} s: deposing it from {shown}"
             self._out(Report(Level.WARNING, text, reason="we are its witness"))
         duty.request = self._session.depose(tuple(guards), tuple(operations), is_alone=is_alone)
+        self._depositions[duty.request] = tuple(deposed)
 
 
 def read_witnesses(record: dict[str, object]) -> tuple[int, ...]:
