@@ -49,7 +49,7 @@ def test_what_is_over_or_has_just_begun_is_no_problem() -> None:
 
 def test_an_etcd_that_is_full_is_named_and_not_called_unreachable() -> None:
     document = status()
-    document["etcd"].update(takes_writes=False, full_s=75.0)
+    document["etcd"]["takes_writes"], document["etcd"]["full_s"] = False, 75.0
     (problem,) = diagnose(document)
     assert "etcd takes no writes since 75 s: its database is full" in problem
     assert "alarm disarm" in problem
