@@ -291,7 +291,7 @@ def test_a_candidate_keeps_its_place_in_a_full_etcd(monkeypatch: pytest.MonkeyPa
     """Stepping back for a better order is for an etcd that gives places."""
     for full, keeps in ((True, True), (False, False)):
         talk = waiting_behind()
-        monkeypatch.setattr(talk.node.fitness, "reason_to_step_back", lambda _queue: "the node of etcd's leader")
+        monkeypatch.setattr(talk.node.fitness, "reason_to_step_back", lambda *_: "the node of etcd's leader")
         if full:
             talk.node.session.space.refused(FULL_WORDS, talk.now)
         talk.settle()
