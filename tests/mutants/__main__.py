@@ -46,6 +46,7 @@ STAGED = [
             "standing",
             "late_writes",
             "forger",
+            "full_etcd",
             "stolen_secret",
             "raft_snapshots",
             "own_former_self",

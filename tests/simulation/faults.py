@@ -295,6 +295,9 @@ def _is_free(world: World, name: str) -> bool:
 
 def _hears_at_once(world: World, host: Host) -> bool:
     awake = host.core is not None and not host.frozen and host.freeze_after is None
+    # H1: while it owns by a word that etcd has not executed, the next one has the same word, and would not wait.
+    core = host.core
+    awake = awake and core is not None and not any(each.words.unexecuted for each in core.candidacies.values())
     awake = awake and not host.dooms and not host.stall_s and not host.pause_at_word_s
     willing = all(name != host.name for name, _ in world.refusals)
     # Whoever is next has the same word as an owner by a word that etcd has not executed, and takes it unasked. On a

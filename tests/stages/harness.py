@@ -362,6 +362,16 @@ class Talk:
             raise AssertionError("the core asks to be woken without end")
         self.now = until
 
+    def release(self) -> Transact:
+        """The deletion that gives the first VIP's key up; it counts as taken, and its record ahead of it as lost."""
+        for order in self.open:
+            if deletes(order, self.key):
+                self.open.remove(order)
+                self.drop(Transact)
+                assert isinstance(order, Transact)
+                return order
+        raise AssertionError(f"no release among {self.open}")
+
     # -- scenes -------------------------------------------------------------------------------------------------------
 
     def own(self) -> Talk:

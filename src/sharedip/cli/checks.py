@@ -210,9 +210,9 @@ def check_lease(config: Config, machine: MachineFacts) -> Iterator[Finding]:
     """The lease that this etcd will grant."""
     floor_s, ttl_s = machine.etcd.ttl_floor_s, config.lease_ttl_s
     if floor_s is None:
-        yield Finding(
-            Severity.ERROR, "lease", f"etcd grants no lease: {machine.etcd.error}", "see the findings on etcd"
-        )
+        is_full = "database space exceeded" in machine.etcd.error
+        remedy = "make room: etcdctl compact, defrag, alarm disarm" if is_full else "see the findings on etcd"
+        yield Finding(Severity.ERROR, "lease", f"etcd grants no lease: {machine.etcd.error}", remedy)
     elif floor_s > ttl_s:
         yield Finding(
             Severity.WARNING,

@@ -37,6 +37,7 @@ from sharedip.core.etcd.news import (
     PictureProved,
     Registered,
     WriteAnswered,
+    WritesTaken,
 )
 from sharedip.core.etcd.session import Session
 from sharedip.core.identity import Identity
@@ -47,6 +48,7 @@ from sharedip.core.messages import (
     AddressRemoved,
     AddressSeen,
     AnnounceOnceHeld,
+    AnswerOperator,
     CheckProbed,
     Command,
     DatagramReceived,
@@ -77,7 +79,7 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import FenceKind, Instant, IPAddress, Vip
 from sharedip.core.orders import in_order
-from sharedip.core.peers.handover import Handover, answer_drain, move
+from sharedip.core.peers.handover import NO_WRITES, Handover, answer_drain, move
 from sharedip.core.peers.inbox import Inbox
 from sharedip.core.peers.owner import Appointed, Designations, FencesLoose, GateDue, Promised, RightsChange
 from sharedip.core.peers.voices import Voices
@@ -274,6 +276,9 @@ class Node:
     ) -> None:
         match event:
             case MoveRequested():
+                if self.session.space.is_full:
+                    self._commands.append(AnswerOperator(event.ticket, accepted=False, text=NO_WRITES))
+                    return
                 candidacy = self.candidacies.get(event.address)
                 self._commands.append(move(candidacy, event, self.settings.node_name, self.fitness, now))
                 self.vips.touch(event.address)
@@ -314,11 +319,17 @@ class Node:
                     by_address = self.vips.by_address()
                     self._follow(self.designations.answered(each.request, each.answer, by_address, now), now)
                 case DepositionAnswered():
-                    self.witness.answered(each.request, now)
+                    for deposed in self.witness.answered(each.request, now, succeeded=each.succeeded):
+                        candidate = self.candidacies.get(deposed.address)
+                        if candidate is not None:
+                            candidate.record.deposed(deposed.key, deposed.epoch, deposed.name, deposed.fate)
                 case LeaderChanged():
                     self.session.publish(self._record(now))  # the news may be which member is ours
                     self.fitness.leader_changed(now)
                     self.designations.look_again(now)
+                case WritesTaken():
+                    self.designations.look_again(now)
+                    self.vips.touch_all()
                 case _:
                     assert_never(each)
 
@@ -444,6 +455,9 @@ class Node:
     # -- the operator, the documents, the disk -------------------------------------------------------------------------
 
     def _drain(self, event: DrainRequested, now: Instant) -> None:
+        if event.drained and self.session.space.is_full:
+            self._commands.append(AnswerOperator(event.ticket, accepted=False, text=NO_WRITES))
+            return
         was, self.fitness.drained = self.fitness.drained, event.drained
         self._record_changed(now)
         if was != event.drained:

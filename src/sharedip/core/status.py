@@ -28,7 +28,9 @@ class HealthStatus(TypedDict):
 
 
 class EtcdStatus(TypedDict):
-    """`detail` says what is wrong while it is not connected."""
+    """`detail` says what is wrong while it is not connected. `takes_writes`: false while its database is full, since
+    `full_s` ago.
+    """
 
     connected: bool
     endpoint: str
@@ -36,6 +38,8 @@ class EtcdStatus(TypedDict):
     raft_term: int
     revision: int
     detail: str
+    takes_writes: bool
+    full_s: float | None
 
 
 class LeaseStatus(TypedDict):

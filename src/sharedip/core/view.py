@@ -54,6 +54,8 @@ def view(node: Node, now: Instant) -> NodeView:
             "raft_term": session.raft_term,
             "revision": session.registry.revision,
             "detail": session.endpoints.trouble,
+            "takes_writes": not session.space.is_full,
+            "full_s": None if session.space.full_since is None else now - session.space.full_since,
         },
         "lease": {
             "id": None if session.lease is None else f"{session.lease:x}",
@@ -107,7 +109,8 @@ def _state(node: Node) -> tuple[str, str]:
     if node.session.name_taken_by is not None:
         return "name taken", f"{node.settings.node_name} is also the name of {node.session.name_taken_by}"
     if not node.session.endpoints.connected or not node.session.is_registered:
-        return "waiting for etcd", node.session.endpoints.trouble
+        full = "it takes no writes: its database is full" if node.session.space.is_full else ""
+        return "waiting for etcd", node.session.endpoints.trouble or full
     return "ready", ""
 
 

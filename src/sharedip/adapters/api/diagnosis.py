@@ -40,6 +40,12 @@ def _node(status: Status) -> Iterator[str]:
         tried = ", ".join(etcd["endpoints"]) or "no endpoint"
         detail = etcd["detail"] or "no answer"
         yield f"etcd is not reachable ({detail}); tried {tried}; no VIP can change hands until it answers"
+    if not etcd["takes_writes"]:
+        since = "" if etcd["full_s"] is None else f" since {etcd['full_s']:.0f} s"
+        yield (
+            f"etcd takes no writes{since}: its database is full (NOSPACE); owners stay and a dead one is replaced, but "
+            "no node can queue anew or become a witness; compact, defragment, `etcdctl alarm disarm`"
+        )
     health = status["health"]
     if health["healthy"] is False:
         yield f"this node is unhealthy ({health['detail']}); it gives its VIPs to a healthy node if there is one"

@@ -27,15 +27,15 @@ from sharedip.core.address.ownership import (
 )
 from sharedip.core.election.assent import Assent
 from sharedip.core.election.fitness import Fitness
-from sharedip.core.election.owner_record import OwnerRecord
+from sharedip.core.election.owner_record import Farewell, OwnerRecord
 from sharedip.core.election.resigned import ResignedEpochs, successor
 from sharedip.core.election.words import RETRY_S as EXECUTE_RETRY_S
 from sharedip.core.election.words import Words
 from sharedip.core.etcd.agent_records import Peers
 from sharedip.core.etcd.batches import GuardedWrite, Outcome
-from sharedip.core.etcd.keys import write_record
 from sharedip.core.etcd.requests import RequestKind
 from sharedip.core.etcd.session import Session
+from sharedip.core.etcd.space import VITAL_RETRY_S
 from sharedip.core.history import History, handed_over, name_of
 from sharedip.core.messages import Command, ForeignClaim, Level, RequestFailed
 from sharedip.core.model import (
@@ -166,6 +166,9 @@ class Bid:
     leave_reason: str = ""
     leave_to: str | None = None
     stranger_stays: bool = False
+    is_telling: bool = False
+    has_told: bool = False
+    """Whether the record of its release has an answer, of whatever kind."""
 
 
 class Candidacy:
@@ -347,6 +350,8 @@ class Candidacy:
             self._release_answered(answer, now)
         elif write.kind is RequestKind.EXECUTE:
             self._execution_answered(write, answer, now)
+        elif write.kind is RequestKind.FAREWELL:
+            self._farewell_answered(write, answer, now)
         elif write.kind is RequestKind.RECORD:
             self.record.answered(answer, now, is_owner=self.phase is Phase.OWNING)
 
@@ -549,7 +554,7 @@ class Candidacy:
         key = self.key
         if isinstance(answer, RequestFailed):
             self._enter(Phase.OUT, now)  # tried again with the same key: if the first try was applied, we find it
-            self._campaign_at = now + RELEASE_RETRY_S
+            self._campaign_at = now + (VITAL_RETRY_S if self._session.space.is_full else RELEASE_RETRY_S)
             return
         if answer.succeeded and key is not None:
             self.bid = Bid(answer.revision, key)
@@ -596,7 +601,8 @@ class Candidacy:
             told = handed_over(queue[0], self.words.reason(queue[0].create_revision))
             self.words.take([key for key in queue if key.create_revision < own.create_revision], now)
             self._take(bid, told, now)
-        elif self.ownership.is_clear and not self.words.any():
+        elif self.ownership.is_clear and not self.words.any() and not self._session.space.is_full:
+            # A full etcd gives no place back.
             reason = self._fitness.reason_to_step_back(queue, self.vip)
             if reason is not None:
                 self.leave(reason, now, holdoff_s=0.0)  # they are in the queue already
@@ -794,24 +800,22 @@ class Candidacy:
         self._release(bid, now)
 
     def _release(self, bid: Bid, now: Instant) -> None:
-        """Give the key up, and say in the same transaction that the address was off the link before (law 3)."""
+        """Give the key up, and say ahead of that that the address was off the link before (law 3). The deletion stands
+        alone, for a full etcd refuses the record. It waits for the record's answer, whatever that is, only where
+        somebody is meant to have the address who need not be the next.
+        """
         assert self.ownership.is_clear  # law 3, safety (3): a key that goes by our own hand goes after the address
-        lease = self._session.lease
-        if lease is None:
+        if self._session.lease is None:
             self._go_out(now)  # given back on the way out: the key went with it
             return
-        record = {
-            "node": self._settings.node_name,
-            "epoch": bid.epoch,
-            "released": self.may_be_taken_unasked,
-            "reason": self.told_reason,
-            "to": bid.leave_to,
-        }
-        operations: tuple[Delete | Put, ...] = (Delete(bid.key),)
         queue = self.queue()
         if bid.has_held or (queue and queue[0].key == bid.key):  # else the record speaks of somebody else
-            operations += (Put(self.record.key, write_record(record), lease),)
-        self._ask(RequestKind.RELEASE, Guard(bid.key, GuardTarget.CREATE, bid.epoch), *operations)
+            told = Farewell(self.may_be_taken_unasked, self.told_reason, bid.leave_to)
+            self.record.release(bid.key, bid.epoch, told)
+            if bid.leave_to is not None and not bid.has_told:
+                self._is_asking = bid.is_telling = True
+                return
+        self._ask(RequestKind.RELEASE, Guard(bid.key, GuardTarget.CREATE, bid.epoch), Delete(bid.key))
 
     def _resign(self, bid: Bid) -> bool:
         """Give the epoch up for good. True: the state file has it; nobody hears of it before (law 8, safety (6))."""
@@ -821,6 +825,14 @@ class Candidacy:
     def _ask(self, kind: RequestKind, guard: Guard, *then: Delete | Put) -> None:
         self._is_asking = True
         self._session.transact(GuardedWrite(kind, self.vip, (guard,), then))
+
+    def _farewell_answered(self, write: GuardedWrite, answer: Outcome, now: Instant) -> None:
+        self.record.release_answered(write, answer)
+        bid = self.bid
+        if bid is not None and bid.is_telling and bid.epoch == write.guards[0].revision:
+            self._is_asking = bid.is_telling = False
+            bid.has_told = True
+            self._release_at = now
 
     def _release_answered(self, answer: Outcome, now: Instant) -> None:
         self._is_asking = False

@@ -26,6 +26,12 @@ from sharedip.core.model import Instant, Vip
 from sharedip.core.peers.owner import Designations
 from sharedip.core.peers.wire import RELEASES_MAX, DatagramKind, Released, seal
 
+NO_WRITES = (
+    "etcd takes no writes, for its database is full: this node could not queue again, and nobody would hear of it; "
+    "make room there (compact, defragment, `etcdctl alarm disarm`) and ask again"
+)
+"""Why nothing is moved at a person's wish: each move would burn a spare."""
+
 
 class Handover:
     """Invariant: an address that waits in `_releases` is off our links, and its epoch saved as given up."""

@@ -2,8 +2,14 @@
 
 Law: the right ends at the earliest promise. A promise counts from the instant before the acknowledged beat
 left. A witness binds us from the first beat that we send under its designation: before that beat it has no right to
-depose (`witness.py`), so a designation whose outcome is unknown costs nothing. Only a transaction that has
-succeeded frees us from a promise; silence, a time-out or a failure never does.
+depose (`witness.py`), so a designation whose outcome is unknown costs nothing. Only etcd frees us from a promise: a
+transaction that has succeeded, or a state of etcd that shows our key and no witness key; silence, a time-out or a
+failure never does.
+
+A designation is put, and withdrawn by a deletion, which an etcd takes whose database is full. Why the key may go
+(docs/protocol.md, "Withdrawal"): mod revisions never come back. A deposition is guarded by the revision of its
+designation, above 0, which no key that is gone, or was put anew, has; and under a designation that was put late, by an
+attempt whose outcome we never knew, nobody has ever sent a beat.
 
 What a designation does to rights is returned (`RightsChange`), for the fences to follow.
 
@@ -22,7 +28,7 @@ from sharedip.core.etcd.agent_records import Peers
 from sharedip.core.etcd.keys import read_record, write_record
 from sharedip.core.etcd.session import Session
 from sharedip.core.messages import Command, RequestFailed, SendDatagram, TransactionDone
-from sharedip.core.model import NEVER, REVISION_MAX, FenceKind, Guard, GuardTarget, Instant, IPAddress, Put
+from sharedip.core.model import NEVER, REVISION_MAX, Delete, FenceKind, Guard, GuardTarget, Instant, IPAddress, Put
 from sharedip.core.peers.choose import Choices
 from sharedip.core.peers.wire import ENTRIES_MAX, Acknowledgement, DatagramKind, Entry, Heartbeat, Ping, Pong, seal
 from sharedip.core.right import Deadline, Right
@@ -79,13 +85,14 @@ class Designation:
 
 @dataclass(slots=True)
 class _Attempt:
-    """A transaction under way: these witnesses for these VIPs, in these epochs of them."""
+    """A transaction under way: these witnesses for these VIPs, in these epochs of them; no witnesses: a withdrawal."""
 
     rights: dict[IPAddress, Right]
     epochs: dict[IPAddress, int]
     witnesses: tuple[int, ...]
     window_s: float
     written: dict[IPAddress, bytes]
+    """What is put under each witness key; nothing by a withdrawal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,19 +272,26 @@ class Designations:
             return []  # law 4: it may be applied or not; our witnesses can still depose us
         if answer.succeeded:
             return self._appointed(attempt, answer.revision, candidacies, now)
-        found = {self._session.layout.witness_of(key.key): key.mod_revision for key in answer.keys}
-        for address in attempt.rights:  # what the key really holds
+        layout, own = self._session.layout, self._session.lease
+        found = {layout.witness_of(key.key): key.mod_revision for key in answer.keys}
+        stand = {key.key: key.create_revision for key in answer.keys}
+        freed = []
+        for address, epoch in attempt.epochs.items():  # what the keys really hold
             self._known[address] = (found.get(address, 0), answer.revision)
-        return []
+            if own is not None and address not in found and stand.get(layout.candidate(address, own)) == epoch:
+                freed.append(address)
+        return self._free(freed, attempt, answer.revision, candidacies)
 
     def seen(self, address: IPAddress, candidacies: Mapping[IPAddress, Candidacy], now: Instant) -> list[RightsChange]:
-        """A witness key changed. If it holds what we try to write, we need not wait for the answer: etcd may stall in
+        """A witness key changed. If it is what we try to make of it, we need not wait for the answer: etcd may stall in
         between, while the former witness has seen it, too, and acknowledges no more.
         """
         if address not in self._attempted:
             return []
         key = self._session.registry.get(self._session.layout.witness(address))
-        if key is None or key.lease != self._session.lease:
+        if key is None:
+            return self._seen_gone(address, candidacies)
+        if key.lease != self._session.lease:
             return []
         for request, attempt in self._attempts.items():
             if attempt.written.get(address) == key.value:  # each attempt has a nonce of its own
@@ -286,6 +300,40 @@ class Designations:
                 self._look_at = now + APPOINT_RETRY_S
                 return self._appointed(attempt, key.mod_revision, candidacies, now)
         return []
+
+    def _seen_gone(self, address: IPAddress, candidacies: Mapping[IPAddress, Candidacy]) -> list[RightsChange]:
+        """The picture, which is the very state of one revision, shows no witness key. While our own key stands in it,
+        that frees us, whoever deleted it; if that is gone as well, we were deposed.
+        """
+        lease, registry = self._session.lease, self._session.registry
+        own = None if lease is None else registry.get(self._session.layout.candidate(address, lease))
+        for attempt in self._attempts.values():
+            epoch = attempt.epochs.get(address)
+            if not attempt.witnesses and epoch is not None and own is not None and own.create_revision == epoch:
+                return self._free([address], attempt, registry.revision, candidacies)
+        return []
+
+    def _free(
+        self,
+        addresses: Sequence[IPAddress],
+        attempt: _Attempt,
+        revision: int,
+        candidacies: Mapping[IPAddress, Candidacy],
+    ) -> list[RightsChange]:
+        """At this revision etcd has shown these without a witness key, beside our own key of the attempt's epoch: no
+        deposition by a designation before it was applied until then, and none can be any more.
+        """
+        freed = []
+        for address in addresses:
+            designation, candidacy = self._of_vip.get(address), candidacies.get(address)
+            if designation is None or designation.revision > revision:
+                continue
+            if candidacy is None or candidacy.phase not in _BOUND:
+                continue
+            if candidacy.epoch == attempt.epochs[address] and candidacy.ownership.right is attempt.rights[address]:
+                self.forget(address)
+                freed.append(candidacy.ownership.right)
+        return [Appointed(tuple(freed))] if freed else []
 
     def lease_lost(self) -> None:
         """Every key of ours is gone, and with it every power to depose us."""
@@ -387,6 +435,11 @@ class Designations:
                     if choices is not None:
                         choices.forget()
             witnesses = self._wanted_for(candidacy, designation, silent, choices)
+            if witnesses and self._session.space.is_full:
+                # Nobody can be designated. One that is silent must not bind us; what works stays as it is.
+                if not silent:
+                    continue
+                witnesses = ()
             current = () if designation is None else tuple(sorted(designation.promises))
             if witnesses != current or address in self._renewal_wanted:
                 wanted.setdefault(witnesses, {})[address] = candidacy
@@ -394,7 +447,10 @@ class Designations:
             addresses = list(vips)
             for start in range(0, len(addresses), VIPS_PER_TRANSACTION):
                 part = {address: vips[address] for address in addresses[start : start + VIPS_PER_TRANSACTION]}
-                self._appoint(part, witnesses)
+                if witnesses:
+                    self._appoint(part, witnesses)
+                else:
+                    self._withdraw(part)
 
     def _wanted_for(
         self, candidacy: Candidacy, designation: Designation | None, silent: set[int], choices: Choices | None
@@ -407,33 +463,49 @@ class Designations:
         return choices.of(candidacy.queue())
 
     def _appoint(self, vips: dict[IPAddress, Candidacy], witnesses: tuple[int, ...]) -> None:
-        """Replace the designation, if it is the one we know; an empty list frees us from every promise.
-
-        Never delete the key: an earlier attempt that is applied late must find another mod revision.
-        """
+        """Designate these, in place of the designation that we know."""
         layout, lease = self._session.layout, self._session.lease
         assert lease is not None
         nonce = self._nonce()
         window_s = round((self._settings.window_s or 0.0) * 1000) / 1000  # as it is written
-        guards, puts, written, epochs = [], [], {}, {}
-        for address, candidacy in vips.items():
-            assert candidacy.epoch is not None
-            epochs[address] = candidacy.epoch
-            key = layout.witness(address)
-            guards.append(Guard(layout.candidate(address, lease), GuardTarget.CREATE, candidacy.epoch))
-            guards.append(Guard(key, GuardTarget.MOD, self._mod_revision(address)))
+        guards, epochs = self._guards(vips, lease)
+        puts, written = [], {}
+        for address, epoch in epochs.items():
             record = {
-                "epoch": candidacy.epoch,
+                "epoch": epoch,
                 "witnesses": [f"{each:x}" for each in witnesses],
                 "nonce": nonce.hex(),
                 "windowMs": round(window_s * 1000),
             }
             written[address] = write_record(record)
-            puts.append(Put(key, written[address], lease))
-        request = self._session.appoint(tuple(guards), tuple(puts), tuple(layout.witness(address) for address in vips))
-        rights = {address: candidacy.ownership.right for address, candidacy in vips.items()}
-        self._attempts[request] = _Attempt(rights, epochs, witnesses, window_s, written)
-        self._attempted |= vips.keys()
+            puts.append(Put(layout.witness(address), written[address], lease))
+        request = self._session.appoint(guards, tuple(puts))
+        self._attempt(request, _Attempt(_rights(vips), epochs, witnesses, window_s, written))
+
+    def _withdraw(self, vips: dict[IPAddress, Candidacy]) -> None:
+        """Free us from every promise, by deletions alone: a full etcd takes them. A key that is gone already is guarded
+        by its absence, and deleted all the same, so that the answer is one of consensus.
+        """
+        layout, lease = self._session.layout, self._session.lease
+        assert lease is not None
+        guards, epochs = self._guards(vips, lease)
+        request = self._session.withdraw(guards, tuple(Delete(layout.witness(address)) for address in vips))
+        self._attempt(request, _Attempt(_rights(vips), epochs, (), self._settings.window_s or 0.0, {}))
+
+    def _guards(self, vips: dict[IPAddress, Candidacy], lease: int) -> tuple[tuple[Guard, ...], dict[IPAddress, int]]:
+        """What must hold: each VIP's own key is of this epoch, and its witness key as it is known."""
+        layout = self._session.layout
+        guards, epochs = [], {}
+        for address, candidacy in vips.items():
+            assert candidacy.epoch is not None
+            epochs[address] = candidacy.epoch
+            guards.append(Guard(layout.candidate(address, lease), GuardTarget.CREATE, candidacy.epoch))
+            guards.append(Guard(layout.witness(address), GuardTarget.MOD, self._mod_revision(address)))
+        return tuple(guards), epochs
+
+    def _attempt(self, request: int, attempt: _Attempt) -> None:
+        self._attempts[request] = attempt
+        self._attempted |= attempt.rights.keys()
 
     def _mod_revision(self, address: IPAddress) -> int:
         """The newest known mod revision of the witness key: from an answer of ours, or from the registry."""
@@ -447,7 +519,7 @@ class Designations:
     def _appointed(
         self, attempt: _Attempt, revision: int, candidacies: Mapping[IPAddress, Candidacy], now: Instant
     ) -> list[RightsChange]:
-        """The designation is in force: earlier witnesses have no power any more."""
+        """The designation is in force, or withdrawn: earlier witnesses have no power any more."""
         if not 0 < revision <= REVISION_MAX:
             return []  # nonsense: treated as no answer
         promises = {lease: _Promise(lease, now) for lease in attempt.witnesses}
@@ -456,7 +528,7 @@ class Designations:
         designation = Designation(revision, window_s, promises)
         bound: list[Right] = []
         for address, right in attempt.rights.items():
-            self._known[address] = (revision, revision)
+            self._known[address] = (revision if promises else 0, revision)
             if abs(window_s - (self._settings.window_s or 0.0)) < 0.001:
                 self._renewal_wanted.discard(address)
             self.forget(address)
@@ -554,6 +626,10 @@ class Designations:
 
 _BOUND = frozenset({Phase.OWNING, Phase.LAPSED, Phase.WAITING, Phase.VERIFYING, Phase.PROBING})
 """Phases in which our epoch's key stands: as the owner, or while the right has lapsed and may come back."""
+
+
+def _rights(vips: Mapping[IPAddress, Candidacy]) -> dict[IPAddress, Right]:
+    return {address: candidacy.ownership.right for address, candidacy in vips.items()}
 
 
 def _is_settled(candidacy: Candidacy) -> bool:

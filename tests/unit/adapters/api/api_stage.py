@@ -71,6 +71,8 @@ STATUS: Status = {
         "raft_term": 4,
         "revision": 8123,
         "detail": "",
+        "takes_writes": True,
+        "full_s": None,
     },
     "lease": {"id": "694d8a1f2c3b4e05", "ttl_s": 15, "remaining_s": 13.2},
     "places": [PLACE],

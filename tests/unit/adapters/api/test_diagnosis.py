@@ -57,6 +57,15 @@ def test_what_is_over_or_has_just_begun_is_no_problem() -> None:
         assert diagnose(status(vips=[calm])) == []
 
 
+def test_an_etcd_that_is_full_is_named_and_not_called_unreachable() -> None:
+    document = status()
+    document["etcd"]["takes_writes"], document["etcd"]["full_s"] = False, 75.0
+    (problem,) = diagnose(document)
+    assert "etcd takes no writes since 75 s: its database is full" in problem
+    assert "alarm disarm" in problem
+    assert "not reachable" not in problem
+
+
 def test_unknown_health_is_no_problem() -> None:
     document = status()
     document["health"]["healthy"] = None
