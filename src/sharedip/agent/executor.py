@@ -16,6 +16,7 @@ from sharedip.adapters.kernel.netlink import Netlink
 from sharedip.adapters.kernel.nftables import Fence
 from sharedip.adapters.kernel.packet import Segment
 from sharedip.adapters.peer import PeerSocket
+from sharedip.adapters.probes.runner import ProbeRunner
 from sharedip.adapters.state import StateDirectory
 from sharedip.agent.reports import Reports
 from sharedip.agent.tickets import Tickets
@@ -40,6 +41,7 @@ from sharedip.core.messages import (
     OpenGate,
     OpenWatch,
     Probe,
+    ProbeChecks,
     ReadKeys,
     ReadMember,
     RemoveAddress,
@@ -64,6 +66,7 @@ class Executor:
         fence: Fence,
         etcd: EtcdClient,
         peers: PeerSocket,
+        probes: ProbeRunner,
         state: StateDirectory,
         tickets: Tickets,
         reports: Reports,
@@ -74,6 +77,7 @@ class Executor:
         self._fence = fence
         self._etcd = etcd
         self._peers = peers
+        self._probes = probes
         self._state = state
         self._emit = emit
         self._tickets = tickets
@@ -118,6 +122,8 @@ class Executor:
                     pass
                 case Announce() | AnnounceOnceHeld() | Probe():
                     self._segment.perform(order)
+                case ProbeChecks():
+                    self._probes.probe_now(order.names)
                 case SaveState():
                     self._save(order)
                 case Report():

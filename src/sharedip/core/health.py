@@ -8,7 +8,8 @@ Counterpart: `adapters/probes/runner.py` (probes and tells the time).
 three refusals in a row are a verdict, whatever the thresholds. An overloaded server does not refuse: its kernel accepts
 or lets the caller wait. *Slow*: time-outs, errors, wrong answers. That may be overload, so it takes as many failures in
 a row as the documents say, half an interval apart, however often it was asked in between. A service that has not passed
-since the agent's start (bootstrap) gets the same patience when it refuses: it has not died, it has not begun.
+since the agent's start (bootstrap) gets the same patience when it refuses: it has not died, it has not begun. Of a
+check that nobody has asked for, nothing is said for `BEGINNING_S` while it has never passed.
 
 The sum is "unknown" until it is earned: healthy when every check passes, unhealthy as soon as one fails. Nothing is
 said while it is unknown: "cannot tell" is neither.
@@ -37,6 +38,8 @@ REFUSALS_MIN = 3
 """A listener that is replaced (a restart in place, SO_REUSEPORT) is gone for some ms: three refusals take 0.2 s."""
 RETRY_SHARE = 0.5
 """After a failure the next probe comes after this share of the interval: 1 s at the default."""
+BEGINNING_S = 300.0
+"""kubeadm waits 4 min for the control plane that it starts (kubernetes/kubernetes, ControlPlaneComponent timeout)."""
 ANSWERS_OF_A_KEPT_CONNECTION = 2
 """A server that closes after each answer does not keep connections; what it closes is no news."""
 
@@ -49,6 +52,8 @@ class CheckPolicy:
     failure_threshold: int
     success_threshold: int
     interval_s: float
+    beginning_s: float = 0.0
+    """For so long a check that has never passed is unknown, however it fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,9 @@ class _Check:
     def retry_s(self) -> float:
         return self.policy.interval_s * RETRY_SHARE
 
+    def is_beginning(self, now: Instant) -> bool:
+        return self.healthy is None and not self.has_passed and now < self.changed_at + self.policy.beginning_s
+
     def successes_needed(self, now: Instant) -> int:
         if now - self.failed_at > FLAP_MEMORY_S:
             self.falls = 0
@@ -124,7 +132,7 @@ class _Check:
                 # Refusals are asked after until they are enough, a break once.
                 self.is_suspect = 0 < self.refusals < REFUSALS_MIN or (result.broken and not was_suspect)
             self._fail(result, started_at, now)
-        self.detail = self._describe(result, needed)
+        self.detail = self._describe(result, needed, now)
 
     def _pass(self, needed: int, now: Instant) -> None:
         self.has_passed = True
@@ -148,6 +156,8 @@ class _Check:
                 self.ailment = Ailment.DEAD
             elif self.answered_failures >= self.policy.failure_threshold:
                 self.ailment = Ailment.SLOW
+        elif self.is_beginning(now):
+            pass
         elif (nobody_there and self.has_passed) or (
             self.failures >= self.policy.failure_threshold and not self.is_suspect
         ):
@@ -163,7 +173,9 @@ class _Check:
             return max(now, self.counted_at + self.retry_s)
         return next_probe_at(self.started_at, now, self.policy.interval_s, random)
 
-    def _describe(self, result: CheckResult, needed: int) -> str:
+    def _describe(self, result: CheckResult, needed: int, now: Instant) -> str:
+        if self.is_beginning(now):
+            return f"{result.detail} (it has not passed yet)"
         if result.healthy and self.healthy is not True:
             return f"{result.detail} ({self.successes} of {needed} in a row)"
         if not result.healthy and self.healthy is not False:

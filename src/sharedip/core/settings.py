@@ -82,6 +82,8 @@ class Settings:
     """The endpoint whose etcd member runs on this node."""
     conflict_policy: ConflictPolicy = ConflictPolicy.DEFEND
     has_health_checks: bool = False
+    check_names: tuple[str, ...] = ()
+    """Of the health checks, by which nodes compare how each other's do."""
     version: str = ""
 
 

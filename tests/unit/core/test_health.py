@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-import pytest
 
 from sharedip.core.health import FLAP_MEMORY_S, CheckPolicy, CheckResult, HealthPolicy, next_probe_at
 from sharedip.core.messages import Ailment, HealthChanged
