@@ -24,7 +24,7 @@ with atheris.instrument_imports(include=["sharedip", "yaml", "h11"]):
     from sharedip.adapters.etcd import rpc_pb2 as pb
     from sharedip.adapters.etcd.failures import EtcdError
     from sharedip.adapters.kernel import diagwire, rtwire, wire
-    from sharedip.adapters.probes.http import HttpProbe, _Connection
+    from sharedip.adapters.probes.http import HttpProbe, _Line
     from sharedip.config.load import parse
     from sharedip.core.address import frames
     from sharedip.core.etcd.agent_records import split_address
@@ -138,7 +138,7 @@ def health(data: bytes) -> None:
         probe = HttpProbe(SimpleNamespace(tls=False, host="192.0.2.1", port=80, target="/"), None, 1.0)
 
         async def connect(_: Any) -> Any:
-            return _Connection(_said(data), _Wire())  # type: ignore[arg-type]
+            return _Line(_said(data), _Wire())  # type: ignore[arg-type]
 
         probe._connect = connect  # type: ignore[method-assign,assignment]
         outcome = await probe.probe()

@@ -29,8 +29,8 @@ KEPT_S_MAX = 30.0
 """Then a new connection shows whether the server still accepts any, and what its certificate is by now."""
 
 
-class _Connection:
-    """One connection and what h11 knows of it. `abort` at the end, whatever happens."""
+class _Line:
+    """One connection, and what h11 knows of it. `abort` at the end, whatever happens."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -72,7 +72,7 @@ class HttpProbe:
         self._terms = terms
         self._contexts = ContextCache(terms) if terms is not None else None
         self._closings = closings or Closings()
-        self._kept: _Connection | None = None
+        self._kept: _Line | None = None
 
     async def probe(self) -> ProbeResult:
         """Look once, over the kept connection if there is a good one; keep what can be kept."""
@@ -125,7 +125,7 @@ class HttpProbe:
         self._keep(connection)
         return result
 
-    async def _ask_again(self, kept: _Connection, so_far: _Look) -> ProbeResult | None:
+    async def _ask_again(self, kept: _Line, so_far: _Look) -> ProbeResult | None:
         """Ask over the kept connection. None if it must not or cannot be used any more: then a new one has to tell."""
         so_far.connected = True
         try:
@@ -154,7 +154,7 @@ class HttpProbe:
         finally:
             connection.abort()
 
-    async def _connect(self, so_far: _Look) -> _Connection:
+    async def _connect(self, so_far: _Look) -> _Line:
         context = self._contexts.get() if self._contexts is not None else None
         name = self._terms.server_name if self._terms is not None else None
         sock = await dial(self._url.host, self._url.port)
@@ -164,9 +164,9 @@ class HttpProbe:
             sock=sock, limit=BODY_BYTES_MAX, ssl=context, server_hostname=name
         )
         so_far.connected = True
-        return _Connection(reader, writer)
+        return _Line(reader, writer)
 
-    async def _exchange(self, connection: _Connection, *, is_last: bool = False) -> ProbeResult:
+    async def _exchange(self, connection: _Line, *, is_last: bool = False) -> ProbeResult:
         """Raises ConnectionError if the other side ends the connection before the answer has begun."""
         state = connection.state
         host = f"[{self._url.host}]" if ":" in self._url.host else self._url.host
@@ -196,7 +196,7 @@ class HttpProbe:
                 return _verdict(status, bytes(body))
             # Informational responses (1xx) say nothing yet.
 
-    def _keep(self, connection: _Connection) -> None:
+    def _keep(self, connection: _Line) -> None:
         """For the next probe, if both sides have finished and neither wants to end it."""
         state = connection.state
         if state.our_state is not h11.DONE or state.their_state is not h11.DONE or state.trailing_data[0]:
@@ -206,7 +206,7 @@ class HttpProbe:
         self._kept = connection
         connection.watch = asyncio.create_task(self._wait_for_the_end(connection))
 
-    async def _wait_for_the_end(self, connection: _Connection) -> None:
+    async def _wait_for_the_end(self, connection: _Line) -> None:
         """Nothing is asked, so whatever comes is the end, or the announcement of one (408, a TLS goodbye)."""
         with contextlib.suppress(OSError):
             await connection.reader.read(1)
