@@ -158,9 +158,7 @@ def _result_of(check: CheckStatus) -> str:
 
 
 def _detail_of(check: CheckStatus) -> str:
-    return check["detail"] + (
-        f" (by default: a control plane is at {check['by_default']})" if check["by_default"] else ""
-    )
+    return check["detail"] + (f" (by default: control plane at {check['by_default']})" if check["by_default"] else "")
 
 
 def _change_lines(status: Status, *, width: int | None) -> list[str]:
