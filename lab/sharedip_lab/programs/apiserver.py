@@ -4,8 +4,8 @@ Role: `python -m sharedip_lab.programs.apiserver JSON` prints `listening` and se
 asked for without /readyz is answered with the server's name. Only the standard library, nothing of the agent's.
 Must never: keep a connection from being accepted while others are slow. Counterpart: `observe/service.py`.
 
-JSON: `name`, `port`, `certificate` (PEM with its key), `control` (a file), `delay_s`; `client_ca` if clients must show a
-certificate. The control file says how it is, from the next request on:
+JSON: `name`, `port`, `certificate` (PEM with its key), `control` (a file), `delay_s`; `client_ca` if clients must
+show a certificate. The control file says how it is, from the next request on:
 
   ok          everything is answered with 200
   not ready   /readyz with 500, everything else is served

@@ -155,6 +155,27 @@ def test_a_service_that_has_not_begun_yet_has_not_died() -> None:
     assert dialogue.said[-1].failing == (("api", Ailment.DEAD),)
 
 
+def test_a_service_that_has_not_begun_is_asked_patiently_as_often_as_its_threshold_says() -> None:
+    dialogue = Dialogue(CheckPolicy("api", 6, 2, 2.0))
+    assert dialogue.live("api", "rrrrr") == 4.0
+    assert dialogue.policy.healthy is None
+    dialogue.live("api", "r")
+    assert dialogue.policy.healthy is False
+
+
+def test_of_a_check_that_nobody_has_asked_for_nothing_is_said_until_it_has_passed_or_had_its_time() -> None:
+    default = CheckPolicy("api", 3, 2, 2.0, beginning_s=300.0)
+    dialogue = Dialogue(default)
+    dialogue.live("api", "r" * 100 + "-" * 100)
+    assert dialogue.said == []
+    assert dialogue.policy.view(dialogue.now)[0].detail == "answered 500 (it has not passed yet)"
+    dialogue.live("api", "+---")
+    assert [change.healthy for change in dialogue.said] == [False], "who has passed once is judged like any other"
+    late = Dialogue(default)
+    late.live("api", "r" * 302)
+    assert late.said[-1].failing == (("api", Ailment.DEAD),)
+
+
 @pytest.mark.parametrize("results", ["r+r+r+rr+rr+", "r-r-", "rr-", "-r-"])
 def test_refusals_that_are_not_in_a_row_prove_no_death(results: str) -> None:
     dialogue = Dialogue(CheckPolicy("api", 100, 1, 2.0))
