@@ -46,12 +46,12 @@ MUTANTS = (
         "At the bootstrap refusals make a verdict before the service has begun.",
     ),
     Mutant(
-        "default-check-without-beginning",
+        "nothing-may-begin",
         HEALTH,
         "        elif self.is_beginning(now):\n            pass\n",
         "",
         NEVER_BY_OVERLOAD,
-        "A check that nobody has asked for makes a node unhealthy while kubeadm is at work.",
+        "A control plane that is only being made makes its node unhealthy.",
     ),
     Mutant(
         "only-the-sum-is-news",

@@ -22,7 +22,7 @@ from sharedip.agent.documents import judge, warnings
 from sharedip.agent.guard import VipGuard
 from sharedip.agent.reach import Reach
 from sharedip.agent.reports import Reports
-from sharedip.agent.settings import choose_settings, describe_default_checks, with_default_checks
+from sharedip.agent.settings import BEGINNING_S, choose_settings, describe_default_checks, with_default_checks
 from sharedip.agent.tickets import Answer
 from sharedip.config.certificates import ApiServerFiles
 from sharedip.config.load import Loaded
@@ -106,7 +106,7 @@ class Reload:
     async def look_for_control_plane(self) -> None:
         """It may have come after the agent (kubeadm init), and the documents leave open what to check."""
         async with self._lock:
-            config = with_default_checks(self.config, self._locate)
+            config = with_default_checks(self.config, self._locate, beginning_s=BEGINNING_S)
             if config is not self.config and await self._take_over(config) is None:
                 for report in describe_default_checks(config):
                     self._reports.tell(report)

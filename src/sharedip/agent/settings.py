@@ -33,6 +33,9 @@ TAGS_UNKNOWN = (
     "whether this kernel keeps tags on addresses could not be tried; the record in the state file tells as well"
 )
 
+BEGINNING_S = 300.0
+"""kubeadm waits 4 min for the control plane that it starts (kubernetes/kubernetes, ControlPlaneComponent timeout)."""
+
 TEXT_CHARACTERS_MAX = 1 << 20
 """Another program's configuration: no more of it than this."""
 
@@ -122,13 +125,18 @@ def locate_api_server() -> ApiServerFiles | None:
     return find_api_server(Path.exists, _text_of)[0]
 
 
-def with_default_checks(config: Config, locate: Callable[[], ApiServerFiles | None]) -> Config:
+def with_default_checks(
+    config: Config, locate: Callable[[], ApiServerFiles | None], *, beginning_s: float = 0.0
+) -> Config:
     """The API server's check joins documents that leave the matter open, where a control plane is found; else these
     very documents.
+
+    `beginning_s`: nothing is said of it for so long, unless it has passed, because it is only being made. One that was
+    there at the agent's start gets no such time: after a power cut the node whose API server stays away must pass on.
     """
     if not config.leaves_checks_open or config.health_checks or (found := locate()) is None:
         return config
-    return replace(config, health_checks=(default_check(f"{found.ca_file.parent}, port {found.port}"),))
+    return replace(config, health_checks=(default_check(f"{found.ca_file.parent}, port {found.port}", beginning_s),))
 
 
 def describe_default_checks(config: Config) -> list[Report]:

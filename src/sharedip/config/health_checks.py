@@ -35,7 +35,7 @@ API_SERVER_NAME = "kube-apiserver"
 """kubeadm's, k3s's and RKE2's default alike."""
 
 
-def default_check(found: str) -> KubeApiServerCheck:
+def default_check(found: str, beginning_s: float) -> KubeApiServerCheck:
     """What is checked where the documents do not say; `found` says where the control plane is."""
     return KubeApiServerCheck(
         name=API_SERVER_NAME,
@@ -45,6 +45,7 @@ def default_check(found: str) -> KubeApiServerCheck:
         success_threshold=SUCCESS_THRESHOLD_DEFAULT,
         port=None,
         by_default=found,
+        beginning_s=beginning_s,
     )
 
 

@@ -163,11 +163,13 @@ class KubeApiServerCheck(Check):
     """The API server of this node, by `/readyz`; `certificates.find_api_server` says with which certificates.
 
     `port` is None for the one that its own configuration names. `by_default` says where the control plane was found for
-    which the check is on though no document names it; else it is empty.
+    which the check is on though no document names it; else it is empty. `beginning_s`: for so long nothing is said of
+    it while it has never passed.
     """
 
     port: int | None
     by_default: str = field(default="", compare=False)
+    beginning_s: float = field(default=0.0, compare=False)
 
 
 HealthCheck = HttpCheck | TcpCheck | ExecCheck | KubeApiServerCheck

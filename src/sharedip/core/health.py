@@ -8,8 +8,8 @@ Counterpart: `adapters/probes/runner.py` (probes and tells the time).
 three refusals in a row are a verdict, whatever the thresholds. An overloaded server does not refuse: its kernel accepts
 or lets the caller wait. *Slow*: time-outs, errors, wrong answers. That may be overload, so it takes as many failures in
 a row as the documents say, half an interval apart, however often it was asked in between. A service that has not passed
-since the agent's start (bootstrap) gets the same patience when it refuses: it has not died, it has not begun. Of a
-check that nobody has asked for, nothing is said for `BEGINNING_S` while it has never passed.
+since the agent's start (bootstrap) gets the same patience when it refuses: it has not died, it has not begun. Of one
+that is only being made while the agent runs, nothing is said for `beginning_s` while it has never passed.
 
 The sum is "unknown" until it is earned: healthy when every check passes, unhealthy as soon as one fails. Nothing is
 said while it is unknown: "cannot tell" is neither.
@@ -38,8 +38,6 @@ REFUSALS_MIN = 3
 """A listener that is replaced (a restart in place, SO_REUSEPORT) is gone for some ms: three refusals take 0.2 s."""
 RETRY_SHARE = 0.5
 """After a failure the next probe comes after this share of the interval: 1 s at the default."""
-BEGINNING_S = 300.0
-"""kubeadm waits 4 min for the control plane that it starts (kubernetes/kubernetes, ControlPlaneComponent timeout)."""
 ANSWERS_OF_A_KEPT_CONNECTION = 2
 """A server that closes after each answer does not keep connections; what it closes is no news."""
 
@@ -171,6 +169,8 @@ class _Check:
             return max(now, self.started_at + DEAD_STEP_S)
         if self.healthy is not False and self.failures:
             return max(now, self.counted_at + self.retry_s)
+        if self.healthy is None and self.successes:  # soon known: a node of which nothing is known gets no address
+            return max(now, self.started_at + self.retry_s)
         return next_probe_at(self.started_at, now, self.policy.interval_s, random)
 
     def _describe(self, result: CheckResult, needed: int, now: Instant) -> str:

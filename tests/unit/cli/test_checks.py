@@ -13,6 +13,7 @@ from sharedip.cli import checks
 from sharedip.cli.facts import MachineFacts, Member, Severity
 from sharedip.cli.main import main
 from sharedip.config.certificates import ApiServerFiles
+from sharedip.config.model import KubeApiServerCheck
 from tests.stages.checked_machine import MACHINE, MEMBER, VIP, config, machine, told
 
 MAC = bytes.fromhex("525400123456")
@@ -189,6 +190,9 @@ def test_a_check_that_is_on_by_default_says_so_and_where_the_control_plane_is() 
         "kube-apiserver (by default, a control plane was found at /pki, port 6444; `healthChecks: []` says no): "
         "answered 200"
     )
+    (check,) = found.health_checks
+    assert isinstance(check, KubeApiServerCheck)
+    assert check.beginning_s == 0.0, "it was there before the agent: it is not only being made"
     (nothing,) = checks.check_health(with_default_checks(open_, lambda: None), machine())
     assert "kubeAPIServer joins by itself" in nothing.text
     said_no = config("healthChecks: []\n")

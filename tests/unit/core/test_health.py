@@ -163,7 +163,15 @@ def test_a_service_that_has_not_begun_is_asked_patiently_as_often_as_its_thresho
     assert dialogue.policy.healthy is False
 
 
-def test_of_a_check_that_nobody_has_asked_for_nothing_is_said_until_it_has_passed_or_had_its_time() -> None:
+def test_what_is_unknown_is_asked_soon_again_and_what_was_ill_at_the_interval() -> None:
+    dialogue = Dialogue(API)
+    dialogue._result("api", "+", dialogue.now)
+    assert dialogue.live("api", "+") == 1.0
+    dialogue.live("api", "---")
+    assert dialogue.live("api", "++") == 4.0
+
+
+def test_of_what_is_only_being_made_nothing_is_said_until_it_has_passed_or_had_its_time() -> None:
     default = CheckPolicy("api", 3, 2, 2.0, beginning_s=300.0)
     dialogue = Dialogue(default)
     dialogue.live("api", "r" * 100 + "-" * 100)

@@ -19,7 +19,7 @@ from sharedip.adapters.probes.http import HttpProbe
 from sharedip.adapters.probes.probe import ApiServerAccess, CheckSettings, Closings, HealthProbe, ProbeResult
 from sharedip.adapters.probes.tcp import TcpProbe
 from sharedip.adapters.probes.tls import TlsTerms
-from sharedip.core.health import BEGINNING_S, CheckPolicy, CheckResult, HealthPolicy
+from sharedip.core.health import CheckPolicy, CheckResult, HealthPolicy
 from sharedip.core.messages import CheckProbed, HealthChanged
 from sharedip.core.model import Instant
 
@@ -250,7 +250,7 @@ _NO_FILES = ProbeResult(healthy=False, detail="no certificates of kubeadm, k3s o
 
 
 def _policy_of(check: CheckSettings) -> CheckPolicy:
-    beginning_s = BEGINNING_S if getattr(check, "by_default", "") else 0.0
+    beginning_s: float = getattr(check, "beginning_s", 0.0)
     return CheckPolicy(check.name, check.failure_threshold, check.success_threshold, check.interval_s, beginning_s)
 
 
