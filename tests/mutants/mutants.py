@@ -12,6 +12,7 @@ from tests.mutants import (
     of_the_former_self,
     of_the_right,
     of_the_secret,
+    of_the_segment,
     of_the_way,
     of_the_witness,
 )
@@ -25,6 +26,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *of_the_former_run.MUTANTS,
     *of_the_former_self.MUTANTS,
     *of_health.MUTANTS,
+    *of_the_segment.MUTANTS,
 )
 
 __all__ = ["MUTANTS", "Mutant"]

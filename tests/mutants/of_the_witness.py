@@ -90,7 +90,7 @@ MUTANTS = (
     Mutant(
         "steps-back-before-the-sick",
         FITNESS,
-        "        if not any(self.is_fit(key) for key in queue[2:]):\n",
+        "        if not any(self.is_fit(key, vip) for key in queue[2:]):\n",
         "        if False:\n",
         WITNESSED,
         "A sick node becomes the next in line.",

@@ -25,6 +25,7 @@ from sharedip.core.messages import (
     Announce,
     AnnounceOnceHeld,
     AnswerOperator,
+    AskNeighbour,
     CloseGate,
     CloseWatch,
     Command,
@@ -120,7 +121,7 @@ class Executor:
                     self._emit(GateClosed(order.vips) if reason is None else GateRefused(order.vips, reason))
                 case AnnounceOnceHeld() if not self._netlink.stands(order.vip):
                     pass
-                case Announce() | AnnounceOnceHeld() | Probe():
+                case Announce() | AnnounceOnceHeld() | Probe() | AskNeighbour():
                     self._segment.perform(order)
                 case ProbeChecks():
                     self._probes.probe_now(order.names)

@@ -87,6 +87,7 @@ def choose_settings(config: Config, kind: FenceKind, own_addresses: Collection[I
         conflict_policy=config.conflict_policy,
         has_health_checks=bool(config.health_checks),
         check_names=tuple(check.name for check in config.health_checks),
+        reach=config.peer.reach,
         version=__version__,
     )
 

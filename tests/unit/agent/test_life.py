@@ -330,7 +330,9 @@ def test_a_datagram_is_acted_on_before_the_loop_turns_again(tmp_path: Path) -> N
             before = stage.node.inbox.strange_datagrams
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
                 sender.sendto(b"nonsense", ("127.0.0.1", config_at(tmp_path).peer.listen_port))
-            stage.world.peers._receive()
+            port = stage.world.peers._socket
+            assert port is not None
+            stage.world.peers._receive(port)
             assert stage.node.inbox.strange_datagrams == before + 1
 
     run(scene())

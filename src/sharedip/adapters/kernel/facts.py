@@ -17,6 +17,7 @@ from sharedip.core.messages import (
     HoldAddress,
     LinkChanged,
     LinkVanished,
+    NeighbourAnswered,
     RemovalFailed,
     RemoveAddress,
     ReorderAddress,
@@ -26,7 +27,7 @@ from sharedip.core.model import Instant
 
 NodeFact = LinkChanged | LinkVanished | AddressSeen | AddressGone
 AddressAnswer = AddressHeld | AddressRefused | AddressRemoved | RemovalFailed
-KernelFact = NodeFact | AddressAnswer | ForeignClaim
+KernelFact = NodeFact | AddressAnswer | ForeignClaim | NeighbourAnswered
 AddressOrder = HoldAddress | RemoveAddress | ReorderAddress
 
 Emit = Callable[[KernelFact], None]

@@ -25,6 +25,7 @@ from sharedip.core.address.ownership import (
     Ownership,
     Presence,
 )
+from sharedip.core.election.assent import Assent
 from sharedip.core.election.fitness import Fitness
 from sharedip.core.election.owner_record import OwnerRecord
 from sharedip.core.election.resigned import ResignedEpochs, successor
@@ -181,6 +182,7 @@ class Candidacy:
         session: Session,
         peers: Peers,
         fitness: Fitness,
+        assent: Assent,
         resigned: ResignedEpochs,
         probe_pace: Pace,
         out: Callable[[Command], None],
@@ -206,6 +208,7 @@ class Candidacy:
         self._session = session
         self._peers = peers
         self._fitness = fitness
+        self._assent = assent
         self._resigned = resigned
         self._probe_pace = probe_pace
         self.ownership = Ownership(vip, out, settings.fence, may_stand=may_stand)
@@ -592,7 +595,7 @@ class Candidacy:
             self.words.take([key for key in queue if key.create_revision < own.create_revision], now)
             self._take(bid, told, now)
         elif self.ownership.is_clear and not self.words.any():
-            reason = self._fitness.reason_to_step_back(queue)
+            reason = self._fitness.reason_to_step_back(queue, self.vip)
             if reason is not None:
                 self.leave(reason, now, holdoff_s=0.0)  # they are in the queue already
 
@@ -623,14 +626,16 @@ class Candidacy:
     def _passes_on(self, bid: Bid, queue: list[KeyValue], now: Instant) -> bool:
         """Leave the address to a better candidate, or to the one that the former owner named, before it is added."""
         # A restarted agent's checks have no result yet: that is no verdict on the address that it comes back to.
-        why_not = self._fitness.why_not_candidate() if bid.returns is None else self._fitness.why_not_owner()
+        why_not = (
+            self._fitness.why_not_candidate(self.vip) if bid.returns is None else self._fitness.why_not_owner(self.vip)
+        )
         others = [key for key in queue if key.create_revision > bid.epoch]
         release = self.record.release_of(self._former)
         to = None if release is None else release.to
         if release is not None and to != self._settings.node_name and to in {name_of(key) for key in others}:
             self.leave(release.reason or f"the address is meant for {to}", now, to=to)
             return True
-        if why_not is not None and any(self._fitness.is_fit(key) for key in others):
+        if why_not is not None and any(self._fitness.is_fit(key, self.vip) for key in others):
             self.leave(why_not + SOUND_ELSEWHERE, now)
             return True
         return False
@@ -686,9 +691,16 @@ class Candidacy:
             self._campaign_at = now + REFUSED_HOLDOFF_S
             self.leave("the kernel refuses the address", now)
             return
-        why_not = self._fitness.why_not_owner()
-        if why_not is not None and any(self._fitness.is_fit(key) for key in self.others()):
-            self.leave(why_not + SOUND_ELSEWHERE, now)
+        why_not = self._fitness.why_not_owner(self.vip)
+        better = None if why_not is None else self._better_owner()
+        if why_not is not None and better is not None:
+            is_next = better is self.others()[0]
+            self.leave(why_not + SOUND_ELSEWHERE, now, to=None if is_next else name_of(better))
+
+    def _better_owner(self) -> KeyValue | None:
+        """The first candidate to which an unfit owner hands over: law 12. Who is drained asks nobody."""
+        fit = (key for key in self.others() if self._fitness.is_fit(key, self.vip))
+        return next((key for key in fit if self._fitness.drained or self._assent.has_assented(key)), None)
 
     @property
     def _idle_limit_s(self) -> float:

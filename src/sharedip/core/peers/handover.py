@@ -116,7 +116,7 @@ def answer_drain(
     text = f"{own_name} is {verb}" + (" already" if was == event.drained else "")
     everyone = list(candidacies)
     stays = [str(each.vip) for each in everyone if each.phase is Phase.OWNING]
-    sound_behind = any(fitness.is_fit(key) for each in everyone for key in each.queue()[1:])
+    sound_behind = any(fitness.is_fit(key, each.vip) for each in everyone for key in each.queue()[1:])
     if event.drained and stays and not sound_behind:
         text += f"; {', '.join(stays)} stay until another node is sound"
     return AnswerOperator(event.ticket, accepted=True, text=text)
@@ -132,7 +132,7 @@ def _why_not(candidacy: Candidacy, event: MoveRequested, own_name: str, fitness:
     if event.to is None:
         if not others:
             return f"no other candidate for {event.address}: it would be left without an owner"
-        flaws = {name: fitness.why_unfit(key) for name, key in others.items()}
+        flaws = {name: fitness.why_unfit(key, candidacy.vip) for name, key in others.items()}
         if None not in flaws.values():
             told = ", ".join(f"{name} is {what}" for name, what in sorted(flaws.items()))
             return f"no other candidate for {event.address} is healthy and undrained: {told}"
@@ -142,5 +142,5 @@ def _why_not(candidacy: Candidacy, event: MoveRequested, own_name: str, fitness:
     if event.to not in others:
         known = ", ".join(sorted(others)) or "none but this node"
         return f"{event.to!r} is no candidate for {event.address} (candidates: {known})"
-    what = fitness.why_unfit(others[event.to])
+    what = fitness.why_unfit(others[event.to], candidacy.vip)
     return None if what is None else f"{event.to} is {what}: it would give {event.address} away again"

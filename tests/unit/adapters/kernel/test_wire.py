@@ -19,6 +19,7 @@ from sharedip.core.address import frames
 from sharedip.core.model import IPAddress, LinkState, Vip
 
 MAC = bytes.fromhex("020000000a01")
+ASKER = bytes.fromhex("020000000c03")
 VIP4 = Vip(IPv4Address("192.168.0.15"), "eth0")
 VIP6 = Vip(IPv6Address("2001:db8::15"), "eth0")
 
@@ -159,10 +160,48 @@ def test_an_ordinary_question_for_our_ipv4_address_does_not_wake_us() -> None:
     assert not run_filter(filter_for([IPv4Address("10.1.0.5")]), question)
 
 
+def answers(address: IPAddress) -> bytes:
+    """As its holder tells `ASKER`, whoever that is."""
+    if isinstance(address, IPv4Address):
+        return frames._arp(MAC, 2, address.packed, ASKER, IPv4Address("10.1.0.9").packed, ASKER)
+    option = struct.pack("!BB6s", 2, 1, MAC)
+    message = struct.pack("!BBHI16s", 136, 0, 0, 0x6000_0000, address.packed) + option
+    return frames._neighbour_discovery(MAC, address.packed, IPv6Address("2001:db8::9").packed, message, ASKER)
+
+
+@pytest.mark.parametrize("ours", ["10.1.0.5", "2001:db8::5"])
+@pytest.mark.parametrize("count", [0, 1, bpf.EXACT_MAX + 1])
+def test_an_answer_passes_if_it_is_for_us(ours: str, count: int) -> None:
+    """With too many addresses of our own everything passes; with none, the answers alone."""
+    addresses = [ip_address(ours) + at for at in range(count)]
+    program = bpf.arp_claims([]) if "." in ours else bpf.neighbour_claims([])
+    program = filter_for(addresses) if addresses else program
+    frame = answers(ip_address(ours) - 1)
+    assert frames.decode(frame) is not None
+    assert run_filter(program, frame, packet_type=0)
+    assert run_filter(program, frame, packet_type=1) == (count > 1)
+    assert not run_filter(program, frame, packet_type=0, vlan_tag=7)
+    assert not run_filter(program, frame, packet_type=3)
+
+
+@pytest.mark.parametrize("asker", ["10.1.0.9", "2001:db8::9"])
+def test_questions_to_us_wake_nobody(asker: str) -> None:
+    """For this node's own address, which the kernel answers."""
+    own, other = ip_address(asker), ip_address(asker) + 1
+    question = frames.question(MAC, other, own, ASKER)
+    assert question is not None
+    for addresses in ([], [own + 7]):
+        program = bpf.arp_claims([]) if "." in asker else bpf.neighbour_claims([])
+        program = filter_for(addresses) if addresses else program
+        assert not run_filter(program, question, packet_type=0)
+
+
 @given(st.binary(max_size=120))
 def test_the_filters_end_on_any_frame(frame: bytes) -> None:
     run_filter(filter_for([IPv4Address("10.1.0.5")]), frame)
     run_filter(filter_for([IPv6Address("2001:db8::5")]), frame)
+    run_filter(bpf.arp_claims([]), frame, packet_type=0)
+    run_filter(bpf.neighbour_claims([]), frame, packet_type=0)
 
 
 # -- sock_diag: the filter language, run as inet_diag_bc_run does
