@@ -7,6 +7,7 @@ Counterpart: `__main__.py`, which applies them to a copy of the source and runs 
 from __future__ import annotations
 
 from tests.mutants import (
+    of_health,
     of_the_former_run,
     of_the_former_self,
     of_the_right,
@@ -24,6 +25,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *of_the_secret.MUTANTS,
     *of_the_former_run.MUTANTS,
     *of_the_former_self.MUTANTS,
+    *of_health.MUTANTS,
     *of_the_segment.MUTANTS,
 )
 

@@ -16,6 +16,7 @@ from sharedip.adapters.kernel.netlink import Netlink
 from sharedip.adapters.kernel.nftables import Fence
 from sharedip.adapters.kernel.packet import Segment
 from sharedip.adapters.peer import PeerSocket
+from sharedip.adapters.probes.runner import ProbeRunner
 from sharedip.adapters.state import StateDirectory
 from sharedip.agent.reports import Reports
 from sharedip.agent.tickets import Tickets
@@ -41,6 +42,7 @@ from sharedip.core.messages import (
     OpenGate,
     OpenWatch,
     Probe,
+    ProbeChecks,
     ReadKeys,
     ReadMember,
     ReadSurroundings,
@@ -66,6 +68,7 @@ class Executor:
         fence: Fence,
         etcd: EtcdClient,
         peers: PeerSocket,
+        probes: ProbeRunner,
         state: StateDirectory,
         tickets: Tickets,
         reports: Reports,
@@ -76,6 +79,7 @@ class Executor:
         self._fence = fence
         self._etcd = etcd
         self._peers = peers
+        self._probes = probes
         self._state = state
         self._emit = emit
         self._tickets = tickets
@@ -122,6 +126,8 @@ class Executor:
                     self._segment.perform(order)
                 case ReadSurroundings():
                     self._netlink.read_surroundings(order)
+                case ProbeChecks():
+                    self._probes.probe_now(order.names)
                 case SaveState():
                     self._save(order)
                 case Report():

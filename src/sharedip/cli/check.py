@@ -59,9 +59,11 @@ def run(args: argparse.Namespace) -> int:
             Finding(Severity.WARNING, "link", f"{p.place}: {p.message}", p.remedy) for p in copied_names(config)
         ]
     elif config is not None:
+        from sharedip.agent.settings import locate_api_server, with_default_checks  # noqa: PLC0415
         from sharedip.cli import checks  # noqa: PLC0415  # the documents alone need none of this
         from sharedip.cli.inspection import inspect  # noqa: PLC0415
 
+        config = with_default_checks(config, locate_api_server)
         machine = inspect(config)
         findings += [finding for check in checks.CHECKS for finding in check(config, machine)]
         if not machine.missing_capabilities:  # else the fence is not known, and with it none of the times

@@ -279,24 +279,30 @@ def check_health(config: Config, machine: MachineFacts) -> Iterator[Finding]:
     """What each check says now."""
     for check in config.health_checks:
         passed, said = machine.probed.get(check.name, (False, "not tried"))
+        name = check.name
+        if isinstance(check, KubeApiServerCheck) and check.by_default:
+            name += f" (by default, a control plane was found at {check.by_default}; `healthChecks: []` says no)"
         if isinstance(check, KubeApiServerCheck) and not machine.api_server_files:
             yield Finding(
                 Severity.WARNING,
                 "health",
-                f"{check.name}: no certificates of kubeadm, k3s or RKE2 are on this node",
+                f"{name}: no certificates of kubeadm, k3s or RKE2 are on this node",
                 "this node counts as unhealthy until they are; elsewhere use an http check with caFile",
             )
         elif passed:
-            yield Finding(Severity.OK, "health", f"{check.name}: {said}")
+            yield Finding(Severity.OK, "health", f"{name}: {said}")
         else:
             yield Finding(
                 Severity.WARNING,
                 "health",
-                f"{check.name} fails: {said}",
+                f"{name} fails: {said}",
                 "while it does, this node gives its VIPs to a healthy one; before its first start all is well",
             )
     if not config.health_checks:
-        yield Finding(Severity.OK, "health", "no checks: this node counts as healthy while its agent runs")
+        text = "no checks: this node counts as healthy while its agent runs"
+        if config.leaves_checks_open:
+            text += "; kubeAPIServer joins by itself once kubeadm, k3s or RKE2 make a control plane of this node"
+        yield Finding(Severity.OK, "health", text)
 
 
 def check_clock(_: Config, machine: MachineFacts) -> Iterator[Finding]:

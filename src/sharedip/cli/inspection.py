@@ -31,7 +31,9 @@ PROBE_SPACING_S = 0.2
 
 
 def inspect(config: Config) -> MachineFacts:
-    """Look at everything once; takes a few seconds at the most."""
+    """Look at everything once; takes a few seconds at the most. The agent's default checks are tried as well, if the
+    documents have been given them (`agent/settings.py`, `with_default_checks`).
+    """
     return asyncio.run(_inspect(config))
 
 

@@ -97,6 +97,7 @@ def read_agent_config(agent: Fields, hostname: str) -> Config | None:
         failover=failover,
         peer=peer,
         health_checks=checks,
+        leaves_checks_open=not agent.has("healthChecks"),
         conflict_policy=policy,
         api=api,
     )

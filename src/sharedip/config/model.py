@@ -164,10 +164,14 @@ class ExecCheck(Check):
 class KubeApiServerCheck(Check):
     """The API server of this node, by `/readyz`; `certificates.find_api_server` says with which certificates.
 
-    `port` is None for the one that its own configuration names.
+    `port` is None for the one that its own configuration names. `by_default` says where the control plane was found for
+    which the check is on though no document names it; else it is empty. `beginning_s`: for so long nothing is said of
+    it while it has never passed.
     """
 
     port: int | None
+    by_default: str = field(default="", compare=False)
+    beginning_s: float = field(default=0.0, compare=False)
 
 
 HealthCheck = HttpCheck | TcpCheck | ExecCheck | KubeApiServerCheck
@@ -203,6 +207,8 @@ class Config:
     peer: PeerConfig
     api: ApiConfig | None = field(metadata=at_start("api"))
     node_addresses: tuple[NodeAddress, ...] = field(default=(), metadata=reloadable("machine.network"))
+    leaves_checks_open: bool = field(default=False, metadata=reloadable("healthChecks"))
+    """No document says which health checks there are, not even that there are none (`healthChecks: []`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,18 @@ from typing import TypedDict
 
 
 class CheckStatus(TypedDict):
-    """One health check."""
+    """One health check.
+
+    `ailment`: how it fails, `dead` or `slow`; None unless it does. `by_default`: where the control plane was found for
+    which it is on though no document names it; else empty.
+    """
 
     name: str
     healthy: bool | None
+    ailment: str | None
     detail: str
     since_s: float
+    by_default: str
 
 
 class HealthStatus(TypedDict):

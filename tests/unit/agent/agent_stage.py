@@ -21,6 +21,7 @@ from sharedip.adapters.state import StateDirectory
 from sharedip.agent.life import Agent
 from sharedip.agent.queue import Queue
 from sharedip.agent.reports import Reports
+from sharedip.agent.settings import locate_api_server
 from sharedip.agent.status import StatusPage
 from sharedip.agent.wiring import put_together
 from sharedip.agent.world import World
@@ -245,7 +246,7 @@ class Stage:
                 self.queue.wake,
                 retry_s=0.05,
             ),
-            probes=ProbeRunner(config.health_checks, self.queue.emit, clock.now),
+            probes=ProbeRunner(config.health_checks, self.queue.emit, clock.now, locate_api_server),
         )
         self.agent: Agent = put_together(config, [directory / "vip.yaml"], self.world, self.queue, self.reports, read)
 

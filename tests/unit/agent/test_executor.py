@@ -17,6 +17,7 @@ from sharedip.core.messages import (
     Exit,
     HoldAddress,
     Probe,
+    ProbeChecks,
     ReadSurroundings,
     RemoveAddress,
     Report,
@@ -54,6 +55,7 @@ class Stage:
         self.to_kernel: list[object] = []
         self.announced: list[object] = []
         self.looked: list[object] = []
+        self.demanded: list[object] = []
         self.stands = True
         ignored: Any = None
         self.executor = Executor(
@@ -68,11 +70,18 @@ class Stage:
             fence=ignored,
             etcd=ignored,
             peers=ignored,
+            probes=SimpleNamespace(probe_now=self.demanded.append),  # type: ignore[arg-type]
             state=self.disk,  # type: ignore[arg-type]
             tickets=ignored,
             reports=Reports(self.said.append, lambda _: None),
             emit=self.facts.append,
         )
+
+
+def test_probes_on_demand_go_to_the_health_checks() -> None:
+    stage = Stage()
+    stage.executor.execute([ProbeChecks(("api", "disk"))])
+    assert stage.demanded == [("api", "disk")]
 
 
 def test_an_address_goes_up_in_the_turn_in_which_it_is_saved() -> None:

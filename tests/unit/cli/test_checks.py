@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import ip_interface
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sharedip.agent.settings import with_default_checks
 from sharedip.cli import checks
 from sharedip.cli.facts import MachineFacts, Member, Severity
 from sharedip.cli.main import main
-from sharedip.config.model import LinkFacts
+from sharedip.config.certificates import ApiServerFiles
+from sharedip.config.model import KubeApiServerCheck, LinkFacts
 from tests.stages.checked_machine import MACHINE, MEMBER, VIP, config, link, machine, told
 
 MAC = bytes.fromhex("525400123456")
@@ -251,3 +254,23 @@ def test_what_a_user_may_not_look_at_is_not_known() -> None:
 def test_every_health_check_is_tried(result: tuple[bool, str], level: Severity, text: str) -> None:
     agent = "healthChecks: [{name: port, tcp: {address: 127.0.0.1:6443}}]\n"
     assert told(checks.check_health, machine(probed={"port": result}), agent) == [(level, text)]
+
+
+def test_a_check_that_is_on_by_default_says_so_and_where_the_control_plane_is() -> None:
+    files = ApiServerFiles(Path("/pki/ca.crt"), Path("/pki/client.crt"), Path("/pki/client.key"), 6444)
+    open_ = config("")
+    found = with_default_checks(open_, lambda: files)
+    (finding,) = checks.check_health(found, machine(probed={"kube-apiserver": (True, "answered 200")}))
+    assert finding.text == (
+        "kube-apiserver (by default, a control plane was found at /pki, port 6444; `healthChecks: []` says no): "
+        "answered 200"
+    )
+    (check,) = found.health_checks
+    assert isinstance(check, KubeApiServerCheck)
+    assert check.beginning_s == 0.0, "it was there before the agent: it is not only being made"
+    (nothing,) = checks.check_health(with_default_checks(open_, lambda: None), machine())
+    assert "kubeAPIServer joins by itself" in nothing.text
+    said_no = config("healthChecks: []\n")
+    assert with_default_checks(said_no, lambda: files) is said_no
+    (none,) = checks.check_health(said_no, machine())
+    assert none.text == "no checks: this node counts as healthy while its agent runs"

@@ -107,7 +107,7 @@ healthChecks:
     )
     assert config.health_checks == (
         KubeApiServerCheck(
-            name="kube-apiserver", interval_s=2.0, timeout_s=1.0, failure_threshold=3, success_threshold=2, port=None
+            name="kube-apiserver", interval_s=2.0, timeout_s=2.0, failure_threshold=3, success_threshold=2, port=None
         ),
         KubeApiServerCheck(
             name="other", interval_s=10.0, timeout_s=5.0, failure_threshold=1, success_threshold=4, port=8443
@@ -124,17 +124,30 @@ healthChecks:
             key_file=Path("/key"),
         ),
         TcpCheck(
-            name="port", interval_s=2.0, timeout_s=1.0, failure_threshold=3, success_threshold=2, host="::1", port=6443
+            name="port", interval_s=2.0, timeout_s=2.0, failure_threshold=3, success_threshold=2, host="::1", port=6443
         ),
         ExecCheck(
             name="script",
             interval_s=2.0,
-            timeout_s=1.0,
+            timeout_s=2.0,
             failure_threshold=3,
             success_threshold=2,
             command=("/bin/check", "-x", "", "a b"),
         ),
     )
+
+
+@pytest.mark.parametrize("text", ["", "healthChecks:", "healthChecks: null"])
+def test_documents_that_say_nothing_of_checks_leave_the_matter_open(text: str) -> None:
+    config = config_of(agent(text))
+    assert config.leaves_checks_open
+    assert config.health_checks == ()
+
+
+@pytest.mark.parametrize("text", ["healthChecks: []", "healthChecks: [{name: port, tcp: {address: 127.0.0.1:1}}]"])
+def test_an_empty_list_says_that_there_are_none(text: str) -> None:
+    assert not config_of(agent(text)).leaves_checks_open
+    assert config_of(agent(text)) != config_of(agent(""))
 
 
 @pytest.mark.parametrize("text", ["api: off", "api: {listen: off}", "api: {listen: 'off'}"])

@@ -60,8 +60,22 @@ STATUS: Status = {
         "healthy": True,
         "detail": "2 of 2 checks pass",
         "checks": [
-            {"name": "kube-apiserver", "healthy": True, "detail": "answered 200", "since_s": 2670.1},
-            {"name": "script", "healthy": True, "detail": "exit 0: disk fine", "since_s": 2669.0},
+            {
+                "name": "kube-apiserver",
+                "healthy": True,
+                "ailment": None,
+                "detail": "answered 200",
+                "since_s": 2670.1,
+                "by_default": "/etc/kubernetes/pki, port 6443",
+            },
+            {
+                "name": "script",
+                "healthy": True,
+                "ailment": None,
+                "detail": "exit 0: disk fine",
+                "since_s": 2669.0,
+                "by_default": "",
+            },
         ],
     },
     "etcd": {
