@@ -26,6 +26,8 @@ AGENTS_MIN = 5
 """With fewer members etcd would not survive the two deaths either (one on each node)."""
 SETTLED_S = 5.0
 """The leader must have been the same for this long: an etcd that elects again and again must not stir the queues."""
+NO_AGENT = "no sharedip agent"
+NOT_KNOWN = "not known to be healthy yet"
 
 
 @dataclass(slots=True)
@@ -55,7 +57,7 @@ class Fitness:
     def why_not_candidate(self) -> str | None:
         """Why another node should rather get the addresses; None if this one is fit."""
         if self.health.healthy is None and not self.drained:
-            return "not known to be healthy yet"
+            return NOT_KNOWN
         return self.why_not_owner()
 
     def why_not_owner(self) -> str | None:
@@ -78,12 +80,12 @@ class Fitness:
         key = self._session.registry.get(self._session.layout.agent(name))
         record = read_record(key)
         if key is None or record is None or key.lease != candidate.lease:
-            return "no sharedip agent"
+            return NO_AGENT
         if record.get("drained") is not False:
             return "drained"
         healthy = record.get("healthy")
         if healthy is not True:
-            return "unhealthy" if healthy is False else "not known to be healthy yet"
+            return "unhealthy" if healthy is False else NOT_KNOWN
         return None
 
     # -- the next in line ---------------------------------------------------------------------------------------------

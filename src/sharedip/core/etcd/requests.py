@@ -24,6 +24,7 @@ class RequestKind(Enum):
     RELEASE = auto()
     RECORD = auto()
     EXECUTE = auto()
+    EVICT = auto()
     DESIGNATE = auto()
     DEPOSE = auto()
     MEMBER = auto()
