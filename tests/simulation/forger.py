@@ -102,7 +102,8 @@ def _lies(world: World, sender: int) -> list[tuple[DatagramKind, Entry]]:
         designation = world.etcd.store.keys.get(LAYOUT.witness(vip.address))
         if designation is not None:
             lies.append((DatagramKind.HEARTBEAT, Heartbeat(designation.mod_revision, far)))
-            lies.append((DatagramKind.ACKNOWLEDGEMENT, Heartbeat(designation.mod_revision, _sequence(world))))
+            for kind in (DatagramKind.ACKNOWLEDGEMENT, DatagramKind.UNTOUCHED):
+                lies.append((kind, Heartbeat(designation.mod_revision, _sequence(world))))
     return lies
 
 
