@@ -1,4 +1,4 @@
-"""Law 13: the queue is of the living, and succession stays safe: who is evicted, by whom, when, and what it may cost."""
+"""Law 13: the queue is of the living, and succession stays safe: who is evicted, by whom, and when."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from sharedip.core.election.candidacy import EVICT_WITHIN_S, Phase
 from sharedip.core.election.living import EVERY_S, SILENT_S, UNPROVED_FOR_S, UNPROVED_S
 from sharedip.core.messages import (
-    HealthChanged,
+    AnswerOperator,
+    DrainRequested,
     KeepLeaseAlive,
     Level,
     MoveRequested,
@@ -44,7 +45,7 @@ def test_the_dead_go_out_of_the_way_of_the_sound() -> None:
 
 
 @pytest.mark.parametrize("fields", [{"drained": True}, {"healthy": False}])
-def test_the_unfit_go_out_of_the_way_of_the_sound(fields: dict[str, object]) -> None:
+def test_the_unfit_go_out_of_the_way_of_the_sound(fields: dict[str, bool]) -> None:
     """By what they say of themselves."""
     queue = Queue("n2", "n3")
     queue.says("n2", **fields)
@@ -378,8 +379,7 @@ def test_a_move_goes_to_no_silent_node() -> None:
     queue.live(3.2)
     for to in (None, "n2"):
         queue.talk.hear(MoveRequested(1, VIP.address, to))
-        answer = next(order for order in queue.talk.open if hasattr(order, "ticket"))
-        queue.talk.open.remove(answer)
+        answer = queue.talk.expect(AnswerOperator)
         assert not answer.accepted
         assert "n2 has been silent for 3.2 s" in answer.text
     assert queue.talk.is_in(Phase.OWNING)
@@ -395,14 +395,17 @@ def test_a_move_to_an_older_agent_is_done() -> None:
 
 
 @pytest.mark.parametrize("speaks", [False, True])
-def test_a_sick_owner_leaves_only_for_one_that_is_heard(*, speaks: bool) -> None:
+def test_a_drained_owner_leaves_only_for_one_that_is_heard(*, speaks: bool) -> None:
     """And at once when one is."""
     queue = Queue("n2")
     queue.live(3.2)
     if speaks:
         queue.speak("n2")
-    queue.talk.hear(HealthChanged(healthy=False, detail="500"))
+    queue.talk.hear(DrainRequested(1, drained=True))
     assert queue.is_leaving() is speaks
+    queue.speak("n2")
+    queue.talk.settle()
+    assert queue.is_leaving()
 
 
 def test_a_state_file_of_an_older_version_has_no_evictions() -> None:

@@ -97,7 +97,8 @@ def test_an_owner_whose_checks_have_not_spoken_keeps_the_address() -> None:
     talk.tell_changes()
     talk.run(1.0)
     assert talk.is_in(Phase.OWNING)
-    talk.hear(HealthChanged(healthy=False, detail="500"))
+    talk.fall_sick()
+    talk.assent()
     talk.expect(RemoveAddress)
 
 

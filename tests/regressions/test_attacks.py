@@ -14,7 +14,6 @@ from sharedip.core.messages import (
     DrainRequested,
     Exit,
     GrantLease,
-    HealthChanged,
     HoldAddress,
     KeepLeaseAlive,
     KeysChanged,
@@ -309,7 +308,7 @@ def test_nothing_is_announced_after_the_removal() -> None:
     assert holding is not None
     assert holding.announcements.next_at is not None
     talk.now = holding.announcements.next_at
-    orders = talk.hear(HealthChanged(healthy=False, detail="500"))
+    orders = talk.hear(DrainRequested(1, drained=True))
     kinds = [type(order) for order in orders]
     assert RemoveAddress in kinds
     assert not {Announce, AnnounceOnceHeld} & set(kinds[kinds.index(RemoveAddress) :])

@@ -102,8 +102,8 @@ def _lies(world: World, sender: int) -> list[tuple[DatagramKind, Entry]]:
         designation = world.etcd.store.keys.get(LAYOUT.witness(vip.address))
         if designation is not None:
             lies.append((DatagramKind.HEARTBEAT, Heartbeat(designation.mod_revision, far)))
-            for kind in (DatagramKind.ACKNOWLEDGEMENT, DatagramKind.UNTOUCHED):
-                lies.append((kind, Heartbeat(designation.mod_revision, _sequence(world))))
+            promise = Heartbeat(designation.mod_revision, _sequence(world))
+            lies += [(DatagramKind.ACKNOWLEDGEMENT, promise), (DatagramKind.UNTOUCHED, promise)]
     return lies
 
 

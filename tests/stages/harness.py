@@ -19,6 +19,7 @@ from sharedip.core.etcd.news import PictureProved
 from sharedip.core.etcd.renewal import HeldLease
 from sharedip.core.identity import Identity
 from sharedip.core.messages import (
+    Ailment,
     AnswerOperator,
     CloseGate,
     CloseWatch,
@@ -27,6 +28,7 @@ from sharedip.core.messages import (
     Event,
     Exit,
     GrantLease,
+    HealthChanged,
     HoldAddress,
     KeepLeaseAlive,
     KeysChanged,
@@ -52,7 +54,7 @@ from sharedip.core.messages import (
     TimePassed,
     Transact,
 )
-from sharedip.core.model import NEVER, Delete, Failure, LinkState, Vip
+from sharedip.core.model import NEVER, Delete, Failure, LinkState, Put, Vip
 from sharedip.core.node import Node
 from sharedip.core.peers.wire import Released
 from sharedip.core.settings import LIFETIME_LATE_S, Settings
@@ -361,6 +363,25 @@ class Talk:
         assert all(c.phase is Phase.OWNING for c in self.node.candidacies.values())
         self.open.clear()
         return self
+
+    def fall_sick(self, detail: str = "500") -> list[Command]:
+        """A health check has failed, and our record says so."""
+        orders = self.hear(HealthChanged(healthy=False, detail=detail, failing=(("api", Ailment.DEAD),)))
+        own = LAYOUT.agent(self.settings.node_name)
+        for order in [each for each in self.open if isinstance(each, Transact)]:
+            if any(isinstance(op, Put) and op.key == own for op in order.then):
+                self.open.remove(order)
+                orders += self.answer(order)
+        return orders + self.tell_changes()
+
+    def assent(self, name: str = "n2", lease: int = THEIRS, **fields: object) -> list[Command]:
+        """That candidate has seen what our record asks for, and says that it is better."""
+        if self.node.session.lease is None:
+            return []
+        revision = self.store.keys[LAYOUT.agent(self.settings.node_name)].mod_revision
+        answers = {f"{self.node.session.lease:x}": revision}
+        self.store.put(LAYOUT.agent(name), agent_record(name, answers=answers, **fields), lease)
+        return self.tell_changes()
 
     def due(self) -> KeepLeaseAlive:
         """Let time pass in a healthy world until a renewal is due; its keepalive, unanswered."""

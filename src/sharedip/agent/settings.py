@@ -74,6 +74,7 @@ def choose_settings(config: Config, kind: FenceKind, own_addresses: Collection[I
         local_endpoint=_local_endpoint(config.etcd.endpoints, own_addresses),
         conflict_policy=config.conflict_policy,
         has_health_checks=bool(config.health_checks),
+        reach=config.peer.reach,
         version=__version__,
     )
 

@@ -99,6 +99,8 @@ class PeerConfig:
     listen_host: str = field(metadata=at_start("peer.listen"))
     listen_port: int = field(metadata=at_start("peer.listen"))
     advertise: IPAddress | None = field(metadata=reloadable("peer.advertise"))
+    reach: tuple[IPAddress, ...] = field(default=(), metadata=reloadable("peer.reach"))
+    """Who answers on the segment while it is whole; empty: the next hops on the VIPs' links."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator
+from ipaddress import ip_address
 from typing import assert_never
 
 from sharedip.core.address.links import Links
+from sharedip.core.address.own_addresses import OwnAddresses
+from sharedip.core.address.own_side import OwnSide
+from sharedip.core.election.assent import Assent
 from sharedip.core.election.candidacy import BidEnded, Candidacy, ClaimBegun, GivesUp, Phase, WordDue
 from sharedip.core.election.evicted import EvictedKeys
 from sharedip.core.election.fitness import Fitness, Health
@@ -83,6 +87,9 @@ from sharedip.core.peers.wire import Acknowledgement, Heartbeat, Hello, Ping, Po
 from sharedip.core.peers.witness import Witness
 from sharedip.core.right import Right
 from sharedip.core.saved_state import SAVE_RETRY_S, SavedState
+from sharedip.core.segment.hearing import Hearing
+from sharedip.core.segment.isolation import Isolation
+from sharedip.core.segment.visibility import Visibility
 from sharedip.core.settings import Settings
 from sharedip.core.state import FormerRun
 from sharedip.core.vips import Vips
@@ -104,8 +111,22 @@ class Node:
         self.peers = Peers(identity)
         self.session = Session(settings, out, random_source.random, identity)
         self.voices = Voices(self.session, self.peers)
-        self.fitness = Fitness(self.session, self.peers, out, has_checks=settings.has_health_checks)
         self.links = Links(vip.link for vip in settings.vips)
+        self.own_addresses = OwnAddresses(settings.vips)
+        self.own_side = OwnSide(settings, self.links, self.own_addresses, out)
+        self.hearing = Hearing(settings, self.session, self.peers, self.voices, self.links, self.own_addresses, out)
+        self.visibility = Visibility(settings, self.session, self.peers, self.hearing, out)
+        self.isolation = Isolation(settings, self.session, self.peers, self.hearing, out)
+        self.fitness = Fitness(
+            self.session,
+            self.peers,
+            self.hearing,
+            self.isolation,
+            self.own_side,
+            out,
+            has_checks=settings.has_health_checks,
+        )
+        self.assent = Assent(self.session, self.peers, self.fitness, out)
         self.resigned = ResignedEpochs()
         self.evicted = EvictedKeys()
         self.designations = Designations(settings, self.session, self.peers, self.voices, out, nonce)
@@ -116,6 +137,7 @@ class Node:
             self.session,
             self.peers,
             self.fitness,
+            self.assent,
             self.links,
             self.resigned,
             self.evicted,
@@ -147,7 +169,7 @@ class Node:
             self.resigned.restore(dict(former.resigned))
             self.evicted.restore(former.evicted)
             self.vips.restore(former, now)
-        self.session.publish(self._record())
+        self.session.publish(self._record(now))
         self.session.start(former.lease if former is not None else None, now)
         self.vips.touch_all()
         self.vips.links_settled(self.links.settle(now))
@@ -190,12 +212,18 @@ class Node:
 
     def next_deadline(self) -> Instant:
         """When `TimePassed` is due; infinity if only facts can change anything."""
-        of_parts = (each.next_deadline() for each in (self.session, self.links, self.designations, self.witness))
+        of_parts = (
+            each.next_deadline() for each in (self.session, self.links, self.designations, self.witness, self.hearing)
+        )
         return min(
             self.vips.next_deadline(),
             self.fitness.next_deadline(),
             self.living.next_deadline(),
             self._state.next_deadline(),
+            self.own_side.next_deadline(),
+            self.isolation.next_deadline(),
+            self.visibility.next_deadline(),
+            self.assent.next_deadline(),
             self._stop_look_at if not self.is_over else float("inf"),
             *(at for at in of_parts if at is not None),
         )
@@ -214,19 +242,31 @@ class Node:
         match event:
             case TimePassed() | WatchOpened():
                 pass
-            case NeighbourAnswered() | SurroundingsRead() | CheckProbed():
-                pass
+            case NeighbourAnswered():
+                self.hearing.answered(event, now)
+                self.visibility.answered(event)
+            case SurroundingsRead():
+                self.hearing.surroundings(event)
+                self.own_side.surroundings(event)
+                self._side_changed(now)
+            case CheckProbed():
+                self.assent.probed(event)
+                self._record_changed(now)
             case StateSaved() | StateNotSaved():
                 self._state_answered(event, now)
             case LinkChanged():
                 again = self.links.changed(event.link, now)
-                if self._record() != self.session.own_record.content:
-                    self.session.publish(self._record())  # another MAC
+                self._side_changed(now)
+                self.session.publish(self._record(now))  # another MAC
                 self.vips.link_changed(event, now, again=again)
             case LinkVanished():
                 self.links.vanished(event.index, now)
+                self._side_changed(now)
                 self.vips.touch_all()
             case AddressSeen() | AddressGone():
+                moved = self.own_addresses
+                if moved.seen(event) if isinstance(event, AddressSeen) else moved.gone(event):
+                    self._side_changed(now)
                 self.vips.address_moved(event, now)
             case AddressHeld() | AddressRefused() | AddressRemoved() | RemovalFailed() | ForeignClaim():
                 if self.vips.kernel_answered(event, now):
@@ -239,12 +279,12 @@ class Node:
                     self.session.former_self.heard(*said, now)
                 self._heard(event, now)
             case HealthChanged():
-                self.fitness.health = Health(event.healthy, event.detail)
-                self._record_changed()
+                self.fitness.health = Health(event.healthy, event.detail, event.failing)
+                self._record_changed(now)
             case PeerAddressChanged():
                 self.session.own_record.advertise = event.address
                 self.session.own_record.is_here = event.is_here
-                self.session.publish(self._record())
+                self.session.publish(self._record(now))
             case MoveRequested() | DrainRequested() | SettingsChanged() | StopRequested():
                 self._apply_of_operator(event, now)
             case _:
@@ -297,7 +337,7 @@ class Node:
                 case DepositionAnswered():
                     self.witness.answered(each.request, now)
                 case LeaderChanged():
-                    self.session.publish(self._record())  # the news may be which member is ours
+                    self.session.publish(self._record(now))  # the news may be which member is ours
                     self.fitness.leader_changed(now)
                     self.designations.look_again(now)
                 case _:
@@ -325,7 +365,9 @@ class Node:
             self.peers.refresh(self.session.registry)
             self.voices.refresh()
             self.living.records_changed(now)
-            self.vips.touch_all()
+            self.hearing.refresh()
+            self.isolation.look(now)
+            self._record_changed(now)
         for key in sorted(news.keys):  # what follows of a set must not hang on its order in memory
             designated = layout.witness_of(key)
             if designated is not None:
@@ -365,7 +407,9 @@ class Node:
                 case Ping():
                     answers.append(self.inbox.pong(letter.sender, entry, now))
                 case Hello():
-                    pass
+                    if event.is_direct:
+                        version = ip_address(event.host.partition("%")[0]).version
+                        self.hearing.hello(letter.sender, entry, event.index, version, event.received_at, now)
                 case _:
                     assert_never(entry)
         self._follow(changes, now)
@@ -427,15 +471,15 @@ class Node:
 
     def _drain(self, event: DrainRequested, now: Instant) -> None:
         was, self.fitness.drained = self.fitness.drained, event.drained
-        self._record_changed()
+        self._record_changed(now)
         if was != event.drained:
             self._commands.append(Report(Level.INFO, f"{'drained' if event.drained else 'undrained'} by the operator"))
         owned = self.candidacies.values()
         self._commands.append(answer_drain(owned, event, self.settings.node_name, self.living, now, was=was))
 
-    def _record(self) -> dict[str, object]:
+    def _record(self, now: Instant) -> dict[str, object]:
         """The content of the agent's key."""
-        member = self.session.raft_leader.member_id
+        member, flaws = self.session.raft_leader.member_id, self.fitness.flaws(self.settings.vips)
         links = (self.links.get(name) for name in {vip.link for vip in self.settings.vips})
         return {
             "healthy": self.fitness.health.healthy,
@@ -443,11 +487,30 @@ class Node:
             "macs": sorted({link.mac.hex() for link in links if link is not None}),
             "member": None if member is None else f"{member:x}",
             "public": self.identity.public.hex() or None,
+            "places": self.hearing.report(flaws.of_places, now),
+            "flaws": flaws.of_vips,
+            "unseen": {str(vip): code for vip, code in self.visibility.unseen.items()},
+            "asks": list(self.assent.own),
+            "answers": {f"{lease:x}": revision for lease, revision in self.assent.answers.items()},
         }
 
-    def _record_changed(self) -> None:
-        self.session.publish(self._record())
+    def _record_changed(self, now: Instant) -> None:
+        """What others should know of this node may have changed, or what it knows of them."""
+        self.assent.look({address: each.vip for address, each in self.candidacies.items()}, now)
+        self.assent.asked(self._asks())
+        self.session.publish(self._record(now))
         self.vips.touch_all()
+
+    def _asks(self) -> tuple[str, ...]:
+        if not self.fitness.is_impaired:
+            return ()
+        return self.fitness.asks(each.vip for each in self.vips.all() if each.phase is Phase.OWNING)
+
+    def _side_changed(self, now: Instant) -> None:
+        """Our own links or addresses have changed."""
+        self.hearing.refresh()
+        if self.own_side.look(now):
+            self._record_changed(now)
 
     def _reconfigure(self, settings: Settings, now: Instant) -> None:
         """Take over the new settings."""
@@ -457,12 +520,18 @@ class Node:
         if not settings.has_health_checks:
             self.fitness.health = Health(healthy=True, detail="")
         self.links.watch({vip.link for vip in settings.vips}, now)
+        self.own_addresses.reconfigure(settings.vips)
+        self.own_side.reconfigure(settings)
+        self.hearing.reconfigure(settings)
+        self.isolation.reconfigure(settings)
+        self.visibility.reconfigure(settings)
+        self.own_side.look(now)
         self.session.reconfigure(settings)
         self.designations.reconfigure(settings, now)
         self.witness.reconfigure(settings)
         for address in self.vips.addresses:
             self.witness.designation_changed(address)
-        self._record_changed()
+        self._record_changed(now)
 
     def _state_answered(self, event: StateSaved | StateNotSaved, now: Instant) -> None:
         was_unfit = self._state.is_unfit
@@ -514,6 +583,7 @@ class Node:
 
     def _finish(self, now: Instant) -> None:
         """The rest of the turn: witnesses, what has left, leases to be revoked, the session, the way out."""
+        self._listen(now)
         self._follow(self.designations.advance(self.vips.all(), now), now)
         self._settle(now)
         if self.vips.leaving and self.session.is_registered:
@@ -533,6 +603,18 @@ class Node:
             self._advance_stop(now)
         self.handover.depart()
         self.session.flush()
+
+    def _listen(self, now: Instant) -> None:
+        """Greet, ask, and judge who is heard; tell others what has come of it."""
+        is_due = any(now >= at for at in (self.own_side.next_deadline(), self.assent.next_deadline()))
+        if is_due:
+            self.own_side.look(now)
+        changed = self.hearing.advance(now)
+        if changed or now >= self.isolation.next_deadline():
+            changed = self.isolation.look(now) or changed
+        changed = self.visibility.advance(now) or changed
+        if changed or is_due or now >= self.hearing.good_news_at or self._asks() != self.assent.own:
+            self._record_changed(now)
 
     def _give_out(self, now: Instant) -> list[Command]:
         """What was ordered, in order. The state is saved before an address is put up (law 7), and in an earlier turn

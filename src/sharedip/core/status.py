@@ -61,6 +61,29 @@ class ConflictStatus(TypedDict):
     count: int
 
 
+class PlaceStatus(TypedDict):
+    """One link that carries VIPs, in one family. `silent`: who was heard there and is no more; `mute`: whose node
+    answers there while datagrams are lost; `better`: who should rather have the addresses there; `gateway`: whether
+    the next hop answers, None while that is not asked; `flaw`: why this node can't serve there, empty if it can.
+    """
+
+    link: str
+    family: int
+    heard: list[str]
+    silent: list[str]
+    mute: list[str]
+    better: list[str]
+    gateway: bool | None
+    flaw: str
+
+
+class UnseenStatus(TypedDict):
+    """A VIP whose owner answers for itself and not for it. `by`: the nodes that have seen it so."""
+
+    what: str
+    by: list[str]
+
+
 class Removals(TypedDict):
     """How often something else took the address off its owner's link."""
 
@@ -98,6 +121,7 @@ class _Vip(TypedDict):
     conflict: ConflictStatus | None
     strays: list[str]
     contested: str | None
+    unseen: UnseenStatus | None
     removals: Removals
     reason: str
     since_s: float
@@ -124,6 +148,7 @@ class _Node(TypedDict):
     health: HealthStatus
     etcd: EtcdStatus
     lease: LeaseStatus
+    places: list[PlaceStatus]
 
 
 class NodeView(_Node):

@@ -13,6 +13,7 @@ from typing import assert_never
 
 from sharedip.core.address.links import Links
 from sharedip.core.address.ownership import Presence
+from sharedip.core.election.assent import Assent
 from sharedip.core.election.candidacy import Answer, Candidacy, Phase
 from sharedip.core.election.evicted import EvictedKeys
 from sharedip.core.election.fitness import Fitness
@@ -55,6 +56,7 @@ class Vips:
         session: Session,
         peers: Peers,
         fitness: Fitness,
+        assent: Assent,
         links: Links,
         resigned: ResignedEpochs,
         evicted: EvictedKeys,
@@ -65,6 +67,7 @@ class Vips:
         self._session = session
         self._peers = peers
         self._fitness = fitness
+        self._assent = assent
         self._links = links
         self._resigned = resigned
         self._evicted = evicted
@@ -370,6 +373,7 @@ class Vips:
             self._session,
             self._peers,
             self._fitness,
+            self._assent,
             self._resigned,
             self._evicted,
             self._living,

@@ -71,7 +71,7 @@ etcd:
   requestTimeout: 1500ms
 lease: {ttl: 1m}
 failover: {witness: off, window: 2.5s, fence: lifetime}
-peer: {listen: "[::]:1", advertise: 192.168.0.10}
+peer: {listen: "[::]:1", advertise: 192.168.0.10, reach: [192.168.0.254, "fd00::254"]}
 conflict: {policy: yield}
 api: {listen: 0.0.0.0:80}""")
     )
@@ -89,7 +89,8 @@ api: {listen: 0.0.0.0:80}""")
     )
     assert config.lease_ttl_s == 60
     assert config.failover == FailoverConfig(WitnessChoice.OFF, 2.5, FenceChoice.LIFETIME)
-    assert config.peer == PeerConfig("::", 1, ip_address("192.168.0.10"))
+    gateways = ip_address("192.168.0.254"), ip_address("fd00::254")
+    assert config.peer == PeerConfig("::", 1, ip_address("192.168.0.10"), gateways)
     assert config.conflict_policy is ConflictPolicy.YIELD
     assert config.api == ApiConfig("0.0.0.0", 80)
 
@@ -216,6 +217,12 @@ def test_the_lifetime_fence_has_a_default_window_that_it_can_keep() -> None:
         ("etcd: {password: x}", ['8:8: "etcd.password" is not a field of this document']),
         ("peer: {listen: 9470}", ['8:16: peer.listen: "9470" is no IPv4 address']),
         ("peer: {advertise: 0.0.0.0}", ["8:19: peer.advertise: 0.0.0.0 is no address of one node"]),
+        ("peer: {reach: [0.0.0.0]}", ["8:16: peer.reach: 0.0.0.0 is no address of one node"]),
+        ("peer: {reach: 10.0.0.1}", ['8:15: peer.reach is the word "10.0.0.1"']),
+        (
+            "peer: {reach: [10.0.0.1, 10.0.0.2, 10.0.0.3, 10.0.0.4, 10.0.0.5]}",
+            ["8:56: these are more than 4 machines to ask"],
+        ),
         ("peer: {advertise: fe80::1}", ["8:19: peer.advertise: fe80::1 needs a zone"]),
         ("peer: {advertise: fd00::1}", ["8:19: peer.advertise: nothing sent to fd00::1 is heard on 0.0.0.0"]),
         (
@@ -303,6 +310,7 @@ def test_a_host_name_that_is_no_node_name_asks_for_one(hostname: str) -> None:
     ("text", "problem"),
     [
         ("peer: {advertise: 192.168.0.15}", "8:19: peer.advertise: 192.168.0.15 is a VIP"),
+        ("peer: {reach: [192.168.0.15]}", "8:15: peer.reach: 192.168.0.15 is a VIP"),
         ("peer: {listen: 192.168.0.15:1}", "8:16: peer.listen: 192.168.0.15 is a VIP"),
         ("api: {listen: 192.168.0.15:1}", "8:15: api.listen: 192.168.0.15 is a VIP"),
     ],

@@ -20,7 +20,7 @@ REMOVALS_SHOWN_S = 60.0
 
 def diagnose(status: Status) -> list[str]:
     """Every problem worth an operator's eye, the gravest first; empty when all is well."""
-    problems = [*_node(status), *_vips(status["vips"])]
+    problems = [*_node(status), *_places(status), *_vips(status["vips"])]
     if len(problems) > PROBLEMS_MAX:
         rest = len(problems) - PROBLEMS_MAX
         return [*problems[:PROBLEMS_MAX], f"… and {rest} more"]
@@ -47,9 +47,51 @@ def _node(status: Status) -> Iterator[str]:
         yield "this node is drained and takes no VIP; `sharedip undrain` ends that"
 
 
+def _places(status: Status) -> Iterator[str]:
+    """What this node hears on the links of its VIPs, and what it lacks there."""
+    for place in status["places"]:
+        on, family = place["link"], f"IPv{place['family']}"
+        if place["flaw"]:
+            yield f"{place['flaw']}; while that is so, another node has the {family} VIPs of {on} if one can serve them"
+        if place["better"]:
+            names = _listed(place["better"])
+            yield (
+                f"this node is not heard on {on} ({family}), where {names} {_are(place['better'])} heard: look at its "
+                f"port, cable and VLAN; the VIPs go to {names}, and come back by `sharedip move` alone"
+            )
+        elif place["silent"]:
+            lost = (
+                "" if place["gateway"] is None else f"; the gateway answers {'here' if place['gateway'] else 'neither'}"
+            )
+            yield (
+                f"{_listed(place['silent'])} {_are(place['silent'])} not heard on {on} ({family}) any more, by no "
+                f"means{lost}: look at the ports and the switch between"
+            )
+        if place["mute"]:
+            yield (
+                f"no datagram comes through from {_listed(place['mute'])} on {on} ({family}), though the node answers: "
+                "is its agent running, and UDP port 9470 open both ways? Nothing moves for that"
+            )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
 def _vips(vips: Sequence[VipStatus]) -> Iterator[str]:
     for vip in vips:
         address = vip["address"]
+        unseen = vip["unseen"]
+        if unseen is not None:
+            yield (
+                f"{address} is {unseen['what']} on the wire, though its owner {vip['owner'] or ''} answers for itself "
+                f"(seen by {_listed(unseen['by'])}): clients do not reach it; allow the address at that node's port "
+                "(spoof guard, port security, allowed address pairs), and look for proxy ARP"
+            )
         conflict = vip["conflict"]
         if conflict is not None:
             yield (

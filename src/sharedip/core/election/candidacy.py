@@ -25,6 +25,7 @@ from sharedip.core.address.ownership import (
     Ownership,
     Presence,
 )
+from sharedip.core.election.assent import Assent
 from sharedip.core.election.evicted import EvictedKeys
 from sharedip.core.election.evictions import Evictions
 from sharedip.core.election.fitness import Fitness
@@ -214,6 +215,7 @@ class Candidacy:
         session: Session,
         peers: Peers,
         fitness: Fitness,
+        assent: Assent,
         resigned: ResignedEpochs,
         evicted: EvictedKeys,
         living: Living,
@@ -243,6 +245,7 @@ class Candidacy:
         self._session = session
         self._peers = peers
         self._fitness = fitness
+        self._assent = assent
         self._resigned = resigned
         self._living = living
         self.evictions = Evictions(vip, session, evicted, living)
@@ -660,7 +663,7 @@ class Candidacy:
             self.words.take([key for key in queue if key.create_revision < own.create_revision], now)
             self._take(bid, told, now)
         elif self.ownership.is_clear and not self.words.any():
-            reason = self._fitness.reason_to_step_back(queue)
+            reason = self._fitness.reason_to_step_back(queue, self.vip)
             if reason is not None:
                 self.leave(reason, now, holdoff_s=0.0)  # they are in the queue already
 
@@ -691,7 +694,9 @@ class Candidacy:
     def _passes_on(self, bid: Bid, queue: list[KeyValue], now: Instant) -> bool:
         """Leave the address to a better candidate, or to the one that the former owner named, before it is added."""
         # A restarted agent's checks have no result yet: that is no verdict on the address that it comes back to.
-        why_not = self._fitness.why_not_candidate() if bid.returns is None else self._fitness.why_not_owner()
+        why_not = (
+            self._fitness.why_not_candidate(self.vip) if bid.returns is None else self._fitness.why_not_owner(self.vip)
+        )
         others = [key for key in queue if key.create_revision > bid.epoch]
         release = self.record.release_of(self._former)
         to = None if release is None else release.to
@@ -762,9 +767,26 @@ class Candidacy:
             return
         if self._may_evict(bid):
             self._evict(bid, now, hurried=False)
-        why_not = self._fitness.why_not_owner()
-        if why_not is not None and any(self._living.may_take(key, self.vip, now) for key in self.others()):
-            self.leave(why_not + SOUND_ELSEWHERE, now)
+        why_not = self._fitness.why_not_owner(self.vip)
+        better = None if why_not is None else self._better_owner(now)
+        if why_not is not None and better is not None:
+            is_next = better is self.others()[0]
+            self.leave(why_not + SOUND_ELSEWHERE, now, to=None if is_next else name_of(better))
+
+    def _better_owner(self, now: Instant) -> KeyValue | None:
+        """The first candidate to which an unfit owner hands over: law 12. Who is drained asks nobody, and leaves for
+        none that is silent; an assent is a sign of life that comes by etcd, where nothing else may reach us.
+        """
+        fit = (key for key in self.others() if self._fitness.is_fit(key, self.vip))
+        drained = self._fitness.drained
+        return next(
+            (
+                key
+                for key in fit
+                if self._assent.has_assented(key) or (drained and self._living.why_silent(key, now) is None)
+            ),
+            None,
+        )
 
     def _rank_last(self, flaw: str, until: Instant) -> None:
         """Sound ones come first for a while; we stand all the same, for there may be none."""

@@ -8,11 +8,11 @@ Must never: delete a key; that is `evictions.py`, and the owner's alone. Counter
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
 from sharedip.core.election.fitness import NO_AGENT, NOT_KNOWN, Fitness
-from sharedip.core.etcd.agent_records import Peers
+from sharedip.core.etcd.agent_records import Peer, Peers
 from sharedip.core.etcd.session import Session
 from sharedip.core.history import name_of
 from sharedip.core.messages import Command, Level, Report
@@ -83,22 +83,27 @@ class Living:
 
     def is_sound(self, key: KeyValue, vip: Vip, now: Instant) -> bool:
         """Whether that candidate is heard, proved, fit, and says of itself no flaw."""
-        if not self._is_fit(key, vip) or self._is_unproved(key.lease, now):
+        if not self._fitness.is_fit(key, vip) or self._is_unproved(key.lease, now):
             return False
         return self._voices.is_speaking(key.lease, now)
 
     def may_take(self, key: KeyValue, vip: Vip, now: Instant) -> bool:
-        """Whether that candidate is fit, and heard; or whether it is heard can't be told: law 4."""
-        return self._is_fit(key, vip) and self.why_silent(key, now) is None
+        """Whether that candidate is fit, and not known to be silent."""
+        return self._fitness.is_fit(key, vip) and self.why_silent(key, now) is None
 
     def why_silent(self, key: KeyValue, now: Instant) -> str | None:
-        """In words, if that candidate's agent should be heard and is not; None if it is heard, or that can't be told:
-        it says no hello, or nobody was ever heard here.
+        """In words, if that candidate's agent should be heard and is not; None if it is heard, or that can't be told
+        (law 4): it says no hello, or nobody was ever heard here. Where nobody is heard any more we may be deaf, and
+        what the others say of it counts.
         """
         peer = self._peers.of(key)
         if peer is None or peer.places is None or self._voices.hears_nobody:
             return None
         if self._voices.is_speaking(key.lease, now):
+            return None
+        others = [each for each in self._peers.all() if each.lease not in (self._session.lease, key.lease)]
+        is_deaf = not any(self._voices.is_speaking(each.lease, now) for each in others)
+        if is_deaf and _is_heard_among(others, key.lease):
             return None
         silent_s = self._voices.silent_s(key.lease, now)
         return f"has been silent for {silent_s:.1f} s" if silent_s > 0 else "has not been heard yet"
@@ -125,7 +130,7 @@ class Living:
         peer = self._peers.of(key)
         if peer is None or peer.places is None:
             return None  # law 4: a plain candidate, or an agent of an older version
-        unfit = self._fitness.why_unfit(key)
+        unfit = self._fitness.why_unfit(key, vip)
         if unfit not in (None, NO_AGENT, NOT_KNOWN):
             return unfit
         silent_s = self._voices.silent_s(key.lease, now)
@@ -186,11 +191,6 @@ class Living:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def _is_fit(self, key: KeyValue, vip: Vip) -> bool:
-        peer = self._peers.of(key)
-        place = None if peer is None else peer.place_of(vip.address)
-        return self._fitness.is_fit(key) and (place is None or not place.flaw)
-
     def _is_unproved(self, lease: int, now: Instant) -> bool:
         since = self._unproved_since.get(lease)
         return since is not None and now >= since + UNPROVED_FOR_S
@@ -199,3 +199,10 @@ class Living:
         """Whether our witnesses, but for that agent itself, say the same: one deaf ear empties no queue."""
         witnesses = [self._peers.by_lease(each) for each in self._witnesses_of(vip.address) if each != lease]
         return all(each is not None and lease in each.misses for each in witnesses)
+
+
+def _is_heard_among(agents: Iterable[Peer], lease: int) -> bool:
+    """Whether one of these agents says in its record that it hears that one, and none that it misses it."""
+    records = list(agents)
+    is_heard = any(lease in place.heard for each in records for place in each.places or ())
+    return is_heard and not any(lease in each.misses for each in records)

@@ -6,8 +6,8 @@ the public value on that lease.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from sharedip.core.etcd.keys import Registry, read_record
@@ -19,6 +19,9 @@ PLACES_MAX = 16
 PEERS_MAX = 256
 """More of either is no record of ours."""
 FLAW_CHARACTERS_MAX = 40
+ASK_CHARACTERS_MAX = 128
+ASKS_MAX = 64
+CODES_MAX = 64
 
 HEARD_WINDOWS = 2.5
 HEARD_S_MAX = 5.0
@@ -67,6 +70,19 @@ class Peer:
     """MACs of the links that carry VIPs on its node."""
     places: tuple[PeerPlace, ...] | None = None
     """None: an agent of an older version, which says no hello: silence tells nothing of it (law 4)."""
+    drained: bool | None = None
+    healthy: bool | None = None
+    """None: not known; so of a record that says nothing of either."""
+    revision: int = 0
+    """Mod revision of its record."""
+    asks: tuple[str, ...] = ()
+    """As an owner: what a better candidate must assent to (`core/election/assent.py`)."""
+    answers: Mapping[int, int] = field(default_factory=dict)
+    """Lease of an owner that asks → the revision of its record that this agent assents to."""
+    flaws: Mapping[str, str] = field(default_factory=dict)
+    """VIP → why this node had better not have it, a fixed code."""
+    unseen: Mapping[str, str] = field(default_factory=dict)
+    """VIP → what is wrong with it on the wire, as this agent sees its owner (`core/peers/visibility.py`)."""
 
     @property
     def misses(self) -> frozenset[int]:
@@ -205,7 +221,23 @@ def _read_peer(key: KeyValue, name: str) -> Peer | None:
         return None
     host, port = split_address(record.get("peer"))
     member, public = _hexadecimal(record.get("member")), _public(record.get("public"))
-    return Peer(key.lease, name, host, port, member, public, _macs(record.get("macs")), _places(record.get("places")))
+    return Peer(
+        key.lease,
+        name,
+        host,
+        port,
+        member,
+        public,
+        _macs(record.get("macs")),
+        _places(record.get("places")),
+        _truth(record.get("drained")),
+        _truth(record.get("healthy")),
+        key.mod_revision,
+        _texts(record.get("asks")),
+        _answers(record.get("answers")),
+        _codes(record.get("flaws")),
+        _codes(record.get("unseen")),
+    )
 
 
 def split_address(text: object) -> tuple[str | None, int]:
@@ -258,6 +290,31 @@ def _place(fields: object) -> PeerPlace:
         gateway=gateway if isinstance(gateway, bool) else None,
         flaw=str(fields["flaw"])[:FLAW_CHARACTERS_MAX],
     )
+
+
+def _truth(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        return ()
+    return tuple(str(text)[:ASK_CHARACTERS_MAX] for text in value[:ASKS_MAX])
+
+
+def _answers(value: object) -> dict[int, int]:
+    if not isinstance(value, dict) or len(value) > PEERS_MAX:
+        return {}
+    try:
+        return {int(lease, 16): revision for lease, revision in value.items() if isinstance(revision, int)}
+    except ValueError:
+        return {}
+
+
+def _codes(value: object) -> dict[str, str]:
+    if not isinstance(value, dict) or len(value) > CODES_MAX:
+        return {}
+    return {str(vip): str(code)[:FLAW_CHARACTERS_MAX] for vip, code in value.items()}
 
 
 def _leases(value: object) -> frozenset[int]:

@@ -143,7 +143,7 @@ def _why_not(
     if event.to is None:
         if not others:
             return f"no other candidate for {event.address}: it would be left without an owner"
-        flaws = {name: fitness.why_unfit(key) for name, key in others.items()}
+        flaws = {name: fitness.why_unfit(key, candidacy.vip) for name, key in others.items()}
         if None not in flaws.values():
             told = ", ".join(f"{name} is {what}" for name, what in sorted(flaws.items()))
             return f"no other candidate for {event.address} is healthy and undrained: {told}"
@@ -157,7 +157,7 @@ def _why_not(
     if event.to not in others:
         known = ", ".join(sorted(others)) or "none but this node"
         return f"{event.to!r} is no candidate for {event.address} (candidates: {known})"
-    what = fitness.why_unfit(others[event.to])
+    what = fitness.why_unfit(others[event.to], candidacy.vip)
     if what is not None:
         return f"{event.to} is {what}: it would give {event.address} away again"
     silent = living.why_silent(others[event.to], now)

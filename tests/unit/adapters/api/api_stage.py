@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from sharedip.adapters.api import Api, render_metrics
 from sharedip.core.messages import Report
-from sharedip.core.status import Status, VipStatus
+from sharedip.core.status import PlaceStatus, Status, VipStatus
 
 VIP: VipStatus = {
     "address": "192.168.0.15",
@@ -28,6 +28,7 @@ VIP: VipStatus = {
     "conflict": None,
     "strays": [],
     "contested": None,
+    "unseen": None,
     "removals": {"count": 0, "age_s": None, "by": ""},
     "reason": "n2 released it",
     "since_s": 754.2,
@@ -35,6 +36,16 @@ VIP: VipStatus = {
         {"at": "2026-11-21T02:59:31.204Z", "text": "n2 took 192.168.0.15: n1 released it, epoch 4690 → 4702"},
         {"at": "2026-11-21T03:12:05.123Z", "text": "n1 took 192.168.0.15: n2 released it, epoch 4702 → 4711"},
     ],
+}
+PLACE: PlaceStatus = {
+    "link": "enp0s2",
+    "family": 4,
+    "heard": ["n2", "n3"],
+    "silent": [],
+    "mute": [],
+    "better": [],
+    "gateway": None,
+    "flaw": "",
 }
 STATUS: Status = {
     "version": "0.1.0",
@@ -62,10 +73,16 @@ STATUS: Status = {
         "detail": "",
     },
     "lease": {"id": "694d8a1f2c3b4e05", "ttl_s": 15, "remaining_s": 13.2},
+    "places": [PLACE],
     "fence": {"kind": "lifetime", "detail": "the kernel removes the address at the end of its lifetime"},
     "vips": [VIP],
     "counters": {"takeovers": 2, "etcd_requests": 1834},
 }
+
+
+def place(**changes: Any) -> PlaceStatus:
+    """A sound place with some fields replaced."""
+    return cast(PlaceStatus, {**PLACE, **changes})
 
 
 def status(**changes: Any) -> Status:

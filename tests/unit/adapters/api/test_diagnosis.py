@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sharedip.adapters.api import diagnose
-from tests.unit.adapters.api.api_stage import status, vip
+from tests.unit.adapters.api.api_stage import place, status, vip
 
 
 def test_a_sound_node_has_no_problems() -> None:
@@ -30,6 +30,15 @@ def test_a_sound_node_has_no_problems() -> None:
         ),
         ({"vips": [vip(silent=["n2", "n3"], witnesses=[])]}, "n2, n3 do not answer this node's datagrams"),
         ({"vips": [vip(owner=None, role="candidate")]}, "nobody is known to own 192.168.0.15"),
+        ({"places": [place(silent=["n2"])]}, "n2 is not heard on enp0s2 (IPv4) any more, by no means"),
+        ({"places": [place(silent=["n2", "n3"], gateway=False)]}, "the gateway does not answer either"),
+        (
+            {"places": [place(silent=["n2"], better=["n2", "n3"])]},
+            "this node is not heard on enp0s2 (IPv4), where n2",
+        ),
+        ({"places": [place(mute=["n2"])]}, "UDP port 9470 open both ways"),
+        ({"places": [place(flaw="enp0s2 is a port of br0: write link: br0")]}, "enp0s2 is a port of br0"),
+        ({"vips": [vip(unseen={"what": "unanswered", "by": ["n2", "n3"]})]}, "192.168.0.15 is unanswered on the wire"),
     ],
 )
 def test_each_problem_is_one_sentence(changes: dict[str, Any], words: str) -> None:
