@@ -24,7 +24,6 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import Delete, Failure, Guard, GuardTarget
 from sharedip.core.peers.wire import Released
-from sharedip.core.state import read_state
 from tests.stages.harness import VIP, Talk, deletes, restarted, waiting_behind
 from tests.stages.living import LEASES, Queue, place
 
@@ -406,14 +405,6 @@ def test_a_drained_owner_leaves_only_for_one_that_is_heard(*, speaks: bool) -> N
     queue.speak("n2")
     queue.talk.settle()
     assert queue.is_leaving()
-
-
-def test_a_state_file_of_an_older_version_has_no_evictions() -> None:
-    """It is read all the same."""
-    fields = b'{"version":1,"lease":"100","keyPrefix":"p","nodeName":"n1","addresses":[],"drained":false,"resigned":{}}'
-    former = read_state(fields)
-    assert former is not None
-    assert former.evicted == ()
 
 
 def test_whose_key_is_not_its_own_any_more_orders_nothing() -> None:

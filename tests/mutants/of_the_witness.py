@@ -50,7 +50,7 @@ MUTANTS = (
     Mutant(
         "cut-off-from-etcd-and-silent",
         CANDIDACY,
-        "if by_lease and self._has_successor(now):",
+        "if self._has_successor(now) and (by_lease or self._is_etcd_away(now)):",
         "if False:",
         WITNESSED,
         "An owner that only etcd can't reach lets the next one wait until etcd ends the lease.",
@@ -82,15 +82,15 @@ MUTANTS = (
     Mutant(
         "the-one-that-leaves-is-witness",
         CHOOSE,
-        "if peer is None or not is_behind_us or not peers.is_reachable(peer.lease):",
-        "if peer is None or not peers.is_reachable(peer.lease):",
+        "if peer is None or not is_behind_us or peer.lease not in watchful:",
+        "if peer is None or peer.lease not in watchful:",
         WITNESSED,
         "The former owner becomes the new one's witness while its key still stands.",
     ),
     Mutant(
         "steps-back-before-the-sick",
         FITNESS,
-        "        if not any(self.is_fit(key) for key in queue[2:]):\n",
+        "        if not any(self.is_fit(key, vip) for key in queue[2:]):\n",
         "        if False:\n",
         WITNESSED,
         "A sick node becomes the next in line.",

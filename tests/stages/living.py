@@ -47,8 +47,8 @@ class Queue:
         self.talk.open.clear()
         self.speak(*self.names)
 
-    def says(self, name: str, *, told: bool = True, **fields: object) -> None:
-        """That agent's record, sound unless `fields` say otherwise."""
+    def says(self, name: str, told: bool = True, /, **fields: object) -> None:
+        """That agent's record, sound unless `fields` say otherwise. `told`: the watch brings it at once."""
         self.talk.store.put(LAYOUT.agent(name), agent_record(name, **{"places": [place()], **fields}), LEASES[name])
         if told:
             self.talk.tell_changes()
