@@ -30,14 +30,15 @@ MUTANTS = (
         CANDIDACY,
         "        own = self._own_key(queue)\n        if own is None or own.create_revision != bid.epoch:\n"
         "            return False\n        if bid.lapsed_at",
-        "        own = self._own_key(queue) or KeyValue(bid.key, b'', bid.epoch, bid.epoch, 0)\n        if bid.lapsed_at",
+        "        own = self._own_key(queue) or KeyValue(bid.key, b'', bid.epoch, bid.epoch, 0)\n"
+        "        if bid.lapsed_at",
         SUCCESSION,
         "The keys before ours are gone or released, in a picture that does not show our own.",
     ),
     Mutant(
         "a-word-to-the-evicted",
         CANDIDACY,
-        "            candidates = tuple(key.lease for key in self.others())\n",
+        "            candidates = tuple(key.lease for key in self.others())  # safety (7): nobody whom we have evicted\n",
         "            behind = [key for key in self.queue() if key.create_revision > bid.epoch]\n"
         "            candidates = tuple(key.lease for key in behind)\n",
         SUCCESSION,
@@ -63,7 +64,7 @@ MUTANTS = (
         "sent-before-it-is-saved",
         EVICTIONS,
         "            if not self._evicted.is_saved(self._vip, epoch, number):\n"
-        "                continue  # what cannot be saved is not sent: a later run would tell it a word\n",
+        "                continue  # safety (7): what cannot be saved is not sent, for a later run would tell it a word\n",
         "",
         SUCCESSION,
         "A run that dies at once has ordered an eviction that no later run knows of.",

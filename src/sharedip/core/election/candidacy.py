@@ -930,7 +930,7 @@ class Candidacy:
     def _begin_release(self, bid: Bid, now: Instant) -> None:
         """The address is off the link and the epoch given up for good: tell the candidates, and let go of the key."""
         if self._session.lease is not None and self._successor(bid) is not None:
-            candidates = tuple(key.lease for key in self.others())
+            candidates = tuple(key.lease for key in self.others())  # safety (7): nobody whom we have evicted
             self._answers.append(WordDue(bid.epoch, self.told_reason, candidates))
         self.words.forget()
         self._enter(Phase.RELEASING, now)

@@ -65,10 +65,10 @@ class Evictions:
             if number in self._under_way or now < self._again_at.get(number, now):
                 continue
             if not self._evicted.is_saved(self._vip, epoch, number):
-                continue  # what cannot be saved is not sent: a later run would tell it a word
+                continue  # safety (7): what cannot be saved is not sent, for a later run would tell it a word
             self._under_way.add(number)
-            # By their epoch, never by the key's name alone: their next key may have had our word. By ours: whoever
-            # has the address by then may be that very candidate.
+            # safety (8): by their epoch, never by the key's name alone, for their next key may have had our word; and by
+            # ours, for whoever has the address by then may be that very candidate.
             guards = Guard(own_key, GuardTarget.CREATE, epoch), Guard(key.key, GuardTarget.CREATE, number)
             self._session.transact(GuardedWrite(RequestKind.EVICT, self._vip, guards, (Delete(key.key),)))
 
