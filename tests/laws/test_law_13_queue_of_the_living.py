@@ -26,6 +26,7 @@ from sharedip.core.model import Delete, Failure, Guard, GuardTarget
 from sharedip.core.peers.wire import Released
 from tests.stages.harness import VIP, Talk, deletes, restarted, waiting_behind
 from tests.stages.living import LEASES, Queue, place
+from tests.stages.witnessed import WITNESS, Watch
 
 # -- who is taken out -------------------------------------------------------------------------------------------------
 
@@ -244,6 +245,7 @@ def test_after_its_word_an_owner_evicts_nobody() -> None:
     assert queue.told() == {"n2", "n3"}
     queue.live(SILENT_S + 2.0, "n3", but=(Transact,))
     assert not queue.evictions()
+    assert queue.talk.node.evicted.for_file == ()
     assert queue.talk.is_in(Phase.RELEASING)
 
 
@@ -269,6 +271,18 @@ def test_a_candidate_evicts_nobody() -> None:
     queue.says("n2", drained=True)
     queue.live(SILENT_S + 3.0, "n3")
     assert queue.queue() == ["n0", "n1", "n2", "n3"]
+
+
+def test_a_witness_that_deposes_evicts_nobody() -> None:
+    """Whoever is next may have the address by the word of an owner that died as it spoke."""
+    watch = Watch()
+    watch.talk.store.stand("n3", LEASES["n3"])
+    watch.talk.tell_changes()
+    assert watch.beat()
+    watch.wait(4.0)
+    (deposition,) = watch.depositions()
+    deleted = {op.key for op in deposition.then if isinstance(op, Delete)}
+    assert deleted == {WITNESS, watch.owner_key}
 
 
 def test_an_answer_in_which_our_own_key_is_missing_ends_the_address() -> None:

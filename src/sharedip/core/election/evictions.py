@@ -67,8 +67,8 @@ class Evictions:
             if not self._evicted.is_saved(self._vip, epoch, number):
                 continue  # safety (7): what cannot be saved is not sent, for a later run would tell it a word
             self._under_way.add(number)
-            # safety (8): by their epoch, never by the key's name alone, for their next key may have had our word; and by
-            # ours, for whoever has the address by then may be that very candidate.
+            # safety (8): by their epoch, never by the key's name alone, for their next key may have had our word; and
+            # by ours, for whoever has the address by then may be that very candidate.
             guards = Guard(own_key, GuardTarget.CREATE, epoch), Guard(key.key, GuardTarget.CREATE, number)
             self._session.transact(GuardedWrite(RequestKind.EVICT, self._vip, guards, (Delete(key.key),)))
 

@@ -97,7 +97,7 @@ class Living:
         what the others say of it counts.
         """
         peer = self._peers.of(key)
-        if peer is None or peer.places is None or self._voices.hears_nobody:
+        if peer is None or not peer.places or self._voices.hears_nobody:
             return None
         if self._voices.is_speaking(key.lease, now):
             return None

@@ -440,7 +440,7 @@ class Designations:
         untouched_at, peer = self._untouched.get(lease), self._peers.by_lease(lease)
         if untouched_at is not None and not self._is_proved_since(lease, untouched_at, now):
             return False
-        if peer is None or peer.places is None:
+        if peer is None or not peer.places:
             return self._peers.is_reachable(lease)
         return self._voices.is_speaking(lease, now) and not self._peers.is_silent(lease)
 

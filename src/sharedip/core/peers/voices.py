@@ -65,7 +65,7 @@ class Voices:
     def silent_s(self, lease: int, now: Instant) -> float:
         """For how long silence has counted, in seconds; 0.0 while it can't be told."""
         peer, spoke_at = self._peers.by_lease(lease), self._spoke.get(lease)
-        if peer is None or peer.places is None or spoke_at is None:
+        if peer is None or not peer.places or spoke_at is None:  # without a place it says no hello
             return 0.0
         return max(0.0, now - max(spoke_at, self._awake_since))
 

@@ -117,3 +117,12 @@ def test_an_agents_turn_comes_once_a_minute_and_one_line_tells_of_all_its_queues
     talk.hear(TimePassed())
     assert len(talk.reports) == before + 1
     assert living.may_evict(key(queue, "n2"), VIP, talk.now + EVERY_S)
+
+
+def test_an_agent_without_a_place_says_no_hello() -> None:
+    """Its link has lost its address: silence says nothing of it, nor that its record is of a new version."""
+    queue = Queue("n2", "n3")
+    queue.says("n2", places=[])
+    queue.live(6.0, "n3")
+    assert queue.talk.node.living.why_silent(key(queue, "n2"), queue.talk.now) is None
+    assert queue.queue() == ["n1", "n2", "n3"]
