@@ -118,9 +118,13 @@ class Living:
         return self._peers.of(key) is not None and self._voices.is_speaking(key.lease, now)
 
     def is_proved_since(self, key: KeyValue, since: Instant | None, now: Instant) -> bool:
-        """Whether that candidate's lease was proved by a request that left after that instant."""
+        """Whether that candidate's lease was proved by a request that left after that instant, and so lately that it is
+        in touch with etcd: an etcd that is away for all has proved some a little later than others (law 4).
+        """
         age_s = self._voices.proved_age_s(key.lease, now)
-        return since is not None and age_s is not None and now - age_s > since
+        if since is None or age_s is None or age_s > self._session.ttl_s / 2:
+            return False
+        return now - age_s > since
 
     def why_out(self, key: KeyValue, vip: Vip, now: Instant, *, hurried: bool) -> str | None:
         """Why that candidate should not stand before a sound one; None if nothing is known against it.
