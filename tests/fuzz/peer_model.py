@@ -117,7 +117,7 @@ class PeerModel:
     def delivered(self, payload: bytes) -> None:
         """The core is given a datagram: what its acknowledgements are worth."""
         envelope = unseal(payload)
-        if envelope is None or envelope.kind is not DatagramKind.ACKNOWLEDGEMENT:
+        if envelope is None or envelope.kind not in (DatagramKind.ACKNOWLEDGEMENT, DatagramKind.UNTOUCHED):
             return
         for entry in _opened(envelope, envelope.sender):
             for designation in self._standing.values():

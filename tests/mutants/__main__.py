@@ -33,7 +33,7 @@ LAWS = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "tests/laws").glo
 
 KEYS = [f"tests/unit/adapters/test_{name}.py" for name in ("agreement", "state")]
 ORDERS = "tests/unit/agent/test_executor.py"
-REGRESSIONS = [f"tests/regressions/test_{name}.py" for name in ("attacks", "forged_words")]
+REGRESSIONS = [f"tests/regressions/test_{name}.py" for name in ("attacks", "forged_words", "dark_without_need")]
 PROBES = "tests/unit/adapters/probes/test_runner.py"
 UNIT = [*KEYS, ORDERS, PROBES, "tests/unit/core", *REGRESSIONS, "-k", "not no_restart_in_between"]
 

@@ -10,6 +10,7 @@ from tests.mutants import (
     of_health,
     of_the_former_run,
     of_the_former_self,
+    of_the_queue,
     of_the_right,
     of_the_secret,
     of_the_segment,
@@ -26,6 +27,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *of_the_former_run.MUTANTS,
     *of_the_former_self.MUTANTS,
     *of_health.MUTANTS,
+    *of_the_queue.MUTANTS,
     *of_the_segment.MUTANTS,
 )
 

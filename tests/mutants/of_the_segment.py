@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants.mutant import CANDIDACY, CANNOT_TELL, FITNESS, HEARD, LIVING, NODE, VOICES, Mutant
+from tests.mutants.mutant import CANDIDACY, CANNOT_TELL, FITNESS, HEARD, LAW_13, NODE, VOICES, Mutant
 
 HEARING, SIDES = "core/segment/hearing.py", "core/segment/sides.py"
 ISOLATION, VISIBILITY = "core/segment/isolation.py", "core/segment/visibility.py"
@@ -93,7 +93,7 @@ MUTANTS = (
     Mutant(
         "older-agent-is-silent",
         VOICES,
-        "if peer is None or peer.places is None or spoke_at is None:",
+        "if peer is None or not peer.places or spoke_at is None:",
         "if peer is None or spoke_at is None:",
         CANNOT_TELL,
         "An agent that says no hello counts as dead when its last datagram is old.",
@@ -151,8 +151,8 @@ MUTANTS = (
     Mutant(
         "into-silence",
         CANDIDACY,
-        "if self._fitness.drained or self._assent.has_assented(key)",
-        "if True",
+        "if self._assent.has_assented(key) or (drained and self._living.why_silent(key, now) is None)",
+        "if self._living.why_silent(key, now) is None",
         HEARD,
         "An owner that can't serve hands over to one that can't either: what fails everywhere moves the address.",
     ),
@@ -193,7 +193,7 @@ MUTANTS = (
         FITNESS,
         " and self._is_missed(vip):",
         ":",
-        LIVING,
+        LAW_13,
         "The last one alive passes on to the dead, and waits for their leases.",
     ),
     Mutant(

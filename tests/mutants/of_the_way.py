@@ -10,7 +10,7 @@ from tests.mutants.mutant import (
     FENCE,
     ITSELF,
     KEYS,
-    LIVING,
+    LAW_13,
     NODE,
     NOTHING_BEHIND,
     ONE_OWNER,
@@ -214,7 +214,7 @@ MUTANTS = (
         "self._ask(RequestKind.RELEASE, Guard(bid.key, GuardTarget.CREATE, bid.epoch), Delete(bid.key))",
         "self._ask(RequestKind.RELEASE, Guard(bid.key, GuardTarget.CREATE, bid.epoch), Delete(bid.key), "
         "Put(self.record.key, b'', self._session.lease or 0))",
-        LIVING,
+        LAW_13,
         "etcd is full: a key that is given up stays for as long as its lease is renewed.",
     ),
     Mutant(
@@ -222,7 +222,7 @@ MUTANTS = (
         SESSION,
         "        if event.failure is Failure.FULL and purpose.kind in PUTS | DELETES:\n",
         "        if False:\n",
-        LIVING,
+        LAW_13,
         "A full etcd is left for the next endpoint, which refuses as well, and then for seconds.",
     ),
     Mutant(
@@ -230,7 +230,7 @@ MUTANTS = (
         CANDIDACY,
         "not self.words.any() and not self._session.space.is_full:",
         "not self.words.any():",
-        LIVING,
+        LAW_13,
         "A candidate steps back for a better place, and can't queue again.",
     ),
     Mutant(
@@ -238,7 +238,7 @@ MUTANTS = (
         NODE,
         "                if self.session.space.is_full:\n",
         "                if False:\n",
-        LIVING,
+        LAW_13,
         "Each move burns a spare: who has given the address away can't queue again.",
     ),
     Mutant(
@@ -246,7 +246,7 @@ MUTANTS = (
         NODE,
         "        if event.drained and self.session.space.is_full:\n",
         "        if False:\n",
-        LIVING,
+        LAW_13,
         "Nobody hears of the drain, and the node could not come back.",
     ),
     Mutant(
@@ -254,7 +254,7 @@ MUTANTS = (
         SESSION,
         "in_any_case=self.space.is_full)",
         "in_any_case=False)",
-        LIVING,
+        LAW_13,
         "Nothing finds out that there is room again.",
     ),
     Mutant(

@@ -11,7 +11,7 @@ from tests.mutants.mutant import (
     FROM_SENDING,
     INBOX,
     ITSELF,
-    LIVING,
+    LAW_13,
     NODE,
     ONE_OWNER,
     RIGHT,
@@ -51,7 +51,7 @@ MUTANTS = (
     Mutant(
         "cut-off-from-etcd-and-silent",
         CANDIDACY,
-        "if by_lease and self._has_successor(now):",
+        "if self._has_successor(now) and (by_lease or self._is_etcd_away(now)):",
         "if False:",
         WITNESSED,
         "An owner that only etcd can't reach lets the next one wait until etcd ends the lease.",
@@ -83,8 +83,8 @@ MUTANTS = (
     Mutant(
         "the-one-that-leaves-is-witness",
         CHOOSE,
-        "if peer is None or not is_behind_us or not peers.is_reachable(peer.lease):",
-        "if peer is None or not peers.is_reachable(peer.lease):",
+        "if peer is None or not is_behind_us or peer.lease not in watchful:",
+        "if peer is None or peer.lease not in watchful:",
         WITNESSED,
         "The former owner becomes the new one's witness while its key still stands.",
     ),
@@ -258,7 +258,7 @@ MUTANTS = (
         "                if witnesses:\n                    self._appoint(part, witnesses)\n                else:\n"
         "                    self._withdraw(part)\n",
         "                self._appoint(part, witnesses)\n",
-        LIVING,
+        LAW_13,
         "etcd is full and the witness stops: the owner removes the address and never has it again.",
     ),
     Mutant(
@@ -266,7 +266,7 @@ MUTANTS = (
         DESIGNATION,
         "            if witnesses and self._session.space.is_full:\n",
         "            if False:\n",
-        LIVING,
+        LAW_13,
         "A full etcd refuses the next witness, and the owner does not let go of the dead one.",
     ),
     Mutant(
@@ -276,7 +276,7 @@ MUTANTS = (
         "            operations += [Delete(witness_key), Delete(owner_key)]\n"
         "            from sharedip.core.model import Put\n"
         "            operations.append(Put(layout.owner(address), fate.encode(), lease))  # type: ignore[arg-type]\n",
-        LIVING,
+        LAW_13,
         "etcd is full and the owner dies: nobody is deposed before the lease ends.",
     ),
     Mutant(

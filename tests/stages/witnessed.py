@@ -75,7 +75,7 @@ def beats_of(order: SendDatagram) -> list[Heartbeat]:
     """The beats or acknowledgements in a datagram."""
     envelope = unseal(order.payload)
     assert envelope is not None
-    if envelope.kind not in (DatagramKind.HEARTBEAT, DatagramKind.ACKNOWLEDGEMENT):
+    if envelope.kind not in (DatagramKind.HEARTBEAT, DatagramKind.ACKNOWLEDGEMENT, DatagramKind.UNTOUCHED):
         return []
     return [Heartbeat(*NUMBERS.unpack(body)) for body, _ in envelope.entries]
 

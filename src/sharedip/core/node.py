@@ -22,8 +22,10 @@ from sharedip.core.address.links import Links
 from sharedip.core.address.own_addresses import OwnAddresses
 from sharedip.core.address.own_side import OwnSide
 from sharedip.core.election.assent import Assent
-from sharedip.core.election.candidacy import BidEnded, Candidacy, GivesUp, Phase, WordDue
+from sharedip.core.election.candidacy import BidEnded, Candidacy, ClaimBegun, GivesUp, Phase, WordDue
+from sharedip.core.election.evicted import EvictedKeys
 from sharedip.core.election.fitness import Fitness, Health
+from sharedip.core.election.living import Living
 from sharedip.core.election.resigned import ResignedEpochs
 from sharedip.core.etcd.agent_records import Peers
 from sharedip.core.etcd.news import (
@@ -128,8 +130,22 @@ class Node:
         )
         self.assent = Assent(self.session, self.peers, self.fitness, out)
         self.resigned = ResignedEpochs()
-        self.vips = Vips(settings, self.session, self.peers, self.fitness, self.assent, self.links, self.resigned, out)
-        self.designations = Designations(settings, self.session, self.peers, out, nonce)
+        self.evicted = EvictedKeys()
+        self.designations = Designations(settings, self.session, self.peers, self.voices, out, nonce)
+        witnesses_of = self.designations.leases_of
+        self.living = Living(self.session, self.peers, self.fitness, self.voices, witnesses_of, out)
+        self.vips = Vips(
+            settings,
+            self.session,
+            self.peers,
+            self.fitness,
+            self.assent,
+            self.links,
+            self.resigned,
+            self.evicted,
+            self.living,
+            out,
+        )
         self.witness = Witness(settings, self.session, self.peers, self.links, out)
         self.inbox = Inbox(self.session, self.peers)
         self.handover = Handover(self.session, self.peers, self.resigned, self.designations, out)
@@ -153,6 +169,7 @@ class Node:
         if former is not None:
             self.fitness.drained = former.drained
             self.resigned.restore(dict(former.resigned))
+            self.evicted.restore(former.evicted)
             self.vips.restore(former, now)
         self.session.publish(self._record(now))
         self.session.start(former.lease if former is not None else None, now)
@@ -185,6 +202,8 @@ class Node:
         self.vips.links_settled(self.links.settle(now))
         if self.fitness.settle(now):
             self.vips.touch_all()
+        if self.living.advance(now):
+            self.vips.touch_all()
         self.witness.advance(now, stopping=self.stopping)
         self._settle(now)
         if self.handover.has_word or any(isinstance(each, AnnounceOnceHeld) for each in self._commands):
@@ -201,6 +220,7 @@ class Node:
         return min(
             self.vips.next_deadline(),
             self.fitness.next_deadline(),
+            self.living.next_deadline(),
             self._state.next_deadline(),
             self.own_side.next_deadline(),
             self.isolation.next_deadline(),
@@ -280,7 +300,7 @@ class Node:
                     self._commands.append(AnswerOperator(event.ticket, accepted=False, text=NO_WRITES))
                     return
                 candidacy = self.candidacies.get(event.address)
-                self._commands.append(move(candidacy, event, self.settings.node_name, self.fitness, now))
+                self._commands.append(move(candidacy, event, self.settings.node_name, self.fitness, self.living, now))
                 self.vips.touch(event.address)
             case DrainRequested():
                 self._drain(event, now)
@@ -338,6 +358,7 @@ class Node:
         self.designations.lease_lost()
         self.witness.lease_lost()
         self.resigned.clear()
+        self.evicted.clear()
         self.handover.lease_lost()
         self.peers.refresh(self.session.registry)
         self.voices.refresh()
@@ -353,6 +374,7 @@ class Node:
         if any(key.startswith(agents) for key in news.keys):
             self.peers.refresh(self.session.registry)
             self.voices.refresh()
+            self.living.records_changed(now)
             self.hearing.refresh()
             self.isolation.look(now)
             self._record_changed(now)
@@ -376,6 +398,9 @@ class Node:
         letter = self.inbox.open(event)
         if letter is None:
             return
+        if not self.voices.is_speaking(letter.sender, event.received_at):  # somebody may wait for a sound one
+            self.vips.touch_all()
+            self.designations.look_again(now)
         self.voices.heard(letter.sender, event.received_at)
         answers: list[Acknowledgement | Pong | None] = []
         changes: list[RightsChange] = []
@@ -426,7 +451,7 @@ class Node:
                     for each in _holding(holders, change.rights):
                         if each.phase is Phase.OWNING:
                             each.ownership.right_changed(now)
-                        else:
+                        elif each.phase is not Phase.PROBING:  # its read has come
                             self.session.want_read()
                         self.vips.touch_one(each)
                 case FencesLoose():
@@ -463,7 +488,7 @@ class Node:
         if was != event.drained:
             self._commands.append(Report(Level.INFO, f"{'drained' if event.drained else 'undrained'} by the operator"))
         owned = self.candidacies.values()
-        self._commands.append(answer_drain(owned, event, self.settings.node_name, self.fitness, was=was))
+        self._commands.append(answer_drain(owned, event, self.settings.node_name, self.living, now, was=was))
 
     def _record(self, now: Instant) -> dict[str, object]:
         """The content of the agent's key."""
@@ -530,8 +555,9 @@ class Node:
             run = self._state.saved(event)
             if run is not None:
                 self.resigned.saved(dict(run.resigned))
+                self.evicted.saved(run.evicted)
                 for candidacy in self.vips.all():
-                    if candidacy.phase is Phase.LEAVING:
+                    if candidacy.phase is Phase.LEAVING or (run.evicted and candidacy.phase is Phase.OWNING):
                         self.vips.touch_one(candidacy)
         if self._state.is_unfit is not was_unfit:
             drawback = "the state of this node can be neither saved nor deleted"
@@ -549,6 +575,7 @@ class Node:
             resigned=tuple(self.resigned.epochs.items()),
             held=self.vips.held_now,
             fence=self.settings.fence,
+            evicted=self.evicted.for_file,
         )
 
     # -- the turn -----------------------------------------------------------------------------------------------------
@@ -561,6 +588,8 @@ class Node:
                     self.handover.begins(answer, now)
                 case WordDue():
                     self.handover.is_due(candidacy.vip, answer)
+                case ClaimBegun():
+                    self.designations.claim_begun(now)
                 case BidEnded():
                     self.designations.forget(candidacy.vip.address)
                 case _:

@@ -53,7 +53,10 @@ class Assent:
         self._fitness = fitness
         self._out = out
         self._asked: dict[int, _Asked] = {}
+        self._newest: dict[str, Instant] = {}
+        """Check → when its newest probe of those that were asked for started."""
         self._probed: dict[str, Instant] = {}
+        """The same, where that one passed."""
         self.own: tuple[str, ...] = ()
         """What our record asks for. Published."""
         self._own_revision: int | None = None
@@ -98,8 +101,12 @@ class Assent:
 
     def probed(self, event: CheckProbed) -> None:
         """A probe that we had asked for has an outcome."""
+        newest = self._newest.get(event.name, NEVER)
+        if event.started_at < newest:
+            return  # an older one that took longer
+        self._newest[event.name] = event.started_at
         if event.healthy:
-            self._probed[event.name] = max(event.started_at, self._probed.get(event.name, NEVER))
+            self._probed[event.name] = event.started_at
         else:
             self._probed.pop(event.name, None)
 

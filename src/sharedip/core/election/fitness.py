@@ -34,6 +34,8 @@ AGENTS_MIN = 5
 """With fewer members etcd would not survive the two deaths either (one on each node)."""
 SETTLED_S = 5.0
 """The leader must have been the same for this long: an etcd that elects again and again must not stir the queues."""
+NO_AGENT = "no sharedip agent"
+NOT_KNOWN = "not known to be healthy yet"
 
 
 @dataclass(slots=True)
@@ -85,7 +87,7 @@ class Fitness:
     def why_not_candidate(self, vip: Vip) -> str | None:
         """Why another node should rather get this address; None if this one is fit."""
         if self.health.healthy is None and not self.drained:
-            return "not known to be healthy yet"
+            return NOT_KNOWN
         why_not = self.why_not_owner(vip)
         if why_not is None and self._own_side.is_doubtful(vip):
             return f"not known to be able to serve on {vip.link} yet"
@@ -163,11 +165,11 @@ class Fitness:
         """What keeps the other candidate's node from being fit; None if nothing does."""
         peer = self._peers.of(candidate)
         if peer is None:
-            return "no sharedip agent"
+            return NO_AGENT
         if peer.drained is not False:
             return "drained"
         if peer.healthy is not True:
-            return "unhealthy" if peer.healthy is False else "not known to be healthy yet"
+            return "unhealthy" if peer.healthy is False else NOT_KNOWN
         place = peer.place_of(vip.address)
         return (place.flaw if place is not None else "") or peer.flaws.get(str(vip)) or None
 

@@ -108,6 +108,8 @@ class Peers:
         self._in_touch_at: dict[int, Instant] = {}
         self._proved_at: dict[int, Instant] = {}
         self._pinged: dict[int, int] = {}
+        self._silent: set[int] = set()
+        """Found silent as a witness, and no answer since."""
 
     def refresh(self, registry: Registry) -> None:
         """Read the agents' records again."""
@@ -122,6 +124,7 @@ class Peers:
             if lease not in found or found[lease].public != peer.public:
                 for memory in (self._answered_at, self._in_touch_at, self._proved_at, self._pinged):
                     memory.pop(lease, None)
+                self._silent.discard(lease)
         values = {peer.public for peer in found.values()}
         self._secrets = {value: secret for value, secret in self._secrets.items() if value in values}
 
@@ -159,6 +162,7 @@ class Peers:
         """The peer answered a heartbeat or a ping just now. True when it had been silent."""
         was = self._answered_at.get(lease)
         self._answered_at[lease] = now
+        self._silent.discard(lease)
         return was is None
 
     def ponged(self, lease: int, proved_at: Instant, now: Instant) -> bool:
@@ -180,6 +184,12 @@ class Peers:
         """The peer did not answer: it counts as unreachable until it answers a ping."""
         self._answered_at.pop(lease, None)
         self._in_touch_at.pop(lease, None)
+        if lease in self._by_lease:
+            self._silent.add(lease)
+
+    def is_silent(self, lease: int) -> bool:
+        """Whether it was found silent, and has not answered since: hearing it by chance does not end that."""
+        return lease in self._silent
 
     def in_touch_at(self, lease: int) -> Instant:
         """When it last answered a ping."""

@@ -26,6 +26,7 @@ class RequestKind(Enum):
     """The record of a release, ahead of it."""
     RECORD = auto()
     EXECUTE = auto()
+    EVICT = auto()
     DESIGNATE = auto()
     WITHDRAW = auto()
     DEPOSE = auto()

@@ -65,7 +65,7 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import NEVER, Delete, Failure, Get, Guard, Instant, KeyValue, Operation, Put
 from sharedip.core.right import Deadline
-from sharedip.core.settings import Settings, attempt_timeout_s, peer_request_timeout_s
+from sharedip.core.settings import Settings, attempt_timeout_s, peer_request_timeout_s, renew_every_s
 
 NAME_TAKEN_RETRY_S = 2.0
 OTHER_NAME_MAX = 100
@@ -182,6 +182,15 @@ class Session:
     def is_in_touch(self, now: Instant) -> bool:
         """Whether etcd has proved our lease lately: half of it is left. Without that we must not be a successor."""
         return self._held is not None and self.lease_until - now >= self.ttl_s / 2
+
+    def is_well(self, now: Instant) -> bool:
+        """Whether etcd has proved our lease within two renewals, and does not fail us for long: what we write now will
+        be written. Whoever says no could depose nobody.
+        """
+        held, timeout_s = self._held, self._timeout_s
+        if held is None or (held.failing_since is not None and now - held.failing_since >= timeout_s):
+            return False
+        return now - held.proved_sent_at <= 2 * renew_every_s(held.ttl_s) + timeout_s
 
     # -- what others ask for ------------------------------------------------------------------------------------------
 

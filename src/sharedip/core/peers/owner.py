@@ -22,7 +22,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sharedip.core.address.ownership import Presence
 from sharedip.core.election.candidacy import Candidacy, Phase
 from sharedip.core.etcd.agent_records import Peers
 from sharedip.core.etcd.keys import read_record, write_record
@@ -30,6 +29,7 @@ from sharedip.core.etcd.session import Session
 from sharedip.core.messages import Command, RequestFailed, SendDatagram, TransactionDone
 from sharedip.core.model import NEVER, REVISION_MAX, Delete, FenceKind, Guard, GuardTarget, Instant, IPAddress, Put
 from sharedip.core.peers.choose import Choices
+from sharedip.core.peers.voices import Voices
 from sharedip.core.peers.wire import ENTRIES_MAX, Acknowledgement, DatagramKind, Entry, Heartbeat, Ping, Pong, seal
 from sharedip.core.right import Deadline, Right
 from sharedip.core.settings import (
@@ -46,6 +46,8 @@ NOBODY = 0
 BEATS_REMEMBERED = 16
 APPOINT_RETRY_S = 0.05
 FENCE_RETRY_S = 0.02
+WELL_FOR_S = 1.0
+"""After an election of etcd's all agents are without it for a moment, some a little longer than others."""
 LOOK_EVERY_S = 0.02
 LOOK_EVERY_S_PER_VIP = 0.0002
 """A look costs some microseconds for each VIP; while a thousand change hands there is a reason at every moment."""
@@ -140,6 +142,7 @@ class Designations:
         settings: Settings,
         session: Session,
         peers: Peers,
+        voices: Voices,
         out: Callable[[Command], None],
         nonce: Callable[[], bytes],
     ) -> None:
@@ -147,6 +150,7 @@ class Designations:
         self._settings = settings
         self._session = session
         self._peers = peers
+        self._voices = voices
         self._out = out
         self._nonce = nonce
         self.active: dict[int, Designation] = {}
@@ -165,6 +169,9 @@ class Designations:
         self._renewal_wanted: set[IPAddress] = set()
         self._pinged: dict[int, tuple[int, Instant]] = {}
         """Candidate → its newest unanswered ping: sequence, and when it left."""
+        self._untouched: dict[int, Instant] = {}
+        """Witness → when it said last that it has no touch with etcd, while we had it."""
+        self._unwell_at: Instant = NEVER
 
     # -- what the node asks -------------------------------------------------------------------------------------------
 
@@ -176,6 +183,11 @@ class Designations:
             if designation is None or designation.found
             else [self._peers.name_of(lease) for lease in designation.promises]
         )
+
+    def leases_of(self, address: IPAddress) -> tuple[int, ...]:
+        """The leases of the witnesses that can depose us now."""
+        designation = self._of_vip.get(address)
+        return () if designation is None or designation.found else tuple(designation.promises)
 
     def reconfigure(self, settings: Settings, now: Instant) -> None:
         """The window changed: all witnesses are appointed again."""
@@ -225,6 +237,8 @@ class Designations:
         if sequence != pong.sequence:
             return
         del self._pinged[sender]
+        if sender in self._untouched:
+            self.look_again(now)  # it may be in touch again
         proved_at = sent_at - pong.age_ms / 1000 * (1 + 2 * CLOCK_DRIFT)  # counted from our question: it answered later
         if self._peers.ponged(sender, proved_at, now):
             self.look_again(now)
@@ -243,9 +257,23 @@ class Designations:
         promise.sent = {number: at for number, at in promise.sent.items() if at > sent_at}
         # Law 5: from before it was sent. The witness counts from its receipt, so it may depose only later: safety (3).
         promise.deadline.until = sent_at + designation.window_s
+        self._note_touch(sender, now, is_in_touch=beat.is_in_touch)
         promised = Promised(tuple(designation.rights.values()))
         gate = self._gate_due(designation, promised.rights, now)
         return [promised] if gate is None else [gate, promised]
+
+    def _note_touch(self, witness: int, now: Instant, *, is_in_touch: bool) -> None:
+        """A witness without etcd keeps its promise, and could not depose: another is better, or nobody. Where etcd is
+        away for us as well, nothing can be changed, and that witness is as good as any.
+        """
+        if not self._session.is_well(now):
+            self._unwell_at = now
+        elif not is_in_touch and now >= self._unwell_at + WELL_FOR_S:
+            if witness not in self._untouched:
+                self.look_again(now)
+            self._untouched[witness] = now
+        elif is_in_touch and self._untouched.pop(witness, None) is not None:
+            self.look_again(now)
 
     def gate_opened(self, gate: GateDue) -> None:
         """The gates of this due were ordered to open, at least one of them."""
@@ -345,6 +373,7 @@ class Designations:
         self._known.clear()
         self._renewal_wanted.clear()
         self._pinged.clear()
+        self._untouched.clear()
 
     def look_again(self, now: Instant) -> None:
         """The queue, the peers, the owner or etcd's leader changed; many changes at once lead to one look."""
@@ -352,6 +381,13 @@ class Designations:
         at = max(now, self._looked_at + every_s)
         self._look_at = at if self._look_at == NEVER else min(self._look_at, at)
         self._ping_at = min(self._ping_at, self._look_at)
+
+    def claim_begun(self, now: Instant) -> None:
+        """An address is about to be ours: its witness is designated in this very turn, so that it has its power before
+        clients rely on the address. A thousand that change hands one by one lead to few looks all the same.
+        """
+        at = max(now, self._looked_at + LOOK_EVERY_S_PER_VIP * len(self._settings.vips))
+        self._look_at = at if self._look_at == NEVER else min(self._look_at, at)
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
@@ -417,23 +453,24 @@ class Designations:
     def _appoint_where_needed(self, candidacies: Collection[Candidacy], own: int, now: Instant) -> None:
         wanted: dict[tuple[int, ...], dict[IPAddress, Candidacy]] = {}
         leader = self._session.raft_leader.leader_id
-        choices = None if leader is None else Choices(self._peers, leader, own)
+        watchful = frozenset(peer.lease for peer in self._peers.all() if self._can_watch(peer.lease, now))
+        choices = None if leader is None else Choices(self._peers, watchful, leader, own)
         for candidacy in candidacies:
             address = candidacy.vip.address
             if address in self._attempted or candidacy.epoch is None:
                 continue
             designation = self._of_vip.get(address)
-            if designation is None and not _is_settled(candidacy):
+            if designation is None and not _claims(candidacy):
                 continue
             if designation is not None and designation.found:
                 wanted.setdefault((), {})[address] = candidacy
                 continue
             silent = set() if designation is None else self._silent_leases(designation, now)
             for lease in silent:
-                if self._peers.is_reachable(lease):
+                if not self._peers.is_silent(lease):
                     self._peers.silent(lease)
                     if choices is not None:
-                        choices.forget()
+                        choices.without(lease)
             witnesses = self._wanted_for(candidacy, designation, silent, choices)
             if witnesses and self._session.space.is_full:
                 # Nobody can be designated. One that is silent must not bind us; what works stays as it is.
@@ -451,6 +488,21 @@ class Designations:
                     self._appoint(part, witnesses)
                 else:
                     self._withdraw(part)
+
+    def _can_watch(self, lease: int, now: Instant) -> bool:
+        """Whether that agent answers, and could depose as far as we know. Before the first ping a hello tells (L8), but
+        not of one that was found silent: it may have died since.
+        """
+        untouched_at, peer = self._untouched.get(lease), self._peers.by_lease(lease)
+        if untouched_at is not None and not self._is_proved_since(lease, untouched_at, now):
+            return False
+        if peer is None or not peer.places:
+            return self._peers.is_reachable(lease)
+        return self._voices.is_speaking(lease, now) and not self._peers.is_silent(lease)
+
+    def _is_proved_since(self, lease: int, since: Instant, now: Instant) -> bool:
+        age_s = self._voices.proved_age_s(lease, now)
+        return self._peers.proved_at(lease) > since or (age_s is not None and now - age_s > since)
 
     def _wanted_for(
         self, candidacy: Candidacy, designation: Designation | None, silent: set[int], choices: Choices | None
@@ -632,8 +684,9 @@ def _rights(vips: Mapping[IPAddress, Candidacy]) -> dict[IPAddress, Right]:
     return {address: candidacy.ownership.right for address, candidacy in vips.items()}
 
 
-def _is_settled(candidacy: Candidacy) -> bool:
-    return candidacy.phase is Phase.OWNING and candidacy.ownership.presence is Presence.PRESENT
+def _claims(candidacy: Candidacy) -> bool:
+    """Whether the address is ours, or about to be: the designation's own guard tells whether our key stands."""
+    return candidacy.phase in (Phase.VERIFYING, Phase.PROBING, Phase.OWNING)
 
 
 def _deadline(designation: Designation, lease: int) -> str:

@@ -144,7 +144,8 @@ class Witness:
         duty.promised_until = max(
             duty.promised_until or received_at, received_at + duty.window_s * (1 + 2 * CLOCK_DRIFT)
         )
-        return Acknowledgement(beat.revision, beat.sequence)
+        # The promise is the same without etcd; but we could not depose, and the owner had better have another.
+        return Acknowledgement(beat.revision, beat.sequence, self._session.is_well(received_at))
 
     def next_deadline(self) -> Instant | None:
         """When a promise runs out, or a deposition is due again."""
@@ -211,7 +212,7 @@ class Witness:
 
     def _is_deaf_to(self, address: IPAddress) -> bool:
         link = self._link_of.get(address)
-        return link is None or self._links.obstacle(link) is not None
+        return link is None or self._links.obstacle(link) is not None or self._links.is_settling(link)
 
     def _forget_resigned(self, duty: WitnessDuty) -> None:
         """An owner whose key is gone can't be deposed: it resigned in order, or another witness was faster."""

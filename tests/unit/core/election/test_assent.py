@@ -55,6 +55,18 @@ def test_who_fails_as_well_does_not_assent_and_is_asked_again() -> None:
     hall.expect(ProbeChecks)
 
 
+def test_an_older_success_that_comes_late_is_none() -> None:
+    hall = Hall("n2", "n3", check_names=("api",)).behind("n2")
+    hall.hear(HealthChanged(healthy=True, detail=""))
+    asked(hall, "check api")
+    started_at = hall.now
+    hall.go_on(0.2, "n2", "n3")
+    hall.hear(CheckProbed("api", healthy=False, started_at=hall.now))
+    hall.hear(CheckProbed("api", healthy=True, started_at=started_at))
+    hall.go_on(0.2, "n2", "n3")
+    assert answers(hall) == {}
+
+
 def test_who_has_no_such_check_does_not_assent() -> None:
     """ "Cannot tell" is not better (law 4)."""
     hall = Hall("n2", "n3").behind("n2")
