@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from sharedip.core.messages import DrainRequested, HealthChanged, MoveRequested, SettingsChanged
 from sharedip.core.model import FenceKind
 from tests.simulation.catalogue import strike
-from tests.simulation.faults import set_link
 from tests.simulation.liveness import Watchman, is_apart
 from tests.simulation.world import InvariantBrokenError, World
 
@@ -144,6 +143,7 @@ def _heal(world: World) -> None:
     world.cuts.clear()
     world.rejects.clear()
     world.peer_cuts.clear()
+    world.segment.heal()
     for member in range(world.members):
         world.etcd.heal_member(member)
     for host in world.hosts:
@@ -153,7 +153,7 @@ def _heal(world: World) -> None:
         host.thaw(host.run)
         host.start()
         if not host.running_link:
-            set_link(host, running=True)
+            host.set_link(running=True)
         host.hear(host.run, HealthChanged(healthy=True, detail=""))
         host.hear(host.run, DrainRequested(3, drained=False))
         host.hear(host.run, SettingsChanged(world.settings(host.name)))
