@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from random import Random
 
 from sharedip.core.messages import DrainRequested, HealthChanged, MoveRequested, SettingsChanged
 from sharedip.core.model import FenceKind
+from tests.simulation.answers import Answers
 from tests.simulation.catalogue import strike
 from tests.simulation.liveness import Watchman, is_apart
 from tests.simulation.world import InvariantBrokenError, World
@@ -18,6 +20,13 @@ FAULTS = 8
 TROUBLE_S = 8.0
 TROUBLE_SHORT_S = 5.0
 """With beats every 60 ms: as many steps as the others."""
+
+PATIENT_CHANCE = 0.2
+PATIENT_FAULTS = 2
+WELL_FIRST_S = 5.0
+"""Silence is evidence only between those that have heard each other."""
+PATIENT_S = 20.0
+"""Of these histories' trouble, from its first fault on."""
 
 DRIFT = 0.0005
 """Of each clock: 0.1 % between two of them, which is what docs/safety.md assumes at most (C1)."""
@@ -68,9 +77,21 @@ def _world(seed: int, *, verbose: bool) -> World:
     )
     if window_s is not None:
         ttl_s = max(ttl_s, 4)
+    lots = Random(f"segment {seed}")
     world = World(
-        seed, nodes=nodes, vips=vips, ttl_s=ttl_s, verbose=verbose, window_s=window_s, fence=fence, members=members
+        seed,
+        nodes=nodes,
+        vips=vips,
+        ttl_s=ttl_s,
+        verbose=verbose,
+        window_s=window_s,
+        fence=fence,
+        members=members,
+        vips_of_ipv6=int(lots.random() < (0.5 if vips > 1 else 0.25)),
+        gateway=lots.random() < 0.6,
+        client=lots.random() < 0.5,
     )
+    world.one_network, world.is_patient = lots.random() < 0.5, lots.random() < PATIENT_CHANCE
     if sizes.random() < 0.5:  # the worst clocks, and not only some between
         world.etcd.clock_rate = 1.0 + sizes.choice((-DRIFT, DRIFT))
         for host in world.hosts:
@@ -95,6 +116,8 @@ def _take_on(world: World, trait: str) -> bool:
         case "mixed fences":
             for host in hosts:
                 host.fence = random.choice((FenceKind.NFTABLES, FenceKind.LIFETIME))
+        case _ if world.is_patient and trait.startswith("clones"):
+            return False  # two that are one by their name are never all well
         case "clones" | "clones with one peer address":
             one, other = hosts[0], hosts[-1]
             if len(hosts) < CLONES_AMONG or other.node_name == one.node_name:
@@ -119,6 +142,13 @@ def _trouble(world: World) -> None:
         world.run_until(world.t + 1.5)
         _scatter(world)
         world.run_until(world.t + 0.5)
+    Answers(world).begin()
+    if world.is_patient:
+        begin = world.t + WELL_FIRST_S
+        for _ in range(random.randint(1, PATIENT_FAULTS)):
+            world.at(random.uniform(begin, begin + PATIENT_S / 2), strike, world)
+        world.run_until(begin + PATIENT_S)
+        return
     end = world.t + (TROUBLE_SHORT_S if world.window_s == 0.3 else TROUBLE_S)
     for _ in range(random.randint(1, FAULTS)):
         world.at(random.uniform(world.t, end), strike, world)

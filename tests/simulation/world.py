@@ -120,6 +120,9 @@ class Host:
         self.freeze_after: int | None = None
         self.freeze_s = 0.0
         self.running_link = True
+        self.link_changed_at = float("-inf")
+        self.went_in_order = False
+        """Whether its last run gave everything up before it ended."""
         self.node_name = self.peer_host = name
         self.machine = f"machine of {name}"
         self.fence = world.fence
@@ -203,6 +206,7 @@ class Host:
     def set_link(self, *, running: bool) -> None:
         """Its carrier comes or goes."""
         self.running_link = running
+        self.link_changed_at = self.world.t
         self.port.is_up = running and self.is_running
         self.hear(self.run, LinkChanged(self.link_state()))
 
@@ -246,6 +250,7 @@ class Host:
 
     def _end(self) -> None:
         self.core = None
+        self.went_in_order = False
         self.run += 1
         self.timer = float("inf")
         self.frozen, self.rest, self.inbox = False, [], []
@@ -454,6 +459,7 @@ class Host:
             case Exit():
                 self.kernel.guarded &= self.kernel.addresses.keys()
                 self._end()
+                self.went_in_order = True
                 if world.is_healed:  # a supervisor starts it again
                     world.later(0.2, self.start)
             case OpenGate():
@@ -622,6 +628,8 @@ class World:
         """What went wrong, by its name."""
         self.undisturbed_until = self.t
         self.is_healed = False
+        self.is_patient = False
+        """Few things go wrong, and last: long enough to see who answers meanwhile (`answers.py`)."""
         self.one_network = False
         """Whether all that the agents say to each other goes over the VIPs' link; else only what has its index does."""
         self.overheard: deque[tuple[DatagramReceived, str]] = deque(maxlen=50)
