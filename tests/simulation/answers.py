@@ -12,6 +12,7 @@ Must never: tell an agent anything, or expect more of one than its documents, it
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
 
@@ -24,9 +25,10 @@ from tests.simulation.world import Host, InvariantBrokenError, World
 class Rule(Enum):
     """What a bound is about."""
 
+    IN_ORDER = "the first goes in order"
+    SILENT = "one agent of three or more fell silent"
     ISOLATED = "a running agent is isolated on the VIP's link"
-    BEHIND_A_SILENT_ONE = "the first goes in order, and the next has been silent for long"
-    SILENT = "one agent of three or more fell silent, or went"
+    BEHIND_A_SILENT_ONE = "another in the queue has been silent for long"
     LEASE = "anything else: the lease alone bounds it"
 
 
@@ -37,6 +39,7 @@ when none is left, this goes."""
 JUDGED = frozenset(Rule) - AWAITED
 
 LOOK_EVERY_S = 0.1
+ETCD, WEATHER, SEGMENT = "etcd", "weather", "segment"
 
 HELLO_MISSED_S = 1.5
 """A hello a second, and half of one for a busy loop at the other end."""
@@ -51,7 +54,9 @@ SILENCE_COUNTS_AFTER_S = 3.0
 """A key of an agent that has been silent for so long is taken out of the succession."""
 EVICTED_AFTER_S = SILENCE_COUNTS_AFTER_S + 1.0
 """And a second for the owner's look and its transaction."""
-BEHIND_A_SILENT_ONE_S = 0.05
+
+IN_ORDER_S = 0.05
+"""Removal, word, address; behind a silent one too, once its key is out of the way."""
 
 WINDOWS = 1.3
 """A beat that was just sent, the promise of a window for it, and clocks that drift apart."""
@@ -85,61 +90,68 @@ class Demand:
 
     rules: frozenset[Rule]
     within_s: float
-    why: str
+    able: list[str]
+    """Who could answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dark:
+    """Nobody answers, since when nothing has changed about that, and what was due then."""
+
+    since: float
+    demand: Demand | None
 
 
 class Answers:
-    """Invariant: `_dark_since` has each VIP that nobody answers for though somebody could, with since when nothing has
-    changed about that.
-    """
+    """Invariant: after a look each VIP is either in `_answered` or in `_dark`."""
 
     def __init__(self, world: World, judged: frozenset[Rule] = JUDGED) -> None:
         self._world = world
         self._judged = judged
-        self.demanded: dict[Rule, int] = dict.fromkeys(Rule, 0)
-        """How often an answer was due by each rule, and had come: once for each time that it was dark."""
+        self.demanded = Counter[Rule]()
+        """How often an answer was due by each rule that is judged, and came."""
         self._conditions: dict[str, tuple[object, ...]] = {}
         self._changed_at: dict[str, float] = {}
         self._whole_since: float | None = None
         self._met: frozenset[tuple[str, int]] = frozenset()
-        self._dark_since: dict[Vip, tuple[float, Demand]] = {}
+        self._answered: set[Vip] = set()
+        self._dark: dict[Vip, Dark] = {}
 
     def begin(self) -> None:
         """Look now and from now on, until all is healed."""
         world = self._world
         if world.is_healed:
             return
-        is_changed = self._note_changes()
+        changed = self._note_changes()
         for vip in world.vips:
-            self._judge(vip, is_changed=is_changed)
+            self._judge(vip, changed)
         world.later(LOOK_EVERY_S, self.begin)
 
     # -- what is wrong ------------------------------------------------------------------------------------------------
 
-    def _note_changes(self) -> bool:
-        """Since when each part of the world is as it is."""
-        world, is_changed = self._world, False
+    def _note_changes(self) -> list[str]:
+        """Since when each part of the world is as it is; what has changed since the last look."""
+        world = self._world
         now_wrong = {host.name: self._condition(host) for host in world.hosts}
-        now_wrong["etcd"] = (world.etcd.leader, tuple(member.takes_part for member in world.etcd.members))
-        now_wrong["weather"] = self._weather()
-        now_wrong["segment"] = (world.segment.beyond, frozenset(world.segment.apart))
-        for name, condition in now_wrong.items():
-            if self._conditions.get(name) != condition:
-                self._conditions[name], self._changed_at[name] = condition, world.t
-                is_changed = True
+        now_wrong[ETCD] = (world.etcd.leader, tuple(member.takes_part for member in world.etcd.members))
+        now_wrong[WEATHER] = self._weather()
+        now_wrong[SEGMENT] = (world.segment.beyond, frozenset(world.segment.apart))
+        changed = [name for name, condition in now_wrong.items() if self._conditions.get(name) != condition]
+        for name in changed:
+            self._conditions[name], self._changed_at[name] = now_wrong[name], world.t
         if not self._is_whole():
             self._whole_since = None
-        elif self._whole_since is None or is_changed:
+        elif self._whole_since is None or changed:
             self._whole_since = world.t
         elif world.t - self._whole_since >= MET_FOR_S:
             self._met = frozenset((host.name, host.run) for host in world.hosts)
-        return is_changed
+        return changed
 
     def _condition(self, host: Host) -> tuple[object, ...]:
         port, core = host.port, host.core
         pains = (host.disk, host.stall_s, host.pause_at_word_s, host.freeze_after is None, len(host.dooms))
         eaten = (frozenset(port.deaf), frozenset(port.dumb), port.blocks_udp, port.guards, port.is_up)
-        told = None if core is None else (core.fitness.why_not_owner(), core.settings)
+        told = None if core is None else (core.fitness.drained, core.fitness.health.healthy, core.settings)
         return (host.run, core is None, host.frozen, host.is_running, host.link_changed_at, pains, eaten, told)
 
     def _weather(self) -> tuple[object, ...]:
@@ -171,7 +183,7 @@ class Answers:
     def _is_sound(self, host: Host) -> bool:
         """Whether nothing is wrong with the node itself."""
         core, world = host.core, self._world
-        if core is None or host.frozen or core.fitness.why_not_owner() is not None:
+        if core is None or host.frozen or core.fitness.drained or not core.fitness.health.healthy:
             return False
         if host.disk != "well" or host.stall_s or host.pause_at_word_s or host.dooms or host.freeze_after is not None:
             return False
@@ -200,26 +212,43 @@ class Answers:
 
     # -- the judgement ------------------------------------------------------------------------------------------------
 
-    def _judge(self, vip: Vip, *, is_changed: bool) -> None:
+    def _judge(self, vip: Vip, changed: list[str]) -> None:
         world = self._world
         on_the_wire = self._on_the_wire(vip.address.version)
         is_answered = any(host.name in on_the_wire and host.uses(vip.address) for host in world.hosts)
-        demand = None if is_answered or not self._is_fair else self._demand(vip, on_the_wire)
-        was = self._dark_since.pop(vip, None)
-        if demand is None or not demand.rules <= self._judged:
-            if was is not None and is_answered:
-                for rule in was[1].rules:
-                    self.demanded[rule] += 1
+        dark, was_answered = self._dark.pop(vip, None), vip in self._answered
+        self._answered.discard(vip)
+        if is_answered:
+            self._answered.add(vip)
+            if dark is not None and dark.demand is not None and dark.demand.rules <= self._judged:
+                self.demanded.update(dark.demand.rules)
             return
-        since = world.t if was is None or is_changed else was[0]
-        self._dark_since[vip] = since, demand
-        if world.t - since > demand.within_s + INJECTED_S:
+        in_order = self._goes_in_order(changed)
+        if dark is None or not in_order:
+            demand = self._demand(vip, on_the_wire, in_order=in_order and was_answered) if self._is_fair else None
+            fell_silent = demand is not None and Rule.SILENT in demand.rules  # its kernel has answered on since then
+            dark = Dark(max(self._changed_at.values()) if fell_silent else world.t, demand)
+        self._dark[vip] = dark
+        demand, lasts_s = dark.demand, world.t - dark.since
+        if demand is not None and demand.rules <= self._judged and lasts_s > demand.within_s + INJECTED_S:
+            rules = ", ".join(sorted(rule.value for rule in demand.rules))
             raise InvariantBrokenError(
-                f"t={world.t - 100.0:.3f} nobody answers for {vip} for {world.t - since:.1f} s, though {demand.why}: "
-                f"{', '.join(sorted(rule.value for rule in demand.rules))} ({demand.within_s:.2f} s)"
+                f"t={world.t - 100.0:.3f} nobody answers for {vip} for {lasts_s:.1f} s, though {demand.able} could: "
+                f"{rules} ({demand.within_s:.2f} s)"
             )
 
-    def _demand(self, vip: Vip, on_the_wire: frozenset[str]) -> Demand | None:
+    def _goes_in_order(self, changed: list[str]) -> bool:
+        """Whether nothing has happened since the last look but what a node does, or is told, by itself."""
+        for name in changed:
+            host = next((host for host in self._world.hosts if host.name == name), None)
+            if host is None or not (host.went_in_order if host.core is None else self._is_drained_alone(host)):
+                return False
+        return True
+
+    def _is_drained_alone(self, host: Host) -> bool:
+        return host.core is not None and host.core.fitness.drained and not host.frozen and host.port.is_healthy
+
+    def _demand(self, vip: Vip, on_the_wire: frozenset[str], *, in_order: bool) -> Demand | None:
         """What is due now that nobody answers; None where nobody could."""
         world, version = self._world, vip.address.version
         able = [host for host in world.hosts if self._is_able(host, vip) and self._is_heard(host, version)]
@@ -227,36 +256,47 @@ class Answers:
             return None
         silent = [host for host in world.hosts if not self._is_awake(host)]
         apart = [host for host in world.hosts if self._is_awake(host) and host.name not in on_the_wire]
-        rules, within_s = set[Rule](), 0.0
+        rules, within_s = self._of_the_silent(silent, apart, able, in_order=in_order)
         if apart:
-            rules.add(Rule.ISOLATED)
             if not self._have_met([*apart, *able]) or any(host.port.blocks_udp for host in world.hosts):
                 return None  # who was never heard is not missed
-            if min(self._age_s(host) for host in apart) < ISOLATED_S:
-                within_s += ISOLATED_S
-        rule, spare_s = self._of_the_silent(silent, apart, able)
-        if rule is not Rule.LEASE or silent or not apart:
-            rules.add(rule)
-            within_s += spare_s
-        return Demand(frozenset(rules), within_s, f"{[host.name for host in able]} could")
+            is_fresh = min(self._age_s(host) for host in apart) < ISOLATED_S
+            if not silent:
+                rules, within_s = frozenset[Rule](), 0.0
+            rules |= {Rule.ISOLATED}
+            within_s += ISOLATED_S if is_fresh else 0.0
+        return Demand(rules, within_s, [host.name for host in able])
 
-    def _of_the_silent(self, silent: list[Host], apart: list[Host], able: list[Host]) -> tuple[Rule, float]:
+    def _of_the_silent(
+        self, silent: list[Host], apart: list[Host], able: list[Host], *, in_order: bool
+    ) -> tuple[frozenset[Rule], float]:
         hosts = self._world.hosts
         leases = self._world.etcd.store.leases.values()
-        by_lease = Rule.LEASE, lease_s(max((lease.ttl_s for lease in leases), default=self._world.ttl_s))
-        if len(able) + len(silent) + len(apart) < len(hosts) or not silent or not self._have_met([*silent, *able]):
+        by_lease = frozenset({Rule.LEASE}), lease_s(max((lease.ttl_s for lease in leases), default=self._world.ttl_s))
+        gone = [host for host in silent if host.went_in_order]
+        silent = [host for host in silent if not host.went_in_order]
+        drained = [host for host in hosts if host not in (*silent, *gone, *apart, *able)]
+        if not all(map(self._is_drained_alone, drained)) or not self._have_met([*silent, *able]):
             return by_lease
         if any(host.port.blocks_udp or host.port.guards for host in hosts):
             return by_lease
         long_silent = [host for host in silent if self._age_s(host) >= EVICTED_AFTER_S]
-        fresh = [host for host in silent if host not in long_silent]
-        windows = [host.core.settings.window_s for host in hosts if host.core is not None]
+        behind = frozenset({Rule.BEHIND_A_SILENT_ONE} if long_silent else ())
+        windows = [self._world.settings(host.name).window_s for host in hosts]  # of the silent one's documents, too
+        windows += [host.core.settings.window_s for host in hosts if host.core is not None]
         window_s = max((each for each in windows if each is not None), default=None)
-        if len(fresh) == 1 and fresh[0].went_in_order and len(long_silent) == 1:
-            return Rule.BEHIND_A_SILENT_ONE, BEHIND_A_SILENT_ONE_S
-        if len(fresh) == 1 and not long_silent and None not in windows and window_s is not None and len(hosts) > 2:
-            return Rule.SILENT, silent_s(window_s)
+        if in_order and len(silent) == len(long_silent) < 2:
+            return behind | {Rule.IN_ORDER}, IN_ORDER_S
+        is_witnessed = None not in windows and len(able) > 1 + len(long_silent) and all(map(self._was_heard, silent))
+        if is_witnessed and window_s is not None and len(silent) == 1 + len(long_silent) < 3:
+            return behind | {Rule.SILENT}, silent_s(window_s)
         return by_lease
+
+    def _was_heard(self, host: Host) -> bool:
+        """Whether the segment is no reason why it is silent."""
+        segment = self._world.segment
+        is_apart = segment.beyond or any(host.name in pair for pair in segment.apart)
+        return not is_apart and not host.port.deaf and not host.port.dumb
 
     def _is_able(self, host: Host, vip: Vip) -> bool:
         return self._is_sound(host) and host.core is not None and vip in host.core.settings.vips
@@ -268,5 +308,5 @@ class Answers:
 
     def _age_s(self, host: Host) -> float:
         """For how long the node, and the segment, have been as they are."""
-        changed_at = max(self._changed_at[host.name], self._changed_at["segment"])
+        changed_at = max(self._changed_at[host.name], self._changed_at[SEGMENT])
         return self._world.t - changed_at

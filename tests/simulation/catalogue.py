@@ -27,9 +27,10 @@ FAULTS: dict[str, Fault] = {
 NAMES = tuple(FAULTS)
 
 PATIENT_NAMES = (
-    *(name for name in faults_of_segment.FAULTS if name != "segment in two"),
-    *("segment in two",) * 3,
-    *("freeze", "kill", "crash", "stop", "move", "drain", "sick", "kill briefly", "crash of the node", "move leader"),
+    *faults_of_segment.FAULTS,
+    *("segment in two", "deaf and dumb"),
+    *("freeze", "kill", "crash") * 2,
+    *("stop", "move", "drain", "sick", "kill briefly"),
 )
 """In histories that are about who answers meanwhile: what is left of a cluster after one or two of these could."""
 PATIENT_S = 60.0
