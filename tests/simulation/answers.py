@@ -103,7 +103,7 @@ class Dark:
 
 
 class Answers:
-    """Invariant: after a look each VIP is either in `_answered` or in `_dark`."""
+    """Invariant: after a look the VIPs that nobody answers for are in `_dark`."""
 
     def __init__(self, world: World, judged: frozenset[Rule] = JUDGED) -> None:
         self._world = world
@@ -114,7 +114,8 @@ class Answers:
         self._changed_at: dict[str, float] = {}
         self._whole_since: float | None = None
         self._met: frozenset[tuple[str, int]] = frozenset()
-        self._answered: set[Vip] = set()
+        self._answered: dict[Vip, list[Host]] = {}
+        """By whom, when that was last so."""
         self._dark: dict[Vip, Dark] = {}
 
     def begin(self) -> None:
@@ -215,17 +216,16 @@ class Answers:
     def _judge(self, vip: Vip, changed: list[str]) -> None:
         world = self._world
         on_the_wire = self._on_the_wire(vip.address.version)
-        is_answered = any(host.name in on_the_wire and host.uses(vip.address) for host in world.hosts)
-        dark, was_answered = self._dark.pop(vip, None), vip in self._answered
-        self._answered.discard(vip)
-        if is_answered:
-            self._answered.add(vip)
+        answering = [host for host in world.hosts if host.name in on_the_wire and host.uses(vip.address)]
+        dark = self._dark.pop(vip, None)
+        if answering:
+            self._answered[vip] = answering
             if dark is not None and dark.demand is not None and dark.demand.rules <= self._judged:
                 self.demanded.update(dark.demand.rules)
             return
         in_order = self._goes_in_order(changed)
         if dark is None or not in_order:
-            demand = self._demand(vip, on_the_wire, in_order=in_order and was_answered) if self._is_fair else None
+            demand = self._demand(vip, on_the_wire, in_order=in_order and dark is None) if self._is_fair else None
             fell_silent = demand is not None and Rule.SILENT in demand.rules  # its kernel has answered on since then
             dark = Dark(max(self._changed_at.values()) if fell_silent else world.t, demand)
         self._dark[vip] = dark
@@ -256,7 +256,7 @@ class Answers:
             return None
         silent = [host for host in world.hosts if not self._is_awake(host)]
         apart = [host for host in world.hosts if self._is_awake(host) and host.name not in on_the_wire]
-        rules, within_s = self._of_the_silent(silent, apart, able, in_order=in_order)
+        rules, within_s = self._of_the_silent(vip, silent, apart, able, in_order=in_order)
         if apart:
             if not self._have_met([*apart, *able]) or any(host.port.blocks_udp for host in world.hosts):
                 return None  # who was never heard is not missed
@@ -268,7 +268,7 @@ class Answers:
         return Demand(rules, within_s, [host.name for host in able])
 
     def _of_the_silent(
-        self, silent: list[Host], apart: list[Host], able: list[Host], *, in_order: bool
+        self, vip: Vip, silent: list[Host], apart: list[Host], able: list[Host], *, in_order: bool
     ) -> tuple[frozenset[Rule], float]:
         hosts = self._world.hosts
         leases = self._world.etcd.store.leases.values()
@@ -287,8 +287,10 @@ class Answers:
         window_s = max((each for each in windows if each is not None), default=None)
         if in_order and len(silent) == len(long_silent) < 2:
             return behind | {Rule.IN_ORDER}, IN_ORDER_S
-        is_witnessed = None not in windows and len(able) > 1 + len(long_silent) and all(map(self._was_heard, silent))
-        if is_witnessed and window_s is not None and len(silent) == 1 + len(long_silent) < 3:
+        is_witnessed = None not in windows and len(able) > 1 + len(long_silent)
+        fresh = [host for host in silent if host not in long_silent]
+        is_the_owner = fresh == self._answered.get(vip) and all(map(self._was_heard, fresh))
+        if is_witnessed and is_the_owner and window_s is not None and len(long_silent) < 2:
             return behind | {Rule.SILENT}, silent_s(window_s)
         return by_lease
 
