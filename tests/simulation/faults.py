@@ -294,6 +294,7 @@ def _is_free(world: World, name: str) -> bool:
 def _hears_at_once(world: World, host: Host) -> bool:
     awake = host.core is not None and not host.frozen and host.freeze_after is None
     awake = awake and not host.dooms and not host.stall_s and not host.pause_at_word_s
+    awake = awake and host.busy_until <= world.t  # a loop that was late works off what waited
     willing = all(name != host.name for name, _ in world.refusals)
     return awake and willing and not world.slow and not world.loss and world.etcd.hears(host)
 
