@@ -44,6 +44,7 @@ STAGED = [
         for name in (
             "staged_witness",
             "standing",
+            "answers",
             "late_writes",
             "forger",
             "stolen_secret",

@@ -83,6 +83,15 @@ def _spoof_guard(world: World, host: Host, member: int, seconds: float) -> None:
         world.later(seconds, setattr, port, "guards", False)
 
 
+def _outsider(world: World, host: Host, member: int, seconds: float) -> None:
+    """A machine that somebody gave the address by mistake: it answers whoever asks, and never announces it."""
+    client = world.segment.ports.get(CLIENT)
+    if client is not None:
+        address = world.random.choice(world.vips).address
+        client.addresses.add(address)
+        world.later(seconds, client.addresses.discard, address)
+
+
 def queue_of(world: World, vip: Vip) -> list[Host]:
     """Who stands in the election, the first one first, as etcd has it."""
     keys = sorted(world.etcd.store.under(LAYOUT.election(vip.address)), key=lambda key: key.create_revision)
@@ -140,6 +149,7 @@ FAULTS: dict[str, Fault] = {
     "some pairs": _some_pairs,
     "UDP blocked": _block_udp,
     "spoof guard": _spoof_guard,
+    "an outsider answers for it": _outsider,
     "next is dead": _next_is(frozen=False),
     "next is frozen": _next_is(frozen=True),
 }

@@ -40,6 +40,8 @@ class Outcome:
     steps: int
     transcript: list[str]
     failure: str | None
+    due: Counter[str]
+    """By each rule of liveness that is judged, how often an answer was due, and came (`answers.py`)."""
     played: Counter[str]
     """Each kind of fault, and what was wrong from the beginning, with how often it was drawn."""
 
@@ -47,15 +49,17 @@ class Outcome:
 def play(seed: int, *, verbose: bool = False) -> Outcome:
     """Play one history. `failure` is None when every invariant held and the cluster converged."""
     world = _world(seed, verbose=verbose)
+    judge = Answers(world)
     failure = None
     try:
-        _trouble(world)
+        _trouble(world, judge)
         _heal(world)
         _converge(world)
     except InvariantBrokenError as broken:
         failure = str(broken)
         world.note(f"BROKEN: {broken}")
-    return Outcome(seed, world.steps, world.transcript, failure, world.played)
+    due = Counter({rule.name: count for rule, count in judge.demanded.items()})
+    return Outcome(seed, world.steps, world.transcript, failure, due, world.played)
 
 
 def _world(seed: int, *, verbose: bool) -> World:
@@ -134,7 +138,7 @@ CLONES_AMONG = 3
 """Two that are one by their name leave an election with two candidates."""
 
 
-def _trouble(world: World) -> None:
+def _trouble(world: World, judge: Answers) -> None:
     random = world.random
     for host in world.hosts:
         world.later(random.uniform(0, 0.5), host.start)
@@ -142,7 +146,7 @@ def _trouble(world: World) -> None:
         world.run_until(world.t + 1.5)
         _scatter(world)
         world.run_until(world.t + 0.5)
-    Answers(world).begin()
+    judge.begin()
     if world.is_patient:
         begin = world.t + WELL_FIRST_S
         for _ in range(random.randint(1, PATIENT_FAULTS)):
@@ -174,6 +178,8 @@ def _heal(world: World) -> None:
     world.rejects.clear()
     world.peer_cuts.clear()
     world.segment.heal()
+    for port in world.segment.ports.values():
+        port.addresses.difference_update(vip.address for vip in world.vips)
     for member in range(world.members):
         world.etcd.heal_member(member)
     for host in world.hosts:
