@@ -261,7 +261,7 @@ class Answers:
             if not self._have_met([*apart, *able]) or any(host.port.blocks_udp for host in world.hosts):
                 return None  # who was never heard is not missed
             is_fresh = min(self._age_s(host) for host in apart) < ISOLATED_S
-            if not silent:
+            if is_fresh and not silent:
                 rules, within_s = frozenset[Rule](), 0.0
             rules |= {Rule.ISOLATED}
             within_s += ISOLATED_S if is_fresh else 0.0
@@ -285,7 +285,8 @@ class Answers:
         windows = [self._world.settings(host.name).window_s for host in hosts]  # of the silent one's documents, too
         windows += [host.core.settings.window_s for host in hosts if host.core is not None]
         window_s = max((each for each in windows if each is not None), default=None)
-        if in_order and len(silent) == len(long_silent) < 2:
+        was_awake = not any(host in silent for host in self._answered.get(vip, ()))
+        if in_order and was_awake and len(silent) == len(long_silent) < 2:
             return behind | {Rule.IN_ORDER}, IN_ORDER_S
         is_witnessed = None not in windows and len(able) > 1 + len(long_silent)
         fresh = [host for host in silent if host not in long_silent]

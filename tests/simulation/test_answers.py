@@ -16,7 +16,8 @@ from sharedip.core.messages import (
     KeysRead,
     StopRequested,
 )
-from sharedip.core.model import FenceKind
+from sharedip.core.model import FenceKind, KeyValue
+from tests.models.judge import LAYOUT
 from tests.models.segment import BOTH_FAMILIES
 from tests.models.store import Request, Store
 from tests.simulation import answers, histories
@@ -26,6 +27,7 @@ from tests.simulation.answers import (
     ISOLATED_S,
     JUDGED,
     LOOK_EVERY_S,
+    SILENCE_COUNTS_AFTER_S,
     Answers,
     Rule,
     lease_s,
@@ -38,6 +40,8 @@ from tests.simulation.wire import GATEWAY, Wire
 from tests.simulation.world import WORD, Host, InvariantBrokenError, World
 
 ALL = frozenset(Rule)
+STOOD_IN_FOR = 60
+"""Histories."""
 WELL_FOR_S = 8.0
 DOCS = Path(__file__).parents[2] / "docs/availability.md"
 
@@ -109,7 +113,8 @@ BREAKS = [
 class Hearing:
     """What stands for an agent that judges whom it hears: it looks at the segment itself.
 
-    A node is unfit from the fourth second on for which it has been on no side that is heard, until it is again.
+    A node is unfit, by its own and by the others' lights, from the fourth second on for which it has been on no side
+    that is heard, until it is again.
     """
 
     def __init__(self, world: World) -> None:
@@ -134,6 +139,9 @@ class Hearing:
         if core is None or host.frozen:
             return
         fitness = core.fitness
+        if "why_unfit" not in vars(fitness):
+            why_unfit = fitness.why_unfit
+            vars(fitness)["why_unfit"] = lambda key: self._why_apart(key) or why_unfit(key)
         was_apart = "why_not_owner" in vars(fitness)
         if is_apart is was_apart:
             return
@@ -144,6 +152,41 @@ class Hearing:
         health = fitness.health
         core.vips.touch_all()
         host.hear(host.run, HealthChanged(healthy=bool(health.healthy), detail=health.detail))
+
+    def _why_apart(self, candidate: KeyValue) -> str | None:
+        since = self._apart_since.get(self._world.etcd.holders[candidate.lease].name, self._world.t)
+        return "not heard" if self._world.t - since >= ISOLATED_S - 1.0 else None
+
+
+class Evicting:
+    """What stands for an owner that takes silent agents out of the queue: their keys go after three seconds, while
+    the first one is awake.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._silent_since: dict[str, float] = {}
+
+    def begin(self) -> None:
+        """Look now and from now on."""
+        world = self._world
+        for host in world.hosts:
+            if host.core is not None and not host.frozen:
+                self._silent_since.pop(host.name, None)
+            else:
+                self._silent_since.setdefault(host.name, world.t)
+        silent = {name for name, since in self._silent_since.items() if world.t - since >= SILENCE_COUNTS_AFTER_S}
+        for vip in world.vips:
+            keys = sorted(world.etcd.store.under(LAYOUT.election(vip.address)), key=lambda key: key.create_revision)
+            if (
+                keys
+                and world.etcd.holders[keys[0].lease].name not in self._silent_since
+                and world.etcd.leader is not None
+            ):
+                for key in keys[1:]:
+                    if world.etcd.holders[key.lease].name in silent:
+                        world.etcd.delete_by_hand(key.key)
+        world.later(LOOK_EVERY_S, self.begin)
 
 
 @pytest.fixture
@@ -210,21 +253,22 @@ def test_where_nobody_could_tell_or_nobody_is_better_nothing_is_due(what: str) -
 
 
 @pytest.mark.slow
-def test_the_judge_asks_for_nothing_that_hearing_does_not_give(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Histories in which few things go wrong and last, with the stand-in, and judged by it."""
+def test_the_judge_asks_for_nothing_that_hearing_and_evicting_do_not_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Histories in which few things go wrong and last, with both stand-ins, and judged by every rule."""
     judge = answers.Answers
     seen: list[Answers] = []
 
     def judged(world: World) -> Answers:
         Hearing(world).begin()
-        seen.append(judge(world, JUDGED | {Rule.ISOLATED}))
+        Evicting(world).begin()
+        seen.append(judge(world, ALL))
         return seen[-1]
 
     monkeypatch.setattr(histories, "PATIENT_CHANCE", 1.0)
     monkeypatch.setattr(histories, "Answers", judged)
-    failures = {seed: failure for seed in range(60) if (failure := histories.play(seed).failure) is not None}
+    failures = {seed: failure for seed in range(STOOD_IN_FOR) if (failure := histories.play(seed).failure) is not None}
     assert failures == {}
-    assert sum(each.demanded[Rule.ISOLATED] for each in seen) > 5
+    assert sum(each.demanded[Rule.ISOLATED] for each in seen) > STOOD_IN_FOR // 20
 
 
 # -- silent, in order, by the lease -----------------------------------------------------------------------------------
@@ -311,6 +355,18 @@ def test_a_silent_one_that_delays_an_orderly_end_is_found(ends: Callable[[World,
     ends(world, world.hosts[0])
     with pytest.raises(InvariantBrokenError, match="silent for long"):
         world.go_on(3.0)
+
+
+@ENDS_IN_ORDER
+def test_a_silent_one_that_was_taken_out_delays_nobody(ends: Callable[[World, Host], None]) -> None:
+    """The third one follows at once."""
+    world = Judged()
+    Evicting(world).begin()
+    world.hosts[1].kill()
+    world.go_on(EVICTED_AFTER_S + 0.5)
+    ends(world, world.hosts[0])
+    world.go_on(10.0)
+    assert world.owners(world.vips[0].address) == ["n3"]
 
 
 @ENDS_IN_ORDER
