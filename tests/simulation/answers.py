@@ -290,16 +290,18 @@ class Answers:
             return behind | {Rule.IN_ORDER}, IN_ORDER_S
         is_witnessed = None not in windows and len(able) > 1 + len(long_silent)
         fresh = [host for host in silent if host not in long_silent]
-        is_the_owner = fresh == self._answered.get(vip) and all(map(self._was_heard, fresh))
+        is_the_owner = fresh == self._answered.get(vip) and all(map(self._fell_alone, fresh))
         if is_witnessed and is_the_owner and window_s is not None and len(long_silent) < 2:
             return behind | {Rule.SILENT}, silent_s(window_s)
         return by_lease
 
-    def _was_heard(self, host: Host) -> bool:
-        """Whether the segment is no reason why it is silent."""
-        segment = self._world.segment
+    def _fell_alone(self, host: Host) -> bool:
+        """Whether everything else was as it is for a while before, so that it had a witness, and is so still."""
+        segment, fell_at = self._world.segment, self._changed_at[host.name]
+        others = (at for name, at in self._changed_at.items() if name != host.name)
         is_apart = segment.beyond or any(host.name in pair for pair in segment.apart)
-        return not is_apart and not host.port.deaf and not host.port.dumb
+        is_calm = max(others) <= fell_at - MET_FOR_S
+        return is_calm and not is_apart and not host.port.deaf and not host.port.dumb
 
     def _is_able(self, host: Host, vip: Vip) -> bool:
         return self._is_sound(host) and host.core is not None and vip in host.core.settings.vips
@@ -307,7 +309,8 @@ class Answers:
     def _have_met(self, hosts: list[Host]) -> bool:
         """Whether each of these, in the run that it was before it fell silent, was there when all was well."""
         known = dict(self._met)
-        return all(host.name in known and (known[host.name] == host.run or host.core is None) for host in hosts)
+        ended = {host.name: int(host.core is None) for host in hosts}  # the end of a run counts as one more
+        return all(known.get(host.name) == host.run - ended[host.name] for host in hosts)
 
     def _age_s(self, host: Host) -> float:
         """For how long the node, and the segment, have been as they are."""
