@@ -45,6 +45,7 @@ STAGED = [
         for name in (
             "staged_witness",
             "standing",
+            "answers",
             "late_writes",
             "forger",
             "full_etcd",

@@ -8,33 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import ip_address
 from typing import Any
 
 from sharedip.core.etcd.keys import read_record
 from sharedip.core.messages import (
     AddressGone,
-    AddressSeen,
     DrainRequested,
     ForeignClaim,
     HealthChanged,
-    LinkChanged,
     MoveRequested,
     SettingsChanged,
     StopRequested,
 )
-from sharedip.core.model import FenceKind, LinkState
+from sharedip.core.model import FenceKind, IPAddress
 from sharedip.core.peers.witness import read_witnesses
 from tests.models.judge import LAYOUT
 from tests.simulation.forger import forge
-from tests.simulation.world import LINK_INDEX, Host, World
+from tests.simulation.wire import LINK_INDEX
+from tests.simulation.world import Host, World
 
 Fault = Callable[[World, Host, int, float], None]
 
 SETTLE_S = 0.3
 """After a key was deleted by hand nothing else goes wrong for as long as it takes to hear of it, and to remove."""
-
-HOST_ADDRESS = ip_address("192.168.0.2")
 
 
 def freeze(world: World, host: Host, member: int, seconds: float) -> None:
@@ -77,13 +73,8 @@ def _sick(world: World, host: Host, member: int, seconds: float) -> None:
 
 
 def _link(world: World, host: Host, member: int, seconds: float) -> None:
-    set_link(host, running=False)
-    world.later(seconds, lambda: set_link(host, running=True))
-
-
-def set_link(host: Host, *, running: bool) -> None:
-    host.running_link = running
-    host.hear(host.run, LinkChanged(LinkState(LINK_INDEX, ("eth0",), b"\2\0\0\0\0\1", running=running)))
+    host.set_link(running=False)
+    world.later(seconds, lambda: host.set_link(running=True))
 
 
 def cut_from_member(world: World, host: Host, member: int, seconds: float) -> None:
@@ -168,8 +159,15 @@ def _taken_off(world: World, host: Host, member: int, seconds: float) -> None:
 
 def _host_address_returns(world: World, host: Host, member: int, seconds: float) -> None:
     """The node's own address is taken away and put up again: the VIP must go behind it."""
-    host.hear(host.run, AddressGone(LINK_INDEX, HOST_ADDRESS, 24))
-    world.later(seconds / 10, lambda: host.hear(host.run, AddressSeen(LINK_INDEX, HOST_ADDRESS, 24, ours=False)))
+    own = host.own_addresses[0]
+    host.port.addresses.discard(own)
+    host.hear(host.run, AddressGone(LINK_INDEX, own, host.own_address_seen(own).prefix_length))
+    world.later(seconds / 10, _put_back, host, own)
+
+
+def _put_back(host: Host, own: IPAddress) -> None:
+    host.port.addresses.add(own)
+    host.hear(host.run, host.own_address_seen(own))
 
 
 def _stranger(world: World, host: Host, member: int, seconds: float) -> None:
@@ -299,6 +297,7 @@ def _hears_at_once(world: World, host: Host) -> bool:
     core = host.core
     awake = awake and core is not None and not any(each.words.unexecuted for each in core.candidacies.values())
     awake = awake and not host.dooms and not host.stall_s and not host.pause_at_word_s
+    awake = awake and host.busy_until <= world.t  # a loop that was late works off what waited
     willing = all(name != host.name for name, _ in world.refusals)
     # Whoever is next has the same word as an owner by a word that etcd has not executed, and takes it unasked. On a
     # real segment that owner's announcement speaks against the word (`Words.claimed`); frames are not played here.

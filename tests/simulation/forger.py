@@ -15,8 +15,21 @@ from sharedip.core.etcd.keys import read_record
 from sharedip.core.identity import Identity
 from sharedip.core.messages import DatagramReceived
 from sharedip.core.model import IPAddress
-from sharedip.core.peers.wire import HEADER, MAGIC, DatagramKind, Entry, Heartbeat, Ping, Pong, Released, seal, unseal
+from sharedip.core.peers.wire import (
+    HEADER,
+    MAGIC,
+    DatagramKind,
+    Entry,
+    Heartbeat,
+    Hello,
+    Ping,
+    Pong,
+    Released,
+    seal,
+    unseal,
+)
 from tests.models.judge import LAYOUT
+from tests.simulation.wire import LINK_INDEX
 from tests.simulation.world import FORGER, Host, World
 
 FORGE_EVERY_S = 0.1
@@ -57,8 +70,8 @@ def _forge_on(world: World, until: float) -> None:
             senders = [lease for lease in publics if lease != receiver]
             for payload in _forgeries(world, receiver, senders, publics):
                 # What somebody has said himself is no forgery, be it an answer to the lie before this one.
-                if payload not in {said for _, _, said in world.overheard}:
-                    host.hear(host.run, DatagramReceived(FORGER, 9470, payload, 0.0))
+                if payload not in {event.payload for event, _ in world.overheard}:
+                    host.hear(host.run, DatagramReceived(FORGER, 9470, payload, 0.0, LINK_INDEX, is_direct=True))
     if world.t + FORGE_EVERY_S < until:
         world.later(FORGE_EVERY_S, _forge_on, world, until)
     else:
@@ -74,7 +87,7 @@ def _forgeries(world: World, receiver: int, senders: list[int], publics: dict[in
         kind, entry = random.choice(_lies(world, sender))
         made.append(seal(kind, sender, receiver, [entry], secret))
     if world.overheard:
-        _, _, heard = random.choice(world.overheard)
+        heard = random.choice(world.overheard)[0].payload
         made += _twisted(heard, receiver, random.choice(list(KINDS - {heard[4]})))
     return made
 
@@ -95,6 +108,7 @@ def _lies(world: World, sender: int) -> list[tuple[DatagramKind, Entry]]:
     far = 2**62
     pong = Pong(_sequence(world), 0)
     lies: list[tuple[DatagramKind, Entry]] = [(DatagramKind.PING, Ping(far)), (DatagramKind.PONG, pong)]
+    lies += [(DatagramKind.HELLO, Hello(far, 0, hears_you)) for hears_you in (True, False)]
     for vip in world.vips:
         own = world.etcd.store.keys.get(LAYOUT.candidate(vip.address, sender))
         if own is not None:
@@ -109,8 +123,8 @@ def _lies(world: World, sender: int) -> list[tuple[DatagramKind, Entry]]:
 
 def _sequence(world: World) -> int:
     """The newest that was overheard."""
-    for _, _, payload in reversed(world.overheard):
-        envelope = unseal(payload)
+    for event, _ in reversed(world.overheard):
+        envelope = unseal(event.payload)
         if envelope is not None and envelope.kind is DatagramKind.PING:
             return int.from_bytes(envelope.entries[-1][0][:8], "big")
         if envelope is not None and envelope.kind is DatagramKind.HEARTBEAT:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from random import Random
 
 from sharedip.core.messages import DrainRequested, HealthChanged, MoveRequested, SettingsChanged
 from sharedip.core.model import FenceKind
+from tests.simulation.answers import Answers
 from tests.simulation.catalogue import strike
-from tests.simulation.faults import set_link
 from tests.simulation.liveness import Watchman, is_apart
 from tests.simulation.world import InvariantBrokenError, World
 
@@ -19,6 +20,13 @@ FAULTS = 8
 TROUBLE_S = 8.0
 TROUBLE_SHORT_S = 5.0
 """With beats every 60 ms: as many steps as the others."""
+
+PATIENT_CHANCE = 0.2
+PATIENT_FAULTS = 2
+WELL_FIRST_S = 5.0
+"""Silence is evidence only between those that have heard each other."""
+PATIENT_S = 20.0
+"""Of these histories' trouble, from its first fault on."""
 
 DRIFT = 0.0005
 """Of each clock: 0.1 % between two of them, which is what docs/safety.md assumes at most (C1)."""
@@ -32,6 +40,8 @@ class Outcome:
     steps: int
     transcript: list[str]
     failure: str | None
+    due: Counter[str]
+    """By each rule of liveness that is judged, how often an answer was due, and came (`answers.py`)."""
     played: Counter[str]
     """Each kind of fault, and what was wrong from the beginning, with how often it was drawn."""
 
@@ -39,15 +49,17 @@ class Outcome:
 def play(seed: int, *, verbose: bool = False) -> Outcome:
     """Play one history. `failure` is None when every invariant held and the cluster converged."""
     world = _world(seed, verbose=verbose)
+    judge = Answers(world)
     failure = None
     try:
-        _trouble(world)
+        _trouble(world, judge)
         _heal(world)
         _converge(world)
     except InvariantBrokenError as broken:
         failure = str(broken)
         world.note(f"BROKEN: {broken}")
-    return Outcome(seed, world.steps, world.transcript, failure, world.played)
+    due = Counter({rule.name: count for rule, count in judge.demanded.items()})
+    return Outcome(seed, world.steps, world.transcript, failure, due, world.played)
 
 
 def _world(seed: int, *, verbose: bool) -> World:
@@ -69,9 +81,21 @@ def _world(seed: int, *, verbose: bool) -> World:
     )
     if window_s is not None:
         ttl_s = max(ttl_s, 4)
+    lots = Random(f"segment {seed}")
     world = World(
-        seed, nodes=nodes, vips=vips, ttl_s=ttl_s, verbose=verbose, window_s=window_s, fence=fence, members=members
+        seed,
+        nodes=nodes,
+        vips=vips,
+        ttl_s=ttl_s,
+        verbose=verbose,
+        window_s=window_s,
+        fence=fence,
+        members=members,
+        vips_of_ipv6=int(lots.random() < (0.5 if vips > 1 else 0.25)),
+        gateway=lots.random() < 0.6,
+        client=lots.random() < 0.5,
     )
+    world.one_network, world.is_patient = lots.random() < 0.5, lots.random() < PATIENT_CHANCE
     if sizes.random() < 0.5:  # the worst clocks, and not only some between
         world.etcd.clock_rate = 1.0 + sizes.choice((-DRIFT, DRIFT))
         for host in world.hosts:
@@ -96,6 +120,8 @@ def _take_on(world: World, trait: str) -> bool:
         case "mixed fences":
             for host in hosts:
                 host.fence = random.choice((FenceKind.NFTABLES, FenceKind.LIFETIME))
+        case _ if world.is_patient and trait.startswith("clones"):
+            return False  # two that are one by their name are never all well
         case "clones" | "clones with one peer address":
             one, other = hosts[0], hosts[-1]
             if len(hosts) < CLONES_AMONG or other.node_name == one.node_name:
@@ -112,7 +138,7 @@ CLONES_AMONG = 3
 """Two that are one by their name leave an election with two candidates."""
 
 
-def _trouble(world: World) -> None:
+def _trouble(world: World, judge: Answers) -> None:
     random = world.random
     for host in world.hosts:
         world.later(random.uniform(0, 0.5), host.start)
@@ -120,6 +146,13 @@ def _trouble(world: World) -> None:
         world.run_until(world.t + 1.5)
         _scatter(world)
         world.run_until(world.t + 0.5)
+    judge.begin()
+    if world.is_patient:
+        begin = world.t + WELL_FIRST_S
+        for _ in range(random.randint(1, PATIENT_FAULTS)):
+            world.at(random.uniform(begin, begin + PATIENT_S / 2), strike, world)
+        world.run_until(begin + PATIENT_S)
+        return
     end = world.t + (TROUBLE_SHORT_S if world.window_s == 0.3 else TROUBLE_S)
     for _ in range(random.randint(1, FAULTS)):
         world.at(random.uniform(world.t, end), strike, world)
@@ -145,6 +178,9 @@ def _heal(world: World) -> None:
     world.cuts.clear()
     world.rejects.clear()
     world.peer_cuts.clear()
+    world.segment.heal()
+    for port in world.segment.ports.values():
+        port.addresses.difference_update(vip.address for vip in world.vips)
     for member in range(world.members):
         world.etcd.heal_member(member)
     for host in world.hosts:
@@ -154,7 +190,7 @@ def _heal(world: World) -> None:
         host.thaw(host.run)
         host.start()
         if not host.running_link:
-            set_link(host, running=True)
+            host.set_link(running=True)
         host.hear(host.run, HealthChanged(healthy=True, detail=""))
         host.hear(host.run, DrainRequested(3, drained=False))
         host.hear(host.run, SettingsChanged(world.settings(host.name)))

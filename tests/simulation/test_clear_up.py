@@ -15,7 +15,8 @@ from sharedip.core.messages import Exit
 from sharedip.core.model import FenceKind, IPAddress
 from sharedip.core.state import FormerRun
 from tests.models.judge import KEY_PREFIX
-from tests.simulation.world import LINK_INDEX, World
+from tests.simulation.wire import LINK_INDEX
+from tests.simulation.world import World
 from tests.unit.agent.played_kernel import PlayedKernel
 
 pytestmark = pytest.mark.slow

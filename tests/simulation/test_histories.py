@@ -1,4 +1,4 @@
-"""Thousands of random histories, each a seed: law 1 at every step, law 3 at every release, convergence at the end.
+"""Thousands of random histories, each a seed: laws 1 and 3 at every step, answers when they are due, in the end rest.
 
 SHAREDIP_HISTORIES says how many (5,000), SHAREDIP_HISTORIES_FROM the first seed (0), SHAREDIP_WORKERS how many
 processes (2).
@@ -16,6 +16,7 @@ from types import FrameType
 
 import pytest
 
+from tests.simulation.answers import JUDGED
 from tests.simulation.catalogue import NAMES
 from tests.simulation.histories import TRAITS, play
 
@@ -32,10 +33,15 @@ def _give_up(_number: int, _frame: FrameType | None) -> None:
     raise TimeoutError(f"the history does not come to rest within {REST_WITHIN_S:.0f} s")
 
 
-def play_batch(first: int) -> tuple[int, int, Counter[str], int | None, str]:
-    """Histories played, steps taken, faults by kind, and the first seed that failed with what went wrong."""
+Kinds = Counter[str]
+
+
+def play_batch(first: int) -> tuple[int, int, tuple[Kinds, Kinds], int | None, str]:
+    """Histories played, steps taken, faults by kind and answers that were due by rule, and the first seed that failed
+    with what went wrong.
+    """
     gc.disable()  # a world is all cycles, and nothing of it can go before it ends: a tenth of the time
-    steps, kinds = 0, Counter[str]()
+    steps, kinds, due = 0, Kinds(), Kinds()
     last = min(first + BATCH, FIRST_SEED + HISTORIES)
     signal.signal(signal.SIGALRM, _give_up)
     for seed in range(first, last):
@@ -43,26 +49,28 @@ def play_batch(first: int) -> tuple[int, int, Counter[str], int | None, str]:
         try:
             outcome = play(seed)
         except Exception as bug:  # noqa: BLE001 - a core that raises is a finding as good as a broken law
-            return seed - first, steps, kinds, seed, f"the core raised {bug!r}"
+            return seed - first, steps, (kinds, due), seed, f"the core raised {bug!r}"
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0.0)
         steps += outcome.steps
         kinds += outcome.played
+        due += outcome.due
         if outcome.failure is not None:
-            return seed - first, steps, kinds, seed, outcome.failure
+            return seed - first, steps, (kinds, due), seed, outcome.failure
     gc.collect()
-    return last - first, steps, kinds, None, ""
+    return last - first, steps, (kinds, due), None, ""
 
 
 @pytest.mark.timeout(1800)
 def test_no_history_breaks_a_law(capsys: pytest.CaptureFixture[str]) -> None:
-    """At no instant two owners, no release before the confirmation, and in the end exactly one owner."""
-    began, played, steps, told, kinds = time.monotonic(), 0, 0, 0, Counter[str]()
+    """Never two owners, no release before the confirmation, an answer whenever one is due, and in the end one owner."""
+    began, played, steps, told, kinds, due = time.monotonic(), 0, 0, 0, Kinds(), Kinds()
     batches = range(FIRST_SEED, FIRST_SEED + HISTORIES, BATCH)
     with multiprocessing.get_context("spawn").Pool(WORKERS) as pool:
-        for count, took, of_kinds, seed, failure in pool.imap_unordered(play_batch, batches):
+        for count, took, (of_kinds, of_due), seed, failure in pool.imap_unordered(play_batch, batches):
             played, steps = played + count, steps + took
             kinds += of_kinds
+            due += of_due
             if seed is not None:
                 pool.terminate()
                 pytest.fail(f"seed {seed}: {failure}\nreplay: python -m tests.simulation.replay {seed}", pytrace=False)
@@ -76,6 +84,7 @@ def test_no_history_breaks_a_law(capsys: pytest.CaptureFixture[str]) -> None:
     wanted = [*NAMES, *TRAITS]
     with capsys.disabled():
         print("\n  " + ", ".join(f"{name} {kinds[name]}" for name in wanted))
+        print("  answers that were due: " + ", ".join(f"{rule.name} {due[rule.name]}" for rule in JUDGED))
     assert played == HISTORIES
-    never = [name for name in wanted if not kinds[name]]
+    never = [name for name in wanted if not kinds[name]] + [rule.name for rule in JUDGED if not due[rule.name]]
     assert not never or played < EACH_KIND_IS_PLAYED_WITHIN, f"never played: {never}"

@@ -14,23 +14,28 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
 from typing import Any
 
 from sharedip.core.identity import Identity
 from sharedip.core.messages import (
     AddressGone,
     AddressSeen,
+    Announce,
+    AnnounceOnceHeld,
     AnswerOperator,
+    AskNeighbour,
     CloseGate,
     Command,
     DatagramReceived,
     Event,
     Exit,
+    ForeignClaim,
     HoldAddress,
     LinkChanged,
+    NeighbourAnswered,
     OpenGate,
     PeerAddressChanged,
+    Probe,
     ProbeChecks,
     ReadSurroundings,
     RemoveAddress,
@@ -38,14 +43,13 @@ from sharedip.core.messages import (
     Report,
     RequestFailed,
     SaveState,
-    SegmentCommand,
     SendDatagram,
     SettingsChanged,
     StateNotSaved,
     StateSaved,
     TimePassed,
 )
-from sharedip.core.model import Failure, FenceKind, IPAddress, LinkState, Vip
+from sharedip.core.model import Failure, FenceKind, IPAddress, LinkState
 from sharedip.core.node import Node
 from sharedip.core.settings import Settings
 from sharedip.core.state import FormerRun, read_state
@@ -53,16 +57,16 @@ from tests.models.agreement import ModelAgreement
 from tests.models.judge import KEY_PREFIX, LAYOUT, given_up_too_early, outlives_its_lease
 from tests.models.kernel import Kernel, refused
 from tests.simulation.etcd import ModelEtcd
+from tests.simulation.wire import LINK_INDEX, NETWORKS, Wire, own_addresses, plug_in, vip_of
 
-LINK_INDEX = 2
-HEARTBEAT, WORD = 1, 3
-PROMISES = (2, 7)
-"""Acknowledgements, by a witness in touch with etcd or not."""
+OTHER_LINK_INDEX = 3
+"""Of the other network, on which agents and etcd talk."""
+HEARTBEAT, ACKNOWLEDGEMENT, WORD, UNTOUCHED = 1, 2, 3, 7
 HEADER_BYTES, ENTRY_BYTES, NUMBERS_BYTES = 22, 32, 16
 SENDER = slice(6, 14)
 """docs/protocol.md: a heartbeat's entry is a designation's revision, a sequence, and a tag."""
 
-FORGER = "forger"
+FORGER = str(own_addresses(66)[0])
 """Where datagrams come from that no agent has made (`forger.py`)."""
 
 LOOKS_AT_FENCE_WITHIN_S = 2.0
@@ -91,9 +95,14 @@ class Doom:
 class Host:
     """One node: a kernel, a clock of its own, and one run of the core at a time."""
 
-    def __init__(self, world: World, name: str, offset: float, rate: float) -> None:
+    def __init__(self, world: World, number: int, offset: float, rate: float) -> None:
         self.world = world
-        self.name = name
+        self.name = name = f"n{number}"
+        self.port = plug_in(name, number)
+        self.own_addresses = own_addresses(number)
+        """Of the VIPs' link, as they are after a boot."""
+        self.is_running = True
+        """Whether the machine is: its kernel answers, with an agent or without one."""
         self.offset = offset
         self.rate = rate
         self.kernel = Kernel()
@@ -111,6 +120,9 @@ class Host:
         self.freeze_after: int | None = None
         self.freeze_s = 0.0
         self.running_link = True
+        self.link_changed_at = float("-inf")
+        self.went_in_order = False
+        """Whether its last run gave everything up before it ended."""
         self.node_name = self.peer_host = name
         self.machine = f"machine of {name}"
         self.fence = world.fence
@@ -151,6 +163,7 @@ class Host:
         """Start the agent, with whatever state file a former run left."""
         if self.core is not None:
             return
+        self._boot()
         self.run += 1
         run = self.run
         self.is_durable = False
@@ -167,9 +180,35 @@ class Host:
         self._clear_up(former, settings)
         self._execute(self.core.start(former, self.now()))
         self.hear(run, PeerAddressChanged(f"{self.peer_host}:9470", is_here=self.peer_host == self.name))
-        self.hear(run, LinkChanged(LinkState(LINK_INDEX, ("eth0",), b"\2\0\0\0\0\1", running=self.running_link)))
+        self.hear(run, LinkChanged(self.link_state()))
+        for own in self.own_addresses:
+            if own in self.port.addresses:
+                self.hear(run, self.own_address_seen(own))
         for address in list(self.kernel.addresses):
             self.hear(run, AddressSeen(LINK_INDEX, address, address.max_prefixlen, ours=self.keeps_tags))
+
+    def _boot(self) -> None:
+        """Nothing, while the machine runs."""
+        if not self.is_running:
+            self.is_running = True
+            self.port.addresses.update(self.own_addresses)
+            self.port.is_up = self.running_link
+
+    def link_state(self) -> LinkState:
+        """What the kernel says of the VIPs' link."""
+        return LinkState(LINK_INDEX, ("eth0",), self.port.mac, running=self.running_link)
+
+    @staticmethod
+    def own_address_seen(address: IPAddress) -> AddressSeen:
+        """What the kernel says of an own address of that link."""
+        return AddressSeen(LINK_INDEX, address, NETWORKS[address.version == 6].prefixlen, ours=False)
+
+    def set_link(self, *, running: bool) -> None:
+        """Its carrier comes or goes."""
+        self.running_link = running
+        self.link_changed_at = self.world.t
+        self.port.is_up = running and self.is_running
+        self.hear(self.run, LinkChanged(self.link_state()))
 
     def _clear_up(self, former: FormerRun | None, settings: Settings) -> None:
         """What the agent does before its core begins: as `agent/start.py`, held to it by `test_clear_up.py`.
@@ -211,6 +250,7 @@ class Host:
 
     def _end(self) -> None:
         self.core = None
+        self.went_in_order = False
         self.run += 1
         self.timer = float("inf")
         self.frozen, self.rest, self.inbox = False, [], []
@@ -218,6 +258,7 @@ class Host:
     def crash(self) -> None:
         """The machine is gone, and with it its addresses and its /run."""
         self._end()
+        self.is_running = self.port.is_up = False
         self.boot += 1
         self.kernel.addresses.clear()
         self.kernel.flush()
@@ -296,6 +337,9 @@ class Host:
         if isinstance(event, DatagramReceived):  # the adapter reads the clock when it reads the socket
             if not event.received_at:
                 event = replace(event, received_at=self.now())
+        elif isinstance(event, ForeignClaim | NeighbourAnswered):
+            if not event.seen_at:
+                event = replace(event, seen_at=self.now())
         elif isinstance(event, SettingsChanged) and self.fence is FenceKind.NFTABLES:
             standing = self.kernel.guarded & self.kernel.addresses.keys()
             self.kernel.guarded = {vip.address for vip in event.settings.vips} | standing
@@ -306,7 +350,7 @@ class Host:
             raise InvariantBrokenError(f"t={self.world.t:.3f} {self.name} believes a forger")
         if core.session.lease_until != self.proved_until:
             self._check_proof(core)
-        if isinstance(event, DatagramReceived) and event.payload[4] in PROMISES and not is_forged:
+        if isinstance(event, DatagramReceived) and event.payload[4] in (ACKNOWLEDGEMENT, UNTOUCHED) and not is_forged:
             self._check_promises(core, event.payload)
         self._execute(orders)
         if not self.frozen:
@@ -415,6 +459,7 @@ class Host:
             case Exit():
                 self.kernel.guarded &= self.kernel.addresses.keys()
                 self._end()
+                self.went_in_order = True
                 if world.is_healed:  # a supervisor starts it again
                     world.later(0.2, self.start)
             case OpenGate():
@@ -424,9 +469,11 @@ class Host:
                 self._soon(refused(order, "EBUSY") if is_busy else self.kernel.carry_out(order, self.now()))
             case SendDatagram():
                 world.carry(self, order)
-            case AnswerOperator() | ReadSurroundings() | ProbeChecks():
-                pass
-            case _ if isinstance(order, SegmentCommand):
+            case Announce() | AnnounceOnceHeld() | Probe() | AskNeighbour():
+                world.wire.send(self, order)
+            case ReadSurroundings():
+                self._soon(world.wire.read(self, order))
+            case AnswerOperator() | ProbeChecks():
                 pass
             case _:
                 self._check_release(order)
@@ -554,7 +601,11 @@ class World:
         verbose: bool = False,
         window_s: float | None = None,
         fence: FenceKind = FenceKind.LIFETIME,
+        vips_of_ipv6: int = 0,
+        gateway: bool = False,
+        client: bool = False,
     ) -> None:
+        """`vips_of_ipv6`: so many of the VIPs, the last ones."""
         self.random = random.Random(seed)
         self.t = 100.0
         self.steps = 0
@@ -566,7 +617,7 @@ class World:
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._serial = 0
         self.ttl_s = ttl_s
-        self.vips = tuple(Vip(ip_address("192.168.0.15") + i, "eth0") for i in range(vips))
+        self.vips = tuple(vip_of(i, 6 if i >= vips - vips_of_ipv6 else 4) for i in range(vips))
         self.members = members
         self.loss = 0.0
         self.slow = 0.0
@@ -577,7 +628,12 @@ class World:
         """What went wrong, by its name."""
         self.undisturbed_until = self.t
         self.is_healed = False
-        self.overheard: deque[tuple[str, str, bytes]] = deque(maxlen=50)
+        self.is_patient = False
+        """Few things go wrong, and last: long enough to see who answers meanwhile (`answers.py`)."""
+        self.one_network = False
+        """Whether all that the agents say to each other goes over the VIPs' link; else only what has its index does."""
+        self.overheard: deque[tuple[DatagramReceived, str]] = deque(maxlen=50)
+        """With whom each was meant for."""
         self.is_overheard = False
         self.agreements: dict[bytes, bytes] = {}
         """What no forger owns: the private value behind each public one."""
@@ -589,9 +645,11 @@ class World:
         self.etcd = ModelEtcd(self, members)
         self.etcd.clock_rate = 1.0 + self.random.uniform(-drift, drift)
         self.hosts = [
-            Host(self, f"n{i + 1}", self.random.uniform(0, 1000), 1.0 + self.random.uniform(-drift, drift))
+            Host(self, i + 1, self.random.uniform(0, 1000), 1.0 + self.random.uniform(-drift, drift))
             for i in range(nodes)
         ]
+        self.wire = Wire(self, seed, self.hosts, gateway=gateway, client=client)
+        self.segment = self.wire.segment
 
     def settings(self, name: str) -> Settings:
         """As the host's documents have it; each node prefers its own member."""
@@ -651,9 +709,13 @@ class World:
 
     def delay(self) -> float:
         """One way, in seconds: mostly a millisecond; when slow, sometimes longer than anybody waits."""
-        if self.slow and self.random.random() < self.slow:
-            return self.random.uniform(0.01, 4.0)
-        return 0.0005 + self.random.random() * 0.001
+        return self.delay_of(self.random)
+
+    def delay_of(self, lots: random.Random) -> float:
+        """The same by other lots."""
+        if self.slow and lots.random() < self.slow:
+            return lots.uniform(0.01, 4.0)
+        return 0.0005 + lots.random() * 0.001
 
     def cut(self, host: Host, member: int) -> bool:
         """Whether nothing gets through between the two."""
@@ -667,29 +729,45 @@ class World:
         """UDP between agents: lost, late, twice, out of order."""
         if order.payload[4] == HEARTBEAT:
             sender.note_beats(order.payload)
+        if order.index:
+            self.wire.carry(sender, order)
+        else:
+            self._carry_elsewhere(sender, order)
+        if self.disorder:
+            self._disturb()
+
+    def _carry_elsewhere(self, sender: Host, order: SendDatagram) -> None:
+        """Over the other network, where there is one."""
+        index = LINK_INDEX if self.one_network else OTHER_LINK_INDEX
+        event = DatagramReceived(sender.peer_host, 9470, order.payload, 0.0, index)
         for host in self.hosts:
             if host.peer_host == order.host and host is not sender:
                 copies = 2 if self.random.random() < 0.02 else 1
                 for _ in range(copies):
                     if (sender.name, host.name) in self.peer_cuts or self.random.random() < self.loss:
                         continue
-                    event = DatagramReceived(sender.peer_host, 9470, order.payload, 0.0)
+                    if self.one_network and not self.segment.carries(sender.name, host.name, 4):
+                        continue
                     self.later(self.delay(), self._arrive, host, event)
                     if self.late_words and order.payload[4] == WORD and self.random.random() < self.late_words:
                         self.later(self.random.uniform(0.3, 8.0), self._arrive, host, event)
+        self.overhear(event, order.host)
+
+    def overhear(self, event: DatagramReceived, to: str) -> None:
+        """Somebody on the segment may have recorded it."""
         if self.disorder or self.is_overheard:
-            self.overheard.append((sender.peer_host, order.host, order.payload))
-        if self.disorder:
-            self._disturb()
+            self.overheard.append((event, to))
 
     def _disturb(self) -> None:
         """Somebody on the segment records what agents say, and says it again, however late."""
-        if self.random.random() < self.disorder:
-            said_by, to, payload = self.random.choice(self.overheard)
-            event = DatagramReceived(said_by, 9470, payload, 0.0)
+        if self.overheard and self.random.random() < self.disorder:
+            event, to = self.random.choice(self.overheard)
+            after_s = self.random.uniform(0.0, 2.0)
+            if event.is_direct:
+                self.later(after_s, self.wire.deliver, to, event)
             for host in self.hosts:
                 if host.peer_host == to:
-                    self.later(self.random.uniform(0.0, 2.0), self._arrive, host, event)
+                    self.later(after_s, self._arrive, host, event)
 
     @staticmethod
     def _arrive(host: Host, event: DatagramReceived) -> None:
