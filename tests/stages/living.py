@@ -63,7 +63,8 @@ class Queue:
         """A hello of each."""
         now = self.talk.now
         for name in names:
-            self.talk.node.voices.heard(LEASES[name], now, now - proved_s_ago)
+            self.talk.node.voices.heard(LEASES[name], now)
+            self.talk.node.voices.proved(LEASES[name], now - proved_s_ago)
 
     def live(
         self, seconds: float, *names: str, but: tuple[type, ...] = (), proved: tuple[str, ...] | None = None

@@ -82,7 +82,7 @@ from sharedip.core.messages import (
 from sharedip.core.model import FenceKind, Instant, IPAddress, Vip
 from sharedip.core.orders import in_order
 from sharedip.core.peers.handover import NO_WRITES, Handover, answer_drain, move
-from sharedip.core.peers.inbox import Inbox
+from sharedip.core.peers.inbox import Inbox, Letter
 from sharedip.core.peers.owner import Appointed, Designations, FencesLoose, GateDue, Promised, RightsChange
 from sharedip.core.peers.voices import Voices
 from sharedip.core.peers.wire import Acknowledgement, Heartbeat, Hello, Ping, Pong, Released, leases_in
@@ -398,18 +398,15 @@ class Node:
         letter = self.inbox.open(event)
         if letter is None:
             return
-        if not self.voices.is_speaking(letter.sender, event.received_at):  # somebody may wait for a sound one
-            self.vips.touch_all()
-            self.designations.look_again(now)
-        self.voices.heard(letter.sender, event.received_at)
         answers: list[Acknowledgement | Pong | None] = []
         changes: list[RightsChange] = []
+        is_fresh = False
         for entry in letter.entries:
             match entry:
                 case Released():
                     self._released(letter.sender, entry, event.received_at)
                 case Pong():
-                    self.designations.ponged(letter.sender, entry, now)
+                    is_fresh = self.designations.ponged(letter.sender, entry, now) or is_fresh
                 case Acknowledgement():
                     changes += self.designations.acknowledged(letter.sender, entry, now)
                 case Heartbeat():
@@ -417,15 +414,29 @@ class Node:
                 case Ping():
                     answers.append(self.inbox.pong(letter.sender, entry, now))
                 case Hello():
-                    if event.is_direct:
-                        version = ip_address(event.host.partition("%")[0]).version
-                        self.hearing.hello(letter.sender, entry, event.index, version, event.received_at, now)
+                    is_fresh = self._hello(letter, entry, event, now) or is_fresh
                 case _:
                     assert_never(entry)
+        given = [each for each in answers if each is not None]
+        if is_fresh or changes or given:  # law 11: what was recorded and is sent again is no sign of life
+            if not self.voices.is_speaking(letter.sender, event.received_at):  # somebody may wait for a sound one
+                self.vips.touch_all()
+                self.designations.look_again(now)
+            self.voices.heard(letter.sender, event.received_at)
         self._follow(changes, now)
-        answer = self.inbox.answer(letter, [each for each in answers if each is not None])
+        answer = self.inbox.answer(letter, given)
         if answer is not None:
             self._commands.append(answer)
+
+    def _hello(self, letter: Letter, hello: Hello, event: DatagramReceived, now: Instant) -> bool:
+        """A hello counts only if no router has passed it on. True: it is no older than what was heard."""
+        if not event.is_direct:
+            return False
+        version = ip_address(event.host.partition("%")[0]).version
+        if not self.hearing.hello(letter.sender, hello, event.index, version, event.received_at, now):
+            return False
+        self.voices.proved(letter.sender, event.received_at - hello.age_ms / 1000)
+        return True
 
     def _follow(self, changes: list[RightsChange], now: Instant) -> None:
         """Witnesses changed rights: the fences follow, and candidacies that wait for a right look again."""

@@ -229,19 +229,20 @@ class Designations:
             if not designation.rights:
                 self.active.pop(designation.revision, None)
 
-    def ponged(self, sender: int, pong: Pong, now: Instant) -> None:
+    def ponged(self, sender: int, pong: Pong, now: Instant) -> bool:
         """A candidate has answered a ping. Only the newest has an answer: an old one, replayed, would make a dead peer
-        a witness.
+        a witness. False: it is no answer to that.
         """
         sequence, sent_at = self._pinged.get(sender, (None, now))
         if sequence != pong.sequence:
-            return
+            return False
         del self._pinged[sender]
         if sender in self._untouched:
             self.look_again(now)  # it may be in touch again
         proved_at = sent_at - pong.age_ms / 1000 * (1 + 2 * CLOCK_DRIFT)  # counted from our question: it answered later
         if self._peers.ponged(sender, proved_at, now):
             self.look_again(now)
+        return True
 
     def acknowledged(self, sender: int, beat: Acknowledgement, now: Instant) -> list[RightsChange]:
         """A witness renewed its promise: the right lasts until the beat's send time + window."""

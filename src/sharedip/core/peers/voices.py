@@ -31,13 +31,13 @@ class Voices:
         self._proved: dict[int, Instant] = {}
         self._awake_since: Instant = NEVER
 
-    def heard(self, lease: int, at: Instant, proved_at: Instant | None = None) -> None:
-        """An authentic datagram of that agent was received at `at`. `proved_at`: a request left at that instant or
-        later, by our clock, that proved its lease.
-        """
+    def heard(self, lease: int, at: Instant) -> None:
+        """An authentic datagram of that agent was received at `at`, and is no recorded one."""
         self._spoke[lease] = max(at, self._spoke.get(lease, NEVER))
-        if proved_at is not None:
-            self._proved[lease] = max(proved_at, self._proved.get(lease, NEVER))
+
+    def proved(self, lease: int, at: Instant) -> None:
+        """A request that proved its lease left at about that instant, by our clock."""
+        self._proved[lease] = max(at, self._proved.get(lease, NEVER))
 
     def woke_late(self, now: Instant) -> None:
         """This process slept past a deadline: what others said meanwhile may be lost, so silence begins anew."""

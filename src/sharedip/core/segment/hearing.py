@@ -272,19 +272,21 @@ class Hearing:
             self._hello_at = self._due_at = NEVER  # neighbours learn our new MAC by it (L10d)
         return place
 
-    def hello(self, sender: int, hello: Hello, index: int, version: int, received_at: Instant, now: Instant) -> None:
-        """An authentic hello that came on that link, in that family, without a router in between."""
+    def hello(self, sender: int, hello: Hello, index: int, version: int, received_at: Instant, now: Instant) -> bool:
+        """An authentic hello that came on that link, in that family, without a router in between. False: it is no newer
+        than what was heard (law 11), or from elsewhere.
+        """
         place = next((each for each in self._places.values() if (each.index, each.version) == (index, version)), None)
         pair = None if place is None else place.pairs.get(sender)
         if place is None or pair is None or hello.sequence <= pair.sequence:
-            return  # law 11: a recorded one is no newer than what was heard
+            return False
         pair.sequence = hello.sequence
         pair.heard_at, pair.hears_us = max(pair.heard_at, received_at), hello.hears_you
-        self._voices.heard(sender, received_at, received_at - hello.age_ms / 1000)
         if not hello.hears_you and now >= pair.extra_at:
             pair.extra_at = now + EXTRA_HELLO_S
             self._greet(place, [sender], now)
         self._due_at = min(self._due_at, now)
+        return True
 
     def answered(self, event: NeighbourAnswered, now: Instant) -> None:
         """A neighbour that we had asked has answered."""
