@@ -45,8 +45,8 @@ MUTANTS = (
     Mutant(
         "hello-from-anywhere",
         NODE,
-        "if event.is_direct:",
-        "if True:",
+        "        if not event.is_direct:\n            return False\n",
+        "",
         HEARD,
         "A hello that came through a router says that the segment is whole.",
     ),

@@ -441,7 +441,7 @@ MUTANTS = (
     Mutant(
         "refusing-kernel-keeps-the-key",
         CANDIDACY,
-        "        if self.ownership.refusals >= REFUSALS_MAX:\n",
+        "        if self.ownership.refusals >= REFUSALS_MAX and others:\n",
         "        if False:\n",
         "address: another node may try",
         "A kernel that refuses the address keeps it from everybody.",
@@ -449,7 +449,7 @@ MUTANTS = (
     Mutant(
         "refused-for-good-tries-on",
         CANDIDACY,
-        "        if self.ownership.refused_for_good:\n",
+        "        if self.ownership.refused_for_good and others:\n",
         "        if False:\n",
         "address: another node may try",
         "A kernel that will never have the address is asked for two seconds more.",

@@ -22,7 +22,7 @@ from sharedip.core.address.links import Links
 from sharedip.core.address.own_addresses import OwnAddresses
 from sharedip.core.address.own_side import OwnSide
 from sharedip.core.election.assent import Assent
-from sharedip.core.election.candidacy import BidEnded, Candidacy, ClaimBegun, GivesUp, Phase, WordDue
+from sharedip.core.election.candidacy import SETTLING, BidEnded, Candidacy, ClaimBegun, GivesUp, Phase, WordDue
 from sharedip.core.election.evicted import EvictedKeys
 from sharedip.core.election.fitness import Fitness, Health
 from sharedip.core.election.living import Living
@@ -156,6 +156,7 @@ class Node:
         self._stop_look_at: Instant = float("inf")
         self._gives_back = False
         self._cleared_for: int | None = None
+        self._flaws_told: dict[str, str] = {}
 
     @property
     def candidacies(self) -> dict[IPAddress, Candidacy]:
@@ -199,7 +200,7 @@ class Node:
         self.vips.expire(now)
         for event in events:
             self._apply(event, now)
-        self.vips.links_settled(self.links.settle(now))
+        self._links_settled(now)
         if self.fitness.settle(now):
             self.vips.touch_all()
         if self.living.advance(now):
@@ -226,6 +227,7 @@ class Node:
             self.isolation.next_deadline(),
             self.visibility.next_deadline(),
             self.assent.next_deadline(),
+            self.fitness.spacing.next_deadline(),
             self._stop_look_at if not self.is_over else float("inf"),
             *(at for at in of_parts if at is not None),
         )
@@ -375,6 +377,7 @@ class Node:
             self.peers.refresh(self.session.registry)
             self.voices.refresh()
             self.living.records_changed(now)
+            self.fitness.note_failures(now)
             self.hearing.refresh()
             self.isolation.look(now)
             self._record_changed(now)
@@ -511,12 +514,19 @@ class Node:
             "macs": sorted({link.mac.hex() for link in links if link is not None}),
             "member": None if member is None else f"{member:x}",
             "public": self.identity.public.hex() or None,
-            "places": self.hearing.report(flaws.of_places, now),
-            "flaws": flaws.of_vips,
+            "places": self.hearing.report(self._settling() | flaws.of_places, now),
+            "flaws": {**self.vips.flaws(now), **flaws.of_vips},
+            "failing": sorted(name for name, _ in self.fitness.health.failing),
+            "moves": self.fitness.moves,
             "unseen": {str(vip): code for vip, code in self.visibility.unseen.items()},
             "asks": list(self.assent.own),
             "answers": {f"{lease:x}": revision for lease, revision in self.assent.answers.items()},
         }
+
+    def _settling(self) -> dict[tuple[str, int], str]:
+        """The links that have just come back: a flaw of the place, for others come first."""
+        names = {vip.link for vip in self.settings.vips if self.links.is_settling(vip.link)}
+        return {(name, version): SETTLING for name in names for version in (4, 6)}
 
     def _record_changed(self, now: Instant) -> None:
         """What others should know of this node may have changed, or what it knows of them."""
@@ -529,6 +539,13 @@ class Node:
         if not self.fitness.is_impaired:
             return ()
         return self.fitness.asks(each.vip for each in self.vips.all() if each.phase is Phase.OWNING)
+
+    def _links_settled(self, now: Instant) -> None:
+        """Links have become fit, steady or unfit: others should know which are to be ranked last."""
+        changed = self.links.settle(now)
+        if changed:
+            self.vips.links_settled(changed)
+            self._record_changed(now)
 
     def _side_changed(self, now: Instant) -> None:
         """Our own links or addresses have changed."""
@@ -632,12 +649,17 @@ class Node:
     def _listen(self, now: Instant) -> None:
         """Greet, ask, and judge who is heard; tell others what has come of it."""
         is_due = any(now >= at for at in (self.own_side.next_deadline(), self.assent.next_deadline()))
+        if now >= self.fitness.spacing.next_deadline():
+            self.fitness.spacing.settle(now)
+            is_due = True
         if is_due:
             self.own_side.look(now)
         changed = self.hearing.advance(now)
         if changed or self.hearing.is_doubtful or now >= self.isolation.next_deadline():
             changed = self.isolation.look(now) or changed
         changed = self.visibility.advance(now) or changed
+        if self.vips.flaws(now) != self._flaws_told:
+            self._flaws_told, changed = self.vips.flaws(now), True
         if changed or is_due or now >= self.hearing.good_news_at or self._asks() != self.assent.own:
             self._record_changed(now)
 

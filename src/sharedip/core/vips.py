@@ -14,12 +14,12 @@ from typing import assert_never
 from sharedip.core.address.links import Links
 from sharedip.core.address.ownership import Presence
 from sharedip.core.election.assent import Assent
-from sharedip.core.election.candidacy import Answer, Candidacy, Phase
+from sharedip.core.election.candidacy import SETTLING, Answer, Candidacy, Phase
 from sharedip.core.election.evicted import EvictedKeys
 from sharedip.core.election.fitness import Fitness
 from sharedip.core.election.living import Living
 from sharedip.core.election.resigned import ResignedEpochs
-from sharedip.core.etcd.agent_records import Peers
+from sharedip.core.etcd.agent_records import CODES_MAX, Peers
 from sharedip.core.etcd.session import Session
 from sharedip.core.messages import (
     AddressGone,
@@ -86,6 +86,8 @@ class Vips:
         self._strays: dict[IPAddress, set[tuple[int, int]]] = {}
         """Each address that others put on this node, which may be a VIP later: index of the link, and prefix length."""
         self._touched: set[Candidacy] = set()
+        self._flawed: set[Candidacy] = set()
+        """Those that had a flaw of their own when they were last touched; each is touched when it ends."""
         self._timers: DeadlineQueue[Candidacy] = DeadlineQueue()
         self._made = 0
         self._all: tuple[Candidacy, ...] | None = None
@@ -193,6 +195,13 @@ class Vips:
             if candidacy.ownership.presence is not Presence.ABSENT
         )
         return frozenset((address, index) for address, index in places if index is not None)
+
+    def flaws(self, now: Instant) -> dict[str, str]:
+        """What ranks this node last for some VIPs, by fixed codes; for its record."""
+        if not self._flawed:
+            return {}
+        found = {str(each.vip): flaw for each in self._flawed if (flaw := each.flaw(now)) not in ("", SETTLING)}
+        return dict(sorted(found.items())[:CODES_MAX])
 
     @property
     def held_now(self) -> tuple[tuple[IPAddress, int], ...]:
@@ -359,6 +368,7 @@ class Vips:
             for candidacy in touched:
                 self._timers.set(candidacy, candidacy.next_deadline())
                 self._note_held(candidacy)
+                (self._flawed.add if candidacy.flaw(now) else self._flawed.discard)(candidacy)
 
     def next_deadline(self) -> Instant:
         """The earliest deadline of all; infinity if there is none."""
@@ -433,6 +443,7 @@ class Vips:
     def _drop(self, candidacy: Candidacy) -> None:
         """Drop it: it will not be asked again."""
         self._touched.discard(candidacy)
+        self._flawed.discard(candidacy)
         self._timers.set(candidacy, None)
 
 

@@ -512,6 +512,8 @@ class Candidacy:
 
     def advance(self, now: Instant) -> list[Answer]:
         """Take every step that is possible now; doing it twice changes nothing. Returns what other parts must do."""
+        if now >= self._flawed_until:
+            self._flaw = ""
         while True:
             phase = self.phase
             self.ownership.advance(now)
@@ -526,6 +528,8 @@ class Candidacy:
     def next_deadline(self) -> Instant | None:
         """The earliest instant at which something is due."""
         waiting = [self.ownership.next_deadline()]
+        if self._flaw:
+            waiting.append(self._flawed_until)
         bid = self.bid
         if bid is None:
             if self.phase is Phase.OUT and self._session.is_registered and self._what_is_in_the_way() is None:
@@ -770,27 +774,34 @@ class Candidacy:
             self._execute(bid, now)
         if self._stands:
             self.record.write_if_due(bid.key, bid.epoch, self._former, self.history.reason, now)
-        if self.ownership.refused_for_good:
-            self._campaign_at = now + REFUSED_HOLDOFF_S
+        others = self.others()
+        if self.ownership.refused_for_good and others:
+            self._rank_last(REFUSED, now + REFUSED_HOLDOFF_S)
             self.leave(f"the kernel will not have the address: {self.ownership.refused_for_good}", now)
             return
-        if self.ownership.refusals >= REFUSALS_MAX:
+        if self.ownership.refusals >= REFUSALS_MAX and others:
             self._rank_last(REFUSED, now + REFUSED_HOLDOFF_S)
             self.leave("the kernel refuses the address", now)
             return
         if self._may_evict(bid):
             self._evict(bid, now, hurried=False)
         why_not = self._fitness.why_not_owner(self.vip)
-        better = None if why_not is None else self._better_owner(now)
+        may_leave = why_not is not None and self._fitness.may_leave(self.vip, now)
+        better = self._better_owner(now) if may_leave else None
         if why_not is not None and better is not None:
             is_next = better is self.others()[0]
+            self._fitness.leaves(self.vip, now)
             self.leave(why_not + SOUND_ELSEWHERE, now, to=None if is_next else name_of(better))
 
     def _better_owner(self, now: Instant) -> KeyValue | None:
         """The first candidate to which an unfit owner hands over: law 12. Who is drained asks nobody, and leaves for
         none that is silent; an assent is a sign of life that comes by etcd, where nothing else may reach us.
         """
-        fit = (key for key in self.others() if self._fitness.is_fit(key, self.vip))
+        fit = (
+            key
+            for key in self.others()
+            if self._fitness.is_fit(key, self.vip) and self._fitness.may_go_to(key, self.vip, now)
+        )
         drained = self._fitness.drained
         return next(
             (

@@ -19,8 +19,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from sharedip.core.address.own_side import OwnSide
+from sharedip.core.election.spacing import Spacing
 from sharedip.core.etcd.agent_records import ASKS_MAX, CODES_MAX, Peers
 from sharedip.core.etcd.session import Session
+from sharedip.core.history import name_of
 from sharedip.core.messages import Ailment, Command, Level, Report
 from sharedip.core.model import Instant, KeyValue, Vip
 from sharedip.core.segment.hearing import Hearing
@@ -77,6 +79,10 @@ class Fitness:
         self._out = out
         self.drained = False
         self.health = Health(healthy=None if has_checks else True, detail="")
+        self.spacing = Spacing()
+        self._moves_seen: dict[tuple[int, str], int] = {}
+        self._moved: set[str] = set()
+        """The checks for which addresses have left this node; `spacing` forgets, this need not."""
         self._leader: int | None = None
         self._settles_at: Instant = float("inf")
         self._is_settled = False
@@ -135,6 +141,51 @@ class Fitness:
                 else:
                     of_vips |= {str(vip): code for vip, code in codes.items() if code}
         return Flaws(of_places, dict(sorted(of_vips.items())[:CODES_MAX]))
+
+    # -- an overload is not to be driven in circles (`spacing.py`) -----------------------------------------------------
+
+    def may_leave(self, vip: Vip, now: Instant) -> bool:
+        """Whether an owner may hand over now for what keeps it from being fit: not for a slow check, too soon again."""
+        if self.drained or self.flaw(vip):
+            return True
+        is_dead = any(how is Ailment.DEAD for _, how in self.health.failing)
+        return is_dead or all(self.spacing.may_move(name, now) for name, _ in self.health.failing)
+
+    def may_go_to(self, candidate: KeyValue, vip: Vip, now: Instant) -> bool:
+        """Whether that node has not failed lately what fails here now."""
+        if self.drained or self.flaw(vip):
+            return True
+        name = name_of(candidate)
+        return all(self.spacing.may_move_to(check, name, now) for check, _ in self.health.failing)
+
+    def leaves(self, vip: Vip, now: Instant) -> None:
+        """An address is handed over. Where a slow check is the reason, that counts."""
+        if self.drained or self.flaw(vip) or self.health.healthy is not False:
+            return
+        if not any(how is Ailment.DEAD for _, how in self.health.failing):
+            for check, _ in self.health.failing:
+                self.spacing.moved(check, now)
+                self._moved.add(check)
+
+    def note_failures(self, now: Instant) -> None:
+        """What fails here and, by their records, elsewhere; and how often addresses have moved for it by now."""
+        for peer in self._peers.all():
+            if peer.lease == self._session.lease:
+                continue
+            for check in peer.failing:
+                self.spacing.failed(check, peer.name, now)
+            for check, count in peer.moves.items():
+                if count > self._moves_seen.get((peer.lease, check), 0):
+                    self.spacing.take_over(check, count, now)
+                self._moves_seen[peer.lease, check] = count
+        known = {peer.lease for peer in self._peers.all()}
+        self._moves_seen = {each: count for each, count in self._moves_seen.items() if each[0] in known}
+
+    @property
+    def moves(self) -> dict[str, int]:
+        """For which checks of ours addresses have moved, and how often in a row. Published."""
+        counts = {check: self.spacing.count(check) for check in self._moved}
+        return {check: count for check, count in sorted(counts.items()) if count}
 
     def passes(self, check: str) -> bool:
         """Whether the health check of that name passes here."""

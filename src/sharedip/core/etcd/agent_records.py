@@ -81,6 +81,10 @@ class Peer:
     """Lease of an owner that asks → the revision of its record that this agent assents to."""
     flaws: Mapping[str, str] = field(default_factory=dict)
     """VIP → why this node had better not have it, a fixed code."""
+    failing: tuple[str, ...] = ()
+    """The names of its health checks that fail."""
+    moves: Mapping[str, int] = field(default_factory=dict)
+    """Health check → how often in a row addresses have moved for its slowness (`core/election/spacing.py`)."""
     unseen: Mapping[str, str] = field(default_factory=dict)
     """VIP → what is wrong with it on the wire, as this agent sees its owner (`core/peers/visibility.py`)."""
 
@@ -236,6 +240,8 @@ def _read_peer(key: KeyValue, name: str) -> Peer | None:
         _texts(record.get("asks")),
         _answers(record.get("answers")),
         _codes(record.get("flaws")),
+        _texts(record.get("failing")),
+        _counts(record.get("moves")),
         _codes(record.get("unseen")),
     )
 
@@ -309,6 +315,12 @@ def _answers(value: object) -> dict[int, int]:
         return {int(lease, 16): revision for lease, revision in value.items() if isinstance(revision, int)}
     except ValueError:
         return {}
+
+
+def _counts(value: object) -> dict[str, int]:
+    if not isinstance(value, dict) or len(value) > CODES_MAX:
+        return {}
+    return {str(name)[:ASK_CHARACTERS_MAX]: count for name, count in value.items() if isinstance(count, int)}
 
 
 def _codes(value: object) -> dict[str, str]:

@@ -35,7 +35,18 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import Delete, Failure, Put
 from sharedip.core.peers.wire import Released
-from tests.stages.harness import LAYOUT, LINK, MAC, THEIRS, VIP, Talk, owner, taken_by_word, waiting_behind
+from tests.stages.harness import (
+    LAYOUT,
+    LINK,
+    MAC,
+    THEIRS,
+    VIP,
+    Talk,
+    owner,
+    taken_by_word,
+    waiting_behind,
+    with_a_rival,
+)
 
 DOWN = replace(LINK, running=False)
 
@@ -245,8 +256,13 @@ def test_nothing_but_the_kernels_word_releases_the_key(fact: str) -> None:
 
 
 def test_a_kernel_that_goes_on_refusing_lets_another_node_try() -> None:
-    """Two seconds of refusals."""
+    """Two seconds of refusals; where nobody else stands it goes on trying."""
     talk = owner()
+    for _ in range(25):
+        talk.hear(AddressRefused(VIP, "ENOMEM"), after_s=0.05)
+    assert talk.is_in(Phase.OWNING)
+    with_a_rival(talk)
+    talk.hear(AddressRefused(VIP, "ENOMEM"), after_s=0.05)
     for _ in range(25):
         talk.hear(AddressRefused(VIP, "ENOMEM"), after_s=0.05)
     assert talk.is_in(Phase.LEAVING)
