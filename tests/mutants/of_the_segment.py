@@ -142,8 +142,8 @@ MUTANTS = (
     Mutant(
         "verdict-at-once",
         ISOLATION,
-        "if not verdict.counts and now >= verdict.since + STANDS_S:",
-        "if not verdict.counts:",
+        "if verdict.counts or now < verdict.counts_at:",
+        "if verdict.counts:",
         HEARD,
         "What heals within two seconds moves the address.",
     ),

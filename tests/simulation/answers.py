@@ -32,12 +32,6 @@ class Rule(Enum):
     LEASE = "anything else: the lease alone bounds it"
 
 
-AWAITED = frozenset({Rule.ISOLATED, Rule.BEHIND_A_SILENT_ONE})
-"""What the core does not keep yet, and is not judged by in the histories. A rule goes from here when the core has it;
-when none is left, this goes."""
-
-JUDGED = frozenset(Rule) - AWAITED
-
 LOOK_EVERY_S = 0.1
 ETCD, WEATHER, SEGMENT = "etcd", "weather", "segment"
 
@@ -105,7 +99,7 @@ class Dark:
 class Answers:
     """Invariant: after a look the VIPs that nobody answers for are in `_dark`."""
 
-    def __init__(self, world: World, judged: frozenset[Rule] = JUDGED) -> None:
+    def __init__(self, world: World, judged: frozenset[Rule] = frozenset(Rule)) -> None:
         self._world = world
         self._judged = judged
         self.demanded = Counter[Rule]()

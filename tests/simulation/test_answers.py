@@ -11,13 +11,11 @@ from sharedip.core.messages import (
     DatagramReceived,
     DrainRequested,
     Event,
-    HealthChanged,
     KeysChanged,
     KeysRead,
     StopRequested,
 )
-from sharedip.core.model import FenceKind, KeyValue
-from tests.models.judge import LAYOUT
+from sharedip.core.model import FenceKind
 from tests.models.segment import BOTH_FAMILIES
 from tests.models.store import Request, Store
 from tests.simulation import answers, histories
@@ -25,9 +23,6 @@ from tests.simulation.answers import (
     EVICTED_AFTER_S,
     IN_ORDER_S,
     ISOLATED_S,
-    JUDGED,
-    LOOK_EVERY_S,
-    SILENCE_COUNTS_AFTER_S,
     Answers,
     Rule,
     lease_s,
@@ -40,7 +35,7 @@ from tests.simulation.wire import GATEWAY, Wire
 from tests.simulation.world import WORD, Host, InvariantBrokenError, World
 
 ALL = frozenset(Rule)
-STOOD_IN_FOR = 60
+PATIENT = 60
 """Histories."""
 WELL_FOR_S = 8.0
 DOCS = Path(__file__).parents[2] / "docs/availability.md"
@@ -110,85 +105,6 @@ BREAKS = [
 ]
 
 
-class Hearing:
-    """What stands for an agent that judges whom it hears: it looks at the segment itself.
-
-    A node is unfit, by its own and by the others' lights, from the fourth second on for which it has been on no side
-    that is heard, until it is again.
-    """
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._apart_since: dict[str, float] = {}
-
-    def begin(self) -> None:
-        """Look now and from now on."""
-        world = self._world
-        wires = [Answers(world)._on_the_wire(vip.address.version) for vip in world.vips]
-        for host in world.hosts:
-            if all(not wire or host.name in wire for wire in wires):
-                self._apart_since.pop(host.name, None)
-            since = self._apart_since.get(host.name, world.t)
-            if any(wire and host.name not in wire for wire in wires):
-                self._apart_since[host.name] = since
-            self._tell(host, is_apart=world.t - since >= ISOLATED_S - 1.0)
-        world.later(LOOK_EVERY_S, self.begin)
-
-    def _tell(self, host: Host, *, is_apart: bool) -> None:
-        core = host.core
-        if core is None or host.frozen:
-            return
-        fitness = core.fitness
-        if "why_unfit" not in vars(fitness):
-            why_unfit = fitness.why_unfit
-            vars(fitness)["why_unfit"] = lambda key: self._why_apart(key) or why_unfit(key)
-        was_apart = "why_not_owner" in vars(fitness)
-        if is_apart is was_apart:
-            return
-        if is_apart:
-            vars(fitness)["why_not_owner"] = lambda: "not heard"
-        else:
-            del vars(fitness)["why_not_owner"]
-        health = fitness.health
-        core.vips.touch_all()
-        host.hear(host.run, HealthChanged(healthy=bool(health.healthy), detail=health.detail))
-
-    def _why_apart(self, candidate: KeyValue) -> str | None:
-        since = self._apart_since.get(self._world.etcd.holders[candidate.lease].name, self._world.t)
-        return "not heard" if self._world.t - since >= ISOLATED_S - 1.0 else None
-
-
-class Evicting:
-    """What stands for an owner that takes silent agents out of the queue: their keys go after three seconds, while
-    the first one is awake.
-    """
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._silent_since: dict[str, float] = {}
-
-    def begin(self) -> None:
-        """Look now and from now on."""
-        world = self._world
-        for host in world.hosts:
-            if host.core is not None and not host.frozen:
-                self._silent_since.pop(host.name, None)
-            else:
-                self._silent_since.setdefault(host.name, world.t)
-        silent = {name for name, since in self._silent_since.items() if world.t - since >= SILENCE_COUNTS_AFTER_S}
-        for vip in world.vips:
-            keys = sorted(world.etcd.store.under(LAYOUT.election(vip.address)), key=lambda key: key.create_revision)
-            if (
-                keys
-                and world.etcd.holders[keys[0].lease].name not in self._silent_since
-                and world.etcd.leader is not None
-            ):
-                for key in keys[1:]:
-                    if world.etcd.holders[key.lease].name in silent:
-                        world.etcd.delete_by_hand(key.key)
-        world.later(LOOK_EVERY_S, self.begin)
-
-
 @pytest.fixture
 def no_hellos(monkeypatch: pytest.MonkeyPatch) -> None:
     """Agents that say no hello and ask nobody: none can tell who is heard."""
@@ -220,7 +136,6 @@ def test_an_owner_that_makes_way_in_time_is_not_blamed(
 ) -> None:
     """Somebody who is heard has the address, and the judge has seen that it was due."""
     world = Judged(gateway=gateway, version=version)
-    Hearing(world).begin()
     breaks(world, world.hosts[0])
     world.go_on(20.0)
     assert world.judge.demanded[Rule.ISOLATED] == 1
@@ -253,22 +168,20 @@ def test_where_nobody_could_tell_or_nobody_is_better_nothing_is_due(what: str) -
 
 
 @pytest.mark.slow
-def test_the_judge_asks_for_nothing_that_hearing_and_evicting_do_not_give(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Histories in which few things go wrong and last, with both stand-ins, and judged by every rule."""
+def test_long_faults_one_at_a_time_find_their_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Histories in which few things go wrong and last."""
     judge = answers.Answers
     seen: list[Answers] = []
 
     def judged(world: World) -> Answers:
-        Hearing(world).begin()
-        Evicting(world).begin()
         seen.append(judge(world, ALL))
         return seen[-1]
 
     monkeypatch.setattr(histories, "PATIENT_CHANCE", 1.0)
     monkeypatch.setattr(histories, "Answers", judged)
-    failures = {seed: failure for seed in range(STOOD_IN_FOR) if (failure := histories.play(seed).failure) is not None}
+    failures = {seed: failure for seed in range(PATIENT) if (failure := histories.play(seed).failure) is not None}
     assert failures == {}
-    assert sum(each.demanded[Rule.ISOLATED] for each in seen) > STOOD_IN_FOR // 20
+    assert sum(each.demanded[Rule.ISOLATED] for each in seen) > PATIENT // 20
 
 
 # -- silent, in order, by the lease -----------------------------------------------------------------------------------
@@ -361,7 +274,6 @@ def test_a_silent_one_that_delays_an_orderly_end_is_found(ends: Callable[[World,
 def test_a_silent_one_that_was_taken_out_delays_nobody(ends: Callable[[World, Host], None]) -> None:
     """The third one follows at once."""
     world = Judged()
-    Evicting(world).begin()
     world.hosts[1].kill()
     world.go_on(EVICTED_AFTER_S + 0.5)
     ends(world, world.hosts[0])
@@ -399,14 +311,6 @@ def test_a_lease_that_does_not_end_is_found(monkeypatch: pytest.MonkeyPatch) -> 
     world.go_on(lease_s(world.ttl_s))
     with pytest.raises(InvariantBrokenError, match="the lease alone"):
         world.go_on(1.0)
-
-
-def test_what_the_core_does_not_keep_yet_fails_no_history() -> None:
-    """The rules that are awaited are judged by nobody but these tests."""
-    world = Judged(JUDGED)
-    isolate(world, world.hosts[0])
-    world.go_on(20.0)
-    assert {Rule.ISOLATED, Rule.BEHIND_A_SILENT_ONE} & JUDGED == set()
 
 
 # -- the page ---------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from types import FrameType
 
 import pytest
 
-from tests.simulation.answers import JUDGED, Rule
+from tests.simulation.answers import Rule
 from tests.simulation.catalogue import NAMES
 from tests.simulation.histories import TRAITS, play
 
@@ -84,8 +84,8 @@ def test_no_history_breaks_a_law(capsys: pytest.CaptureFixture[str]) -> None:
     wanted = [*NAMES, *TRAITS]
     with capsys.disabled():
         print("\n  " + ", ".join(f"{name} {kinds[name]}" for name in wanted))
-        print("  answers that were due: " + ", ".join(f"{rule.name} {due[rule.name]}" for rule in JUDGED))
+        print("  answers that were due: " + ", ".join(f"{rule.name} {due[rule.name]}" for rule in Rule))
     assert played == HISTORIES
-    lasting = JUDGED - {Rule.IN_ORDER}  # which is mostly over between two looks of the judge
+    lasting = set(Rule) - {Rule.IN_ORDER}  # which is mostly over between two looks of the judge
     never = [name for name in wanted if not kinds[name]] + [rule.name for rule in lasting if not due[rule.name]]
     assert not never or played < EACH_KIND_IS_PLAYED_WITHIN, f"never played: {never}"

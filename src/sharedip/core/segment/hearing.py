@@ -52,7 +52,7 @@ ASKS_PER_S = 4.0
 SURROUNDINGS_EVERY_S = 5.0
 """While somebody is missed. A node may have ten thousand routes, and reading them takes its time."""
 OUTSIDERS_ASKED = 3
-OUTSIDER_COUNTS_S = 3.0
+OUTSIDER_COUNTS_S = 1.5
 GOOD_NEWS_EVERY_S = 5.0
 """Bad news is written at once, good news so often at most: a flapping segment must not churn etcd."""
 
@@ -400,7 +400,7 @@ class Hearing:
                 for gateway in place.gateways[:2]:
                     self._ask(place, gateway, None, now)
             due.append(max(place.gateway.next_at, now + 0.001))
-        outsiders_at = max(place.outsiders_asked_at + ASK_AGAIN_S, place.outsider_at + 2 * ASK_AGAIN_S)
+        outsiders_at = place.outsiders_asked_at + ASK_AGAIN_S
         if now >= outsiders_at:
             place.outsiders_asked_at, outsiders_at = now, now + ASK_AGAIN_S
             for address, mac in list(place.outsiders.items())[:OUTSIDERS_ASKED]:

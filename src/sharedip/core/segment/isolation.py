@@ -20,6 +20,7 @@ from sharedip.core.settings import Settings
 
 STANDS_S = 2.5
 """Silence takes a second and a half to be told (`hearing.py`): four seconds of it in all."""
+VETO_AGAIN_S = 0.25
 ISOLATED = "isolated"
 """The code in the record."""
 
@@ -27,7 +28,8 @@ ISOLATED = "isolated"
 @dataclass(slots=True)
 class _Verdict:
     side: Side
-    since: Instant
+    counts_at: Instant
+    """When it counts, if it still stands by then, and nobody outside of the cluster answers us."""
     counts: bool = False
 
 
@@ -53,7 +55,7 @@ class Isolation:
         """What is heard, or said of it in etcd, has changed, or time has passed. True: a verdict has changed."""
         changed = False
         for place, vip in self._vips.items():
-            side, verdict = self._better_side(vip, now), self._verdicts.get(place)
+            side, verdict = self._better_side(vip, has_outsiders=False), self._verdicts.get(place)
             if side is None:
                 if verdict is not None and verdict.counts:
                     changed = True
@@ -61,18 +63,23 @@ class Isolation:
                 self._verdicts.pop(place, None)
                 continue
             if verdict is None:
-                verdict = self._verdicts[place] = _Verdict(side, now)
+                verdict = self._verdicts[place] = _Verdict(side, now + STANDS_S)
             verdict.side = side
-            if not verdict.counts and now >= verdict.since + STANDS_S:
-                verdict.counts = changed = True
-                names = ", ".join(sorted(self._peers.name_of(lease) for lease in side))
-                text = f"not heard on {place[0]} (IPv{place[1]}) by the better side of the segment: {names}"
-                self._out(Report(Level.WARNING, text, reason="the VIPs there are for those who are heard"))
+            if verdict.counts or now < verdict.counts_at:
+                continue
+            outsiders = self._hearing.has_outsiders(vip, now)
+            if outsiders and self._better_side(vip, has_outsiders=True) is None:
+                verdict.counts_at = now + VETO_AGAIN_S
+                continue
+            verdict.counts = changed = True
+            names = ", ".join(sorted(self._peers.name_of(lease) for lease in side))
+            text = f"not heard on {place[0]} (IPv{place[1]}) by the better side of the segment: {names}"
+            self._out(Report(Level.WARNING, text, reason="the VIPs there are for those who are heard"))
         return changed
 
     def next_deadline(self) -> Instant:
         """When a verdict will count, if it still stands; infinity if there is none that waits."""
-        waiting = (each.since + STANDS_S for each in self._verdicts.values() if not each.counts)
+        waiting = (each.counts_at for each in self._verdicts.values() if not each.counts)
         return min(waiting, default=float("inf"))
 
     @property
@@ -85,7 +92,7 @@ class Isolation:
         verdict = self._verdicts.get((link, version))
         return verdict.side if verdict is not None and verdict.counts else None
 
-    def _better_side(self, vip: Vip, now: Instant) -> Side | None:
+    def _better_side(self, vip: Vip, *, has_outsiders: bool) -> Side | None:
         lease, own = self._session.lease, self._hearing.own_place(vip)
         if lease is None or own is None:
             return None
@@ -94,7 +101,7 @@ class Isolation:
             place = peer.place_of(vip.address)
             if place is not None and peer.lease != lease:
                 places[peer.lease] = place
-        return better_side(places, lease, has_outsiders=self._hearing.has_outsiders(vip, now))
+        return better_side(places, lease, has_outsiders=has_outsiders)
 
 
 def _first_on_each(settings: Settings) -> dict[tuple[str, int], Vip]:
