@@ -30,7 +30,7 @@ PATIENT_NAMES = (
     *faults_of_segment.FAULTS,
     *("segment in two", "deaf and dumb"),
     *("freeze", "kill", "crash") * 2,
-    *("stop", "move", "drain", "sick", "kill briefly"),
+    *("stop", "move", "drain", "sick", "all sick", "kill briefly"),
 )
 """In histories that are about who answers meanwhile: what is left of a cluster after one or two of these could."""
 PATIENT_S = 60.0

@@ -13,6 +13,7 @@ from typing import Any
 from sharedip.core.etcd.keys import read_record
 from sharedip.core.messages import (
     AddressGone,
+    Ailment,
     DrainRequested,
     ForeignClaim,
     HealthChanged,
@@ -25,7 +26,7 @@ from sharedip.core.peers.witness import read_witnesses
 from tests.models.judge import LAYOUT
 from tests.simulation.forger import forge
 from tests.simulation.wire import LINK_INDEX
-from tests.simulation.world import Host, World
+from tests.simulation.world import SERVICE, Host, World
 
 Fault = Callable[[World, Host, int, float], None]
 
@@ -68,8 +69,25 @@ def _drain(world: World, host: Host, member: int, seconds: float) -> None:
 
 
 def _sick(world: World, host: Host, member: int, seconds: float) -> None:
-    host.hear(host.run, HealthChanged(healthy=False, detail="readyz: 500"))
-    world.later(seconds, lambda: host.hear(host.run, HealthChanged(healthy=True, detail="")))
+    _fail(world, host, seconds, world.random.choice((Ailment.DEAD, Ailment.SLOW)))
+
+
+def _all_sick(world: World, _host: Host, _member: int, seconds: float) -> None:
+    """What overloads one service overloads all of them, each within a second, and each as it is."""
+    ailment = world.random.choice((Ailment.DEAD, Ailment.SLOW))
+    for host in world.hosts:
+        world.later(world.random.random(), _fail, world, host, seconds, ailment)
+
+
+def _fail(world: World, host: Host, seconds: float, ailment: Ailment) -> None:
+    host.fails_until = max(host.fails_until, world.t + seconds)
+    host.hear(host.run, HealthChanged(healthy=False, detail="readyz: 500", failing=((SERVICE, ailment),)))
+    world.later(seconds, lambda: _recover(world, host))
+
+
+def _recover(world: World, host: Host) -> None:
+    if world.t >= host.fails_until:
+        host.hear(host.run, HealthChanged(healthy=True, detail=""))
 
 
 def _link(world: World, host: Host, member: int, seconds: float) -> None:
@@ -314,6 +332,7 @@ FAULTS: dict[str, Fault] = {
     "move": move,
     "drain": _drain,
     "sick": _sick,
+    "all sick": _all_sick,
     "link": _link,
     "cut from member": cut_from_member,
     "cut from etcd": cut_from_etcd,

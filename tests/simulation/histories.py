@@ -191,6 +191,7 @@ def _heal(world: World) -> None:
         host.start()
         if not host.running_link:
             host.set_link(running=True)
+        host.fails_until = float("-inf")
         host.hear(host.run, HealthChanged(healthy=True, detail=""))
         host.hear(host.run, DrainRequested(3, drained=False))
         host.hear(host.run, SettingsChanged(world.settings(host.name)))

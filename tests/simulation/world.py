@@ -24,6 +24,7 @@ from sharedip.core.messages import (
     AnnounceOnceHeld,
     AnswerOperator,
     AskNeighbour,
+    CheckProbed,
     CloseGate,
     Command,
     DatagramReceived,
@@ -74,6 +75,10 @@ LOOKS_AT_FENCE_WITHIN_S = 2.0
 
 LIFETIME_WINDOW_S_MIN = 2.1
 """No whole second of a lifetime fits into a shorter one (core/settings.py)."""
+
+SERVICE = "api"
+"""The health check of every node."""
+PROBE_S = 0.005
 
 WAKES_MAX = 200
 """So many wakings within a millisecond each mean a core that spins."""
@@ -131,6 +136,8 @@ class Host:
         """What its documents list."""
         self.keeps_tags = True
         """Kernels before 5.18 keep no IFA_PROTO: nothing that a former run put up shows whose it is."""
+        self.fails_until = float("-inf")
+        """The service that its health check asks."""
         self.disk = "well"
         """"full": nothing can be written, but deleted; "stuck": neither."""
         self.dooms: deque[Doom] = deque()
@@ -473,11 +480,18 @@ class Host:
                 world.wire.send(self, order)
             case ReadSurroundings():
                 self._soon(world.wire.read(self, order))
-            case AnswerOperator() | ProbeChecks():
+            case AnswerOperator():
                 pass
+            case ProbeChecks():
+                if SERVICE in order.names:
+                    world.later(PROBE_S, self._probe, self.run, self.now())
             case _:
                 self._check_release(order)
                 world.etcd.receive(self, order)
+
+    def _probe(self, run: int, started_at: float) -> None:
+        """The service was asked, and says how it is."""
+        self.hear(run, CheckProbed(SERVICE, healthy=self.world.t >= self.fails_until, started_at=started_at))
 
     def _save(self, order: SaveState) -> None:
         """As adapters/state.py: what can't be written is deleted, so that no later run believes in what is old."""
@@ -666,6 +680,7 @@ class World:
             window_s=window_s,
             fence=host.fence,
             local_endpoint=(int(name[1:]) - 1) % self.members,
+            check_names=(SERVICE,),
         )
 
     # -- time ---------------------------------------------------------------------------------------------------------
