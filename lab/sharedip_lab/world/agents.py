@@ -24,7 +24,7 @@ import yaml
 
 from sharedip_lab.world.etcd import CLIENT_PORT
 from sharedip_lab.world.namespaces import command_in, processes_in
-from sharedip_lab.world.topology import LINK, Place
+from sharedip_lab.world.topology import Place, segment_of
 
 SHIPPED = (sys.executable, "-m", "sharedip.cli.main")
 STOP_S = 15.0
@@ -52,7 +52,9 @@ def documents(
         },
     }
     overlaid = overlay(agent, settings)
-    vip_documents = [{"apiVersion": "v1alpha1", "kind": "Layer2VIPConfig", "name": vip, "link": LINK} for vip in vips]
+    vip_documents = [
+        {"apiVersion": "v1alpha1", "kind": "Layer2VIPConfig", "name": vip, "link": segment_of(vip).link} for vip in vips
+    ]
     return [*vip_documents, overlaid]
 
 
