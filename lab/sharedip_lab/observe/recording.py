@@ -57,6 +57,12 @@ class Presence:
                 found[node] = kept
         return found
 
+    def succession(self, since: float, until: float) -> list[str]:
+        """Whose interfaces carried the address one after the other; who had it back in between nobody counts once."""
+        own = self.stretches(since, until)
+        order = [node for _, node in sorted((begin, node) for node, held in own.items() for begin, _ in held)]
+        return [node for index, node in enumerate(order) if not index or order[index - 1] != node]
+
 
 def _joined(intervals: Iterable[Interval]) -> list[Interval]:
     """Overlapping intervals of one node (two links) as one."""

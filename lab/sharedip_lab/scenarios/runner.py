@@ -62,6 +62,10 @@ class Outcome:
     """What it is added up under."""
     prepared_s: float = 0.0
     """For how long the strike prepared before it broke anything: what `new_owner_s` is counted after."""
+    bound_s: float | None = None
+    """The longest gap that is good, where a scene has one."""
+    moves: int | None = None
+    """How often the address changed its node, where that is judged."""
     wrong: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
@@ -175,7 +179,7 @@ def _wait_sequel(stage: Stage, fault: Fault, outcome: Outcome, vip: str) -> None
             stage.wait(
                 lambda: answers.first_of_other(outcome.struck_at, outcome.owner_before) is not None,
                 "another node answers",
-                NEW_OWNER_S,
+                2 * fault.within_s or NEW_OWNER_S,
             )
         except NotInTimeError as error:
             outcome.wrong.append(str(error))

@@ -208,6 +208,22 @@ class Agent:
             return -1, f"no answer within {ORDER_S:.0f} s"
         return done.returncode, done.stdout + done.stderr
 
+    def check(self) -> str:
+        """What `sharedip check` says on its node."""
+        words = [*self.command, "check", "-c", str(self.configuration)]
+        try:
+            done = subprocess.run(
+                command_in(self.place.namespace, words),
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=ORDER_S,
+                start_new_session=True,
+            )
+        except subprocess.TimeoutExpired:
+            return f"no end within {ORDER_S:.0f} s"
+        return done.stdout + done.stderr
+
     def status(self) -> dict[str, Any] | None:
         """Its status document; None while it does not answer. An agent without the command says so with `{}`."""
         code, said = self.order("status", "-o", "json")

@@ -69,6 +69,13 @@ def neighbour_advertisement(mac: bytes, target: IPv6Address) -> bytes:
     return frame + _icmpv6(target.packed, group, _ADVERTISEMENT, body)
 
 
+def announcement(mac: bytes, address: IPAddress) -> bytes:
+    """ "This address is at this MAC", to everybody, in the address's own family."""
+    if isinstance(address, IPv4Address):
+        return arp_request(mac, address, address)
+    return neighbour_advertisement(mac, address)
+
+
 def datagram(macs: tuple[bytes, bytes], addresses: tuple[IPAddress, IPAddress], port: int, payload: bytes) -> bytes:
     """A UDP datagram from the first to the second of both pairs, with the same port at both ends.
 

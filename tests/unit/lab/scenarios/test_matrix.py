@@ -142,7 +142,7 @@ def test_a_resumed_run_plays_what_is_missing_and_nothing_else(tmp_path: Path) ->
 def test_the_end_tells_each_version_of_etcd_and_keeps_the_logs_of_what_went_wrong(tmp_path: Path) -> None:
     result = matrix(_legs(wanted="crash/ipv4,sigkill/ipv4"), Lines(), Result("matrix", "", {}, 0.005), lambda _: None)
     rows = [line.split()[:3] for line in summary(result).splitlines() if line.startswith("3.")]
-    assert rows == [["3.4.23", "9", "7"], ["3.5.1", "9", "7"]]
+    assert rows == [["3.4.23", "11", "9"], ["3.5.1", "11", "9"]]
     write_logs(result, tmp_path / "logs")
     assert {path.read_text() for path in (tmp_path / "logs").iterdir()} == {"last words"}
 
