@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from collections.abc import Callable
+from ipaddress import ip_address
 
 from sharedip_lab.faults import strikes
 from sharedip_lab.faults.segment import Strike
@@ -138,7 +138,7 @@ def candidate_with_another_mac(stage: Stage, node: str) -> Undo:
 
 
 def full_moved_and_killed(stage: Stage, node: str) -> Undo:
-    """etcd is full; `sharedip move`; the new owner is killed. A refusal is a good answer, too: then nobody is killed."""
+    """etcd is full; `sharedip move`; the new owner is killed. A refusal is a good answer: then nobody is killed."""
     empty = etcd_is_full(stage, node)
     _begins(stage, f"{node}: moved by command")
     status = _ordered(stage, node, "move", stage.plan.vips[0])

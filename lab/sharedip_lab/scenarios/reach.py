@@ -102,29 +102,35 @@ def chosen(scenes: Sequence[Scene], wanted: str) -> list[Scene]:
 
 def reach(plan: Plan, scenes: Sequence[Scene], runs: int, audience: Audience, keep: Callable[[Result], None]) -> Result:
     """Every scene on a stage of its own, so many times; `keep` is called after each."""
-    result, total, number = result_of("reach", plan), len(scenes) * runs, 0
+    result, total = result_of("reach", plan), len(scenes) * runs
     audience.say(f"{len(scenes)} scenes, {runs} runs of each")
-    for scene in scenes:
-        left = runs
-        while left:
+    for turn, scene in enumerate(scenes):
+        done = 0
+        # A cluster that does not come back ends its stage; the runs that are left get a fresh one.
+        while done < runs:
             outcomes: list[Outcome] = []
-
-            def script(
-                stage: Stage, act: Act, scene: Scene = scene, left: int = left, outcomes: list[Outcome] = outcomes
-            ) -> None:
-                act.outcomes = outcomes
-                for _ in range(left):
-                    audience.began(number + len(outcomes) + 1, total, f"[{scene.name}] {scene.title}")
-                    outcomes.append(outcome := play_scene(stage, scene, audience))
-                    audience.ended(outcome)
-                    if any(text.startswith("did not recover") for text in outcome.wrong):
-                        return
-
+            script = _script(scene, runs - done, audience, outcomes, (turn * runs + done, total))
             result.acts.append(_act(scene, plan, audience, script, outcomes))
-            left -= max(1, len(outcomes))
-            number += max(1, len(outcomes))
+            done += max(1, len(outcomes))
         keep(result)
     return result
+
+
+def _script(
+    scene: Scene, runs: int, audience: Audience, outcomes: list[Outcome], progress: tuple[int, int]
+) -> Callable[[Stage, Act], None]:
+    before, total = progress
+
+    def script(stage: Stage, act: Act) -> None:
+        act.outcomes = outcomes
+        for number in range(before + 1, before + runs + 1):
+            audience.began(number, total, f"[{scene.name}] {scene.title}")
+            outcomes.append(outcome := play_scene(stage, scene, audience))
+            audience.ended(outcome)
+            if any(text.startswith("did not recover") for text in outcome.wrong):
+                return
+
+    return script
 
 
 def _act(

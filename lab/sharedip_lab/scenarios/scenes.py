@@ -1,4 +1,4 @@
-"""The scenes of `lab run reach`: the inputs under which the address was dark though somebody could serve, and their kin.
+"""The scenes of `lab run reach`: inputs under which the address was dark though somebody could serve, and their kin.
 
 Role: data. Each scene says what is done, how long the client may be without an answer, how often the address may move,
 and what must be said. L1 to L16 are the inputs that were found in trials, F2 to F7 those that people reported.

@@ -142,6 +142,19 @@ def read_claim(frame: bytes) -> Claim | None:
     return None
 
 
+def read_question(frame: bytes) -> IPAddress | None:
+    """For which address it asks: an ARP request that is no announcement, or a neighbour solicitation; else None."""
+    if len(frame) < 42:
+        return None
+    (ethertype,) = struct.unpack_from("!H", frame, 12)
+    if ethertype == ETHERTYPE_ARP:
+        _, protocol, _, _, operation, _, sender, _, target = _ARP.unpack_from(frame, 14)
+        return IPv4Address(target) if protocol == 0x0800 and operation == 1 and sender != target else None
+    if ethertype == ETHERTYPE_IPV6 and len(frame) >= 78 and frame[20] == _ICMPV6 and frame[54] == _SOLICITATION:
+        return IPv6Address(frame[62:78])
+    return None
+
+
 def _target_mac(frame: bytes) -> bytes:
     """The target link-layer option if there is one, else the frame's sender."""
     if len(frame) >= 86 and frame[78] == _TARGET_LINK_LAYER and frame[79] == 1:
