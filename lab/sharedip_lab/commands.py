@@ -28,6 +28,7 @@ from sharedip_lab.report.live import Lines, screen
 from sharedip_lab.report.scene_table import scenes_summary, scenes_told
 from sharedip_lab.report.tables import kept, summary, told, write_json, write_logs
 from sharedip_lab.scenarios import chaos
+from sharedip_lab.scenarios.health_scenes import HEALTH_SCENES
 from sharedip_lab.scenarios.matrix import Part, legs, matrix, matrix_cases
 from sharedip_lab.scenarios.play import DEMO, demo, result_of
 from sharedip_lab.scenarios.promise import KINDS, RUNS, promise_legs
@@ -185,7 +186,7 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
 def _play(scenario: str, plan: Plan, args: argparse.Namespace, audience: Lines) -> Result:
     if scenario == "reach":
         path = args.json or kept(scenario, ".json")
-        scenes = chosen(SCENES, args.filter)
+        scenes = chosen((*SCENES, *HEALTH_SCENES), args.filter)
         result = reach(plan, scenes, args.runs or REACH_RUNS, audience, lambda so_far: write_json(so_far, path))
         args.json = path
         return result
@@ -312,7 +313,7 @@ def _list() -> int:
         print(f"  {fault.name:<20} {fault.title}, at {fault.target.value}")
     print(f"promise:   {'; '.join(KINDS)}")
     print("reach:")
-    for scene in SCENES:
+    for scene in (*SCENES, *HEALTH_SCENES):
         print(f"  {scene.name:<28} {scene.title}")
     print("bench:")
     for section in SECTIONS:

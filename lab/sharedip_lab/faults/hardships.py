@@ -25,6 +25,12 @@ SHIFT_S = 10.0
 """How long a planned change may take before the strike goes on without it."""
 
 
+def nothing(stage: Stage, node: str) -> Undo:
+    """Nothing happens to the nodes."""
+    del stage, node
+    return lambda: None
+
+
 def all_of(*undos: Undo) -> Undo:
     """Undo several, the last one first."""
 

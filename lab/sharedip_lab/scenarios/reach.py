@@ -9,12 +9,15 @@ Counterparts: `scenes.py`, the scenes; `runner.py`, for faults without a bound; 
 from __future__ import annotations
 
 import re
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from sharedip_lab.faults.segment import Strike
+from sharedip_lab.faults.service import Service, ServiceStrike, certificates, checks
 from sharedip_lab.scenarios.play import Audience, play, result_of
 from sharedip_lab.scenarios.results import Act, Result
 from sharedip_lab.scenarios.runner import SETTLE_S, Outcome, describe
@@ -71,6 +74,12 @@ class Scene:
     gateway: bool = False
     small_etcd: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
+    at_service: ServiceStrike | None = None
+    """What is struck is the service behind the VIP, and the gap is what its clients see; `strike` is nothing then."""
+    failed_most: int | None = None
+    """How many of the service's requests may fail that began before the address moved."""
+    runs: int = 0
+    """How often it is played, where that is not for the operator to say."""
     by_lease: bool = False
     """What only the end of a lease mends: several deaths within one window."""
 
@@ -79,15 +88,16 @@ class Scene:
         """Nobody could serve the client, wherever the address were."""
         return self.gap_s is None
 
-    def plan(self, plan: Plan) -> Plan:
-        """The stage that it needs."""
+    def plan(self, plan: Plan, directory: Path) -> Plan:
+        """The stage that it needs; `directory` has the certificates of the service."""
+        settings = overlay(plan.settings, checks(directory)) if self.at_service else plan.settings
         return replace(
             plan,
             nodes=self.nodes,
             vips=self.vips,
             gateway=self.gateway,
             etcd_quota_bytes=SMALL_BYTES if self.small_etcd else 0,
-            settings=overlay(plan.settings, self.settings),
+            settings=overlay(settings, self.settings),
         )
 
 
@@ -102,66 +112,90 @@ def chosen(scenes: Sequence[Scene], wanted: str) -> list[Scene]:
 
 def reach(plan: Plan, scenes: Sequence[Scene], runs: int, audience: Audience, keep: Callable[[Result], None]) -> Result:
     """Every scene on a stage of its own, so many times; `keep` is called after each."""
-    result, total = result_of("reach", plan), len(scenes) * runs
-    audience.say(f"{len(scenes)} scenes, {runs} runs of each")
-    for turn, scene in enumerate(scenes):
-        done = 0
-        # A cluster that does not come back ends its stage; the runs that are left get a fresh one.
-        while done < runs:
-            outcomes: list[Outcome] = []
-            script = _script(scene, runs - done, audience, outcomes, (turn * runs + done, total))
-            result.acts.append(_act(scene, plan, audience, script, outcomes))
-            done += max(1, len(outcomes))
-        keep(result)
+    result, played = result_of("reach", plan), 0
+    total = sum(scene.runs or runs for scene in scenes)
+    audience.say(f"{len(scenes)} scenes, {total} runs")
+    with tempfile.TemporaryDirectory(prefix="sharedip-lab-reach-") as directory:
+        for scene in scenes:
+            left = scene.runs or runs
+            # A cluster that does not come back ends its stage; the runs that are left get a fresh one.
+            while left > 0:
+                turn = _Turn(scene, left, played, total, Path(directory))
+                result.acts.append(_act(turn, plan, audience))
+                done = max(1, len(turn.outcomes))
+                left, played = left - done, played + done
+            keep(result)
     return result
 
 
-def _script(
-    scene: Scene, runs: int, audience: Audience, outcomes: list[Outcome], progress: tuple[int, int]
-) -> Callable[[Stage, Act], None]:
-    before, total = progress
+@dataclass
+class _Turn:
+    """Some runs of one scene on one stage."""
 
-    def script(stage: Stage, act: Act) -> None:
-        act.outcomes = outcomes
-        for number in range(before + 1, before + runs + 1):
-            audience.began(number, total, f"[{scene.name}] {scene.title}")
-            outcomes.append(outcome := play_scene(stage, scene, audience))
+    scene: Scene
+    runs: int
+    played: int
+    total: int
+    directory: Path
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def play(self, stage: Stage, audience: Audience, service: Service | None) -> None:
+        """All of them, or until the cluster does not come back."""
+        for number in range(self.played + 1, self.played + self.runs + 1):
+            audience.began(number, self.total, f"[{self.scene.name}] {self.scene.title}")
+            self.outcomes.append(outcome := play_scene(stage, self.scene, audience, service))
             audience.ended(outcome)
             if any(text.startswith("did not recover") for text in outcome.wrong):
                 return
 
-    return script
 
-
-def _act(
-    scene: Scene, plan: Plan, audience: Audience, script: Callable[[Stage, Act], None], outcomes: list[Outcome]
-) -> Act:
+def _act(turn: _Turn, plan: Plan, audience: Audience) -> Act:
     """One stage; if it can't be measured on, what was measured stays, and the failure is written down."""
-    began = time.monotonic()
+    scene, began = turn.scene, time.monotonic()
+
+    def script(stage: Stage, act: Act) -> None:
+        act.outcomes = turn.outcomes
+        if scene.at_service is None:
+            turn.play(stage, audience, None)
+            return
+        service = Service(stage, turn.directory)
+        try:
+            service.start()
+            turn.play(stage, audience, service)
+        finally:
+            service.stop()
+
     try:
-        return play(scene.plan(plan), scene.name, audience, script)
+        if scene.at_service is not None:
+            certificates(turn.directory)
+        return play(scene.plan(plan, turn.directory), scene.name, audience, script)
     except LabError as error:
         audience.say(f"this stage came to nothing: {error}")
         nodes = [f"n{index}" for index in range(1, scene.nodes + 1)]
-        return Act(scene.name, nodes, began, time.monotonic(), None, outcomes=outcomes, wrong=[str(error)])
+        return Act(scene.name, nodes, began, time.monotonic(), None, outcomes=turn.outcomes, wrong=[str(error)])
 
 
-def play_scene(stage: Stage, scene: Scene, audience: Audience) -> Outcome:
+def play_scene(stage: Stage, scene: Scene, audience: Audience, service: Service | None = None) -> Outcome:
     """Once: all is well, strike, wait for what must follow, read what is said, heal, measure, judge."""
     vip = stage.plan.vips[-1]
     audience.phase("until all is well")
     owner, missing = _prepared(stage, scene, vip)
+    if service is not None:
+        stage.wait(service.is_well, "the service answers its client", SETTLE_S)
+        stage.wait(lambda: _all_healthy(stage), "every agent finds its service healthy", SETTLE_S)
     outcome = Outcome(scene.name, scene.title, vip, scene.law, owner, owner, bound_s=scene.gap_s)
     outcome.remarks += [text for text in missing if text]
     stage.breaks_at = 0.0
     outcome.struck_at = stage.note("strike", f"{owner}: {scene.title}")
     audience.phase("it is struck")
-    undo = scene.strike(stage, owner)
+    undo = scene.at_service(service, owner) if service and scene.at_service else scene.strike(stage, owner)
     began_at = max(stage.breaks_at, outcome.struck_at)
     outcome.prepared_s = began_at - outcome.struck_at
     try:
         audience.phase("what must follow")
         _wait_for_it(stage, scene, outcome, began_at)
+        if service is not None and not scene.is_dark:
+            stage.wait(service.is_well, "the service answers its client", SETTLE_S)
         outcome.wrong += _unsaid(stage, scene, owner)
         if scene.queue_stays and sorted(stage.queue(vip)) != sorted(stage.agents):
             outcome.wrong.append(f"thrown out of the queue: {', '.join(set(stage.agents) - set(stage.queue(vip)))}")
@@ -174,8 +208,13 @@ def play_scene(stage: Stage, scene: Scene, audience: Audience) -> Outcome:
         stage.wait_until(time.monotonic() + QUIET_S)
     except NotInTimeError as error:
         outcome.wrong.append(f"did not recover: {error} ({stage.state()})")
-    _measure(stage, scene, outcome, began_at)
+    _measure(stage, scene, outcome, began_at, service)
     return outcome
+
+
+def _all_healthy(stage: Stage) -> bool:
+    documents = [agent.status() or {} for agent in stage.agents.values()]
+    return all(document.get("health", {}).get("healthy") is True for document in documents)
 
 
 def _prepared(stage: Stage, scene: Scene, vip: str) -> tuple[str, list[str]]:
@@ -255,7 +294,7 @@ def lacks(saying: Saying, heard: dict[str, list[str]], owner: str) -> str | None
     return "; ".join(f"{name}: {' · '.join(heard[name]) or 'nothing is wrong'}" for name in silent)
 
 
-def _measure(stage: Stage, scene: Scene, outcome: Outcome, began_at: float) -> None:
+def _measure(stage: Stage, scene: Scene, outcome: Outcome, began_at: float, service: Service | None) -> None:
     outcome.ended_at = time.monotonic()
     stage.feeds.catch_up(outcome.ended_at)
     recording, vip = stage.recording(outcome.vip), outcome.vip
@@ -264,6 +303,12 @@ def _measure(stage: Stage, scene: Scene, outcome: Outcome, began_at: float) -> N
     if first is not None and first[0] <= outcome.ended_at:
         outcome.new_owner_s = first[0] - began_at
     outcome.client_gap_s = recording.answers.longest_gap(began_at, outcome.healed_at)
+    if service is not None:
+        outcome.client_gap_s = service.gap_s(began_at, outcome.healed_at)
+        moved_at = first[0] if outcome.new_owner_s is not None and first is not None else outcome.healed_at
+        failed = service.failed(began_at, moved_at)
+        if scene.failed_most is not None and failed > scene.failed_most:
+            outcome.wrong.append(f"{failed} requests failed that began before the address moved")
     outcome.probes_missed = recording.probes_missed(began_at, outcome.ended_at)
     order = recording.presence.succession(began_at, outcome.healed_at)
     outcome.moves = max(0, len(order) - 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from sharedip_lab.observe.recording import Presence, TwoOwners
 from sharedip_lab.report.live import Lines
 from sharedip_lab.report.scene_table import scenes_summary, scenes_told
 from sharedip_lab.scenarios import reach as module
+from sharedip_lab.scenarios.health_scenes import HEALTH_SCENES
 from sharedip_lab.scenarios.reach import Saying, Scene, chosen, judged, lacks, reach
 from sharedip_lab.scenarios.results import Act, Result, result_from_json
 from sharedip_lab.scenarios.runner import Outcome
@@ -82,7 +84,7 @@ def test_an_address_that_goes_and_comes_back_to_the_same_node_has_not_moved() ->
 
 
 def test_every_scene_has_a_name_of_its_own_and_laws_choose_them() -> None:
-    names = [scene.name for scene in SCENES]
+    names = [scene.name for scene in (*SCENES, *HEALTH_SCENES)]
     assert len(names) == len(set(names))
     assert {scene.law for scene in chosen(SCENES, "L1,L13")} == {"L1", "L13"}
     wanted = {"L1", "L2", "L3", "L4", "L5", "L6", "L7", "L8", "L9", "L10c", "L10d", "L11", "L12", "L13", "L15", "L16"}
@@ -93,7 +95,10 @@ def test_every_scene_has_a_name_of_its_own_and_laws_choose_them() -> None:
 
 def test_a_scene_gets_the_stage_that_it_needs() -> None:
     plan = Plan(Binary("/e", "3.5.1"), settings={"lease": {"ttl": "15s"}, "failover": {"window": "1s"}})
-    by_name = {scene.name: scene.plan(plan) for scene in SCENES}
+    by_name = {scene.name: scene.plan(plan, Path("/certificates")) for scene in (*SCENES, *HEALTH_SCENES)}
+    (check,) = by_name["service-killed"].settings["healthChecks"]
+    assert check["http"]["caFile"] == "/certificates/ca.crt"
+    assert "healthChecks" not in by_name["isolated"].settings
     assert by_name["isolated-without-witness"].settings["failover"] == {"window": "1s", "witness": "off"}
     assert by_name["full-killed"].etcd_quota_bytes == 20_000_000
     assert by_name["isolated"].etcd_quota_bytes == 0

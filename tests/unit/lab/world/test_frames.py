@@ -101,7 +101,7 @@ def test_no_frame_is_too_strange_to_read(data: bytes, ethertype: bytes) -> None:
     ("frame", "asked"),
     [
         (frames.arp_request(frames.mac_bytes(MAC), IPv4Address("10.77.0.1"), VIP4), VIP4),
-        (frames.arp_request(frames.mac_bytes(MAC), IPv4Address("0.0.0.0"), VIP4), VIP4),  # noqa: S104 - a probe's sender
+        (frames.arp_request(frames.mac_bytes(MAC), IPv4Address("0.0.0.0"), VIP4), VIP4),
         (frames.announcement(frames.mac_bytes(MAC), VIP4), None),
         (frames.neighbour_solicitation(frames.mac_bytes(MAC), IPv6Address("fd77::1"), VIP6), VIP6),
         (frames.announcement(frames.mac_bytes(MAC), VIP6), None),
