@@ -80,7 +80,20 @@ def test_an_address_that_goes_and_comes_back_to_the_same_node_has_not_moved() ->
     presence.removed(4.0, "n1", "2")
     presence.added(5.0, "n2", "2")
     assert presence.succession(0.0, 9.0) == ["n1", "n2"]
-    assert presence.succession(4.5, 9.0) == ["n2"]
+    assert presence.succession(4.5, 9.0) == ["n1", "n2"]
+    assert presence.succession(5.0, 9.0) == ["n2"]
+    presence.removed(6.0, "n2", "2")
+    assert presence.succession(7.0, 9.0) == ["n2"]
+
+
+def test_a_muted_address_that_stands_beside_the_next_owners_is_no_move() -> None:
+    presence = Presence()
+    presence.added(1.0, "n2", "2")
+    presence.added(3.0, "n1", "2")
+    assert presence.succession(4.0, 9.0) == ["n1"]
+    presence.removed(5.0, "n2", "2")
+    assert presence.succession(4.0, 9.0) == ["n1"]
+    assert presence.succession(2.0, 9.0) == ["n2", "n1"]
 
 
 def test_every_scene_has_a_name_of_its_own_and_laws_choose_them() -> None:
