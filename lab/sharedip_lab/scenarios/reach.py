@@ -80,6 +80,8 @@ class Scene:
     """How many of the service's requests may fail that began before the address moved."""
     runs: int = 0
     """How often it is played, where that is not for the operator to say."""
+    has_stranger: bool = False
+    """A machine that is none of the nodes claims the address: on the wire there are two, which nobody can prevent."""
     by_lease: bool = False
     """What only the end of a lease mends: several deaths within one window."""
 
@@ -184,6 +186,7 @@ def play_scene(stage: Stage, scene: Scene, audience: Audience, service: Service 
         stage.wait(service.is_well, "the service answers its client", SETTLE_S)
         stage.wait(lambda: _all_healthy(stage), "every agent finds its service healthy", SETTLE_S)
     outcome = Outcome(scene.name, scene.title, vip, scene.law, owner, owner, bound_s=scene.gap_s)
+    outcome.by_hand = scene.has_stranger
     outcome.remarks += [text for text in missing if text]
     stage.breaks_at = 0.0
     outcome.struck_at = stage.note("strike", f"{owner}: {scene.title}")
@@ -313,7 +316,7 @@ def _measure(stage: Stage, scene: Scene, outcome: Outcome, began_at: float, serv
     order = recording.presence.succession(began_at, outcome.healed_at)
     outcome.moves = max(0, len(order) - 1)
     outcome.two = recording.two_owners(outcome.struck_at, outcome.ended_at, fence_mutes=stage.plan.fence_mutes)
-    if outcome.two.ever:
+    if outcome.two.ever and not (scene.has_stranger and not outcome.two.unmuted_s and not outcome.two.client_s):
         outcome.wrong.append(f"two owners ({describe(outcome.two)})")
     outcome.wrong += judged(scene, outcome, _moves(stage, outcome.healed_at, vip))
     for other in stage.plan.vips[:-1]:

@@ -282,7 +282,7 @@ _FULL = (
         hardships.full_moved_and_killed,
         CRASHED_S,
         (0, 2),
-        3.0,
+        18.0,  # an address that no witness guards stands until its lease ends
         small_etcd=True,
     ),
     Scene(
@@ -319,6 +319,8 @@ _WAITING = (
         hardships.stray_announcements,
         1.0,
         (0, 3),
+        14.0,
+        has_stranger=True,
         settings=YIELDS,
     ),
 )
