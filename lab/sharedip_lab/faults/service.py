@@ -146,9 +146,9 @@ class Service:
         edges = [*good, until]
         return max((later - earlier for earlier, later in pairwise(edges)), default=until - since)
 
-    def failed(self, since: float, until: float) -> int:
-        """How many requests that began in the window failed."""
-        return sum(not one.is_good for one in list(self.calls) if since <= one.began_at < until)
+    def failed(self, since: float, until: float) -> list[Call]:
+        """The requests that began in the window and failed."""
+        return [one for one in list(self.calls) if since <= one.began_at < until and not one.is_good]
 
 
 def _read(child: subprocess.Popen[str], listens: threading.Event) -> None:

@@ -308,10 +308,15 @@ def _measure(stage: Stage, scene: Scene, outcome: Outcome, began_at: float, serv
     outcome.client_gap_s = recording.answers.longest_gap(began_at, outcome.healed_at)
     if service is not None:
         outcome.client_gap_s = service.gap_s(began_at, outcome.healed_at)
-        moved_at = first[0] if outcome.new_owner_s is not None and first is not None else outcome.healed_at
+        # The move begins when the address leaves its node: what begins after that meets nobody.
+        gone = [end for _, end in recording.presence.ended.get(outcome.struck, ()) if end >= began_at]
+        moved_at = min([*gone, outcome.healed_at])
         failed = service.failed(began_at, moved_at)
-        if scene.failed_most is not None and failed > scene.failed_most:
-            outcome.wrong.append(f"{failed} requests failed that began before the address moved")
+        if scene.failed_most is not None and len(failed) > scene.failed_most:
+            told = [f"{1000 * (moved_at - one.began_at):.1f} ms ({one.how})" for one in failed]
+            outcome.wrong.append(
+                f"{len(failed)} requests failed that began before the address moved: {', '.join(told[-5:])} before"
+            )
     outcome.probes_missed = recording.probes_missed(began_at, outcome.ended_at)
     order = recording.presence.succession(began_at, outcome.healed_at)
     outcome.moves = max(0, len(order) - 1)

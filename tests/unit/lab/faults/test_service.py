@@ -34,7 +34,7 @@ def test_the_gap_spans_from_the_last_good_request_to_the_next(calls: list[tuple[
 
 def test_a_failure_counts_where_its_request_began() -> None:
     service = _service((0.9, False), (1.1, False), (1.2, True), (1.3, False), (2.0, False))
-    assert service.failed(1.0, 2.0) == 2
+    assert [one.began_at for one in service.failed(1.0, 2.0)] == [1.1, 1.3]
 
 
 def test_the_agents_check_their_own_nodes_server_with_every_default() -> None:
