@@ -55,22 +55,25 @@ def in_force(change: Change, outcome: Outcome, fault: Fault) -> bool:
     return outcome.struck_at <= change.taken_at and change.left_at <= healed_at + fault.lingers_s
 
 
-def is_explained(
+def cause_of(
     change: Change, struck: Sequence[Outcome], faults: Mapping[str, Fault], falls: Sequence[Fall] = ()
-) -> bool:
-    """A fault on the node that the address left; or two at once of which one troubles etcd; or that agent's own end."""
+) -> str | None:
+    """A fault on the node that the address left; or two at once of which one troubles etcd; or that agent's own end.
+
+    None where nothing explains the change.
+    """
     lasting = [(one, faults[one.fault]) for one in struck if in_force(change, one, faults[one.fault])]
     for outcome, fault in lasting:
         everywhere = fault.is_alone or fault.target is Target.ALL
         if fault.moves is Moves.ITS_OWN and (everywhere or outcome.struck == change.former):
-            return True
-    weighty = [fault for _, fault in lasting if fault.moves is not Moves.NOTHING]
-    if len(weighty) > 1 and any(fault.troubles_etcd for fault in weighty):
-        return True
-    return any(
-        fall.node == change.former and fall.at <= change.taken_at and change.left_at <= fall.at + FELL_S
-        for fall in falls
-    )
+            return f"{outcome.fault} at {outcome.struck}"
+    weighty = [(outcome, fault) for outcome, fault in lasting if fault.moves is not Moves.NOTHING]
+    if len(weighty) > 1 and any(fault.troubles_etcd for _, fault in weighty):
+        return " and ".join(f"{outcome.fault} at {outcome.struck}" for outcome, _ in weighty)
+    for fall in falls:
+        if fall.node == change.former and fall.at <= change.taken_at and change.left_at <= fall.at + FELL_S:
+            return f"{fall.node}'s agent ended by itself"
+    return None
 
 
 def without_cause(
@@ -84,7 +87,7 @@ def without_cause(
     """A sentence for each change that nothing explains; instants are told from `zero` on."""
     told = []
     for change in changes:
-        if is_explained(change, struck, faults, falls):
+        if cause_of(change, struck, faults, falls) is not None:
             continue
         lasting = [
             f"{one.fault} at {one.struck} since {one.struck_at - zero:.1f} s"

@@ -19,7 +19,7 @@ from typing import Any
 
 from sharedip_lab.faults.catalogue import FAULTS, Fault, Target
 from sharedip_lab.faults.strikes import Undo
-from sharedip_lab.scenarios.causes import Fall, changes_of_owner, without_cause
+from sharedip_lab.scenarios.causes import Fall, cause_of, changes_of_owner, without_cause
 from sharedip_lab.scenarios.growth import curve, grown, resources
 from sharedip_lab.scenarios.play import Audience, play, result_of
 from sharedip_lab.scenarios.results import Act, Result, spread
@@ -108,9 +108,9 @@ def _chaos(stage: Stage, act: Act, audience: Audience, dice: random.Random, seco
         act.wrong.append(f"did not recover: {error} ({stage.state()})")
     act.wrong += [note.text for note in list(stage.feeds.notes) if note.kind == "wrong"]
     act.wrong += grown(act.samples)
-    act.wrong += _without_cause(stage, act, began, vip)
+    changes = _judge_changes(stage, act, began, vip)
     _judge(stage, act, vip)
-    act.figures = _figures(stage, act, began, vip)
+    act.figures = {**_figures(stage, act, began, vip), "changes": changes}
 
 
 def _fills_the_stage(fault: Fault) -> bool:
@@ -122,12 +122,23 @@ def _would_end_the_spared(stage: Stage, fault: Fault, node: str) -> bool:
     return fault.name in ENDS_SEVERAL and list(stage.agents)[-1] in {node, *stage.queue()[:2]}
 
 
-def _without_cause(stage: Stage, act: Act, began: float, vip: str) -> list[str]:
+def _judge_changes(stage: Stage, act: Act, began: float, vip: str) -> list[dict[str, Any]]:
+    """Every change of owner with its cause; one without is wrong."""
     ended = time.monotonic()
     stage.feeds.catch_up(ended)
     changes = changes_of_owner(stage.recording(vip).answers, began, ended)
     falls = [Fall(note.text.partition(":")[0], note.at) for note in list(stage.feeds.notes) if note.kind == "fell"]
-    return without_cause(changes, act.outcomes, FAULTS, falls, zero=act.began_at)
+    act.wrong += without_cause(changes, act.outcomes, FAULTS, falls, zero=act.began_at)
+    return [
+        {
+            "at_s": round(change.taken_at - act.began_at, 3),
+            "former": change.former,
+            "following": change.following,
+            "dark_s": round(change.taken_at - change.left_at, 3),
+            "cause": cause_of(change, act.outcomes, FAULTS, falls),
+        }
+        for change in changes
+    ]
 
 
 def _rolls(dice: random.Random, nodes: list[str]) -> Iterator[tuple[Fault, str, float, float]]:

@@ -6,7 +6,7 @@ import pytest
 
 from sharedip_lab.faults.catalogue import FAULTS
 from sharedip_lab.observe.points import Points
-from sharedip_lab.scenarios.causes import Change, Fall, changes_of_owner, is_explained, without_cause
+from sharedip_lab.scenarios.causes import Change, Fall, cause_of, changes_of_owner, without_cause
 from sharedip_lab.scenarios.runner import Outcome
 
 CHANGE = Change("n1", 100.0, "n2", 101.0)
@@ -51,14 +51,14 @@ def test_changes_are_read_off_the_answers() -> None:
 def test_a_cause_is_a_fault_on_the_node_that_was_left_or_two_of_which_one_troubles_etcd(
     struck: list[Outcome], *, is_cause: bool
 ) -> None:
-    assert is_explained(CHANGE, struck, FAULTS) is is_cause
+    assert (cause_of(CHANGE, struck, FAULTS) is not None) is is_cause
     assert (without_cause([CHANGE], struck, FAULTS) == []) is is_cause
 
 
 def test_an_agent_that_ended_by_itself_is_a_cause_for_a_while() -> None:
-    assert is_explained(CHANGE, [], FAULTS, [Fall("n1", 99.0)])
-    assert not is_explained(CHANGE, [], FAULTS, [Fall("n2", 99.0)])
-    assert not is_explained(CHANGE, [], FAULTS, [Fall("n1", 90.0)])
+    assert cause_of(CHANGE, [], FAULTS, [Fall("n1", 99.0)]) == "n1's agent ended by itself"
+    assert not cause_of(CHANGE, [], FAULTS, [Fall("n2", 99.0)])
+    assert not cause_of(CHANGE, [], FAULTS, [Fall("n1", 90.0)])
 
 
 def test_a_change_without_a_cause_is_told_with_what_was_broken_meanwhile() -> None:
