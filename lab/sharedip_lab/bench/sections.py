@@ -102,7 +102,7 @@ SECTIONS = (
     ),
     *(
         Section(
-            f"rest-{nodes}-{count}",
+            f"rest-{nodes}-{count}vip{'s' if count > 1 else ''}",
             f"at rest for minutes: {nodes} nodes, VIPs: {count}",
             WITNESSED,
             rest.at_rest,

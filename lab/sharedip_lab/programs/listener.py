@@ -1,7 +1,8 @@
 """How often nodes ask for neighbours on each segment: ARP requests and neighbour solicitations, second by second.
 
 Role: `python -m sharedip_lab.programs.listener JSON` prints one JSON line a second: on which bridge how many questions
-were sent by nodes for an address of a node, the gateway or a VIP. A kernel's own questions for such are among them.
+were sent by nodes for an address of a node, the gateway or a VIP. A kernel's own questions for such are among them;
+the probe that goes with each announcement of an address, by who announces it, is not.
 Must never: send a frame. Counterpart: `bench/rest.py`.
 """
 
@@ -19,6 +20,9 @@ from sharedip_lab.world import frames
 from sharedip_lab.world.namespaces import inside
 from sharedip_lab.world.topology import FIRST, SECOND
 
+OWN_PROBE_S = 0.5
+"""The probe comes in the same moment as its announcement; a thousand of them take a while."""
+
 
 def main(argument: str) -> None:
     """Listen until standard input closes."""
@@ -32,6 +36,7 @@ def main(argument: str) -> None:
                 Wire.hear_everything(sock, segment)
                 sockets[sock] = segment.bridge
     others = {str(address) for address in told["not_counted"]}
+    announced: dict[tuple[bytes, frames.IPAddress], float] = {}
     counts = dict.fromkeys(sockets.values(), 0)
     tell_at = time.monotonic() + 1.0
     print(json.dumps({"now": time.monotonic(), "facts": [], "asks": {}}), flush=True)
@@ -43,8 +48,12 @@ def main(argument: str) -> None:
             with contextlib.suppress(OSError):
                 while True:
                     frame = sock.recv(2048)
-                    asked = frames.read_question(frame)
-                    if frame[6:12] in askers and asked is not None and str(asked) not in others:
+                    source, claim, asked = frame[6:12], frames.read_claim(frame), frames.read_question(frame)
+                    if claim is not None and claim.announced:
+                        announced[source, claim.address] = time.monotonic()
+                    if source not in askers or asked is None or str(asked) in others:
+                        continue
+                    if time.monotonic() - announced.get((source, asked), 0.0) > OWN_PROBE_S:
                         counts[bridge] += 1
         now = time.monotonic()
         if now >= tell_at:
