@@ -23,8 +23,8 @@ with atheris.instrument_imports(include=["sharedip", "yaml", "h11"]):
     from sharedip.adapters.etcd import answers
     from sharedip.adapters.etcd import rpc_pb2 as pb
     from sharedip.adapters.etcd.failures import EtcdError
-    from sharedip.adapters.kernel import diagwire, rtwire, wire
-    from sharedip.adapters.probes.http import HttpProbe
+    from sharedip.adapters.kernel import diagwire, routewire, rtwire, wire
+    from sharedip.adapters.probes.http import HttpProbe, _Line
     from sharedip.config.load import parse
     from sharedip.core.address import frames
     from sharedip.core.etcd.agent_records import split_address
@@ -60,6 +60,11 @@ def netlink(data: bytes) -> None:
         rtwire.parse_address(message)
         rtwire.parse_promote_secondaries(message)
         rtwire.parse_route_source(message)
+        rtwire.parse_touched_by_ipv6(message)
+        routewire.route_key(message._replace(kind=routewire.RTM_NEWROUTE))
+        routewire.way_of(message, 2)
+        routewire.destination(message)
+        routewire.parse_neighbour(message._replace(kind=routewire.RTM_NEWNEIGH), 2)
         diagwire.parse_socket(message, 6)
 
 
@@ -137,12 +142,13 @@ def health(data: bytes) -> None:
     async def look() -> None:
         probe = HttpProbe(SimpleNamespace(tls=False, host="192.0.2.1", port=80, target="/"), None, 1.0)
 
-        async def connect() -> tuple[asyncio.StreamReader, Any]:
-            return _said(data), _Wire()
+        async def connect(_: Any) -> Any:
+            return _Line(_said(data), _Wire())  # type: ignore[arg-type]
 
-        probe._connect = connect  # type: ignore[method-assign]
+        probe._connect = connect  # type: ignore[method-assign,assignment]
         outcome = await probe.probe()
         assert len(outcome.detail) < 1000
+        probe.close()
 
     LOOP.run_until_complete(look())
 

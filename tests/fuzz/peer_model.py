@@ -1,8 +1,9 @@
 """The other agents, as far as datagrams go: they answer beats and pings, and beat and ping themselves.
 
 It also keeps what their acknowledgements allow, in the words of the law: from the first beat under a designation on,
-the right ends a window after the latest beat that its witness acknowledged, until a transaction has replaced the
-designation. Must never: ask the core. Counterpart: `stage.py`.
+the right ends a window after the latest beat that its witness acknowledged, until a transaction has replaced or
+withdrawn the designation, or the core was shown its own key without one.
+Must never: ask the core. Counterpart: `stage.py`.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 import json
 import random
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from sharedip.core.messages import Transact, TransactionDone
-from sharedip.core.model import IPAddress, Put
+from sharedip.core.model import Delete, Get, IPAddress, KeyValue, Put
 from sharedip.core.peers.wire import (
     Acknowledgement,
     DatagramKind,
@@ -34,7 +36,10 @@ from tests.models.judge import LAYOUT
 
 @dataclass(slots=True)
 class _Designation:
+    """Without witnesses: a withdrawal."""
+
     epoch: int
+    own_key: str
     window_s: float
     witnesses: tuple[int, ...]
     revision: int = 0
@@ -58,14 +63,21 @@ class PeerModel:
     # -- what the core does -------------------------------------------------------------------------------------------
 
     def ordered(self, order: Transact) -> None:
-        """A transaction: perhaps a designation."""
+        """A transaction: perhaps a designation, or a withdrawal."""
         found: dict[IPAddress, _Designation] = {}
+        own = {LAYOUT.election_of(guard.key): guard for guard in order.guards if LAYOUT.election_of(guard.key)}
+        deposed = any(isinstance(each, Delete) and LAYOUT.election_of(each.key) for each in order.then)
         for operation in order.then:
-            address = LAYOUT.witness_of(operation.key) if isinstance(operation, Put) else None
-            if address is not None and isinstance(operation, Put):
+            address = None if deposed or isinstance(operation, Get) else LAYOUT.witness_of(operation.key)
+            if address is None:
+                continue
+            guard = own[address]
+            if isinstance(operation, Put):
                 record = json.loads(operation.value)
-                witnesses = read_witnesses(record)
-                found[address] = _Designation(record["epoch"], record["windowMs"] / 1000, witnesses)
+                window_s, witnesses = record["windowMs"] / 1000, read_witnesses(record)
+                found[address] = _Designation(record["epoch"], guard.key, window_s, witnesses)
+            else:
+                found[address] = _Designation(guard.revision, guard.key, 0.0, ())
         if found:
             self._ordered[order.request] = found
 
@@ -75,6 +87,20 @@ class PeerModel:
             if event.succeeded:
                 designation.revision = event.revision
                 self._standing[address] = designation
+            elif _is_free(address, designation, event.keys):
+                self._standing.pop(address, None)
+
+    def failed(self, request: int) -> None:
+        """The core waits for its answer no more."""
+        self._ordered.pop(request, None)
+
+    def pictured(self, keys: Iterable[KeyValue]) -> None:
+        """The core is shown all keys: a withdrawal under way may be seen applied."""
+        shown = list(keys)
+        for attempt in self._ordered.values():
+            for address, designation in attempt.items():
+                if not designation.witnesses and _is_free(address, designation, shown):
+                    self._standing.pop(address, None)
 
     def sent(self, payload: bytes, now: float) -> None:
         """The core sends a datagram."""
@@ -91,7 +117,7 @@ class PeerModel:
     def delivered(self, payload: bytes) -> None:
         """The core is given a datagram: what its acknowledgements are worth."""
         envelope = unseal(payload)
-        if envelope is None or envelope.kind is not DatagramKind.ACKNOWLEDGEMENT:
+        if envelope is None or envelope.kind not in (DatagramKind.ACKNOWLEDGEMENT, DatagramKind.UNTOUCHED):
             return
         for entry in _opened(envelope, envelope.sender):
             for designation in self._standing.values():
@@ -156,6 +182,12 @@ class PeerModel:
         vip = chance.choice(self._etcd.vips)
         released = Released(2**40 + self._sequence, vip.address)  # of no epoch there is
         return seal(DatagramKind.RELEASE, peer, lease, [released], secret_of(peer))
+
+
+def _is_free(address: IPAddress, attempt: _Designation, shown: Iterable[KeyValue]) -> bool:
+    """Whether our key of the attempt's epoch stands, and no witness key beside it."""
+    created = {key.key: key.create_revision for key in shown}
+    return created.get(attempt.own_key) == attempt.epoch and LAYOUT.witness(address) not in created
 
 
 def _opened(envelope: Envelope, peer: int) -> list[Entry]:

@@ -340,6 +340,13 @@ class Stage:
         """What this fact proves, before the core sees it."""
         if isinstance(event, TransactionDone):
             self.peers.transaction_done(event)
+        if isinstance(event, RequestFailed):
+            self.peers.failed(event.request)
+        if isinstance(event, KeysChanged):
+            picture = {key.key: key for key in self.node.session.registry.under("")}
+            picture.update({each.key: each.after for each in event.changes if each.after is not None})
+            gone = {each.key for each in event.changes if each.after is None}
+            self.peers.pictured(key for name, key in picture.items() if name not in gone)
         if isinstance(event, DatagramReceived):
             self.peers.delivered(event.payload)
         if isinstance(event, LeaseGranted):
@@ -348,6 +355,8 @@ class Stage:
         shown: list[KeyValue] = []
         if isinstance(event, KeysRead | TransactionDone):
             shown = self.readings.shown(event, self.node.session.registry)
+        if isinstance(event, KeysRead):
+            self.peers.pictured(shown)
         if isinstance(event, KeysRead):
             kept = self._reads.pop(event.request, None)
             same = kept is not None and (kept.endpoint, kept.raft_term) == (event.endpoint, event.raft_term)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sharedip.adapters.kernel import diagwire, rtwire, wire
+from sharedip.adapters.kernel import diagwire, routewire, rtwire, wire
 from sharedip.adapters.kernel.view import View
 from sharedip.core.address import frames
 from sharedip.core.peers import wire as peerwire
@@ -129,6 +129,11 @@ def read_everything_from(message: wire.Message) -> None:
     rtwire.parse_address(message)
     rtwire.parse_promote_secondaries(message)
     rtwire.parse_route_source(message)
+    rtwire.parse_touched_by_ipv6(message)
+    routewire.route_key(message._replace(kind=routewire.RTM_NEWROUTE))
+    routewire.way_of(message, 2)
+    routewire.destination(message)
+    routewire.parse_neighbour(message._replace(kind=routewire.RTM_NEWNEIGH), 2)
     diagwire.parse_socket(message, 6)
 
 
@@ -170,7 +175,9 @@ def test_a_stream_of_netlink_messages_never_confuses_the_view(data: st.DataObjec
             data.draw(st.sampled_from([rtwire.RTM_NEWLINK, rtwire.RTM_DELLINK])),
             0,
             0,
-            struct.pack("=BxHiII", 0, 1, data.draw(st.integers(0, 3)), 0x10041, 0) + wire.attribute(3, b"eth0\0"),
+            struct.pack("=BxHiII", 0, 1, data.draw(st.integers(0, 3)), 0x10041, 0)
+            + wire.attribute(3, data.draw(st.sampled_from([b"eth0\0", b"br0\0"])))
+            + wire.attribute(10, struct.pack("=I", data.draw(st.integers(0, 3)))),
         ),
     ]
     for _ in range(data.draw(st.integers(1, 30))):
@@ -178,3 +185,6 @@ def test_a_stream_of_netlink_messages_never_confuses_the_view(data: st.DataObjec
     places = {key for keys in view._places.values() for key in keys}
     assert places == set(view.addresses)
     assert all(view._places.values())
+    for port, master in view._masters.items():
+        known = view.links.get(master)
+        assert known is None or view.links[port].master == known.names[0]

@@ -53,7 +53,7 @@ def test_soundness_is_told_by_the_record_on_the_candidates_own_lease() -> None:
     key = talk.store.stand("n2", sound=None)
     talk.store.put(LAYOUT.agent("n2"), b'{"healthy":true,"drained":false}', THEIRS + 7)
     talk.tell_changes()
-    assert not talk.node.fitness.is_fit(talk.store.keys[key])
+    assert not talk.node.fitness.is_fit(talk.store.keys[key], VIP)
 
 
 # -- a key that nobody waits for --------------------------------------------------------------------------------------

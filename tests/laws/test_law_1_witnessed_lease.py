@@ -13,7 +13,7 @@ from sharedip.core.messages import (
     TimePassed,
     Transact,
 )
-from sharedip.core.model import Delete, Guard, GuardTarget, Put
+from sharedip.core.model import Delete, Guard, GuardTarget
 from sharedip.core.peers.wire import DatagramKind, Heartbeat
 from tests.stages.harness import LAYOUT, THEIRS, VIP, agent_record
 from tests.stages.witnessed import SECRET, WINDOW_S, WITNESS, Owner, Watch
@@ -195,10 +195,8 @@ def test_a_withdrawal_that_the_watch_shows_frees_as_its_answer_does() -> None:
     owner.acknowledge()
     until = owner.talk.right_until
     undo = owner.designation()
-    (put,) = undo.then
-    assert isinstance(put, Put)
-    assert put.lease is not None
-    owner.talk.store.put(WITNESS, put.value, put.lease)
+    assert undo.then == (Delete(WITNESS),)
+    owner.talk.store.delete(WITNESS)
     owner.talk.tell_changes()
     freed_until = owner.talk.right_until
     assert freed_until > until

@@ -50,9 +50,10 @@ def test_the_key_is_given_up_only_when_the_kernel_has_confirmed_the_removal() ->
     talk.pass_time(0.5)
     talk.none(Transact)
     talk.answer(removal)
-    release = talk.expect(Transact)
-    assert Delete(talk.key) in release.then
-    assert release.guards == (Guard(talk.key, GuardTarget.CREATE, talk.candidacy.epoch or 0),)
+    record, release = talk.expect(Transact), talk.expect(Transact)
+    assert record.then[0].key == LAYOUT.owner(VIP.address)
+    assert release.then == (Delete(talk.key),)
+    assert record.guards == release.guards == (Guard(talk.key, GuardTarget.CREATE, talk.candidacy.epoch or 0),)
 
 
 def test_an_address_that_is_held_after_giving_up_is_removed_again() -> None:
@@ -199,7 +200,7 @@ def test_a_read_from_before_the_own_resignation_is_nothing_to_claim_on() -> None
     talk.hear(MoveRequested(1, VIP.address, None))
     talk.answer(talk.expect(RemoveAddress))
     talk.now += 1.0
-    talk.answer(talk.expect(Transact))
+    talk.answer(talk.release())
     talk.answer(talk.expect(Transact))
     assert talk.candidacy.epoch == talk.store.keys[talk.key].create_revision
     talk.hear(before)

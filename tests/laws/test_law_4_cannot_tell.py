@@ -17,8 +17,8 @@ from sharedip.core.messages import (
     RemoveAddress,
     Transact,
 )
-from sharedip.core.model import Failure
-from tests.stages.harness import LINK, THEIRS, VIP, Talk, leaving, owner
+from sharedip.core.model import Failure, Put
+from tests.stages.harness import LINK, OURS, THEIRS, VIP, Talk, leaving, owner
 from tests.stages.witnessed import WINDOW_S, WITNESS, Owner, Watch, ponged
 
 
@@ -80,6 +80,18 @@ def test_a_withdrawal_whose_guard_failed_frees_from_nothing() -> None:
     assert owner.talk.right_until > until
 
 
+def test_what_stands_under_the_witness_key_and_is_not_ours_is_no_designation_of_ours() -> None:
+    """Each attempt has a nonce of its own: an earlier one, applied late, is not the one that is under way."""
+    owner = Owner()
+    order = owner.designation()
+    (put,) = (op for op in order.then if isinstance(op, Put))
+    owner.talk.store.put(WITNESS, put.value.replace(b"00", b"11"), OURS)
+    owner.talk.tell_changes()
+    assert not owner.talk.node.designations.active
+    owner.talk.answer(order)
+    assert not owner.talk.node.designations.active
+
+
 @pytest.mark.parametrize("failure", [f for f in Failure if f is not Failure.LEASE_NOT_FOUND])
 def test_no_failure_but_a_lost_lease_is_a_verdict(failure: Failure) -> None:
     """Every one of them is weather: the right and the key stay as they were."""
@@ -97,7 +109,8 @@ def test_an_owner_whose_checks_have_not_spoken_keeps_the_address() -> None:
     talk.tell_changes()
     talk.run(1.0)
     assert talk.is_in(Phase.OWNING)
-    talk.hear(HealthChanged(healthy=False, detail="500"))
+    talk.fall_sick()
+    talk.assent()
     talk.expect(RemoveAddress)
 
 

@@ -62,6 +62,14 @@ class Commit:
     removed: tuple[KeyValue, ...]
 
 
+def may_put(request: StoreRequest) -> bool:
+    """Whether a full etcd refuses it: a grant, and a transaction with a put in either branch (server/etcdserver/
+    quota.go, `costTxn`), whose guards it does not look at.
+    """
+    operations = (*request.then, *request.otherwise) if isinstance(request, Transact) else ()
+    return isinstance(request, GrantLease) or any(isinstance(each, Put) for each in operations)
+
+
 def never(_ttl_s: int) -> float:
     """Leases end when somebody ends them."""
     return float("inf")
@@ -87,6 +95,10 @@ class Store:
         self.commits: list[Commit] = []
         self.compacted = 0
         self.next_lease = next_lease
+        self.full = False
+        """NOSPACE: whatever may put is refused, whether it would or not; the rest goes on."""
+        self.refused = 0
+        """How often that was."""
         self._ttl_floor_s = ttl_floor_s
         self._expiry = expiry
 
@@ -95,6 +107,9 @@ class Store:
     def answer(self, request: StoreRequest, term: int, sent_at: float) -> StoreAnswer:
         """Carry it out at this instant, and say what etcd says."""
         number, endpoint = request.request, request.endpoint
+        if self.full and may_put(request):
+            self.refused += 1
+            return RequestFailed(number, endpoint, Failure.FULL, "etcdserver: mvcc: database space exceeded")
         match request:
             case GrantLease():
                 lease = self.grant(request.ttl_s)

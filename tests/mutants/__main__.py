@@ -33,8 +33,9 @@ LAWS = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "tests/laws").glo
 
 KEYS = [f"tests/unit/adapters/test_{name}.py" for name in ("agreement", "state")]
 ORDERS = "tests/unit/agent/test_executor.py"
-REGRESSIONS = [f"tests/regressions/test_{name}.py" for name in ("attacks", "forged_words")]
-UNIT = [*KEYS, ORDERS, "tests/unit/core", *REGRESSIONS, "-k", "not no_restart_in_between"]
+REGRESSIONS = [f"tests/regressions/test_{name}.py" for name in ("attacks", "forged_words", "dark_without_need")]
+PROBES = "tests/unit/adapters/probes/test_runner.py"
+UNIT = [*KEYS, ORDERS, PROBES, "tests/unit/core", *REGRESSIONS, "-k", "not no_restart_in_between"]
 
 HISTORIES = ["tests/simulation/test_histories.py"]
 STAGED = [
@@ -46,6 +47,7 @@ STAGED = [
             "standing",
             "late_writes",
             "forger",
+            "full_etcd",
             "stolen_secret",
             "raft_snapshots",
             "own_former_self",

@@ -6,7 +6,17 @@ Counterpart: `__main__.py`, which applies them to a copy of the source and runs 
 
 from __future__ import annotations
 
-from tests.mutants import of_the_former_run, of_the_former_self, of_the_right, of_the_secret, of_the_way, of_the_witness
+from tests.mutants import (
+    of_health,
+    of_the_former_run,
+    of_the_former_self,
+    of_the_queue,
+    of_the_right,
+    of_the_secret,
+    of_the_segment,
+    of_the_way,
+    of_the_witness,
+)
 from tests.mutants.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -16,6 +26,9 @@ MUTANTS: tuple[Mutant, ...] = (
     *of_the_secret.MUTANTS,
     *of_the_former_run.MUTANTS,
     *of_the_former_self.MUTANTS,
+    *of_health.MUTANTS,
+    *of_the_queue.MUTANTS,
+    *of_the_segment.MUTANTS,
 )
 
 __all__ = ["MUTANTS", "Mutant"]

@@ -54,8 +54,8 @@ MUTANTS = (
     Mutant(
         "asked-for-ttl",
         SESSION,
-        "        self._answered(held, event.raft_term, now)\n        self._news.append(LeaseRenewed())\n",
-        "        self._answered(held, event.raft_term, now)\n        self._news.append(LeaseRenewed())\n"
+        "        self._write_taken(RequestKind.GRANT, now)\n        self._news.append(LeaseRenewed())\n",
+        "        self._write_taken(RequestKind.GRANT, now)\n        self._news.append(LeaseRenewed())\n"
         "        self.lease_deadline.until += self._settings.lease_ttl_s - event.ttl_s\n",
         FROM_SENDING,
         "The TTL that was asked for, not the one that was granted.",

@@ -11,6 +11,7 @@ from tests.mutants.mutant import (
     FROM_SENDING,
     INBOX,
     ITSELF,
+    LAW_13,
     NODE,
     ONE_OWNER,
     RIGHT,
@@ -50,7 +51,7 @@ MUTANTS = (
     Mutant(
         "cut-off-from-etcd-and-silent",
         CANDIDACY,
-        "if by_lease and self._has_successor(now):",
+        "if self._has_successor(now) and (by_lease or self._is_etcd_away(now)):",
         "if False:",
         WITNESSED,
         "An owner that only etcd can't reach lets the next one wait until etcd ends the lease.",
@@ -82,15 +83,15 @@ MUTANTS = (
     Mutant(
         "the-one-that-leaves-is-witness",
         CHOOSE,
-        "if peer is None or not is_behind_us or not peers.is_reachable(peer.lease):",
-        "if peer is None or not peers.is_reachable(peer.lease):",
+        "if peer is None or not is_behind_us or peer.lease not in watchful:",
+        "if peer is None or peer.lease not in watchful:",
         WITNESSED,
         "The former owner becomes the new one's witness while its key still stands.",
     ),
     Mutant(
         "steps-back-before-the-sick",
         FITNESS,
-        "        if not any(self.is_fit(key) for key in queue[2:]):\n",
+        "        if not any(self.is_fit(key, vip) for key in queue[2:]):\n",
         "        if False:\n",
         WITNESSED,
         "A sick node becomes the next in line.",
@@ -229,11 +230,54 @@ MUTANTS = (
     Mutant(
         "undesignated-on-a-failed-guard",
         DESIGNATION,
-        "        found = {self._session.layout.witness_of(key.key): key.mod_revision for key in answer.keys}\n",
+        "        found = {layout.witness_of(key.key): key.mod_revision for key in answer.keys}\n",
         "        for address in attempt.rights:\n            self.forget(address)\n"
-        "        found = {self._session.layout.witness_of(key.key): key.mod_revision for key in answer.keys}\n",
+        "        found = {layout.witness_of(key.key): key.mod_revision for key in answer.keys}\n",
         WITNESSED,
         "A withdrawal that failed frees from the promise.",
+    ),
+    Mutant(
+        "freed-by-an-absent-key-though-deposed",
+        DESIGNATION,
+        " and stand.get(layout.candidate(address, own)) == epoch:",
+        ":",
+        WITNESSED,
+        "No witness key stands because the witness has deposed us: the right grows to the lease's end.",
+    ),
+    Mutant(
+        "freed-by-the-watch-though-deposed",
+        DESIGNATION,
+        "if not attempt.witnesses and epoch is not None and own is not None and own.create_revision == epoch:",
+        "if not attempt.witnesses and epoch is not None:",
+        WITNESSED,
+        "A picture that shows our own key gone as well is taken for a withdrawal.",
+    ),
+    Mutant(
+        "withdrawn-by-a-put",
+        DESIGNATION,
+        "                if witnesses:\n                    self._appoint(part, witnesses)\n                else:\n"
+        "                    self._withdraw(part)\n",
+        "                self._appoint(part, witnesses)\n",
+        LAW_13,
+        "etcd is full and the witness stops: the owner removes the address and never has it again.",
+    ),
+    Mutant(
+        "bound-to-a-silent-witness-of-a-full-etcd",
+        DESIGNATION,
+        "            if witnesses and self._session.space.is_full:\n",
+        "            if False:\n",
+        LAW_13,
+        "A full etcd refuses the next witness, and the owner does not let go of the dead one.",
+    ),
+    Mutant(
+        "deposed-with-a-put",
+        WITNESS,
+        "            operations += [Delete(witness_key), Delete(owner_key)]\n",
+        "            operations += [Delete(witness_key), Delete(owner_key)]\n"
+        "            from sharedip.core.model import Put\n"
+        "            operations.append(Put(layout.owner(address), fate.encode(), lease))  # type: ignore[arg-type]\n",
+        LAW_13,
+        "etcd is full and the owner dies: nobody is deposed before the lease ends.",
     ),
     Mutant(
         "designation-does-not-bind-at-once",
@@ -262,7 +306,7 @@ MUTANTS = (
     Mutant(
         "designation-unguarded-by-the-former-one",
         DESIGNATION,
-        "            guards.append(Guard(key, GuardTarget.MOD, self._mod_revision(address)))\n",
+        "            guards.append(Guard(layout.witness(address), GuardTarget.MOD, self._mod_revision(address)))\n",
         "",
         WITNESSED,
         "A designation that is applied late gives a witness power that the owner does not know of.",

@@ -14,7 +14,6 @@ from sharedip.core.messages import (
     DrainRequested,
     Exit,
     GrantLease,
-    HealthChanged,
     HoldAddress,
     KeepLeaseAlive,
     KeysChanged,
@@ -43,7 +42,7 @@ def releasing() -> Talk:
 def test_a_release_under_way_when_the_agent_dies_is_not_undone_by_the_next_run() -> None:
     """The write 'may still be applied later' (law of the etcd facts): the next run may not stand on that key."""
     talk = releasing()
-    release = talk.expect(Transact)
+    release = talk.release()
     assert deletes(release, talk.key)  # on its way, in the buffer of a member that is frozen; now SIGKILL
     again = restarted(talk)
     again.run(1.0, HoldAddress)
@@ -77,7 +76,7 @@ def test_a_read_from_before_the_release_does_not_bring_the_address_back() -> Non
     before = talk.outcome(read)  # served now, delivered late
     talk.hear(MoveRequested(1, VIP.address, None))
     talk.answer(talk.expect(RemoveAddress))
-    talk.answer(talk.expect(Transact))  # released: n2 is first, verifies and takes the address
+    talk.answer(talk.release())  # released: n2 is first, verifies and takes the address
     talk.none(HoldAddress)
     talk.now += 0.05
     talk.hear(before)
@@ -281,7 +280,7 @@ def test_an_adoption_asks_for_no_second_lease() -> None:
 def test_a_watch_that_lags_does_not_bring_a_released_key_back() -> None:
     """The release is answered; then the watch tells what happened before it."""
     talk = releasing()
-    release = talk.expect(Transact)
+    release = talk.release()
     talk.store.stand("n3", THEIRS + 1)
     earlier = talk.store.changes_from(talk.watched + 1)
     talk.answer(release)
@@ -309,7 +308,7 @@ def test_nothing_is_announced_after_the_removal() -> None:
     assert holding is not None
     assert holding.announcements.next_at is not None
     talk.now = holding.announcements.next_at
-    orders = talk.hear(HealthChanged(healthy=False, detail="500"))
+    orders = talk.hear(DrainRequested(1, drained=True))
     kinds = [type(order) for order in orders]
     assert RemoveAddress in kinds
     assert not {Announce, AnnounceOnceHeld} & set(kinds[kinds.index(RemoveAddress) :])
@@ -318,7 +317,7 @@ def test_nothing_is_announced_after_the_removal() -> None:
 def test_a_release_that_failed_waits_until_all_is_clear_again() -> None:
     """Law 3 holds for the second try as well: remove, confirm, and only then release."""
     talk = releasing()
-    talk.fail(talk.expect(Transact))
+    talk.fail(talk.release())
     talk.hear(AddressSeen(2, VIP.address, 32, ours=True))
     talk.hear(RemovalFailed(VIP, "EBUSY"))
     talk.pass_time(0.5)

@@ -1,10 +1,11 @@
 """A model of an etcd cluster over `models/store.py`: members with a view of it, leases on the leader's clock.
 
 What it can do to an agent is what etcd was measured to do: expire leases up to 0.5 s late; extend every lease when a
-new leader comes; go on confirming keepalives for two seconds on a leader that was cut off; apply a write long after
-the client stopped waiting, or died; deliver watch events late; compact; answer nothing at all; serve the newest state
-under an old term on a member that caught up by a raft snapshot, since only *entries* that are applied set the term that
-headers carry (server/etcdserver/server.go: `apply` calls setTerm, `applySnapshot` does not; seen with 3.5.1).
+new leader comes; go on confirming keepalives for two seconds on a leader that was cut off; apply a write long after the
+client stopped waiting, or died; deliver watch events late; compact; be full (NOSPACE); answer nothing at all; serve the
+newest state under an old term on a member that caught up by a raft snapshot, since only *entries* that are applied set
+the term that headers carry (server/etcdserver/server.go: `apply` calls setTerm, `applySnapshot` does not; seen with
+3.5.1).
 
 Must never: know what the agent believes. Counterparts: `models/store.py`, which carries requests out; `tests/contract`,
 which runs the same expectations against real etcd.
@@ -410,6 +411,14 @@ class ModelEtcd:
         if led_in_term:
             member.stale_term = led_in_term
             member.stale_leader_until = self.world.t + self.world.random.random() * WAKING_LEADER_S
+
+    def fill(self) -> None:
+        """NOSPACE: the alarm is on, and nothing is put until somebody has made room."""
+        self.store.full = True
+
+    def make_room(self) -> None:
+        """Compacted, defragmented, disarmed."""
+        self.store.full = False
 
     def move_leader(self) -> None:
         """A planned change of leader: short, and it extends every lease."""

@@ -295,9 +295,15 @@ def _is_free(world: World, name: str) -> bool:
 
 def _hears_at_once(world: World, host: Host) -> bool:
     awake = host.core is not None and not host.frozen and host.freeze_after is None
+    # H1: while it owns by a word that etcd has not executed, the next one has the same word, and would not wait.
+    core = host.core
+    awake = awake and core is not None and not any(each.words.unexecuted for each in core.candidacies.values())
     awake = awake and not host.dooms and not host.stall_s and not host.pause_at_word_s
     willing = all(name != host.name for name, _ in world.refusals)
-    return awake and willing and not world.slow and not world.loss and world.etcd.hears(host)
+    # Whoever is next has the same word as an owner by a word that etcd has not executed, and takes it unasked. On a
+    # real segment that owner's announcement speaks against the word (`Words.claimed`); frames are not played here.
+    by_word = host.core is not None and any(each.words.unexecuted for each in host.core.vips.all())
+    return awake and willing and not by_word and not world.slow and not world.loss and world.etcd.hears(host)
 
 
 FAULTS: dict[str, Fault] = {

@@ -5,8 +5,18 @@ Must never: touch what an agent believes. Counterpart: `etcd.py`, which says wha
 
 from __future__ import annotations
 
-from sharedip.core.messages import KeepLeaseAlive
-from tests.simulation.faults import Fault, cut_from_etcd, cut_from_member, while_ill, witnesses
+from sharedip.core.messages import KeepLeaseAlive, StopRequested
+from tests.simulation.faults import (
+    Fault,
+    crash,
+    cut_from_etcd,
+    cut_from_member,
+    freeze,
+    kill_briefly,
+    move,
+    while_ill,
+    witnesses,
+)
 from tests.simulation.world import Host, World
 
 SLEEP_S_MIN, ASLEEP_FOR_A_REQUEST_S = 3.2, 6.0
@@ -60,7 +70,24 @@ def _cut_off_but_for_its_witness(world: World, host: Host, member: int, seconds:
                 world.later(seconds, world.peer_cuts.discard, pair)
 
 
+def _is_full(world: World, host: Host, member: int, seconds: float) -> None:
+    """Its database; and meanwhile an owner, or who could depose it, goes in one way or another."""
+    world.etcd.fill()
+    world.later(seconds, world.etcd.make_room)
+    random = world.random
+    about = random.choice((host, *witnesses(world)))
+    fate = random.choice((None, _stop, crash, freeze, kill_briefly, move, cut_from_etcd))
+    if fate is not None:
+        while_ill(world, random.uniform(0.0, seconds / 2), fate, world, about, member, seconds)
+
+
+def _stop(world: World, host: Host, member: int, seconds: float) -> None:
+    host.hear(host.run, StopRequested())
+    world.later(seconds / 2, host.start)
+
+
 FAULTS: dict[str, Fault] = {
+    "etcd is full": _is_full,
     "a leader wakes by a snapshot": _leader_wakes_by_a_snapshot,
     "cut off but for its witness": _cut_off_but_for_its_witness,
 }

@@ -51,13 +51,13 @@ def _forge_on(world: World, until: float) -> None:
         public = (read_record(key) or {}).get("public") if key.key.startswith(LAYOUT.agent("")) else None
         if isinstance(public, str):
             publics[key.lease] = bytes.fromhex(public)
-    said = {payload for _, _, payload in world.overheard}
     for host in world.hosts:
         receivers = [lease for lease in publics if world.etcd.holders.get(lease) is host]
         for receiver in receivers:
             senders = [lease for lease in publics if lease != receiver]
             for payload in _forgeries(world, receiver, senders, publics):
-                if payload not in said:  # what somebody has said himself is no forgery
+                # What somebody has said himself is no forgery, be it an answer to the lie before this one.
+                if payload not in {said for _, _, said in world.overheard}:
                     host.hear(host.run, DatagramReceived(FORGER, 9470, payload, 0.0))
     if world.t + FORGE_EVERY_S < until:
         world.later(FORGE_EVERY_S, _forge_on, world, until)
@@ -102,7 +102,8 @@ def _lies(world: World, sender: int) -> list[tuple[DatagramKind, Entry]]:
         designation = world.etcd.store.keys.get(LAYOUT.witness(vip.address))
         if designation is not None:
             lies.append((DatagramKind.HEARTBEAT, Heartbeat(designation.mod_revision, far)))
-            lies.append((DatagramKind.ACKNOWLEDGEMENT, Heartbeat(designation.mod_revision, _sequence(world))))
+            promise = Heartbeat(designation.mod_revision, _sequence(world))
+            lies += [(DatagramKind.ACKNOWLEDGEMENT, promise), (DatagramKind.UNTOUCHED, promise)]
     return lies
 
 

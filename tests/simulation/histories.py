@@ -140,6 +140,7 @@ def _heal(world: World) -> None:
     world.is_healed = True
     world.loss = world.slow = world.disorder = world.late_words = 0.0
     world.etcd.spells.clear()
+    world.etcd.make_room()
     world.refusals.clear()
     world.cuts.clear()
     world.rejects.clear()

@@ -55,7 +55,9 @@ from tests.models.kernel import Kernel, refused
 from tests.simulation.etcd import ModelEtcd
 
 LINK_INDEX = 2
-HEARTBEAT, ACKNOWLEDGEMENT, WORD = 1, 2, 3
+HEARTBEAT, WORD = 1, 3
+PROMISES = (2, 7)
+"""Acknowledgements, by a witness in touch with etcd or not."""
 HEADER_BYTES, ENTRY_BYTES, NUMBERS_BYTES = 22, 32, 16
 SENDER = slice(6, 14)
 """docs/protocol.md: a heartbeat's entry is a designation's revision, a sequence, and a tag."""
@@ -304,7 +306,7 @@ class Host:
             raise InvariantBrokenError(f"t={self.world.t:.3f} {self.name} believes a forger")
         if core.session.lease_until != self.proved_until:
             self._check_proof(core)
-        if isinstance(event, DatagramReceived) and event.payload[4] == ACKNOWLEDGEMENT and not is_forged:
+        if isinstance(event, DatagramReceived) and event.payload[4] in PROMISES and not is_forged:
             self._check_promises(core, event.payload)
         self._execute(orders)
         if not self.frozen:

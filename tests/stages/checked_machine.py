@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 from sharedip.cli import checks
 from sharedip.cli.facts import EtcdFacts, MachineFacts, Member, Severity
 from sharedip.config.load import parse
 from sharedip.config.model import Config, LinkFacts
-from sharedip.core.model import Vip
+from sharedip.core.model import LinkState, Vip
 
 VIP = Vip(ip_address("192.168.0.15"), "eth0")
 
@@ -25,10 +25,13 @@ def config(agent: str = "") -> Config:
     return loaded.config
 
 
+LINK = LinkState(2, ("eth0",), b"\2\0\0\0\0\2", running=True)
 MEMBER = Member("https://127.0.0.1:2379", reachable=True, version="3.5.21", leader=True, has_leader=True, rtt_s=0.0012)
 ETCD = EtcdFacts((MEMBER,), (), ("ca.crt: valid until 2030-01-01",), 2, {}, "")
 MACHINE = MachineFacts(
-    links=(LinkFacts(("eth0",), (ip_interface("192.168.0.2/24"),)),),
+    links=(
+        LinkFacts(("eth0",), (ip_interface("192.168.0.2/24"),), state=LINK, on_link=(ip_network("192.168.0.0/24"),)),
+    ),
     links_up=frozenset({"eth0"}),
     held_here=frozenset(),
     sources={"eth0": (ip_address("192.168.0.2"),)},
@@ -47,6 +50,13 @@ MACHINE = MachineFacts(
 def machine(etcd: dict[str, Any] | None = None, **changes: Any) -> MachineFacts:
     """The sound machine, but for this."""
     return replace(MACHINE, etcd=replace(ETCD, **(etcd or {})), **changes)
+
+
+def link(*addresses: str, on_link: tuple[str, ...] | None = (), **lacks: Any) -> LinkFacts:
+    """Its eth0 with other addresses, other routes, or something lacking."""
+    own = tuple(ip_interface(text) for text in addresses)
+    networks = None if on_link is None else tuple(ip_network(text) for text in on_link)
+    return LinkFacts(("eth0",), own, state=replace(LINK, **lacks), on_link=networks)
 
 
 def told(check: checks.Check, facts: MachineFacts, agent: str = "") -> list[tuple[Severity, str]]:

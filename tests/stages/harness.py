@@ -19,6 +19,8 @@ from sharedip.core.etcd.news import PictureProved
 from sharedip.core.etcd.renewal import HeldLease
 from sharedip.core.identity import Identity
 from sharedip.core.messages import (
+    AddressSeen,
+    Ailment,
     AnswerOperator,
     CloseGate,
     CloseWatch,
@@ -27,6 +29,7 @@ from sharedip.core.messages import (
     Event,
     Exit,
     GrantLease,
+    HealthChanged,
     HoldAddress,
     KeepLeaseAlive,
     KeysChanged,
@@ -52,7 +55,7 @@ from sharedip.core.messages import (
     TimePassed,
     Transact,
 )
-from sharedip.core.model import NEVER, Delete, Failure, LinkState, Vip
+from sharedip.core.model import NEVER, Delete, Failure, LinkState, Put, Vip
 from sharedip.core.node import Node
 from sharedip.core.peers.wire import Released
 from sharedip.core.settings import LIFETIME_LATE_S, Settings
@@ -70,6 +73,8 @@ OURS = 0x100
 THEIRS = 0x900
 """The lease of a candidate that is not this node."""
 
+OWN_ADDRESSES = ip_address("192.168.250.1"), ip_address("fd00::1")
+"""The node's own on its link, in a network that holds every VIP of these tests."""
 ANSWERED = (
     GrantLease,
     KeepLeaseAlive,
@@ -218,7 +223,12 @@ class Talk:
         """The agent begins, and learns of its link."""
         orders = self._note(self.node.start(former, self.now))
         orders += self._save()
-        return orders if link is None else orders + self.hear(LinkChanged(link))
+        if link is None:
+            return orders
+        orders += self.hear(LinkChanged(link))
+        for address in OWN_ADDRESSES:
+            orders += self.hear(AddressSeen(link.index, address, 0, ours=False))
+        return orders
 
     def hear(self, event: Event, *, after_s: float = 0.0) -> list[Command]:
         """One fact; returns the orders that it led to."""
@@ -352,6 +362,16 @@ class Talk:
             raise AssertionError("the core asks to be woken without end")
         self.now = until
 
+    def release(self) -> Transact:
+        """The deletion that gives the first VIP's key up; it counts as taken, and its record ahead of it as lost."""
+        for order in self.open:
+            if deletes(order, self.key):
+                self.open.remove(order)
+                self.drop(Transact)
+                assert isinstance(order, Transact)
+                return order
+        raise AssertionError(f"no release among {self.open}")
+
     # -- scenes -------------------------------------------------------------------------------------------------------
 
     def own(self) -> Talk:
@@ -361,6 +381,25 @@ class Talk:
         assert all(c.phase is Phase.OWNING for c in self.node.candidacies.values())
         self.open.clear()
         return self
+
+    def fall_sick(self, detail: str = "500") -> list[Command]:
+        """A health check has failed, and our record says so."""
+        orders = self.hear(HealthChanged(healthy=False, detail=detail, failing=(("api", Ailment.DEAD),)))
+        own = LAYOUT.agent(self.settings.node_name)
+        for order in [each for each in self.open if isinstance(each, Transact)]:
+            if any(isinstance(op, Put) and op.key == own for op in order.then):
+                self.open.remove(order)
+                orders += self.answer(order)
+        return orders + self.tell_changes()
+
+    def assent(self, name: str = "n2", lease: int = THEIRS, **fields: object) -> list[Command]:
+        """That candidate has seen what our record asks for, and says that it is better."""
+        if self.node.session.lease is None:
+            return []
+        revision = self.store.keys[LAYOUT.agent(self.settings.node_name)].mod_revision
+        answers = {f"{self.node.session.lease:x}": revision}
+        self.store.put(LAYOUT.agent(name), agent_record(name, answers=answers, **fields), lease)
+        return self.tell_changes()
 
     def due(self) -> KeepLeaseAlive:
         """Let time pass in a healthy world until a renewal is due; its keepalive, unanswered."""

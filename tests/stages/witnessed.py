@@ -9,7 +9,7 @@ from typing import Any
 
 from sharedip.core.etcd.keys import write_record
 from sharedip.core.messages import DatagramReceived, PeerAddressChanged, SendDatagram, Transact
-from sharedip.core.model import Delete, Put
+from sharedip.core.model import Delete, Get, Operation
 from sharedip.core.peers.wire import NUMBERS, DatagramKind, Entry, Heartbeat, Ping, Pong, open_entry, seal, unseal
 from tests.stages.harness import LAYOUT, OURS, THEIRS, VIP, Talk, agent_record, secret_of
 
@@ -67,11 +67,15 @@ class Watch:
         self.talk.run(seconds, Transact)
 
 
+def _changes(operation: Operation, key: str) -> bool:
+    return not isinstance(operation, Get) and operation.key == key
+
+
 def beats_of(order: SendDatagram) -> list[Heartbeat]:
     """The beats or acknowledgements in a datagram."""
     envelope = unseal(order.payload)
     assert envelope is not None
-    if envelope.kind not in (DatagramKind.HEARTBEAT, DatagramKind.ACKNOWLEDGEMENT):
+    if envelope.kind not in (DatagramKind.HEARTBEAT, DatagramKind.ACKNOWLEDGEMENT, DatagramKind.UNTOUCHED):
         return []
     return [Heartbeat(*NUMBERS.unpack(body)) for body, _ in envelope.entries]
 
@@ -127,10 +131,10 @@ class Owner:
         self.talk.hear(DatagramReceived("n2", 9470, payload, self.talk.now))
 
     def designation(self, *but: type) -> Transact:
-        """Wait for the transaction that designates."""
+        """Wait for the transaction that designates, or withdraws."""
         for _ in range(200):
             for order in self.talk.open:
-                if isinstance(order, Transact) and any(isinstance(op, Put) and op.key == WITNESS for op in order.then):
+                if isinstance(order, Transact) and any(_changes(op, WITNESS) for op in order.then):
                     self.talk.open.remove(order)
                     return order
             self.step(Transact, *but)

@@ -7,22 +7,26 @@ Counterparts: `config/checks.py` (the rules), `start.py`, `reload.py` and `cli/i
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from ipaddress import ip_interface
 from typing import NamedTuple
 
+from sharedip.adapters.kernel.netlink import Netlink
 from sharedip.adapters.kernel.rtwire import AddressRecord
 from sharedip.adapters.kernel.view import View
 from sharedip.adapters.state import StateDirectory
-from sharedip.config.checks import check_against_links
+from sharedip.config.checks import addresses_to_come, check_against_links
 from sharedip.config.model import Config, LinkFacts
 from sharedip.config.problems import Problem
 from sharedip.core.messages import Level, Report
-from sharedip.core.model import IPAddress
+from sharedip.core.model import IPAddress, IPNetwork
 from sharedip.core.state import read_state
 
 Held = Collection[tuple[IPAddress, int]]
 """What this program put up, or may have: addresses with the index of their link. The mask is /32 or /128."""
+
+Networks = Mapping[int, tuple[IPNetwork, ...]]
+"""By the index of the link."""
 
 _IFA_F_PERMANENT = 0x80  # linux/if_addr.h: without a lifetime
 
@@ -41,9 +45,20 @@ class Verdict(NamedTuple):
         return all(problem.may_pass for problem in self.errors)
 
 
-def judge(config: Config, view: View, held: Held) -> Verdict:
-    """What `check` says of the VIPs on these links."""
-    return Verdict(*check_against_links(config, link_facts(view, held)))
+def judge(config: Config, netlink: Netlink, held: Held) -> Verdict:
+    """What `check` says of the VIPs on these links, as far as it ends a start or a reload."""
+    facts = link_facts(netlink.view, held, networks_of(config, netlink))
+    errors, notices = check_against_links(config, facts)
+    spoken_of = {problem.place for problem in errors}
+    awaited = tuple(notice for notice in addresses_to_come(config, facts) if notice.place not in spoken_of)
+    return Verdict(errors, (*notices, *awaited))
+
+
+def networks_of(config: Config, netlink: Netlink) -> Networks:
+    """What is on the links of the VIPs by the kernel's routes; a link of which it does not tell is left out."""
+    links = (netlink.find_link(name) for name in dict.fromkeys(vip.link for vip in config.vips))
+    found = ((link.index, netlink.surroundings_of(link.index)) for link in links if link is not None)
+    return {index: around.on_link for index, around in found if around is not None}
 
 
 def warnings(verdict: Verdict) -> list[Report]:
@@ -55,7 +70,7 @@ def warnings(verdict: Verdict) -> list[Report]:
     return reports
 
 
-def link_facts(view: View, held: Held) -> tuple[LinkFacts, ...]:
+def link_facts(view: View, held: Held, networks: Networks | None = None) -> tuple[LinkFacts, ...]:
     """Every link with the node's own addresses: neither tagged by this program nor in its record."""
     own: dict[int, list[AddressRecord]] = {}
     for record in view.addresses.values():
@@ -66,6 +81,8 @@ def link_facts(view: View, held: Held) -> tuple[LinkFacts, ...]:
             view.links[index].names,
             tuple(ip_interface((record.address, record.prefix_length)) for record in own.get(index, ())),
             frozenset(record.address for record in own.get(index, ()) if _is_passing(record)),
+            view.links[index],
+            (networks or {}).get(index),
         )
         for index in sorted(view.links)
     )

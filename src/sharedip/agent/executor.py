@@ -16,6 +16,7 @@ from sharedip.adapters.kernel.netlink import Netlink
 from sharedip.adapters.kernel.nftables import Fence
 from sharedip.adapters.kernel.packet import Segment
 from sharedip.adapters.peer import PeerSocket
+from sharedip.adapters.probes.runner import ProbeRunner
 from sharedip.adapters.state import StateDirectory
 from sharedip.agent.reports import Reports
 from sharedip.agent.tickets import Tickets
@@ -24,6 +25,7 @@ from sharedip.core.messages import (
     Announce,
     AnnounceOnceHeld,
     AnswerOperator,
+    AskNeighbour,
     CloseGate,
     CloseWatch,
     Command,
@@ -40,8 +42,10 @@ from sharedip.core.messages import (
     OpenGate,
     OpenWatch,
     Probe,
+    ProbeChecks,
     ReadKeys,
     ReadMember,
+    ReadSurroundings,
     RemoveAddress,
     Report,
     RevokeLease,
@@ -64,6 +68,7 @@ class Executor:
         fence: Fence,
         etcd: EtcdClient,
         peers: PeerSocket,
+        probes: ProbeRunner,
         state: StateDirectory,
         tickets: Tickets,
         reports: Reports,
@@ -74,6 +79,7 @@ class Executor:
         self._fence = fence
         self._etcd = etcd
         self._peers = peers
+        self._probes = probes
         self._state = state
         self._emit = emit
         self._tickets = tickets
@@ -116,8 +122,12 @@ class Executor:
                     self._emit(GateClosed(order.vips) if reason is None else GateRefused(order.vips, reason))
                 case AnnounceOnceHeld() if not self._netlink.stands(order.vip):
                     pass
-                case Announce() | AnnounceOnceHeld() | Probe():
+                case Announce() | AnnounceOnceHeld() | Probe() | AskNeighbour():
                     self._segment.perform(order)
+                case ReadSurroundings():
+                    self._netlink.read_surroundings(order)
+                case ProbeChecks():
+                    self._probes.probe_now(order.names)
                 case SaveState():
                     self._save(order)
                 case Report():

@@ -33,6 +33,8 @@ GARBAGE_THRESHOLD = 20_000
 addresses that change hands cost a tenth of the time in collections that find nothing."""
 
 CERTIFICATES_EVERY_S = 1.0
+CONTROL_PLANE_EVERY_S = 2.0
+"""Three calls of stat(2); an API server takes longer than that to its first answer."""
 
 
 class Agent:
@@ -92,6 +94,7 @@ class Agent:
             await self._api.start_tcp(self._config.api.host, self._config.api.port)
         if self._awaits_certificates:
             self._begin(self._await_certificates())
+        self._begin(self._await_control_plane())
         self._begin(feed_watchdog(world.notifier, self._loop.is_turning))
         world.notifier.ready("waiting for etcd")
         # What was imported and built lives as long as the agent: a collection need not look at it again and again.
@@ -154,6 +157,12 @@ class Agent:
                 for report in reports:
                     self._reports.tell(report)
                 return
+
+    async def _await_control_plane(self) -> None:
+        """While the documents leave open what to check: a reload may write it, or take it out again."""
+        while True:
+            await asyncio.sleep(CONTROL_PLANE_EVERY_S)
+            await self._reload.look_for_control_plane()
 
     # -- signals and tasks --------------------------------------------------------------------------------------------
 

@@ -22,8 +22,9 @@ from sharedip.agent.documents import judge, warnings
 from sharedip.agent.guard import VipGuard
 from sharedip.agent.reach import Reach
 from sharedip.agent.reports import Reports
-from sharedip.agent.settings import choose_settings
+from sharedip.agent.settings import BEGINNING_S, choose_settings, describe_default_checks, with_default_checks
 from sharedip.agent.tickets import Answer
+from sharedip.config.certificates import ApiServerFiles
 from sharedip.config.load import Loaded
 from sharedip.config.model import Config
 from sharedip.config.problems import Problem
@@ -50,6 +51,7 @@ class Reload:
         reach: Reach,
         reports: Reports,
         emit: Callable[[Event], None],
+        locate_api_server: Callable[[], ApiServerFiles | None],
     ) -> None:
         self.config = config
         self._paths = paths
@@ -62,6 +64,7 @@ class Reload:
         self._reach = reach
         self._reports = reports
         self._emit = emit
+        self._locate = locate_api_server
         self._lock = asyncio.Lock()
 
     async def reload(self) -> Answer:
@@ -80,24 +83,33 @@ class Reload:
         loaded = await asyncio.to_thread(self._load, self._paths, socket.gethostname())
         if loaded.config is None:
             return _refused(loaded.problems)
-        stuck = what_needs_a_restart(self.config, loaded.config)
+        config = with_default_checks(loaded.config, self._locate)
+        stuck = what_needs_a_restart(self.config, config)
         if stuck:
             return False, f"reload refused: {', '.join(stuck)} can only change with a restart (which keeps the address)"
         # With or without a tag, which older kernels do not keep: what this agent holds is not the node's own.
-        verdict = judge(loaded.config, self._netlink.view, self._node.may_stand())
+        verdict = judge(config, self._netlink, self._node.may_stand())
         if verdict.errors:
             return _refused(verdict.errors)
         for report in warnings(verdict):
             self._reports.tell(report)
-        if loaded.config == self.config:
+        if config == self.config:
             return True, "reloaded: nothing changed"
-        changes = what_changed(self.config, loaded.config)
-        unguarded = await self._take_over(loaded.config)
+        changes = what_changed(self.config, config)
+        unguarded = await self._take_over(config)
         if unguarded is not None:
             return _refused([f"the nftables fence: {unguarded}"])
         shown = changes[:CHANGES_SHOWN_MAX]
         more = f" and {len(changes) - len(shown)} more" if len(changes) > len(shown) else ""
         return True, f"reloaded: {', '.join(shown)}{more}"
+
+    async def look_for_control_plane(self) -> None:
+        """It may have come after the agent (kubeadm init), and the documents leave open what to check."""
+        async with self._lock:
+            config = with_default_checks(self.config, self._locate, beginning_s=BEGINNING_S)
+            if config is not self.config and await self._take_over(config) is None:
+                for report in describe_default_checks(config):
+                    self._reports.tell(report)
 
     async def _take_over(self, config: Config) -> str | None:
         """Let the core have it; None, or why nothing was taken over."""

@@ -22,6 +22,7 @@ from sharedip.adapters.notify import Notifier
 from sharedip.adapters.state import StateDirectory, StateRefusedError
 from sharedip.agent.queue import Queue
 from sharedip.agent.reports import Reports
+from sharedip.agent.settings import locate_api_server, with_default_checks
 from sharedip.agent.start import StartRefusal
 from sharedip.agent.wiring import make_world, put_together
 from sharedip.config.model import Config
@@ -62,6 +63,8 @@ def run_agent(config: Config, paths: Sequence[Path], *, log_format: str = "text"
 
     def write(report: Report) -> None:
         logs.write_report(report, config.node_name)
+
+    config = with_default_checks(config, locate_api_server)
 
     async def main() -> Ended:
         queue, notifier = Queue(), Notifier()

@@ -6,13 +6,22 @@ Must never: open a socket or read the clock; what the machine offers comes in as
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
 from sharedip import __version__
 from sharedip.adapters.etcd import TlsFiles
 from sharedip.config.certificates import ApiServerFiles, find_api_server, find_client_certificates
-from sharedip.config.model import WINDOW_S_MIN_LIFETIME, Config, EtcdUrl, FenceChoice, WitnessChoice
+from sharedip.config.health_checks import default_check
+from sharedip.config.model import (
+    WINDOW_S_MIN_LIFETIME,
+    Config,
+    EtcdUrl,
+    FenceChoice,
+    KubeApiServerCheck,
+    WitnessChoice,
+)
 from sharedip.core.messages import Level, Report
 from sharedip.core.model import FenceKind, IPAddress
 from sharedip.core.settings import Settings
@@ -23,6 +32,9 @@ NO_TAGS = (
 TAGS_UNKNOWN = (
     "whether this kernel keeps tags on addresses could not be tried; the record in the state file tells as well"
 )
+
+BEGINNING_S = 300.0
+"""kubeadm waits 4 min for the control plane that it starts (kubernetes/kubernetes, ControlPlaneComponent timeout)."""
 
 TEXT_CHARACTERS_MAX = 1 << 20
 """Another program's configuration: no more of it than this."""
@@ -74,6 +86,8 @@ def choose_settings(config: Config, kind: FenceKind, own_addresses: Collection[I
         local_endpoint=_local_endpoint(config.etcd.endpoints, own_addresses),
         conflict_policy=config.conflict_policy,
         has_health_checks=bool(config.health_checks),
+        check_names=tuple(check.name for check in config.health_checks),
+        reach=config.peer.reach,
         version=__version__,
     )
 
@@ -110,6 +124,33 @@ def find_tls_files(config: Config) -> tuple[TlsFiles | None, list[Report]]:
 def locate_api_server() -> ApiServerFiles | None:
     """The certificates and the port of this node's API server, as its distribution has them now."""
     return find_api_server(Path.exists, _text_of)[0]
+
+
+def with_default_checks(
+    config: Config, locate: Callable[[], ApiServerFiles | None], *, beginning_s: float = 0.0
+) -> Config:
+    """The API server's check joins documents that leave the matter open, where a control plane is found; else these
+    very documents.
+
+    `beginning_s`: nothing is said of it for so long, unless it has passed, because it is only being made. One that was
+    there at the agent's start gets no such time: after a power cut the node whose API server stays away must pass on.
+    """
+    if not config.leaves_checks_open or config.health_checks or (found := locate()) is None:
+        return config
+    return replace(config, health_checks=(default_check(f"{found.ca_file.parent}, port {found.port}", beginning_s),))
+
+
+def describe_default_checks(config: Config) -> list[Report]:
+    """That a check is on which nobody has asked for, and how to say no."""
+    texts = [
+        f"{check.name} is checked by default: a control plane was found at {check.by_default}"
+        for check in config.health_checks
+        if isinstance(check, KubeApiServerCheck) and check.by_default
+    ]
+    return [
+        Report(Level.INFO, text, reason="no healthChecks in the documents; `healthChecks: []` says no")
+        for text in texts
+    ]
 
 
 def _text_of(file: Path) -> str:

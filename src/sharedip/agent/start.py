@@ -50,7 +50,7 @@ def may_begin(
     What a former run left is ours all the same, and is taken away if not: nobody else is going to.
     """
     held = recorded(state)
-    verdict = judge(config, netlink.view, held)
+    verdict = judge(config, netlink, held)
     for report in warnings(verdict):
         reports.tell(report)
     if not verdict.errors:

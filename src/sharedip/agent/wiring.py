@@ -35,11 +35,19 @@ from sharedip.agent.queue import Queue
 from sharedip.agent.reach import Reach
 from sharedip.agent.reload import Reload
 from sharedip.agent.reports import Reports
-from sharedip.agent.settings import choose_fence, choose_settings, describe_tags, find_tls_files, locate_api_server
+from sharedip.agent.settings import (
+    choose_fence,
+    choose_settings,
+    describe_default_checks,
+    describe_tags,
+    find_tls_files,
+    locate_api_server,
+)
 from sharedip.agent.start import FormerFence
 from sharedip.agent.status import StatusPage
 from sharedip.agent.tickets import Tickets
 from sharedip.agent.world import World
+from sharedip.config.certificates import ApiServerFiles
 from sharedip.config.load import Loaded, load
 from sharedip.config.model import Config
 from sharedip.core.identity import Identity
@@ -97,6 +105,7 @@ def put_together(
     queue: Queue,
     reports: Reports,
     read: Callable[[Sequence[Path], str], Loaded] = load,
+    locate: Callable[[], ApiServerFiles | None] = locate_api_server,
 ) -> Agent:
     """An agent that may begin. The kernel is asked what is on this node and what it can do, and nothing is changed."""
     world.netlink.snapshot()
@@ -119,6 +128,7 @@ def put_together(
         fence=world.fence,
         etcd=world.etcd,
         peers=world.peers,
+        probes=world.probes,
         state=world.state,
         tickets=tickets,
         reports=reports,
@@ -136,6 +146,7 @@ def put_together(
         reach=reach,
         reports=reports,
         emit=queue.emit,
+        locate_api_server=locate,
     )
     operator = Operator(queue.emit, tickets, reload)
     status = StatusPage(node, world, reports)
@@ -162,7 +173,7 @@ def put_together(
         former_fence=former_fence,
         reload=reload,
         reports=reports,
-        first_reports=[*fence_reports, *tag_reports, *tls_reports, *key_reports],
+        first_reports=[*fence_reports, *tag_reports, *tls_reports, *key_reports, *describe_default_checks(config)],
         awaits_certificates=tls is not None and tls.cert_file is None and tls.ca_file is None,
     )
 

@@ -52,10 +52,18 @@ def run(args: argparse.Namespace) -> int:
     loaded = load_documents(paths)
     findings, bounds = _documents(loaded), list["Bound"]()
     config = loaded.config
-    if config is not None and not args.offline:
+    if config is not None and args.offline:
+        from sharedip.config.checks import copied_names  # noqa: PLC0415
+
+        findings += [
+            Finding(Severity.WARNING, "link", f"{p.place}: {p.message}", p.remedy) for p in copied_names(config)
+        ]
+    elif config is not None:
+        from sharedip.agent.settings import locate_api_server, with_default_checks  # noqa: PLC0415
         from sharedip.cli import checks  # noqa: PLC0415  # the documents alone need none of this
         from sharedip.cli.inspection import inspect  # noqa: PLC0415
 
+        config = with_default_checks(config, locate_api_server)
         machine = inspect(config)
         findings += [finding for check in checks.CHECKS for finding in check(config, machine)]
         if not machine.missing_capabilities:  # else the fence is not known, and with it none of the times

@@ -12,9 +12,11 @@ from typing import NamedTuple
 from sharedip.agent.settings import NO_TAGS, TAGS_UNKNOWN, choose_fence, window_s_of
 from sharedip.cli.clocks import judge_chrony
 from sharedip.cli.facts import Finding, MachineFacts, Member, Severity
-from sharedip.config.checks import check_against_links
+from sharedip.config.checks import addresses_to_come, check_against_links
 from sharedip.config.model import WINDOW_S_MIN_LIFETIME, Config, FenceChoice, KubeApiServerCheck, WitnessChoice
-from sharedip.core.model import FenceKind
+from sharedip.core.address.own_addresses import OwnAddress
+from sharedip.core.address.serving import DEAF, NO_ADDRESS, Flaw, flaw_of
+from sharedip.core.model import FenceKind, Vip
 from sharedip.core.settings import CLOCK_DRIFT, lease_margin_s
 
 ETCD_OLDEST = (3, 4)
@@ -33,10 +35,18 @@ def check_links(config: Config, machine: MachineFacts) -> Iterator[Finding]:
     errors, warnings = check_against_links(config, machine.links)
     for problem in errors:
         yield Finding(Severity.ERROR, "link", f"{problem.place}: {problem.message}", problem.remedy)
+    untold = tuple(link for link in machine.links if link.on_link is None)
+    warnings += tuple(each for each in addresses_to_come(config, untold) if each.place not in {e.place for e in errors})
     for problem in warnings:
         yield Finding(Severity.WARNING, "link", f"{problem.place}: {problem.message}", problem.remedy)
-    spoken_of = {problem.place for problem in (*errors, *warnings)}
+    wrong = {problem.place for problem in errors}
+    spoken_of = wrong | {problem.place for problem in warnings}
     for vip, place in zip(config.vips, config.vip_places, strict=True):
+        flaw = flaw_here(config, machine, vip)
+        if flaw is not None:
+            if flaw.code != NO_ADDRESS or place not in wrong:  # else that says it already
+                yield Finding(Severity.ERROR, "link", f"{place}: {flaw.wrong}", flaw.remedy)
+            continue
         if place in spoken_of:
             continue
         if vip.link in machine.links_up:
@@ -48,6 +58,18 @@ def check_links(config: Config, machine: MachineFacts) -> Iterator[Finding]:
                 f"{vip.link} is down",
                 f"this node is no candidate for {vip} until it is up",
             )
+
+
+def flaw_here(config: Config, machine: MachineFacts, vip: Vip) -> Flaw | None:
+    """Why this node can't serve the VIP, in the words of its status."""
+    shared = {each.address for each in config.vips}
+    here = next((link for link in machine.links if vip.link in link.names), None)
+    if here is None:
+        return None
+    own = [OwnAddress(each.ip, each.network.prefixlen) for each in here.addresses if each.ip not in shared]
+    is_copied = any(each.ip == vip.address for link in machine.links if link is not here for each in link.addresses)
+    cannot_mute = is_copied and not machine.missing_capabilities and not uses_nftables(config, machine)
+    return flaw_of(vip, here.state, own, here.on_link, has_unmutable_copy=cannot_mute)
 
 
 def check_source(config: Config, machine: MachineFacts) -> Iterator[Finding]:
@@ -74,7 +96,11 @@ def check_conflicts(config: Config, machine: MachineFacts) -> Iterator[Finding]:
     for vip in config.vips:
         macs = ", ".join(mac.hex(":") for mac in machine.answers.get(vip, ()))
         owner = (owners or {}).get(vip.address)
-        if not macs and vip.address in machine.held_here:
+        why_unheard = None if macs else _why_unheard(config, machine, vip)
+        if why_unheard is not None:
+            text = f"not known whether another machine answers for {vip}: it could not be heard"
+            yield Finding(Severity.WARNING, "conflict", text, why_unheard)
+        elif not macs and vip.address in machine.held_here:
             yield Finding(Severity.OK, "conflict", f"this node has {vip}; its agent watches for others that claim it")
         elif not macs and owner is not None:
             yield Finding(Severity.OK, "conflict", f"{owner} owns {vip}, and nobody else answers for it")
@@ -103,6 +129,14 @@ def check_conflicts(config: Config, machine: MachineFacts) -> Iterator[Finding]:
                 f"{macs} answers for {vip}, " + (f"not only its owner {owner}" if owner else "and nobody owns it"),
                 "choose another address, or take it from that machine; reserve it in your DHCP server",
             )
+
+
+def _why_unheard(config: Config, machine: MachineFacts, vip: Vip) -> str | None:
+    """Why silence on the VIP's link is no answer; None where it is one."""
+    flaw = flaw_here(config, machine, vip)
+    if flaw is not None and flaw.code in DEAF:
+        return flaw.text
+    return None if vip.link in machine.links_up else f"{vip.link} has to be up for that"
 
 
 def check_etcd(config: Config, machine: MachineFacts) -> Iterator[Finding]:
@@ -176,9 +210,9 @@ def check_lease(config: Config, machine: MachineFacts) -> Iterator[Finding]:
     """The lease that this etcd will grant."""
     floor_s, ttl_s = machine.etcd.ttl_floor_s, config.lease_ttl_s
     if floor_s is None:
-        yield Finding(
-            Severity.ERROR, "lease", f"etcd grants no lease: {machine.etcd.error}", "see the findings on etcd"
-        )
+        is_full = "database space exceeded" in machine.etcd.error
+        remedy = "make room: etcdctl compact, defrag, alarm disarm" if is_full else "see the findings on etcd"
+        yield Finding(Severity.ERROR, "lease", f"etcd grants no lease: {machine.etcd.error}", remedy)
     elif floor_s > ttl_s:
         yield Finding(
             Severity.WARNING,
@@ -245,24 +279,30 @@ def check_health(config: Config, machine: MachineFacts) -> Iterator[Finding]:
     """What each check says now."""
     for check in config.health_checks:
         passed, said = machine.probed.get(check.name, (False, "not tried"))
+        name = check.name
+        if isinstance(check, KubeApiServerCheck) and check.by_default:
+            name += f" (by default, a control plane was found at {check.by_default}; `healthChecks: []` says no)"
         if isinstance(check, KubeApiServerCheck) and not machine.api_server_files:
             yield Finding(
                 Severity.WARNING,
                 "health",
-                f"{check.name}: no certificates of kubeadm, k3s or RKE2 are on this node",
+                f"{name}: no certificates of kubeadm, k3s or RKE2 are on this node",
                 "this node counts as unhealthy until they are; elsewhere use an http check with caFile",
             )
         elif passed:
-            yield Finding(Severity.OK, "health", f"{check.name}: {said}")
+            yield Finding(Severity.OK, "health", f"{name}: {said}")
         else:
             yield Finding(
                 Severity.WARNING,
                 "health",
-                f"{check.name} fails: {said}",
+                f"{name} fails: {said}",
                 "while it does, this node gives its VIPs to a healthy one; before its first start all is well",
             )
     if not config.health_checks:
-        yield Finding(Severity.OK, "health", "no checks: this node counts as healthy while its agent runs")
+        text = "no checks: this node counts as healthy while its agent runs"
+        if config.leaves_checks_open:
+            text += "; kubeAPIServer joins by itself once kubeadm, k3s or RKE2 make a control plane of this node"
+        yield Finding(Severity.OK, "health", text)
 
 
 def check_clock(_: Config, machine: MachineFacts) -> Iterator[Finding]:

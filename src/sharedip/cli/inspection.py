@@ -15,7 +15,7 @@ from sharedip.adapters.clock import Clock
 from sharedip.adapters.kernel import Deadman, Fence, Netlink, Segment, why_no_deadman
 from sharedip.adapters.probes.runner import probe_for
 from sharedip.adapters.state import StateDirectory
-from sharedip.agent.documents import is_ours, link_facts, recorded
+from sharedip.agent.documents import is_ours, link_facts, networks_of, recorded
 from sharedip.agent.settings import locate_api_server
 from sharedip.cli.capabilities import missing_capabilities
 from sharedip.cli.clocks import read_chrony
@@ -31,7 +31,9 @@ PROBE_SPACING_S = 0.2
 
 
 def inspect(config: Config) -> MachineFacts:
-    """Look at everything once; takes a few seconds at the most."""
+    """Look at everything once; takes a few seconds at the most. The agent's default checks are tried as well, if the
+    documents have been given them (`agent/settings.py`, `with_default_checks`).
+    """
     return asyncio.run(_inspect(config))
 
 
@@ -53,7 +55,7 @@ async def _inspect(config: Config) -> MachineFacts:
         held = frozenset(each.address for each in netlink.view.addresses.values() if is_ours(each, former))
         answers, error = await _probe(config.vips, netlink, deadman, etcd.owners, held)
         return MachineFacts(
-            links=link_facts(netlink.view, former),
+            links=link_facts(netlink.view, former, networks_of(config, netlink)),
             links_up=frozenset(name for link in links if link.running for name in link.names),
             held_here=held,
             sources={vip.link: _sources(netlink, vip.link) for vip in config.vips},

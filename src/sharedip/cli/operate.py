@@ -1,6 +1,7 @@
 """`sharedip move`, `drain`, `undrain`, `reload`: one order over the socket, and the agent's answer.
 
-Must never: claim success on its own: `move` waits until it sees who has the address.
+Must never: claim success on its own: `move` waits until it sees who has the address. That is not who comes first in the
+election: the new owner says in its record how it got the address once its kernel has it, and only then.
 Counterparts: `agent_client.py`, `adapters/api/routes.py`.
 """
 
@@ -70,7 +71,7 @@ def _follow_move(args: argparse.Namespace, text: str) -> int:
     sys.stdout.write(clean(text) + "\n")
     sys.stdout.flush()
     agent, until = AgentClient(args.state_dir), time.monotonic() + MOVED_WITHIN_S
-    owner = None
+    vip = None
     while time.monotonic() < until:
         try:
             status = agent.status()
@@ -83,9 +84,21 @@ def _follow_move(args: argparse.Namespace, text: str) -> int:
             sys.stdout.write(f"{clean(owner)} has {args.vip}\n")
             return OK
         time.sleep(POLL_S)
-    found = f"{clean(owner)} has it" if owner else "nobody is known to have it yet"
-    sys.stderr.write(f"after {MOVED_WITHIN_S:g} s {found}; see sharedip status --cluster\n")
+    sys.stderr.write(f"after {MOVED_WITHIN_S:g} s {_found(vip, args)}\n")
     return PROBLEM
+
+
+def _found(vip: VipStatus | None, args: argparse.Namespace) -> str:
+    """What stands in the way, as far as the agent knows."""
+    owner, taken_by = (vip["owner"], _taken_by(vip)) if vip is not None else (None, None)
+    if taken_by is not None:
+        return f"{clean(taken_by)} has it; see sharedip status --cluster"
+    if owner is not None:
+        return (
+            f"{clean(str(owner))} comes first in the election, but has not said that {args.vip} stands there; "
+            "see the problems in its own sharedip status, and its log"
+        )
+    return "nobody is known to have it yet; see sharedip status --cluster"
 
 
 def _taken_by(vip: VipStatus) -> str | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sharedip.core.status import DiagnosedStatus, Status, VipStatus
+    from sharedip.core.status import CheckStatus, DiagnosedStatus, Status, VipStatus
 
 _PAINT = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
 
@@ -147,10 +147,18 @@ def _check_lines(status: Status, *, color: bool, width: int | None) -> list[str]
     checks = status["health"]["checks"]
     if not checks:
         return []
-    words = {True: "healthy", False: "unhealthy", None: "unknown"}
-    rows = [(c["name"], words[c["healthy"]], duration(c["since_s"]), c["detail"]) for c in checks]
+    rows = [(c["name"], _result_of(c), duration(c["since_s"]), _detail_of(c)) for c in checks]
     lines = fitting(("CHECK", "RESULT", "SINCE", "DETAIL"), rows, frozenset({2}), width)
     return ["", paint(lines[0], "dim", color=color), *lines[1:]]
+
+
+def _result_of(check: CheckStatus) -> str:
+    words = {True: "healthy", False: check["ailment"] or "unhealthy", None: "unknown"}
+    return words[check["healthy"]]
+
+
+def _detail_of(check: CheckStatus) -> str:
+    return check["detail"] + (f" (by default: control plane at {check['by_default']})" if check["by_default"] else "")
 
 
 def _change_lines(status: Status, *, width: int | None) -> list[str]:

@@ -54,6 +54,7 @@ REQUEST_TIMEOUT_S_DEFAULT, REQUEST_TIMEOUT_S_MIN, REQUEST_TIMEOUT_S_MAX = 1.0, 0
 ATTEMPTS_PER_LEASE = 3
 """A renewal is tried on two further endpoints before the lease runs out: each may take a request timeout."""
 LEASE_TTL_S_DEFAULT = 15
+REACH_MAX = 4
 PEER_LISTEN_DEFAULT = ("0.0.0.0", 9470)  # noqa: S104  # datagrams are authenticated, and the node's address may change
 API_LISTEN_DEFAULT = ApiConfig("127.0.0.1", 9471)
 
@@ -96,6 +97,7 @@ def read_agent_config(agent: Fields, hostname: str) -> Config | None:
         failover=failover,
         peer=peer,
         health_checks=checks,
+        leaves_checks_open=not agent.has("healthChecks"),
         conflict_policy=policy,
         api=api,
     )
@@ -232,6 +234,7 @@ def _failover(failover: Fields, ttl_s: int | None) -> FailoverConfig | None:
 def _peer(peer: Fields) -> PeerConfig | None:
     listen = peer.read("listen", listen_address, PEER_LISTEN_DEFAULT)
     advertise = peer.read("advertise", _advertised, None)
+    reach = _reach(peer)
     peer.close()
     if listen is None:
         return None
@@ -253,7 +256,18 @@ def _peer(peer: Fields) -> PeerConfig | None:
         peer.findings.notice(
             peer.place("advertise"), f"no other machine reaches {advertise}", "advertise the node's address on the link"
         )
-    return PeerConfig(listen[0], listen[1], advertise)
+    return PeerConfig(listen[0], listen[1], advertise, reach)
+
+
+def _reach(peer: Fields) -> tuple[IPAddress, ...]:
+    items = peer.items("reach")
+    if len(items) > REACH_MAX:
+        peer.findings.problem(
+            items[REACH_MAX].place, f"these are more than {REACH_MAX} machines to ask", "list the gateway alone"
+        )
+        return ()
+    found = (word(item, peer.named("reach"), _advertised, peer.findings) for item in items)
+    return tuple(dict.fromkeys(address for address in found if address is not None))
 
 
 def _advertised(text: str) -> IPAddress:

@@ -62,7 +62,8 @@ def check_against_documents(
 
 
 def check_against_links(config: Config, links: Sequence[LinkFacts]) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
-    """Compare the VIPs with the node's links: (errors, warnings). What may still come is only a warning.
+    """Compare the VIPs with the node's links: (errors, warnings). What may still come is only a warning; of an address
+    that is still to come `addresses_to_come` speaks.
 
     An error that `may_pass` is one of this moment: an address of the node that comes or goes mends it.
     """
@@ -80,22 +81,48 @@ def check_against_links(config: Config, links: Sequence[LinkFacts]) -> tuple[tup
             findings.notice(place, f"this node has no link {vip.link}", _where_the_link_is(vip, links))
             continue
         fault = _fault_in_subnets(vip, on.addresses)
-        if fault is not None:
+        if fault is not None and (fault.certain or not on.reaches(vip.address)):
             findings.problem(place, fault.message, fault.remedy, may_pass=not fault.certain)
-        elif not _subnets(vip, on.addresses):
-            findings.notice(
-                place,
-                f"{vip.link} has no IPv{vip.address.version} subnet yet, so nobody can tell whether {vip} fits",
-                "give the node an address of its own on the link, or wait for DHCP",
-            )
     _warn_of_checks_through(config, findings)
     return tuple(findings.problems), tuple(findings.notices)
+
+
+def addresses_to_come(config: Config, links: Sequence[LinkFacts]) -> tuple[Problem, ...]:
+    """A warning for each VIP of which the addresses of its link do not tell whether it fits."""
+    findings = Findings()
+    by_name = {name: link for link in links for name in link.names}
+    for vip, place in zip(config.vips, config.vip_places, strict=True):
+        on = by_name.get(vip.link)
+        if on is None or _subnets(vip, on.addresses) or on.reaches(vip.address):
+            continue
+        if any(own.ip == vip.address for own in on.addresses):
+            continue  # an error already
+        findings.notice(
+            place,
+            f"{vip.link} has no IPv{vip.address.version} subnet yet, so nobody can tell whether {vip} fits",
+            "give the node an address of its own on the link, or wait for DHCP",
+        )
+    return tuple(findings.notices)
+
+
+def copied_names(config: Config) -> tuple[Problem, ...]:
+    """A warning for each link whose name looks copied from `ip link`; where the links are not known."""
+    findings = Findings()
+    for vip, place in zip(config.vips, config.vip_places, strict=True):
+        meant, at, _ = vip.link.partition("@")
+        if meant and at:
+            findings.notice(place, f"{vip.link} looks copied from `ip link`", _without_the_other_end(meant))
+    return tuple(findings.notices)
+
+
+def _without_the_other_end(meant: str) -> str:
+    return f"write link: {meant}; what `ip link` shows behind the @ is the other end"
 
 
 def _where_the_link_is(vip: Vip, links: Sequence[LinkFacts]) -> str:
     meant, at, _ = vip.link.partition("@")
     if at and any(meant in known.names for known in links):
-        return f"write link: {meant}; what `ip link` shows behind the @ is the other end"
+        return _without_the_other_end(meant)
     here = _listed(known.names[0] for known in links if known.names)
     return f"the VIP {vip} waits until it appears; links here: {here}"
 

@@ -25,7 +25,7 @@ from sharedip.config.values import (
 
 CHECKS_MAX = 64
 INTERVAL_S_DEFAULT, INTERVAL_S_MIN, INTERVAL_S_MAX = 2.0, 0.1, 300.0
-TIMEOUT_S_DEFAULT, TIMEOUT_S_MIN = 1.0, 0.05
+TIMEOUT_S_DEFAULT, TIMEOUT_S_MIN = 2.0, 0.05
 FAILURE_THRESHOLD_DEFAULT = 3
 SUCCESS_THRESHOLD_DEFAULT = 2
 """More than one, so that a server that answers every second time does not carry the VIP to and fro."""
@@ -33,6 +33,20 @@ THRESHOLD_MAX = 100
 ARGUMENTS_MAX = 64
 API_SERVER_NAME = "kube-apiserver"
 """kubeadm's, k3s's and RKE2's default alike."""
+
+
+def default_check(found: str, beginning_s: float) -> KubeApiServerCheck:
+    """What is checked where the documents do not say; `found` says where the control plane is."""
+    return KubeApiServerCheck(
+        name=API_SERVER_NAME,
+        interval_s=INTERVAL_S_DEFAULT,
+        timeout_s=TIMEOUT_S_DEFAULT,
+        failure_threshold=FAILURE_THRESHOLD_DEFAULT,
+        success_threshold=SUCCESS_THRESHOLD_DEFAULT,
+        port=None,
+        by_default=found,
+        beginning_s=beginning_s,
+    )
 
 
 def read_health_checks(agent: Fields) -> tuple[HealthCheck, ...]:

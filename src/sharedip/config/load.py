@@ -174,6 +174,7 @@ def _check_uses_of_vips(config: Config | None, agent: Mapping, vips: list[Placed
     used = [("peer", "listen", config.peer.listen_host)]
     if config.peer.advertise is not None:
         used.append(("peer", "advertise", str(config.peer.advertise)))
+    used += [("peer", "reach", str(address)) for address in config.peer.reach]
     if config.api is not None:
         used.append(("api", "listen", config.api.host))
     for section, name, host in used:

@@ -16,7 +16,7 @@ from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
 
 from sharedip.config.problems import Place
-from sharedip.core.model import ConflictPolicy, IPAddress, Vip
+from sharedip.core.model import ConflictPolicy, IPAddress, IPNetwork, LinkState, Vip
 
 IPInterface = IPv4Interface | IPv6Interface
 
@@ -99,6 +99,8 @@ class PeerConfig:
     listen_host: str = field(metadata=at_start("peer.listen"))
     listen_port: int = field(metadata=at_start("peer.listen"))
     advertise: IPAddress | None = field(metadata=reloadable("peer.advertise"))
+    reach: tuple[IPAddress, ...] = field(default=(), metadata=reloadable("peer.reach"))
+    """Who answers on the segment while it is whole; empty: the next hops on the VIPs' links."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +164,14 @@ class ExecCheck(Check):
 class KubeApiServerCheck(Check):
     """The API server of this node, by `/readyz`; `certificates.find_api_server` says with which certificates.
 
-    `port` is None for the one that its own configuration names.
+    `port` is None for the one that its own configuration names. `by_default` says where the control plane was found for
+    which the check is on though no document names it; else it is empty. `beginning_s`: for so long nothing is said of
+    it while it has never passed.
     """
 
     port: int | None
+    by_default: str = field(default="", compare=False)
+    beginning_s: float = field(default=0.0, compare=False)
 
 
 HealthCheck = HttpCheck | TcpCheck | ExecCheck | KubeApiServerCheck
@@ -201,6 +207,8 @@ class Config:
     peer: PeerConfig
     api: ApiConfig | None = field(metadata=at_start("api"))
     node_addresses: tuple[NodeAddress, ...] = field(default=(), metadata=reloadable("machine.network"))
+    leaves_checks_open: bool = field(default=False, metadata=reloadable("healthChecks"))
+    """No document says which health checks there are, not even that there are none (`healthChecks: []`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +223,16 @@ class LinkFacts:
     addresses: tuple[IPInterface, ...]
     passing: frozenset[IPAddress] = frozenset()
     """Of these, host addresses whose lifetime ends: a run whose tag and record are lost may have left them."""
+    state: LinkState | None = None
+    """What else the kernel says of the link; None where nobody has asked."""
+    on_link: tuple[IPNetwork, ...] | None = None
+    """The networks that are on the link by its routes; None where they are not known."""
+
+    def reaches(self, address: IPAddress) -> bool:
+        """Whether a route says that the address is on this link, and the node has an address to ask from there."""
+        has_family = any(own.version == address.version and own.ip != address for own in self.addresses)
+        networks = (each for each in self.on_link or () if each.version == address.version)
+        return has_family and any(address in network for network in networks)
 
 
 def join_host_port(host: str, port: int) -> str:

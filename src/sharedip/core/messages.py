@@ -227,7 +227,11 @@ class AskNeighbour:
 
 @dataclass(frozen=True, slots=True)
 class ReadSurroundings:
-    """Read the kernel's routes and neighbours of one link. Answered by `SurroundingsRead`."""
+    """Read the kernel's routes and neighbours of one link, and look whether it has IPv6 (a change is a `LinkChanged`).
+
+    Answered by `SurroundingsRead`, or not at all where the kernel does not tell: then what was known stays (law 4).
+    Some 0.2 ms; 3 ms for each thousand routes that lead over that link.
+    """
 
     index: int
 

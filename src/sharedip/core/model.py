@@ -133,6 +133,7 @@ class Failure(Enum):
     COMPACTED = "revision compacted"
     UNAUTHENTICATED = "etcd refused the credentials"
     REFUSED = "etcd refused the request"
+    FULL = "etcd takes no writes: its database is full"
     NONSENSE = "etcd answered nonsense"
 
 

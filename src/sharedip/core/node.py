@@ -15,11 +15,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator
+from ipaddress import ip_address
 from typing import assert_never
 
 from sharedip.core.address.links import Links
-from sharedip.core.election.candidacy import BidEnded, Candidacy, GivesUp, Phase, WordDue
+from sharedip.core.address.own_addresses import OwnAddresses
+from sharedip.core.address.own_side import OwnSide
+from sharedip.core.election.assent import Assent
+from sharedip.core.election.candidacy import BidEnded, Candidacy, ClaimBegun, GivesUp, Phase, WordDue
+from sharedip.core.election.evicted import EvictedKeys
 from sharedip.core.election.fitness import Fitness, Health
+from sharedip.core.election.living import Living
 from sharedip.core.election.resigned import ResignedEpochs
 from sharedip.core.etcd.agent_records import Peers
 from sharedip.core.etcd.news import (
@@ -33,6 +39,7 @@ from sharedip.core.etcd.news import (
     PictureProved,
     Registered,
     WriteAnswered,
+    WritesTaken,
 )
 from sharedip.core.etcd.session import Session
 from sharedip.core.identity import Identity
@@ -43,6 +50,7 @@ from sharedip.core.messages import (
     AddressRemoved,
     AddressSeen,
     AnnounceOnceHeld,
+    AnswerOperator,
     CheckProbed,
     Command,
     DatagramReceived,
@@ -73,7 +81,7 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import FenceKind, Instant, IPAddress, Vip
 from sharedip.core.orders import in_order
-from sharedip.core.peers.handover import Handover, answer_drain, move
+from sharedip.core.peers.handover import NO_WRITES, Handover, answer_drain, move
 from sharedip.core.peers.inbox import Inbox
 from sharedip.core.peers.owner import Appointed, Designations, FencesLoose, GateDue, Promised, RightsChange
 from sharedip.core.peers.voices import Voices
@@ -81,6 +89,9 @@ from sharedip.core.peers.wire import Acknowledgement, Heartbeat, Hello, Ping, Po
 from sharedip.core.peers.witness import Witness
 from sharedip.core.right import Right
 from sharedip.core.saved_state import SAVE_RETRY_S, SavedState
+from sharedip.core.segment.hearing import Hearing
+from sharedip.core.segment.isolation import Isolation
+from sharedip.core.segment.visibility import Visibility
 from sharedip.core.settings import Settings
 from sharedip.core.state import FormerRun
 from sharedip.core.vips import Vips
@@ -102,11 +113,39 @@ class Node:
         self.peers = Peers(identity)
         self.session = Session(settings, out, random_source.random, identity)
         self.voices = Voices(self.session, self.peers)
-        self.fitness = Fitness(self.session, self.peers, out, has_checks=settings.has_health_checks)
         self.links = Links(vip.link for vip in settings.vips)
+        self.own_addresses = OwnAddresses(vip.address for vip in settings.vips)
+        self.own_side = OwnSide(settings, self.links, self.own_addresses, out)
+        self.hearing = Hearing(settings, self.session, self.peers, self.voices, self.links, self.own_addresses, out)
+        self.visibility = Visibility(settings, self.session, self.peers, self.hearing, out)
+        self.isolation = Isolation(settings, self.session, self.peers, self.hearing, out)
+        self.fitness = Fitness(
+            self.session,
+            self.peers,
+            self.hearing,
+            self.isolation,
+            self.own_side,
+            out,
+            has_checks=settings.has_health_checks,
+        )
+        self.assent = Assent(self.session, self.peers, self.fitness, out)
         self.resigned = ResignedEpochs()
-        self.vips = Vips(settings, self.session, self.peers, self.fitness, self.links, self.resigned, out)
-        self.designations = Designations(settings, self.session, self.peers, out, nonce)
+        self.evicted = EvictedKeys()
+        self.designations = Designations(settings, self.session, self.peers, self.voices, out, nonce)
+        witnesses_of = self.designations.leases_of
+        self.living = Living(self.session, self.peers, self.fitness, self.voices, witnesses_of, out)
+        self.vips = Vips(
+            settings,
+            self.session,
+            self.peers,
+            self.fitness,
+            self.assent,
+            self.links,
+            self.resigned,
+            self.evicted,
+            self.living,
+            out,
+        )
         self.witness = Witness(settings, self.session, self.peers, self.links, out)
         self.inbox = Inbox(self.session, self.peers)
         self.handover = Handover(self.session, self.peers, self.resigned, self.designations, out)
@@ -130,8 +169,9 @@ class Node:
         if former is not None:
             self.fitness.drained = former.drained
             self.resigned.restore(dict(former.resigned))
+            self.evicted.restore(former.evicted)
             self.vips.restore(former, now)
-        self.session.publish(self._record())
+        self.session.publish(self._record(now))
         self.session.start(former.lease if former is not None else None, now)
         self.vips.touch_all()
         self.vips.links_settled(self.links.settle(now))
@@ -162,6 +202,8 @@ class Node:
         self.vips.links_settled(self.links.settle(now))
         if self.fitness.settle(now):
             self.vips.touch_all()
+        if self.living.advance(now):
+            self.vips.touch_all()
         self.witness.advance(now, stopping=self.stopping)
         self._settle(now)
         if self.handover.has_word or any(isinstance(each, AnnounceOnceHeld) for each in self._commands):
@@ -172,11 +214,18 @@ class Node:
 
     def next_deadline(self) -> Instant:
         """When `TimePassed` is due; infinity if only facts can change anything."""
-        of_parts = (each.next_deadline() for each in (self.session, self.links, self.designations, self.witness))
+        of_parts = (
+            each.next_deadline() for each in (self.session, self.links, self.designations, self.witness, self.hearing)
+        )
         return min(
             self.vips.next_deadline(),
             self.fitness.next_deadline(),
+            self.living.next_deadline(),
             self._state.next_deadline(),
+            self.own_side.next_deadline(),
+            self.isolation.next_deadline(),
+            self.visibility.next_deadline(),
+            self.assent.next_deadline(),
             self._stop_look_at if not self.is_over else float("inf"),
             *(at for at in of_parts if at is not None),
         )
@@ -195,19 +244,30 @@ class Node:
         match event:
             case TimePassed() | WatchOpened():
                 pass
-            case NeighbourAnswered() | SurroundingsRead() | CheckProbed():
-                pass
+            case NeighbourAnswered():
+                self.hearing.answered(event, now)
+                self.visibility.answered(event)
+            case SurroundingsRead():
+                self.hearing.surroundings(event)
+                self.own_side.surroundings(event)
+                self._side_changed(now)
+            case CheckProbed():
+                self.assent.probed(event)
+                self._record_changed(now)
             case StateSaved() | StateNotSaved():
                 self._state_answered(event, now)
             case LinkChanged():
                 again = self.links.changed(event.link, now)
-                if self._record() != self.session.own_record.content:
-                    self.session.publish(self._record())  # another MAC
+                self._side_changed(now)
                 self.vips.link_changed(event, now, again=again)
             case LinkVanished():
                 self.links.vanished(event.index, now)
+                self.own_addresses.link_vanished(event.index)
+                self._side_changed(now)
                 self.vips.touch_all()
             case AddressSeen() | AddressGone():
+                if self.own_addresses.moved(event):
+                    self._side_changed(now)
                 self.vips.address_moved(event, now)
             case AddressHeld() | AddressRefused() | AddressRemoved() | RemovalFailed() | ForeignClaim():
                 if self.vips.kernel_answered(event, now):
@@ -220,12 +280,12 @@ class Node:
                     self.session.former_self.heard(*said, now)
                 self._heard(event, now)
             case HealthChanged():
-                self.fitness.health = Health(event.healthy, event.detail)
-                self._record_changed()
+                self.fitness.health = Health(event.healthy, event.detail, event.failing)
+                self._record_changed(now)
             case PeerAddressChanged():
                 self.session.own_record.advertise = event.address
                 self.session.own_record.is_here = event.is_here
-                self.session.publish(self._record())
+                self.session.publish(self._record(now))
             case MoveRequested() | DrainRequested() | SettingsChanged() | StopRequested():
                 self._apply_of_operator(event, now)
             case _:
@@ -236,11 +296,14 @@ class Node:
     ) -> None:
         match event:
             case MoveRequested():
+                if self.session.space.is_full:
+                    self._commands.append(AnswerOperator(event.ticket, accepted=False, text=NO_WRITES))
+                    return
                 candidacy = self.candidacies.get(event.address)
-                self._commands.append(move(candidacy, event, self.settings.node_name, self.fitness, now))
+                self._commands.append(move(candidacy, event, self.settings.node_name, self.fitness, self.living, now))
                 self.vips.touch(event.address)
             case DrainRequested():
-                self._drain(event)
+                self._drain(event, now)
             case SettingsChanged():
                 self._reconfigure(event.settings, now)
             case StopRequested():
@@ -276,11 +339,17 @@ class Node:
                     by_address = self.vips.by_address()
                     self._follow(self.designations.answered(each.request, each.answer, by_address, now), now)
                 case DepositionAnswered():
-                    self.witness.answered(each.request, now)
+                    for deposed in self.witness.answered(each.request, now, succeeded=each.succeeded):
+                        candidate = self.candidacies.get(deposed.address)
+                        if candidate is not None:
+                            candidate.record.deposed(deposed.key, deposed.epoch, deposed.name, deposed.fate)
                 case LeaderChanged():
-                    self.session.publish(self._record())  # the news may be which member is ours
+                    self.session.publish(self._record(now))  # the news may be which member is ours
                     self.fitness.leader_changed(now)
                     self.designations.look_again(now)
+                case WritesTaken():
+                    self.designations.look_again(now)
+                    self.vips.touch_all()
                 case _:
                     assert_never(each)
 
@@ -289,6 +358,7 @@ class Node:
         self.designations.lease_lost()
         self.witness.lease_lost()
         self.resigned.clear()
+        self.evicted.clear()
         self.handover.lease_lost()
         self.peers.refresh(self.session.registry)
         self.voices.refresh()
@@ -304,7 +374,10 @@ class Node:
         if any(key.startswith(agents) for key in news.keys):
             self.peers.refresh(self.session.registry)
             self.voices.refresh()
-            self.vips.touch_all()
+            self.living.records_changed(now)
+            self.hearing.refresh()
+            self.isolation.look(now)
+            self._record_changed(now)
         for key in sorted(news.keys):  # what follows of a set must not hang on its order in memory
             designated = layout.witness_of(key)
             if designated is not None:
@@ -325,6 +398,9 @@ class Node:
         letter = self.inbox.open(event)
         if letter is None:
             return
+        if not self.voices.is_speaking(letter.sender, event.received_at):  # somebody may wait for a sound one
+            self.vips.touch_all()
+            self.designations.look_again(now)
         self.voices.heard(letter.sender, event.received_at)
         answers: list[Acknowledgement | Pong | None] = []
         changes: list[RightsChange] = []
@@ -341,7 +417,9 @@ class Node:
                 case Ping():
                     answers.append(self.inbox.pong(letter.sender, entry, now))
                 case Hello():
-                    pass
+                    if event.is_direct:
+                        version = ip_address(event.host.partition("%")[0]).version
+                        self.hearing.hello(letter.sender, entry, event.index, version, event.received_at, now)
                 case _:
                     assert_never(entry)
         self._follow(changes, now)
@@ -373,7 +451,7 @@ class Node:
                     for each in _holding(holders, change.rights):
                         if each.phase is Phase.OWNING:
                             each.ownership.right_changed(now)
-                        else:
+                        elif each.phase is not Phase.PROBING:  # its read has come
                             self.session.want_read()
                         self.vips.touch_one(each)
                 case FencesLoose():
@@ -401,17 +479,20 @@ class Node:
 
     # -- the operator, the documents, the disk -------------------------------------------------------------------------
 
-    def _drain(self, event: DrainRequested) -> None:
+    def _drain(self, event: DrainRequested, now: Instant) -> None:
+        if event.drained and self.session.space.is_full:
+            self._commands.append(AnswerOperator(event.ticket, accepted=False, text=NO_WRITES))
+            return
         was, self.fitness.drained = self.fitness.drained, event.drained
-        self._record_changed()
+        self._record_changed(now)
         if was != event.drained:
             self._commands.append(Report(Level.INFO, f"{'drained' if event.drained else 'undrained'} by the operator"))
         owned = self.candidacies.values()
-        self._commands.append(answer_drain(owned, event, self.settings.node_name, self.fitness, was=was))
+        self._commands.append(answer_drain(owned, event, self.settings.node_name, self.living, now, was=was))
 
-    def _record(self) -> dict[str, object]:
+    def _record(self, now: Instant) -> dict[str, object]:
         """The content of the agent's key."""
-        member = self.session.raft_leader.member_id
+        member, flaws = self.session.raft_leader.member_id, self.fitness.flaws(self.settings.vips)
         links = (self.links.get(name) for name in {vip.link for vip in self.settings.vips})
         return {
             "healthy": self.fitness.health.healthy,
@@ -419,11 +500,31 @@ class Node:
             "macs": sorted({link.mac.hex() for link in links if link is not None}),
             "member": None if member is None else f"{member:x}",
             "public": self.identity.public.hex() or None,
+            "places": self.hearing.report(flaws.of_places, now),
+            "flaws": flaws.of_vips,
+            "unseen": {str(vip): code for vip, code in self.visibility.unseen.items()},
+            "asks": list(self.assent.own),
+            "answers": {f"{lease:x}": revision for lease, revision in self.assent.answers.items()},
         }
 
-    def _record_changed(self) -> None:
-        self.session.publish(self._record())
+    def _record_changed(self, now: Instant) -> None:
+        """What others should know of this node may have changed, or what it knows of them."""
+        self.assent.look({address: each.vip for address, each in self.candidacies.items()}, now)
+        self.assent.asked(self._asks())
+        self.session.publish(self._record(now))
         self.vips.touch_all()
+
+    def _asks(self) -> tuple[str, ...]:
+        if not self.fitness.is_impaired:
+            return ()
+        return self.fitness.asks(each.vip for each in self.vips.all() if each.phase is Phase.OWNING)
+
+    def _side_changed(self, now: Instant) -> None:
+        """Our own links or addresses have changed."""
+        self.hearing.refresh()
+        if self.own_side.look(now):
+            self._record_changed(now)
+        self.session.publish(self._record(now))
 
     def _reconfigure(self, settings: Settings, now: Instant) -> None:
         """Take over the new settings."""
@@ -433,12 +534,18 @@ class Node:
         if not settings.has_health_checks:
             self.fitness.health = Health(healthy=True, detail="")
         self.links.watch({vip.link for vip in settings.vips}, now)
+        self.own_addresses.share({*self.vips.leaving, *(vip.address for vip in settings.vips)})
+        self.own_side.reconfigure(settings)
+        self.hearing.reconfigure(settings)
+        self.isolation.reconfigure(settings)
+        self.visibility.reconfigure(settings)
+        self.own_side.look(now)
         self.session.reconfigure(settings)
         self.designations.reconfigure(settings, now)
         self.witness.reconfigure(settings)
         for address in self.vips.addresses:
             self.witness.designation_changed(address)
-        self._record_changed()
+        self._record_changed(now)
 
     def _state_answered(self, event: StateSaved | StateNotSaved, now: Instant) -> None:
         was_unfit = self._state.is_unfit
@@ -448,8 +555,9 @@ class Node:
             run = self._state.saved(event)
             if run is not None:
                 self.resigned.saved(dict(run.resigned))
+                self.evicted.saved(run.evicted)
                 for candidacy in self.vips.all():
-                    if candidacy.phase is Phase.LEAVING:
+                    if candidacy.phase is Phase.LEAVING or (run.evicted and candidacy.phase is Phase.OWNING):
                         self.vips.touch_one(candidacy)
         if self._state.is_unfit is not was_unfit:
             drawback = "the state of this node can be neither saved nor deleted"
@@ -467,6 +575,7 @@ class Node:
             resigned=tuple(self.resigned.epochs.items()),
             held=self.vips.held_now,
             fence=self.settings.fence,
+            evicted=self.evicted.for_file,
         )
 
     # -- the turn -----------------------------------------------------------------------------------------------------
@@ -479,6 +588,8 @@ class Node:
                     self.handover.begins(answer, now)
                 case WordDue():
                     self.handover.is_due(candidacy.vip, answer)
+                case ClaimBegun():
+                    self.designations.claim_begun(now)
                 case BidEnded():
                     self.designations.forget(candidacy.vip.address)
                 case _:
@@ -486,6 +597,7 @@ class Node:
 
     def _finish(self, now: Instant) -> None:
         """The rest of the turn: witnesses, what has left, leases to be revoked, the session, the way out."""
+        self._listen(now)
         self._follow(self.designations.advance(self.vips.all(), now), now)
         self._settle(now)
         if self.vips.leaving and self.session.is_registered:
@@ -505,6 +617,18 @@ class Node:
             self._advance_stop(now)
         self.handover.depart()
         self.session.flush()
+
+    def _listen(self, now: Instant) -> None:
+        """Greet, ask, and judge who is heard; tell others what has come of it."""
+        is_due = any(now >= at for at in (self.own_side.next_deadline(), self.assent.next_deadline()))
+        if is_due:
+            self.own_side.look(now)
+        changed = self.hearing.advance(now)
+        if changed or self.hearing.is_doubtful or now >= self.isolation.next_deadline():
+            changed = self.isolation.look(now) or changed
+        changed = self.visibility.advance(now) or changed
+        if changed or is_due or now >= self.hearing.good_news_at or self._asks() != self.assent.own:
+            self._record_changed(now)
 
     def _give_out(self, now: Instant) -> list[Command]:
         """What was ordered, in order. The state is saved before an address is put up (law 7), and in an earlier turn

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import floor
 
-from sharedip.core.model import ConflictPolicy, FenceKind, Vip
+from sharedip.core.model import ConflictPolicy, FenceKind, IPAddress, Vip
 
 CLOCK_DRIFT = 0.001
 """Assumed: the clock rates of two nodes differ by at most 0.1 % (docs/safety.md)."""
@@ -82,6 +82,10 @@ class Settings:
     """The endpoint whose etcd member runs on this node."""
     conflict_policy: ConflictPolicy = ConflictPolicy.DEFEND
     has_health_checks: bool = False
+    check_names: tuple[str, ...] = ()
+    """The health checks of this node: only a check of the same name can speak for it elsewhere."""
+    reach: tuple[IPAddress, ...] = ()
+    """`peer.reach`: who answers on the segment while it is whole; empty: the next hops on the VIPs' links."""
     version: str = ""
 
 

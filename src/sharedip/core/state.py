@@ -29,6 +29,8 @@ class FormerRun:
     """Addresses that this program put up, or may have, each with the index of its link. The mask is /32 or /128."""
     fence: FenceKind | None = None
     """How the addresses were fenced; None: unknown."""
+    evicted: tuple[tuple[IPAddress, int, tuple[int, ...]], ...] = ()
+    """Under which epoch of ours which keys (create revisions) were taken out of the succession, gone or not."""
 
 
 def write_state(run: FormerRun) -> bytes:
@@ -43,6 +45,7 @@ def write_state(run: FormerRun) -> bytes:
         "resigned": {str(address): epoch for address, epoch in run.resigned},
         "held": {str(address): index for address, index in run.held},
         "fence": None if run.fence is None else run.fence.value,
+        "evicted": {str(address): {"epoch": epoch, "keys": list(keys)} for address, epoch, keys in run.evicted},
     }
     return json.dumps(fields, sort_keys=True).encode() + b"\n"
 
@@ -63,6 +66,10 @@ def read_state(content: bytes) -> FormerRun | None:
             resigned=tuple((ip_address(text), int(epoch)) for text, epoch in fields["resigned"].items()),
             held=tuple((ip_address(text), int(index)) for text, index in fields.get("held", {}).items()),
             fence=None if fields.get("fence") is None else FenceKind(fields["fence"]),
+            evicted=tuple(
+                (ip_address(text), int(each["epoch"]), tuple(int(key) for key in each["keys"]))
+                for text, each in fields.get("evicted", {}).items()
+            ),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

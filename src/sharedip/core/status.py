@@ -11,12 +11,18 @@ from typing import TypedDict
 
 
 class CheckStatus(TypedDict):
-    """One health check."""
+    """One health check.
+
+    `ailment`: how it fails, `dead` or `slow`; None unless it does. `by_default`: where the control plane was found for
+    which it is on though no document names it; else empty.
+    """
 
     name: str
     healthy: bool | None
+    ailment: str | None
     detail: str
     since_s: float
+    by_default: str
 
 
 class HealthStatus(TypedDict):
@@ -28,7 +34,9 @@ class HealthStatus(TypedDict):
 
 
 class EtcdStatus(TypedDict):
-    """`detail` says what is wrong while it is not connected."""
+    """`detail` says what is wrong while it is not connected. `takes_writes`: false while its database is full, since
+    `full_s` ago.
+    """
 
     connected: bool
     endpoint: str
@@ -36,6 +44,8 @@ class EtcdStatus(TypedDict):
     raft_term: int
     revision: int
     detail: str
+    takes_writes: bool
+    full_s: float | None
 
 
 class LeaseStatus(TypedDict):
@@ -59,6 +69,29 @@ class ConflictStatus(TypedDict):
     mac: str
     age_s: float
     count: int
+
+
+class PlaceStatus(TypedDict):
+    """One link that carries VIPs, in one family. `silent`: who was heard there and is no more; `mute`: whose node
+    answers there while datagrams are lost; `better`: who should rather have the addresses there; `gateway`: whether
+    the next hop answers, None while that is not asked; `flaw`: why this node can't serve there, empty if it can.
+    """
+
+    link: str
+    family: int
+    heard: list[str]
+    silent: list[str]
+    mute: list[str]
+    better: list[str]
+    gateway: bool | None
+    flaw: str
+
+
+class UnseenStatus(TypedDict):
+    """A VIP whose owner answers for itself and not for it. `by`: the nodes that have seen it so."""
+
+    what: str
+    by: list[str]
 
 
 class Removals(TypedDict):
@@ -98,6 +131,7 @@ class _Vip(TypedDict):
     conflict: ConflictStatus | None
     strays: list[str]
     contested: str | None
+    unseen: UnseenStatus | None
     removals: Removals
     reason: str
     since_s: float
@@ -124,6 +158,7 @@ class _Node(TypedDict):
     health: HealthStatus
     etcd: EtcdStatus
     lease: LeaseStatus
+    places: list[PlaceStatus]
 
 
 class NodeView(_Node):

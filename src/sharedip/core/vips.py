@@ -13,8 +13,11 @@ from typing import assert_never
 
 from sharedip.core.address.links import Links
 from sharedip.core.address.ownership import Presence
+from sharedip.core.election.assent import Assent
 from sharedip.core.election.candidacy import Answer, Candidacy, Phase
+from sharedip.core.election.evicted import EvictedKeys
 from sharedip.core.election.fitness import Fitness
+from sharedip.core.election.living import Living
 from sharedip.core.election.resigned import ResignedEpochs
 from sharedip.core.etcd.agent_records import Peers
 from sharedip.core.etcd.session import Session
@@ -53,16 +56,22 @@ class Vips:
         session: Session,
         peers: Peers,
         fitness: Fitness,
+        assent: Assent,
         links: Links,
         resigned: ResignedEpochs,
+        evicted: EvictedKeys,
+        living: Living,
         out: Callable[[Command], None],
     ) -> None:
         self._settings = settings
         self._session = session
         self._peers = peers
         self._fitness = fitness
+        self._assent = assent
         self._links = links
         self._resigned = resigned
+        self._evicted = evicted
+        self._living = living
         self._out = out
         self._probe_pace = Pace(PROBES_AT_ONCE, PROBED_PER_S)
         self.stopping = False
@@ -364,7 +373,10 @@ class Vips:
             self._session,
             self._peers,
             self._fitness,
+            self._assent,
             self._resigned,
+            self._evicted,
+            self._living,
             self._probe_pace,
             self._out,
             may_stand=may_stand,
@@ -379,6 +391,7 @@ class Vips:
         """Tell a candidacy what it has to know of this node before it takes a step."""
         candidacy.obstacle = self._obstacle(candidacy.vip)
         candidacy.drawback = self.drawback
+        candidacy.is_settling = self._links.is_settling(candidacy.vip.link)
         candidacy.is_behind_another = self.leaving.get(candidacy.vip.address) not in (None, candidacy)
 
     def _obstacle(self, vip: Vip) -> str | None:

@@ -35,7 +35,7 @@ class Pair(NamedTuple):
     peer: Namespace
 
 
-def _await_ipv6(namespace: Namespace) -> None:
+def await_ipv6(namespace: Namespace) -> None:
     """The link-local address comes last, when the carrier was noticed: IPv6 is deaf before that."""
     wait_until(lambda: "fe80:" in namespace.run("ip -6 addr show dev eth0"))
 
@@ -60,7 +60,7 @@ def pair(_no_stale_namespaces: None) -> Iterator[Pair]:
             namespace.run(f"ip addr add 2001:db8::{number}/64 dev eth0 nodad")
             namespace.run("ip link set eth0 up")
         for namespace in made:
-            _await_ipv6(namespace)
+            await_ipv6(namespace)
         yield Pair(node, peer)
     finally:
         for namespace in made:

@@ -12,7 +12,7 @@ from typing import Any
 
 from sharedip.adapters.clock import Clock
 from sharedip.adapters.etcd import EtcdClient
-from sharedip.adapters.kernel.rtwire import AddressRecord
+from sharedip.adapters.kernel.rtwire import AddressRecord, LinkRecord
 from sharedip.adapters.kernel.view import View
 from sharedip.adapters.notify import Notifier
 from sharedip.adapters.peer import PeerSocket
@@ -21,13 +21,14 @@ from sharedip.adapters.state import StateDirectory
 from sharedip.agent.life import Agent
 from sharedip.agent.queue import Queue
 from sharedip.agent.reports import Reports
+from sharedip.agent.settings import locate_api_server
 from sharedip.agent.status import StatusPage
 from sharedip.agent.wiring import put_together
 from sharedip.agent.world import World
 from sharedip.config.load import load, parse
 from sharedip.config.model import Config
-from sharedip.core.messages import Command, Event, Report
-from sharedip.core.model import IPAddress, LinkState, Vip
+from sharedip.core.messages import Command, Event, Report, SurroundingsRead
+from sharedip.core.model import IPAddress, IPNetwork, LinkState, Vip
 from sharedip.core.node import Node
 from sharedip.core.status import Status
 
@@ -61,7 +62,7 @@ def config_at(directory: Path, port: int = 39470, change: Callable[[str], str] =
 def view_of(*records: AddressRecord) -> View:
     """What a kernel with one link beside the loopback shows."""
     made = View()
-    made.replace([LINK, LinkState(3, ("lo",), b"", running=True)], records)
+    made.replace([LinkRecord(LINK), LinkRecord(LinkState(3, ("lo",), b"", running=True))], records)
     return made
 
 
@@ -75,6 +76,7 @@ class FakeNetlink:
         self.kept: tuple[object, ...] = ()
         self.held: tuple[object, ...] = ()
         self.tags_stick: bool | None = True
+        self.on_link: tuple[IPNetwork, ...] = ()
         self._reader, self._writer = os.pipe()
 
     def snapshot(self) -> None:
@@ -82,6 +84,9 @@ class FakeNetlink:
 
     def prove_tags(self) -> bool | None:
         return self.tags_stick
+
+    def surroundings_of(self, index: int) -> SurroundingsRead:
+        return SurroundingsRead(index, self.on_link, (), ())
 
     def still_standing(self, _: object) -> frozenset[Any]:
         return frozenset()
@@ -241,7 +246,7 @@ class Stage:
                 self.queue.wake,
                 retry_s=0.05,
             ),
-            probes=ProbeRunner(config.health_checks, self.queue.emit, clock.now),
+            probes=ProbeRunner(config.health_checks, self.queue.emit, clock.now, locate_api_server),
         )
         self.agent: Agent = put_together(config, [directory / "vip.yaml"], self.world, self.queue, self.reports, read)
 

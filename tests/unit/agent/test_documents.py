@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
-from ipaddress import ip_address
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address, ip_network
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from sharedip.adapters.kernel.rtwire import TAG, AddressRecord
 from sharedip.adapters.state import StateDirectory
-from sharedip.agent.documents import judge, link_facts, may_be_nobodys, recorded
+from sharedip.agent.documents import Held, Verdict, judge, link_facts, may_be_nobodys, recorded
 from sharedip.agent.start import StartRefusal
 from sharedip.config.load import load
-from sharedip.core.messages import Level, Report
+from sharedip.config.model import Config
+from sharedip.core.messages import Level, Report, SurroundingsRead
 from sharedip.core.model import Vip
 from sharedip.core.state import FormerRun, write_state
 from tests.stages.scenes import run
@@ -33,6 +35,17 @@ def record(text: str, tag: int = 0, flags: int = PERMANENT, link: int = LINK.ind
     return AddressRecord(link, ip_address(address), int(length), flags, tag)
 
 
+def judged(config: Config, *records: AddressRecord, held: Held = (), on_link: Sequence[str] = ()) -> Verdict:
+    """On a node with these addresses and routes."""
+    view, networks = view_of(*records), tuple(ip_network(text) for text in on_link)
+    netlink: Any = SimpleNamespace(
+        view=view,
+        find_link=view.find_link,
+        surroundings_of=lambda index: SurroundingsRead(index, networks, (), ()),
+    )
+    return judge(config, netlink, held)
+
+
 # -- whose address it is ----------------------------------------------------------------------------------------------
 
 
@@ -46,7 +59,7 @@ def record(text: str, tag: int = 0, flags: int = PERMANENT, link: int = LINK.ind
     ],
 )
 def test_an_address_is_ours_by_its_tag(tmp_path: Path, stands: AddressRecord, is_own: bool) -> None:
-    verdict = judge(config_at(tmp_path), view_of(record("192.168.0.1/24"), stands), ())
+    verdict = judged(config_at(tmp_path), record("192.168.0.1/24"), stands)
     assert bool(verdict.errors) is is_own
 
 
@@ -63,7 +76,7 @@ def test_without_a_tag_it_is_ours_by_address_mask_and_link_in_the_record(
 ) -> None:
     """Kernels before 5.18 keep no tag; a person's address with another mask or elsewhere is the person's."""
     held = {(VIP.address, LINK.index)}
-    verdict = judge(config_at(tmp_path), view_of(record("192.168.0.1/24"), stands), held)
+    verdict = judged(config_at(tmp_path), record("192.168.0.1/24"), stands, held=held)
     assert bool(verdict.errors) is is_own
 
 
@@ -75,7 +88,7 @@ def test_only_a_host_address_with_a_lifetime_may_be_a_lost_runs(tmp_path: Path) 
         (record("192.168.0.15/24", flags=0), False),
         (record("192.168.0.15/32"), False),
     ):
-        verdict = judge(config, view_of(record("192.168.0.1/24"), stands), ())
+        verdict = judged(config, record("192.168.0.1/24"), stands)
         assert verdict.errors
         assert verdict.may_pass is may_pass
         assert may_be_nobodys(view_of(stands), ()) is may_pass
@@ -99,6 +112,24 @@ def test_the_record_of_a_former_run_is_read_from_its_state(tmp_path: Path) -> No
     (tmp_path / "state" / "state.json").write_text("{")
     assert recorded(state) == frozenset()
     state.close()
+
+
+@pytest.mark.parametrize(
+    ("own", "on_link", "errors", "warnings"),
+    [
+        ("203.0.113.7/32", ["192.168.0.0/24"], 0, 0),
+        ("203.0.113.7/32", [], 0, 1),
+        ("10.0.0.1/24", ["10.0.0.0/24", "192.168.0.0/24"], 0, 0),
+        ("10.0.0.1/24", ["10.0.0.0/24"], 1, 0),
+        ("fd00::1/64", ["192.168.0.0/24"], 0, 1),
+    ],
+)
+def test_a_route_on_the_link_that_holds_the_vip_is_as_good_as_a_subnet(
+    tmp_path: Path, own: str, on_link: list[str], errors: int, warnings: int
+) -> None:
+    """Clouds and virtual switches; but there must be an address of the family to ask from."""
+    verdict = judged(config_at(tmp_path), record(own), on_link=on_link)
+    assert (len(verdict.errors), len(verdict.warnings)) == (errors, warnings)
 
 
 # -- at start ---------------------------------------------------------------------------------------------------------

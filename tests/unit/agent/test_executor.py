@@ -17,6 +17,8 @@ from sharedip.core.messages import (
     Exit,
     HoldAddress,
     Probe,
+    ProbeChecks,
+    ReadSurroundings,
     RemoveAddress,
     Report,
     SaveState,
@@ -52,11 +54,15 @@ class Stage:
         self.said: list[Report] = []
         self.to_kernel: list[object] = []
         self.announced: list[object] = []
+        self.looked: list[object] = []
+        self.demanded: list[object] = []
         self.stands = True
         ignored: Any = None
         self.executor = Executor(
             netlink=SimpleNamespace(  # type: ignore[arg-type]
-                perform_many=self.to_kernel.extend, stands=lambda _: self.stands
+                perform_many=self.to_kernel.extend,
+                stands=lambda _: self.stands,
+                read_surroundings=self.looked.append,
             ),
             segment=SimpleNamespace(  # type: ignore[arg-type]
                 withhold=lambda _: None, perform=self.announced.append
@@ -64,11 +70,18 @@ class Stage:
             fence=ignored,
             etcd=ignored,
             peers=ignored,
+            probes=SimpleNamespace(probe_now=self.demanded.append),  # type: ignore[arg-type]
             state=self.disk,  # type: ignore[arg-type]
             tickets=ignored,
             reports=Reports(self.said.append, lambda _: None),
             emit=self.facts.append,
         )
+
+
+def test_probes_on_demand_go_to_the_health_checks() -> None:
+    stage = Stage()
+    stage.executor.execute([ProbeChecks(("api", "disk"))])
+    assert stage.demanded == [("api", "disk")]
 
 
 def test_an_address_goes_up_in_the_turn_in_which_it_is_saved() -> None:
@@ -140,6 +153,12 @@ def test_neighbours_travel_together_and_nothing_overtakes_them() -> None:
     stage.executor.execute([RemoveAddress(VIP), RENEWAL, Probe(VIP), RENEWAL])
     assert stage.to_kernel == [RemoveAddress(VIP), RENEWAL, RENEWAL]
     assert stage.announced == [Probe(VIP)]
+
+
+def test_a_link_is_looked_around_behind_what_was_ordered_before() -> None:
+    stage = Stage()
+    stage.executor.execute([RENEWAL, ReadSurroundings(2)])
+    assert (stage.to_kernel, stage.looked) == ([RENEWAL], [ReadSurroundings(2)])
 
 
 def test_it_says_when_the_process_may_end() -> None:

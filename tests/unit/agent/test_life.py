@@ -22,7 +22,7 @@ from sharedip.adapters.api.metrics import COUNTERS
 from sharedip.adapters.clock import Clock
 from sharedip.adapters.etcd import EtcdClient
 from sharedip.adapters.state import StateDirectory, StateRefusedError
-from sharedip.config.certificates import EtcdFiles
+from sharedip.config.certificates import ApiServerFiles, EtcdFiles
 from sharedip.core.messages import Event, GrantLease, SaveState
 from sharedip.core.model import FenceKind
 from sharedip.core.state import FormerRun, write_state
@@ -222,6 +222,72 @@ def test_etcd_certificates_may_come_after_the_agent(tmp_path: Path, monkeypatch:
     run(scene())
 
 
+def _control_plane(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Where one may come to be, and how it comes."""
+    files = ApiServerFiles(
+        directory / "pki" / "ca.crt", directory / "pki" / "client.crt", directory / "pki" / "client.key"
+    )
+    monkeypatch.setattr("sharedip.config.certificates.API_SERVER_FILES", (files,))
+
+    def come() -> None:
+        files.ca_file.parent.mkdir()
+        for file in (files.ca_file, files.cert_file, files.key_file):
+            file.write_text("no PEM yet")
+
+    return come
+
+
+def test_a_control_plane_that_comes_after_the_agent_is_checked_by_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`kubeadm init` begins: log and status say what is checked and why, and until it passes nothing is said of it."""
+    come = _control_plane(tmp_path, monkeypatch)
+    monkeypatch.setattr("sharedip.agent.life.CONTROL_PLANE_EVERY_S", 0.01)
+
+    async def scene() -> None:
+        async with running(tmp_path) as (stage, _):
+            await stage.until(lambda: stage.node.fitness.health.healthy)
+            assert stage.node.settings.check_names == ()
+            come()
+            await stage.until(
+                lambda: stage.having("kube-apiserver is checked by default", f"{tmp_path}/pki, port 6443")
+            )
+            await stage.until(lambda: stage.node.settings.check_names == ("kube-apiserver",))
+            await stage.until(lambda: "not passed yet" in stage.status()["health"]["checks"][0]["detail"])
+            (check,) = stage.status()["health"]["checks"]
+            assert check["by_default"] == f"{tmp_path}/pki, port 6443"
+            assert check["healthy"] is None
+            assert stage.node.fitness.health.healthy, "unknown is neither"
+            assert len(stage.having("kube-apiserver is checked by default")) == 1
+            assert await stage.reload() == (True, "reloaded: nothing changed")
+
+    run(scene())
+
+
+def test_an_empty_list_of_checks_is_a_no(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when it is written while the check is on; and taking it out again brings the check back."""
+    _control_plane(tmp_path, monkeypatch)()
+    monkeypatch.setattr("sharedip.agent.life.CONTROL_PLANE_EVERY_S", 0.01)
+    document = tmp_path / "vip.yaml"
+
+    async def scene() -> None:
+        config = config_at(tmp_path)
+        plain = document.read_text()
+        async with running(tmp_path, config) as (stage, _):
+            await stage.until(lambda: stage.node.settings.check_names == ("kube-apiserver",))
+            document.write_text(plain + "healthChecks: []\n")
+            assert await stage.reload() == (True, "reloaded: healthChecks")
+            await stage.until(lambda: stage.node.settings.check_names == ())
+            for _ in range(20):
+                await asyncio.sleep(0.01)
+            assert stage.status()["health"]["checks"] == []
+            document.write_text(plain)
+            assert (await stage.reload())[0]
+            await stage.until(lambda: stage.node.settings.check_names == ("kube-apiserver",))
+
+    run(scene())
+
+
 def test_a_bug_ends_the_loop_and_is_raised(tmp_path: Path) -> None:
     """An exception that no weather explains: nothing more is ordered, not even a removal; that is the kernel's part."""
 
@@ -264,7 +330,9 @@ def test_a_datagram_is_acted_on_before_the_loop_turns_again(tmp_path: Path) -> N
             before = stage.node.inbox.strange_datagrams
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
                 sender.sendto(b"nonsense", ("127.0.0.1", config_at(tmp_path).peer.listen_port))
-            stage.world.peers._receive()
+            port = stage.world.peers._socket
+            assert port is not None
+            stage.world.peers._receive(port)
             assert stage.node.inbox.strange_datagrams == before + 1
 
     run(scene())

@@ -97,6 +97,7 @@ class Stage:
                 fence=ignored,
                 etcd=ignored,
                 peers=ignored,
+                probes=ignored,
                 state=ignored,
                 tickets=ignored,
                 reports=self.reports,

@@ -41,7 +41,7 @@ def test_a_sound_node_in_full(short_dir: Path, capsys: pytest.CaptureFixture[str
         "192.168.0.15  enp0s2  owner  n1      4711   13 s  13 min  n2 (witness), n3  n2 released it",
         "",
         "CHECK           RESULT    SINCE  DETAIL",
-        "kube-apiserver  healthy  45 min  answered 200",
+        "kube-apiserver  healthy  45 min  answered 200 (by default: control plane at /etc/kubernetes/pki, port 6443)",
         "script          healthy  44 min  exit 0: disk fine",
         "",
         "last changes:",
@@ -135,7 +135,10 @@ def test_a_move_says_who_has_the_address_in_the_end(
     [
         (vip(), "n1 has it"),
         (vip(role="out", owner=None, epoch=None, queue=[]), "nobody is known to have it"),
-        (vip(role="candidate", owner="n3"), "nobody is known to have it"),
+        (
+            vip(role="candidate", owner="n3"),
+            "n3 comes first in the election, but has not said that 192.168.0.15 stands",
+        ),
     ],
 )
 def test_a_move_that_does_not_end_is_told(

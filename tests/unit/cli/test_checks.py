@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_interface
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sharedip.agent.settings import with_default_checks
 from sharedip.cli import checks
 from sharedip.cli.facts import MachineFacts, Member, Severity
 from sharedip.cli.main import main
-from tests.stages.checked_machine import MACHINE, MEMBER, VIP, config, machine, told
+from sharedip.config.certificates import ApiServerFiles
+from sharedip.config.model import KubeApiServerCheck, LinkFacts
+from tests.stages.checked_machine import MACHINE, MEMBER, VIP, config, link, machine, told
 
 MAC = bytes.fromhex("525400123456")
 
@@ -46,6 +51,67 @@ def test_every_error_and_warning_has_a_way_out() -> None:
     wrong = [finding for finding in findings if finding.level is not Severity.OK]
     assert {f.subject for f in wrong} == {"link", "source", "conflict", "etcd", "lease", "fence", "mechanism", "health"}
     assert all(finding.remedy for finding in wrong)
+
+
+BRIDGED: dict[str, Any] = {"master": "br0", "master_kind": "bridge"}
+
+
+@pytest.mark.parametrize(
+    ("here", "words", "remedy"),
+    [
+        (link("192.168.0.2/24", **BRIDGED), "eth0 is a port of the bridge br0", "write link: br0"),
+        (link(**BRIDGED), "eth0 is a port of the bridge br0", "write link: br0"),
+        (link("192.168.0.2/24", has_arp=False), "eth0 neither asks for neighbours nor answers them (NOARP)", "arp on"),
+        (link(), "eth0 has no IPv4 address of its own", "give it one whose network holds 192.168.0.15"),
+        (link("fd00::1/64"), "eth0 has no IPv4 address of its own", "give it one"),
+        (link("203.0.113.7/32"), "eth0 has no IPv4 address whose network holds 192.168.0.15", "or an on-link route"),
+        (link("10.0.0.1/24"), "192.168.0.15 is in no subnet of eth0 (10.0.0.0/24)", "another link"),
+    ],
+)
+def test_a_node_that_could_not_serve_is_one_error_with_a_way_out(here: LinkFacts, words: str, remedy: str) -> None:
+    (finding,) = checks.check_links(config(), machine(links=(here,)))
+    assert finding.level is Severity.ERROR
+    assert words in finding.text
+    assert remedy in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("here", "level"),
+    [
+        (link("203.0.113.7/32", on_link=("192.168.0.0/24",)), Severity.OK),
+        (link("10.0.0.1/24", on_link=("10.0.0.0/24", "192.168.0.0/24")), Severity.OK),
+        (link("203.0.113.7/32", on_link=None), Severity.WARNING),
+        (link("192.168.0.2/24", has_ipv6=False), Severity.OK),
+        (link("192.168.0.2/24", master="blue", master_kind="vrf"), Severity.OK),
+    ],
+)
+def test_what_serves_all_the_same_or_can_not_be_told_is_no_error(here: LinkFacts, level: Severity) -> None:
+    assert [found for found, _ in told(checks.check_links, machine(links=(here,)))] == [level]
+
+
+def test_a_copy_is_an_error_only_where_no_fence_can_mute_it() -> None:
+    copy = LinkFacts(("kube-ipvs0",), (ip_interface("192.168.0.15/32"),))
+    both = (*MACHINE.links, copy)
+    assert [level for level, _ in told(checks.check_links, machine(links=both))] == [Severity.WARNING]
+    levels = [level for level, _ in told(checks.check_links, machine(links=both, nftables_error="no nft"))]
+    assert Severity.ERROR in levels
+
+
+@pytest.mark.parametrize("lacks", [BRIDGED, {"has_arp": False}])
+def test_a_probe_that_could_not_be_heard_is_not_silence(lacks: dict[str, Any]) -> None:
+    """A port of a bridge hears no ARP: "no other machine answers" would be a guess."""
+    deaf = machine(links=(link("192.168.0.2/24", **lacks),))
+    (finding,) = checks.check_conflicts(config(), deaf)
+    assert finding.level is Severity.WARNING
+    assert finding.text == "not known whether another machine answers for 192.168.0.15: it could not be heard"
+    assert finding.remedy
+    heard = replace(deaf, answers={VIP: (MAC,)})
+    assert told(checks.check_conflicts, heard)[0][0] is Severity.ERROR, "who was heard was heard"
+
+
+def test_a_link_that_is_down_hears_nobody_either() -> None:
+    down = machine(links_up=frozenset({"eth1"}))
+    assert told(checks.check_conflicts, down)[0][0] is Severity.WARNING
 
 
 @pytest.mark.parametrize(
@@ -141,6 +207,19 @@ def test_an_error_on_the_machine_is_exit_code_1(
     assert "1 error, 0 warnings" in capsys.readouterr().out
 
 
+def test_the_documents_alone_show_a_name_copied_from_ip_link(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """On another machine nobody knows the links: a warning, and no error."""
+    vip = "apiVersion: v1alpha1\nkind: Layer2VIPConfig\nname: 192.168.0.15\nlink: eth0.100@eth0\n"
+    (tmp_path / "vip.yaml").write_text(vip)
+    assert main(["check", "--offline", "-c", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "eth0.100@eth0 looks copied from `ip link`" in said
+    assert "write link: eth0.100;" in said
+    (tmp_path / "vip.yaml").write_text(vip.replace("@eth0", ""))
+    assert main(["check", "--offline", "-c", str(tmp_path)]) == 0
+    assert "0 errors, 0 warnings" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("versions", "named"),
     [
@@ -175,3 +254,23 @@ def test_what_a_user_may_not_look_at_is_not_known() -> None:
 def test_every_health_check_is_tried(result: tuple[bool, str], level: Severity, text: str) -> None:
     agent = "healthChecks: [{name: port, tcp: {address: 127.0.0.1:6443}}]\n"
     assert told(checks.check_health, machine(probed={"port": result}), agent) == [(level, text)]
+
+
+def test_a_check_that_is_on_by_default_says_so_and_where_the_control_plane_is() -> None:
+    files = ApiServerFiles(Path("/pki/ca.crt"), Path("/pki/client.crt"), Path("/pki/client.key"), 6444)
+    open_ = config("")
+    found = with_default_checks(open_, lambda: files)
+    (finding,) = checks.check_health(found, machine(probed={"kube-apiserver": (True, "answered 200")}))
+    assert finding.text == (
+        "kube-apiserver (by default, a control plane was found at /pki, port 6444; `healthChecks: []` says no): "
+        "answered 200"
+    )
+    (check,) = found.health_checks
+    assert isinstance(check, KubeApiServerCheck)
+    assert check.beginning_s == 0.0, "it was there before the agent: it is not only being made"
+    (nothing,) = checks.check_health(with_default_checks(open_, lambda: None), machine())
+    assert "kubeAPIServer joins by itself" in nothing.text
+    said_no = config("healthChecks: []\n")
+    assert with_default_checks(said_no, lambda: files) is said_no
+    (none,) = checks.check_health(said_no, machine())
+    assert none.text == "no checks: this node counts as healthy while its agent runs"

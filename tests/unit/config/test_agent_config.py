@@ -71,7 +71,7 @@ etcd:
   requestTimeout: 1500ms
 lease: {ttl: 1m}
 failover: {witness: off, window: 2.5s, fence: lifetime}
-peer: {listen: "[::]:1", advertise: 192.168.0.10}
+peer: {listen: "[::]:1", advertise: 192.168.0.10, reach: [192.168.0.254, "fd00::254"]}
 conflict: {policy: yield}
 api: {listen: 0.0.0.0:80}""")
     )
@@ -89,7 +89,8 @@ api: {listen: 0.0.0.0:80}""")
     )
     assert config.lease_ttl_s == 60
     assert config.failover == FailoverConfig(WitnessChoice.OFF, 2.5, FenceChoice.LIFETIME)
-    assert config.peer == PeerConfig("::", 1, ip_address("192.168.0.10"))
+    gateways = ip_address("192.168.0.254"), ip_address("fd00::254")
+    assert config.peer == PeerConfig("::", 1, ip_address("192.168.0.10"), gateways)
     assert config.conflict_policy is ConflictPolicy.YIELD
     assert config.api == ApiConfig("0.0.0.0", 80)
 
@@ -106,7 +107,7 @@ healthChecks:
     )
     assert config.health_checks == (
         KubeApiServerCheck(
-            name="kube-apiserver", interval_s=2.0, timeout_s=1.0, failure_threshold=3, success_threshold=2, port=None
+            name="kube-apiserver", interval_s=2.0, timeout_s=2.0, failure_threshold=3, success_threshold=2, port=None
         ),
         KubeApiServerCheck(
             name="other", interval_s=10.0, timeout_s=5.0, failure_threshold=1, success_threshold=4, port=8443
@@ -123,17 +124,30 @@ healthChecks:
             key_file=Path("/key"),
         ),
         TcpCheck(
-            name="port", interval_s=2.0, timeout_s=1.0, failure_threshold=3, success_threshold=2, host="::1", port=6443
+            name="port", interval_s=2.0, timeout_s=2.0, failure_threshold=3, success_threshold=2, host="::1", port=6443
         ),
         ExecCheck(
             name="script",
             interval_s=2.0,
-            timeout_s=1.0,
+            timeout_s=2.0,
             failure_threshold=3,
             success_threshold=2,
             command=("/bin/check", "-x", "", "a b"),
         ),
     )
+
+
+@pytest.mark.parametrize("text", ["", "healthChecks:", "healthChecks: null"])
+def test_documents_that_say_nothing_of_checks_leave_the_matter_open(text: str) -> None:
+    config = config_of(agent(text))
+    assert config.leaves_checks_open
+    assert config.health_checks == ()
+
+
+@pytest.mark.parametrize("text", ["healthChecks: []", "healthChecks: [{name: port, tcp: {address: 127.0.0.1:1}}]"])
+def test_an_empty_list_says_that_there_are_none(text: str) -> None:
+    assert not config_of(agent(text)).leaves_checks_open
+    assert config_of(agent(text)) != config_of(agent(""))
 
 
 @pytest.mark.parametrize("text", ["api: off", "api: {listen: off}", "api: {listen: 'off'}"])
@@ -216,6 +230,12 @@ def test_the_lifetime_fence_has_a_default_window_that_it_can_keep() -> None:
         ("etcd: {password: x}", ['8:8: "etcd.password" is not a field of this document']),
         ("peer: {listen: 9470}", ['8:16: peer.listen: "9470" is no IPv4 address']),
         ("peer: {advertise: 0.0.0.0}", ["8:19: peer.advertise: 0.0.0.0 is no address of one node"]),
+        ("peer: {reach: [0.0.0.0]}", ["8:16: peer.reach: 0.0.0.0 is no address of one node"]),
+        ("peer: {reach: 10.0.0.1}", ['8:15: peer.reach is the word "10.0.0.1"']),
+        (
+            "peer: {reach: [10.0.0.1, 10.0.0.2, 10.0.0.3, 10.0.0.4, 10.0.0.5]}",
+            ["8:56: these are more than 4 machines to ask"],
+        ),
         ("peer: {advertise: fe80::1}", ["8:19: peer.advertise: fe80::1 needs a zone"]),
         ("peer: {advertise: fd00::1}", ["8:19: peer.advertise: nothing sent to fd00::1 is heard on 0.0.0.0"]),
         (
@@ -303,6 +323,7 @@ def test_a_host_name_that_is_no_node_name_asks_for_one(hostname: str) -> None:
     ("text", "problem"),
     [
         ("peer: {advertise: 192.168.0.15}", "8:19: peer.advertise: 192.168.0.15 is a VIP"),
+        ("peer: {reach: [192.168.0.15]}", "8:15: peer.reach: 192.168.0.15 is a VIP"),
         ("peer: {listen: 192.168.0.15:1}", "8:16: peer.listen: 192.168.0.15 is a VIP"),
         ("api: {listen: 192.168.0.15:1}", "8:15: api.listen: 192.168.0.15 is a VIP"),
     ],

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 
-from sharedip.config.checks import VIPS_MAX, check_against_links
+from sharedip.config.checks import VIPS_MAX, addresses_to_come, check_against_links, copied_names
 from sharedip.config.model import LinkFacts
 from tests.unit.config.config_cases import VIP, agent, config_of, said
 
@@ -94,11 +94,45 @@ def test_an_address_that_can_not_work_is_an_error(vip: str, addresses: list[str]
         ("fd00::15", ["fe80::1/64", "192.168.0.1/24"]),
     ],
 )
-def test_a_link_without_a_subnet_yet_is_a_warning(vip: str, addresses: list[str]) -> None:
-    errors, warnings = judge(vip, links(*addresses))
-    assert errors == []
+def test_a_link_without_a_subnet_yet_tells_nothing(vip: str, addresses: list[str]) -> None:
+    """Only where no route tells more: a host address with a route on the link awaits nothing."""
+    assert judge(vip, links(*addresses)) == ([], [])
     version = 6 if ":" in vip else 4
-    assert warnings == [f"eth0 has no IPv{version} subnet yet, so nobody can tell whether {vip} fits"]
+    config = config_of(VIP.replace("192.168.0.15", f'"{vip}"'))
+    words = [f"eth0 has no IPv{version} subnet yet, so nobody can tell whether {vip} fits"]
+    for networks in (None, (), (ip_network("172.16.0.0/12"), ip_network("fd99::/64"))):
+        facts = [replace(fact, on_link=networks) for fact in links(*addresses)]
+        assert [notice.message for notice in addresses_to_come(config, facts)] == words
+    held = tuple(ip_network(text) for text in ("192.168.0.0/24", "fd00::/64"))
+    facts = [replace(fact, on_link=held) for fact in links(*addresses)]
+    has_family = any(ip_address(text.split("/")[0]).version == version for text in addresses)
+    assert (addresses_to_come(config, facts) == ()) is has_family
+
+
+def test_nothing_is_awaited_on_a_link_with_a_subnet_or_on_none() -> None:
+    config = config_of(VIP)
+    assert addresses_to_come(config, links("10.0.0.1/8")) == (), "whether it fits is told by another check"
+    assert addresses_to_come(config, links("192.168.0.15/32")) == ()
+    assert addresses_to_come(config, []) == ()
+
+
+def test_a_vip_outside_of_every_subnet_is_reached_by_a_route_on_the_link() -> None:
+    config = config_of(VIP)
+    for network, errors in (("192.168.0.0/24", 0), ("192.168.1.0/24", 1)):
+        facts = [replace(fact, on_link=(ip_network(network),)) for fact in links("10.0.0.1/8")]
+        assert len(check_against_links(config, facts)[0]) == errors
+    facts = [replace(fact, on_link=(ip_network("192.168.0.0/24"),)) for fact in links("192.168.0.1/28")]
+    (error,), _ = check_against_links(config, facts)
+    assert "broadcast" in error.message, "what no further subnet heals no route heals"
+
+
+@pytest.mark.parametrize(
+    ("link", "meant"),
+    [("eth0@if16", "eth0"), ("eth0.100@eth0", "eth0.100"), ("eth0", None), ("@x", None)],
+)
+def test_a_copied_name_is_told_where_no_link_is_known(link: str, meant: str | None) -> None:
+    found = copied_names(config_of(VIP.replace("eth0", f'"{link}"')))
+    assert [problem.remedy.split(";")[0] for problem in found] == ([] if meant is None else [f"write link: {meant}"])
 
 
 def test_a_link_that_is_missing_is_a_warning() -> None:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sharedip.core.health import FLAP_MEMORY_S, CheckPolicy, CheckResult, HealthPolicy, next_probe_at
-from sharedip.core.messages import HealthChanged
+from sharedip.core.messages import Ailment, HealthChanged
 
-API = CheckPolicy("api", failure_threshold=3, success_threshold=2)
-DISK = CheckPolicy("disk", failure_threshold=1, success_threshold=1)
+API = CheckPolicy("api", failure_threshold=3, success_threshold=2, interval_s=2.0)
+DISK = CheckPolicy("disk", failure_threshold=1, success_threshold=1, interval_s=2.0)
+WORDS = {"+": "ok", "-": "answered 500", "r": "refused", "b": "ended in the middle"}
 
 
 class Dialogue:
-    """Feeds results in words: + is a success, - a failure, one every 2 s; keeps what was said."""
+    """Feeds results in words: + is a success, - a failure, r a refusal, b an answer that breaks off, one every 2 s;
+    keeps what was said. `live` lets the judge say when it wants to probe.
+    """
 
     def __init__(self, *policies: CheckPolicy) -> None:
         self.now = 1000.0
@@ -28,9 +32,21 @@ class Dialogue:
         before = len(self.said)
         for result in results:
             self.now += 2.0
-            verdict = CheckResult(name, healthy=result == "+", detail="ok" if result == "+" else "answered 500")
-            self._note(self.policy.handle(verdict, self.now))
+            self._result(name, result, self.now)
         return [change.healthy for change in self.said[before:]]
+
+    def live(self, name: str, results: str, *, takes_s: float = 0.0) -> float:
+        """Probe when the judge says so; give the time that passed until the last result was in."""
+        before = self.now
+        for result in results:
+            self.now = self.policy.next_probe_at(name, self.now, 0.5)
+            started_at, self.now = self.now, self.now + takes_s
+            self._result(name, result, started_at)
+        return round(self.now - before, 6)
+
+    def _result(self, name: str, result: str, started_at: float) -> None:
+        verdict = CheckResult(name, result == "+", WORDS[result], refused=result == "r", broken=result == "b")
+        self._note(self.policy.handle(verdict, started_at, self.now))
 
     def _note(self, change: HealthChanged | None) -> None:
         if change is not None:
@@ -63,8 +79,8 @@ def test_the_sum_is_healthy_only_when_all_are() -> None:
     assert dialogue.hear("disk", "+") == [True]
     assert dialogue.hear("disk", "-") == [False]
     assert dialogue.said[-1].detail == "disk: answered 500"
-    assert dialogue.hear("api", "---") == []
-    assert dialogue.hear("disk", "+") == []
+    assert dialogue.hear("api", "---") == [False], "another one fails: the same sum, and news all the same"
+    assert dialogue.hear("disk", "+") == [False]
     assert dialogue.hear("api", "++") == [True]
 
 
@@ -96,7 +112,7 @@ def test_a_long_calm_is_a_new_start() -> None:
 
 
 def test_an_api_server_that_answers_every_fourth_time_moves_the_vip_seldom() -> None:
-    dialogue = Dialogue(CheckPolicy("api", 3, 1))
+    dialogue = Dialogue(CheckPolicy("api", 3, 1, 2.0))
     said = dialogue.hear("api", "+" + "---+" * 100)
     assert len(said) == 4
 
@@ -120,19 +136,164 @@ def test_the_view_tells_how_far_a_change_of_mind_is() -> None:
     assert (view.healthy, view.detail, view.since_s) == (True, "answered 500 (1 of 3 in a row)", 3.0)
 
 
+def test_a_service_that_has_passed_and_refuses_three_times_is_dead_whatever_the_thresholds() -> None:
+    dialogue = Dialogue(CheckPolicy("api", 100, 2, 2.0))
+    assert dialogue.hear("api", "++") == [True]
+    dialogue.live("api", "r")
+    assert dialogue.live("api", "r") == 0.1
+    assert dialogue.policy.healthy
+    assert dialogue.live("api", "r") == 0.1
+    assert dialogue.said[-1] == HealthChanged(False, "api: refused", (("api", Ailment.DEAD),))
+    assert dialogue.live("api", "r") == 2.0, "who is known to be dead is asked at the interval"
+
+
+def test_a_service_that_has_not_begun_yet_has_not_died() -> None:
+    dialogue = Dialogue(API)
+    assert dialogue.live("api", "rr") == 1.0
+    assert dialogue.policy.healthy is None
+    assert dialogue.live("api", "r") == 1.0
+    assert dialogue.said[-1].failing == (("api", Ailment.DEAD),)
+
+
+def test_a_service_that_has_not_begun_is_asked_patiently_as_often_as_its_threshold_says() -> None:
+    dialogue = Dialogue(CheckPolicy("api", 6, 2, 2.0))
+    assert dialogue.live("api", "rrrrr") == 4.0
+    assert dialogue.policy.healthy is None
+    dialogue.live("api", "r")
+    assert dialogue.policy.healthy is False
+
+
+def test_what_is_unknown_is_asked_soon_again_and_what_was_ill_at_the_interval() -> None:
+    dialogue = Dialogue(API)
+    dialogue._result("api", "+", dialogue.now)
+    assert dialogue.live("api", "+") == 1.0
+    dialogue.live("api", "---")
+    assert dialogue.live("api", "++") == 4.0
+
+
+def test_of_what_is_only_being_made_nothing_is_said_until_it_has_passed_or_had_its_time() -> None:
+    default = CheckPolicy("api", 3, 2, 2.0, beginning_s=300.0)
+    dialogue = Dialogue(default)
+    dialogue.live("api", "r" * 100 + "-" * 100)
+    assert dialogue.said == []
+    assert dialogue.policy.view(dialogue.now)[0].detail == "answered 500 (it has not passed yet)"
+    dialogue.live("api", "+---")
+    assert [change.healthy for change in dialogue.said] == [False], "who has passed once is judged like any other"
+    late = Dialogue(default)
+    late.live("api", "r" * 302)
+    assert late.said[-1].failing == (("api", Ailment.DEAD),)
+
+
+@pytest.mark.parametrize("results", ["r+r+r+rr+rr+", "r-r-", "rr-", "-r-"])
+def test_refusals_that_are_not_in_a_row_prove_no_death(results: str) -> None:
+    dialogue = Dialogue(CheckPolicy("api", 100, 1, 2.0))
+    dialogue.hear("api", "+")
+    dialogue.live("api", results)
+    assert dialogue.policy.healthy
+
+
+def test_what_is_slow_has_patience_however_often_it_is_asked() -> None:
+    """5xx at the defaults: the interval, and then twice 1 s; probes in between count for nothing."""
+    dialogue = Dialogue(API)
+    dialogue.hear("api", "++")
+    assert dialogue.live("api", "-") == 2.0
+    for _ in range(20):
+        dialogue.now += 0.01
+        dialogue._result("api", "-", dialogue.now)
+    assert dialogue.policy.healthy
+    assert dialogue.live("api", "-") == 0.8
+    assert dialogue.live("api", "-") == 1.0
+    assert dialogue.said[-1] == HealthChanged(False, "api: answered 500", (("api", Ailment.SLOW),))
+    assert dialogue.live("api", "-") == 2.0, "a server that is known to be ill is not asked more often"
+
+
+def test_a_frozen_service_is_found_out_within_the_stated_time_at_defaults() -> None:
+    """Frozen right after an answer: an interval (10 % late at the most), and three probes that take 2 s each."""
+    dialogue = Dialogue(API)
+    dialogue.hear("api", "++")
+    assert dialogue.live("api", "---", takes_s=2.0) + 0.2 <= 8.5
+    assert dialogue.said[-1].failing == (("api", Ailment.SLOW),)
+
+
+def test_an_answer_that_breaks_off_is_asked_after_at_once_and_only_once() -> None:
+    dialogue = Dialogue(API)
+    dialogue.hear("api", "++")
+    assert dialogue.live("api", "b") == 2.0
+    assert dialogue.live("api", "b") == 0.1
+    assert dialogue.live("api", "b") == 0.9
+    assert dialogue.policy.healthy, "a server that drops connections under load is not dead"
+    dialogue.live("api", "b")
+    assert dialogue.live("api", "bb") == 1.0
+    assert dialogue.said[-1].failing == (("api", Ailment.SLOW),)
+
+
+def test_one_that_dies_in_the_middle_of_an_answer_is_dead_and_was_not_slow_first() -> None:
+    dialogue = Dialogue(DISK)
+    dialogue.hear("disk", "+")
+    dialogue.live("disk", "b")
+    assert dialogue.live("disk", "rrr") == 0.3
+    assert [change.failing for change in dialogue.said[1:]] == [(("disk", Ailment.DEAD),)]
+
+
+def test_how_a_check_fails_may_change_and_each_change_is_told_once() -> None:
+    dialogue = Dialogue(API, DISK)
+    dialogue.hear("api", "++")
+    dialogue.hear("disk", "+")
+    dialogue.live("api", "---")
+    dialogue.live("api", "rrrr")
+    dialogue.live("disk", "-")
+    dialogue.live("api", "--")
+    assert dialogue.said[-1].failing[0] == ("api", Ailment.DEAD), "it listens again, which is not much yet"
+    dialogue.live("api", "--")
+    dialogue.live("api", "++")
+    dialogue.live("disk", "+")
+    slow, dead = ("api", Ailment.SLOW), ("api", Ailment.DEAD)
+    disk = ("disk", Ailment.SLOW)
+    assert [change.failing for change in dialogue.said] == [
+        (),
+        (slow,),
+        (dead,),
+        (dead, disk),
+        (slow, disk),
+        (disk,),
+        (),
+    ]
+    assert [change.healthy for change in dialogue.said] == [True, False, False, False, False, False, True]
+
+
+def test_a_connection_that_closes_is_asked_after_at_once() -> None:
+    dialogue = Dialogue(API)
+    assert dialogue.policy.kept_connection_closed("api", 2, 1000.0)
+    assert dialogue.policy.kept_connection_closed("api", 2, 1000.1)
+    assert not dialogue.policy.kept_connection_closed("stranger", 2, 1000.0)
+
+
+def test_a_server_that_closes_after_each_answer_is_not_asked_more_than_once_in_between() -> None:
+    dialogue = Dialogue(API)
+    asked = [at for at in range(100) if dialogue.policy.kept_connection_closed("api", 1, 1000.0 + at / 10)]
+    assert asked == [0, 20, 40, 60, 80]
+
+
 @given(
-    st.lists(st.tuples(st.sampled_from(["api", "disk", "stranger"]), st.booleans(), st.floats(0, 400)), max_size=200),
+    st.lists(
+        st.tuples(st.sampled_from(["api", "disk", "stranger"]), st.sampled_from("+-rb"), st.floats(0, 400)),
+        max_size=200,
+    ),
 )
-def test_what_was_said_last_is_what_is_thought(steps: list[tuple[str, bool, float]]) -> None:
-    """Whatever comes in: changes alternate, and the last one agrees with the sum unless that is unknown."""
-    policy, now, said = HealthPolicy([API, DISK], 0.0), 0.0, []
-    for name, healthy, pause_s in steps:
-        now += pause_s
-        change = policy.handle(CheckResult(name, healthy, "x"), now)
-        if change is not None:
-            said.append(change.healthy)
-        assert policy.healthy is None or said[-1] == policy.healthy
-    assert all(before != after for before, after in pairwise(said))
+def test_what_was_said_last_is_what_is_thought(steps: list[tuple[str, str, float]]) -> None:
+    """Whatever comes in: no change is told twice, and the last one agrees with the sum unless that is unknown."""
+    dialogue = Dialogue(API, DISK)
+    for name, result, pause_s in steps:
+        dialogue.now += pause_s
+        dialogue._result(name, result, dialogue.now)
+        policy, said = dialogue.policy, dialogue.said
+        if policy.healthy is not None:
+            assert (said[-1].healthy, said[-1].failing) == (policy.healthy, policy.failing)
+            assert policy.healthy is not bool(policy.failing)
+        for check in ("api", "disk"):
+            assert policy.next_probe_at(check, dialogue.now, 0.5) <= dialogue.now + 2.0
+    told = [(change.healthy, change.failing) for change in dialogue.said]
+    assert all(before != after for before, after in pairwise(told))
 
 
 @given(st.floats(0, 1e6), st.floats(0, 400), st.floats(0.1, 300), st.floats(0, 1, exclude_max=True))

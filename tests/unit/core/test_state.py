@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -80,6 +81,28 @@ def test_only_true_means_drained(value: object) -> None:
     run = read_state(json.dumps({**json.loads(write_state(RUN)), "drained": value}).encode())
     assert run is not None
     assert not run.drained
+
+
+def test_evictions_are_read_back_with_the_epoch_that_ordered_them() -> None:
+    """A later run keeps to them."""
+    run = replace(RUN, evicted=((RUN.addresses[0], 12, (15, 17)), (RUN.addresses[1], 13, (18,))))
+    assert read_state(write_state(run)) == run
+
+
+def test_a_file_of_an_older_version_has_no_evictions() -> None:
+    """It is read all the same."""
+    fields = json.loads(write_state(RUN))
+    del fields["evicted"]
+    assert read_state(json.dumps(fields).encode()) == RUN
+
+
+@pytest.mark.parametrize(
+    "value", [3, [], {"192.168.0.15": 3}, {"192.168.0.15": {"epoch": 1}}, {"x": {"epoch": 1, "keys": []}}]
+)
+def test_evictions_that_make_no_sense_are_no_former_run(value: object) -> None:
+    """Half of them would be told a word."""
+    content = json.dumps({**json.loads(write_state(RUN)), "evicted": value}).encode()
+    assert read_state(content) is None
 
 
 @given(st.binary(max_size=400))

@@ -20,7 +20,7 @@ REMOVALS_SHOWN_S = 60.0
 
 def diagnose(status: Status) -> list[str]:
     """Every problem worth an operator's eye, the gravest first; empty when all is well."""
-    problems = [*_node(status), *_vips(status["vips"])]
+    problems = [*_node(status), *_places(status), *_vips(status["vips"])]
     if len(problems) > PROBLEMS_MAX:
         rest = len(problems) - PROBLEMS_MAX
         return [*problems[:PROBLEMS_MAX], f"… and {rest} more"]
@@ -40,6 +40,12 @@ def _node(status: Status) -> Iterator[str]:
         tried = ", ".join(etcd["endpoints"]) or "no endpoint"
         detail = etcd["detail"] or "no answer"
         yield f"etcd is not reachable ({detail}); tried {tried}; no VIP can change hands until it answers"
+    if not etcd["takes_writes"]:
+        since = "" if etcd["full_s"] is None else f" since {etcd['full_s']:.0f} s"
+        yield (
+            f"etcd takes no writes{since}: its database is full (NOSPACE); owners stay and a dead one is replaced, but "
+            "no node can queue anew or become a witness; compact, defragment, `etcdctl alarm disarm`"
+        )
     health = status["health"]
     if health["healthy"] is False:
         yield f"this node is unhealthy ({health['detail']}); it gives its VIPs to a healthy node if there is one"
@@ -47,9 +53,50 @@ def _node(status: Status) -> Iterator[str]:
         yield "this node is drained and takes no VIP; `sharedip undrain` ends that"
 
 
+def _places(status: Status) -> Iterator[str]:
+    """What this node hears on the links of its VIPs, and what it lacks there."""
+    for place in status["places"]:
+        on, family = place["link"], f"IPv{place['family']}"
+        if place["flaw"]:
+            yield f"{place['flaw']}; while that is so, another node has the {family} VIPs of {on} if one can serve them"
+        if place["better"]:
+            names = _listed(place["better"])
+            yield (
+                f"this node is not heard on {on} ({family}), where {names} {_are(place['better'])} heard: look at its "
+                f"port, cable and VLAN; the VIPs go to {names}, and come back by `sharedip move` alone"
+            )
+        elif place["silent"]:
+            answers = {True: "; the gateway answers here", False: "; the gateway does not answer either", None: ""}
+            lost = answers[place["gateway"]]
+            yield (
+                f"{_listed(place['silent'])} {_are(place['silent'])} not heard on {on} ({family}) any more, by no "
+                f"means{lost}: look at the ports and the switch between"
+            )
+        if place["mute"]:
+            yield (
+                f"no datagram comes through from {_listed(place['mute'])} on {on} ({family}), though the node answers: "
+                "is its agent running, and UDP port 9470 open both ways? Nothing moves for that"
+            )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
 def _vips(vips: Sequence[VipStatus]) -> Iterator[str]:
     for vip in vips:
         address = vip["address"]
+        unseen = vip["unseen"]
+        if unseen is not None:
+            yield (
+                f"{address} is {unseen['what']} on the wire, though its owner {vip['owner'] or ''} answers for itself "
+                f"(seen by {_listed(unseen['by'])}): clients do not reach it; allow the address at that node's port "
+                "(spoof guard, port security, allowed address pairs), and look for proxy ARP"
+            )
         conflict = vip["conflict"]
         if conflict is not None:
             yield (
@@ -78,7 +125,9 @@ def _vips(vips: Sequence[VipStatus]) -> Iterator[str]:
     yield from _witnesses(vips)
     for vip in vips:
         if vip["link_state"] == "missing":
-            yield f"{vip['address']}: there is no link {vip['link']} on this node; it waits until one appears"
+            meant, at, _ = vip["link"].partition("@")
+            copied = f"; if that is copied from `ip link`, write link: {meant}" if meant and at else ""
+            yield f"{vip['address']}: there is no link {vip['link']} on this node; it waits until one appears{copied}"
         elif vip["link_state"] == "down":
             yield f"{vip['address']}: link {vip['link']} is down; this node is no candidate until it is up"
     nobody = [vip["address"] for vip in vips if vip["owner"] is None]

@@ -90,6 +90,7 @@ def families(status: Status) -> Iterator[Family]:
     )
     yield one("sharedip_drained", "1 if an operator has drained this node.", status["drained"])
     yield one("sharedip_etcd_connected", "1 if etcd answers.", etcd["connected"])
+    yield one("sharedip_etcd_takes_writes", "0 if etcd's database is full.", etcd["takes_writes"])
     yield one("sharedip_etcd_raft_term", "The highest raft term seen.", etcd["raft_term"])
     yield one("sharedip_etcd_revision", "The last revision of etcd's store seen.", etcd["revision"])
     yield one("sharedip_lease_ttl_seconds", "The TTL that etcd granted.", lease["ttl_s"])

@@ -141,7 +141,7 @@ _BY_STATUS = {
     Status.NOT_FOUND: Failure.REFUSED,
     Status.ALREADY_EXISTS: Failure.REFUSED,
     Status.PERMISSION_DENIED: Failure.REFUSED,
-    Status.RESOURCE_EXHAUSTED: Failure.REFUSED,  # "database space exceeded"
+    Status.RESOURCE_EXHAUSTED: Failure.REFUSED,
     Status.FAILED_PRECONDITION: Failure.REFUSED,
     Status.ABORTED: Failure.UNAVAILABLE,
     Status.OUT_OF_RANGE: Failure.REFUSED,
@@ -158,6 +158,7 @@ _BY_TEXT = (
     ("not leader", Failure.NO_LEADER),
     ("leader changed", Failure.NO_LEADER),
     ("too many requests", Failure.UNAVAILABLE),
+    ("database space exceeded", Failure.FULL),  # NOSPACE: it reads, deletes and renews leases, and puts nothing
 )
 _TOKEN_SIGNS = (
     "invalid auth token",  # expired, or the member that knew it was restarted

@@ -12,7 +12,7 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from sharedip.adapters.kernel import wire
@@ -25,6 +25,7 @@ _SOL_NETLINK: Final = 270
 _NETLINK_ADD_MEMBERSHIP: Final = 1
 _NETLINK_CAP_ACK: Final = 10
 _NETLINK_EXT_ACK: Final = 11
+_NETLINK_GET_STRICT_CHK: Final = 12
 _SO_SNDBUFFORCE: Final = 32
 _SO_RCVBUFFORCE: Final = 33
 _DATAGRAM_MAX: Final = 65536
@@ -69,9 +70,13 @@ class NetlinkBatch(NamedTuple):
 class Channel:
     """One request socket. Invariant: sequence numbers only grow, and an answer counts for its own number alone."""
 
-    def __init__(self, protocol: int) -> None:
+    def __init__(self, protocol: int, *, is_strict: bool = False) -> None:
+        """`is_strict`: dumps are filtered by what their request names; kernels before 4.20 tell all the same all."""
         self._socket = open_socket(protocol)
         self._sequence = 0
+        if is_strict:
+            with contextlib.suppress(OSError):
+                self._socket.setsockopt(_SOL_NETLINK, _NETLINK_GET_STRICT_CHK, 1)
 
     def close(self) -> None:
         """Give the socket back."""
@@ -155,9 +160,19 @@ class Channel:
         raise SilenceError("the kernel's tables changed during every one of several dumps")
 
     def _dump_once(self, request: Request) -> list[Message] | None:
+        found: list[Message] = []
+        for message in self.each(request):
+            if message is None:
+                return None
+            found.append(message)
+        return found
+
+    def each(self, request: Request) -> Iterator[Message | None]:
+        """The messages of a dump as they come; a last None says that the tables changed meanwhile. Whoever leaves it
+        before its end has to close the channel.
+        """
         data, sequences = self.prepare([request], wire.NLM_F_DUMP)
         self.send(data)
-        found: list[Message] = []
         interrupted = False
         while True:
             for message in self._receive():
@@ -165,12 +180,14 @@ class Channel:
                     continue
                 interrupted = interrupted or bool(message.flags & wire.NLM_F_DUMP_INTR)
                 if message.kind == wire.NLMSG_DONE:
-                    return None if interrupted else found
+                    if interrupted:
+                        yield None
+                    return
                 if message.kind == wire.NLMSG_ERROR:
                     refused = wire.refusal(message)
                     code = refused.errno if refused else errno.EPROTO
                     raise OSError(code, (refused.text if refused else "") or os.strerror(code))
-                found.append(message)
+                yield message
 
     def _receive(self) -> list[Message]:
         try:

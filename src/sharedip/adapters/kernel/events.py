@@ -17,12 +17,19 @@ from pathlib import Path
 from typing import Final
 
 from sharedip.adapters.kernel import rtwire, wire
-from sharedip.adapters.kernel.channel import NETLINK_ROUTE, Channel, open_socket
+from sharedip.adapters.kernel.channel import NETLINK_ROUTE, Channel, SilenceError, open_socket
 from sharedip.adapters.kernel.facts import Clock, NodeFact
 from sharedip.adapters.kernel.view import Key, View, key_of
+from sharedip.adapters.kernel.wire import Refusal
 from sharedip.core.messages import AddressGone
 
-_GROUPS: Final = (rtwire.RTNLGRP_LINK, rtwire.RTNLGRP_IPV4_IFADDR, rtwire.RTNLGRP_IPV6_IFADDR)
+_GROUPS: Final = (
+    rtwire.RTNLGRP_LINK,
+    rtwire.RTNLGRP_IPV4_IFADDR,
+    rtwire.RTNLGRP_IPV6_IFADDR,
+    rtwire.RTNLGRP_IPV6_IFINFO,
+    rtwire.RTNLGRP_IPV6_NETCONF,
+)
 _BUFFER: Final = 8 << 20  # several thousand changes between two wake-ups
 _EVENTS_PER_WAKE_MAX: Final = 4096
 _DATAGRAM_MAX: Final = 65536
@@ -50,6 +57,7 @@ class Events:
         """Everything pending, as facts; and the addresses that some event said were gone."""
         facts: list[NodeFact] = []
         dropped: set[Key] = set()
+        touched: set[int] = set()
         for _ in range(_EVENTS_PER_WAKE_MAX):
             try:
                 datagram = self._socket.recv(_DATAGRAM_MAX)
@@ -66,11 +74,27 @@ class Events:
             for message in wire.decode(datagram):
                 if message.kind == rtwire.RTM_DELADDR and (record := rtwire.parse_address(message)) is not None:
                     dropped.add(key_of(record))
+                if (index := rtwire.parse_touched_by_ipv6(message)) is not None:
+                    touched.add(index)
                 news = self._view.apply(message)
                 if message.kind == rtwire.RTM_DELADDR and message.port not in (0, self._channel.port):
                     news = [replace(f, by=_program(message.port)) if isinstance(f, AddressGone) else f for f in news]
                 facts += news
+        for index in touched:
+            # While it has an address it has IPv6: what leaves in a hand-over costs no further question.
+            known = self._view.links.get(index)
+            if known is not None and not (known.has_ipv6 and self._view.has_ipv6_address(index)):
+                facts += self.look_at_ipv6(index)
         return facts, dropped
+
+    def look_at_ipv6(self, index: int) -> list[NodeFact]:
+        """Ask whether the link has IPv6: one small question. A link that is gone has an event of its own."""
+        try:
+            answer = self._channel.ask(rtwire.one_link(index))
+        except (OSError, SilenceError):
+            return []
+        record = None if isinstance(answer, Refusal) else rtwire.parse_link(answer)
+        return [] if record is None else self._view.note_ipv6(record.state)
 
     def drain_until_present(
         self, keys: Collection[Key], timeout_s: float, clock: Clock

@@ -17,16 +17,18 @@ from sharedip.core.messages import (
     HoldAddress,
     LinkChanged,
     LinkVanished,
+    NeighbourAnswered,
     RemovalFailed,
     RemoveAddress,
     ReorderAddress,
     Report,
+    SurroundingsRead,
 )
 from sharedip.core.model import Instant
 
 NodeFact = LinkChanged | LinkVanished | AddressSeen | AddressGone
 AddressAnswer = AddressHeld | AddressRefused | AddressRemoved | RemovalFailed
-KernelFact = NodeFact | AddressAnswer | ForeignClaim
+KernelFact = NodeFact | AddressAnswer | ForeignClaim | NeighbourAnswered | SurroundingsRead
 AddressOrder = HoldAddress | RemoveAddress | ReorderAddress
 
 Emit = Callable[[KernelFact], None]

@@ -1,6 +1,6 @@
 """Links and addresses of this node: what the kernel tells of them, and the orders that change them.
 
-Role: execute `HoldAddress`, `RemoveAddress`, `ReorderAddress`; emit what changes behind our back.
+Role: execute `HoldAddress`, `RemoveAddress`, `ReorderAddress`, `ReadSurroundings`; emit what changes behind our back.
 Must never: block, hold an address later than its order allows, answer `AddressRemoved` without the kernel's own
 list to prove it, take an address of the host along, or remove what it did not put up.
 Counterparts: `core/messages.py` (orders, facts), `view.py` (what is known), `removal.py` (how addresses leave).
@@ -17,12 +17,13 @@ is a person's or another program's, even if its address is a shared one: it is t
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Collection, Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from itertools import groupby
 from typing import Final, NamedTuple
 
-from sharedip.adapters.kernel import rtwire
+from sharedip.adapters.kernel import rtwire, surroundings
 from sharedip.adapters.kernel.channel import BATCH_MAX, NETLINK_ROUTE, Channel, SilenceError, explain
 from sharedip.adapters.kernel.deadman import Deadman, TooLateError
 from sharedip.adapters.kernel.events import Events
@@ -39,9 +40,11 @@ from sharedip.core.messages import (
     AddressRemoved,
     AddressSeen,
     HoldAddress,
+    ReadSurroundings,
     RemovalFailed,
     RemoveAddress,
     ReorderAddress,
+    SurroundingsRead,
 )
 from sharedip.core.model import Instant, IPAddress, LinkState, Vip
 
@@ -53,8 +56,9 @@ _IPV6_READY_S: Final = 0.02
 _FAR_IPV4: Final = IPv4Address("224.0.0.1")
 _TRIAL: Final = IPv4Address("192.0.2.78")  # TEST-NET-1, RFC 5737
 _FAR_IPV6: Final = IPv6Address("2001:db8::1")
+_WITHOUT_IPV6: Final = (errno.EACCES, errno.EINVAL, errno.EADDRNOTAVAIL, errno.EOPNOTSUPP, errno.EAFNOSUPPORT)
+"""How the kernel refuses an address to a link without IPv6, or to a node without: each has other causes as well."""
 _TOO_LATE: Final = "too late: the address would outlive the right"
-_UNKNOWN: Final = "the kernel did not answer; taken off again"
 
 
 class Leftovers(NamedTuple):
@@ -71,6 +75,16 @@ class _Planned(NamedTuple):
     order: HoldAddress | ReorderAddress
     record: AddressRecord
     requests: tuple[Request, ...]
+
+
+class _Refused(NamedTuple):
+    """Why an order was not carried out; `errno` is 0 where the kernel did not say no itself."""
+
+    reason: str
+    errno: int = 0
+
+
+_UNKNOWN: Final = _Refused("the kernel did not answer; taken off again")
 
 
 class Netlink:
@@ -171,6 +185,23 @@ class Netlink:
         link = self.view.find_link(vip.link)
         if link is not None:  # a refusal means that nobody was known
             self._channel.transact([rtwire.forget_neighbour(vip.address, link.index)])
+
+    def read_surroundings(self, order: ReadSurroundings) -> None:
+        """Carry it out and emit its answer; none where the kernel does not tell (law 4: what was known stays).
+
+        Whether the link has IPv6 is looked at on the way: `disable_ipv6` on a link without an address of that family
+        has no event.
+        """
+        self._emit_all(self._events.look_at_ipv6(order.index))
+        found = self.surroundings_of(order.index)
+        if found is not None:
+            self._emit(found)
+
+    def surroundings_of(self, index: int) -> SurroundingsRead | None:
+        """What lies around the link now; None where the kernel doesn't tell. Of an address of ours there is a route in
+        the local table alone, so it is not in it.
+        """
+        return surroundings.read(index)
 
     def _emit_all(self, facts: Iterable[AddressAnswer | NodeFact]) -> None:
         for fact in facts:
@@ -290,24 +321,34 @@ class Netlink:
             if isinstance(plan, AddressRefused):
                 answers.append(plan)
                 continue
-            order, reason = plan.order, next(verdicts)
+            order, refused = plan.order, next(verdicts)
             vip = order.vip
-            if reason is None and ended_at + order.valid_lft_s + REMOVAL_LATENESS_S > order.not_after:
+            if refused is None and ended_at + order.valid_lft_s + REMOVAL_LATENESS_S > order.not_after:
                 # The kernel took so long (a lock, the CPU) that its own removal would come after the right's end.
-                reason = "the kernel carried it out too late; taken off again"
+                refused = _Refused("the kernel carried it out too late; taken off again")
                 doubtful.add(vip.address)
-            elif reason == _UNKNOWN:
+            elif refused == _UNKNOWN:
                 doubtful.add(vip.address)
-            if reason is None or vip.address in doubtful:
+            if refused is None or vip.address in doubtful:
                 self._put_up.add((vip.address, plan.record.link))
-            if reason is not None:
-                answers.append(AddressRefused(vip, reason))
+            if refused is not None:
+                answers.append(self._refusal(vip, plan.record.link, refused))
                 continue
             answers.append(AddressHeld(vip, started_at, order.valid_lft_s))
             held.append(plan.record)
             assumed[vip.address] = before[vip.address] | {key_of(plan.record)}
         self._remover.remove(doubtful, ())
         self._settle(answers, before, assumed, held)
+
+    def _refusal(self, vip: Vip, index: int, refused: _Refused) -> AddressRefused:
+        """Whether the next try would be refused as well is told by the link as it is now, never by the errno alone."""
+        if vip.address.version == 6 and refused.errno in _WITHOUT_IPV6:
+            self._emit_all(self._events.look_at_ipv6(index))
+            link = self.view.links.get(index)
+            if link is not None and not link.has_ipv6:
+                text = f"IPv6 is off on {vip.link} (disable_ipv6, or an MTU below 1280)"
+                return AddressRefused(vip, f"{text}: {refused.reason}", is_for_good=True)
+        return AddressRefused(vip, refused.reason)
 
     def _plan(self, order: HoldAddress | ReorderAddress, now: Instant) -> _Planned | AddressRefused:
         vip = order.vip
@@ -333,7 +374,7 @@ class Netlink:
         requests = (*map(rtwire.remove, first), rtwire.hold(link.index, vip, order.valid_lft_s))
         return _Planned(order, AddressRecord(link.index, vip.address, length, 0, rtwire.TAG), requests)
 
-    def _send_guarded(self, plans: Sequence[_Planned]) -> list[str | None]:
+    def _send_guarded(self, plans: Sequence[_Planned]) -> list[_Refused | None]:
         """One system call for all; per plan None when the address stands, else why not."""
         if not plans:
             return []
@@ -344,19 +385,19 @@ class Netlink:
                 self._channel.send(data)
         except TooLateError:
             if len(plans) == 1:
-                return [_TOO_LATE]
+                return [_Refused(_TOO_LATE)]
             # One of them is late: that must not cost the others.
             return [reason for plan in plans for reason in self._send_guarded([plan])]
         except OSError as error:
-            return [error.strerror or str(error)] * len(plans)
+            return [_Refused(error.strerror or str(error))] * len(plans)
         try:
             answers = iter(self._channel.verdicts(sequences))
         except SilenceError:
             return [_UNKNOWN] * len(plans)
-        reasons: list[str | None] = []
+        reasons: list[_Refused | None] = []
         for plan in plans:
             last = [next(answers) for _ in plan.requests][-1]  # what had to go first may have gone by itself
-            reasons.append(None if last is None else explain(last))
+            reasons.append(None if last is None else _Refused(explain(last), last.errno))
         return reasons
 
     # -- after an order -----------------------------------------------------------------------------------------------

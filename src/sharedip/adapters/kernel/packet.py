@@ -1,8 +1,18 @@
-"""The segment, frame by frame: announce, probe, and notice who else claims our addresses.
+"""The segment, frame by frame: announce, probe, ask neighbours, and notice who else claims our addresses.
 
-Role: one AF_PACKET socket per link and protocol; sends what `core/address/frames.py` encodes, emits `ForeignClaim`.
-Must never: send after an order's deadline, take this node for a stranger, or be drowned by a flood of frames.
-Counterparts: `core/address/frames.py` (bytes), `bpf.py` (what wakes us), the event loop through `add_reader`.
+Role: one AF_PACKET socket per link and protocol; sends what `core/address/frames.py` encodes, emits `ForeignClaim` and
+`NeighbourAnswered`.
+Must never: send after an order's deadline, ask from a shared address, take this node for a stranger, or be drowned by
+a flood of frames.
+Counterparts: `core/address/frames.py` (bytes), `bpf.py` (what wakes us), `questions.py` (what was asked for), the event
+loop through `add_reader`.
+
+Answer or claim? A frame to this link's MAC that answers the very address from which we asked, for what we asked for
+within 2 s, is an answer. From the MAC that was asked, or after a question to everybody, it is no claim beside: its
+sender spoke because we asked. A candidate that asks the owner for its VIP has the answer in its queue when the owner's
+word comes, and a claim by a node of the cluster after a word forbids taking by it. Everything else stays a claim, for a
+VIP: what is announced to all, what answers a probe (that names nobody who asked), what was not asked for, and what
+another MAC than the one that was asked has answered; the last is both.
 
 A link that is down or gone is weather: what can't be sent is counted, and the core hears of the link from netlink.
 Frames sent here pass by nftables; the fence for them is the deadman alone.
@@ -22,9 +32,18 @@ from typing import Final
 from sharedip.adapters.kernel import bpf
 from sharedip.adapters.kernel.deadman import Deadman, TooLateError
 from sharedip.adapters.kernel.facts import Clock, Emit
+from sharedip.adapters.kernel.questions import Questions
 from sharedip.core.address import frames
-from sharedip.core.address.frames import ETHERTYPE_ARP, ETHERTYPE_IPV6
-from sharedip.core.messages import Announce, AnnounceOnceHeld, ForeignClaim, Probe, SegmentCommand
+from sharedip.core.address.frames import ETHERTYPE_ARP, ETHERTYPE_IPV6, Claim
+from sharedip.core.messages import (
+    Announce,
+    AnnounceOnceHeld,
+    AskNeighbour,
+    ForeignClaim,
+    NeighbourAnswered,
+    Probe,
+    SegmentCommand,
+)
 from sharedip.core.model import Instant, IPAddress, LinkState, Vip
 
 _SO_ATTACH_FILTER: Final = 26
@@ -42,6 +61,7 @@ ARP in software drop what comes faster, and with it what the announcement is for
 _PACE_STEP_S: Final = 0.01
 _WEATHER: Final = (errno.ENETDOWN, errno.ENXIO, errno.ENODEV, errno.ENOBUFS, errno.EAGAIN, errno.ENOMEM)
 _MAC_SIZE: Final = 6
+_ANSWERS_ALONE: Final = {ETHERTYPE_ARP: bpf.arp_claims([]), ETHERTYPE_IPV6: bpf.neighbour_claims([])}
 _LINK_ADDRESS = struct.Struct("=HHiHBB8s")  # struct sockaddr_ll
 
 
@@ -50,7 +70,9 @@ class _FilterProgram(ctypes.Structure):
 
 
 class Segment:
-    """Invariant: a socket exists for every watched link and every protocol in which it has addresses, and no other."""
+    """Invariant: a socket exists for every watched link and every protocol in which it has addresses or somebody was
+    asked for, and no other.
+    """
 
     def __init__(
         self,
@@ -101,8 +123,9 @@ class Segment:
         watched.vips = {vip.address: vip for vip in vips}
         ipv4 = [one for one in watched.vips if isinstance(one, IPv4Address)]
         ipv6 = [one for one in watched.vips if isinstance(one, IPv6Address)]
-        self._listen(watched, ETHERTYPE_ARP, bpf.arp_claims(ipv4) if ipv4 else None)
-        self._listen(watched, ETHERTYPE_IPV6, bpf.neighbour_claims(ipv6) if ipv6 else None)
+        asked = watched.asked if watched.vips else frozenset()
+        self._listen(watched, ETHERTYPE_ARP, bpf.arp_claims(ipv4) if ipv4 or ETHERTYPE_ARP in asked else None)
+        self._listen(watched, ETHERTYPE_IPV6, bpf.neighbour_claims(ipv6) if ipv6 or ETHERTYPE_IPV6 in asked else None)
         if not watched.sockets:
             del self._watched[link.index]
 
@@ -115,6 +138,9 @@ class Segment:
 
     def perform(self, order: SegmentCommand) -> None:
         """Send the frames of one order, now or in its turn; nothing answers it, a loss shows in `unsent`."""
+        if isinstance(order, AskNeighbour):
+            self._ask(order)
+            return
         if isinstance(order, Probe) or self._call_later is None:
             self._perform(order)
             return
@@ -142,7 +168,25 @@ class Segment:
         self._will_drain = False
         self._drain()
 
-    def _perform(self, order: SegmentCommand) -> None:
+    def _ask(self, order: AskNeighbour) -> None:
+        watched = self._watched.get(order.index)
+        is_shared = any(order.source in one.vips for one in self._watched.values())
+        if watched is None or is_shared or (order.to is not None and len(order.to) != _MAC_SIZE):
+            self.unsent += 1
+            return
+        ethertype = ETHERTYPE_ARP if isinstance(order.target, IPv4Address) else ETHERTYPE_IPV6
+        if ethertype not in watched.sockets:
+            watched.asked.add(ethertype)
+            self._listen(watched, ethertype, _ANSWERS_ALONE[ethertype])
+        channel = watched.sockets.get(ethertype)
+        frame = frames.question(watched.link.mac, order.source, order.target, order.to)
+        if channel is None or frame is None:
+            self.unsent += 1
+            return
+        watched.questions.note(order.source, order.target, order.to, self._clock())
+        self._send(channel, [frame])
+
+    def _perform(self, order: Announce | AnnounceOnceHeld | Probe) -> None:
         address = order.vip.address
         watched = next((one for one in self._watched.values() if order.vip.link in one.link.names), None)
         ethertype = ETHERTYPE_ARP if isinstance(address, IPv4Address) else ETHERTYPE_IPV6
@@ -204,14 +248,21 @@ class Segment:
                     raise
                 return
             if packet_type != socket.PACKET_OUTGOING:
-                self._judge(watched, frame)
+                self._judge(watched, frame, is_for_us=packet_type == socket.PACKET_HOST)
 
-    def _judge(self, watched: _Watched, frame: bytes) -> None:
+    def _judge(self, watched: _Watched, frame: bytes, *, is_for_us: bool) -> None:
         claim = frames.decode(frame)
-        vip = watched.vips.get(claim.address) if claim is not None else None
-        if claim is None or vip is None or claim.mac == watched.link.mac or self._is_own_mac(claim.mac):
+        if claim is None or claim.mac == watched.link.mac or self._is_own_mac(claim.mac):
             return
         now = self._clock()
+        heard = watched.questions.hear(claim, now) if is_for_us else None
+        if heard is not None and heard.is_news:
+            self._emit(NeighbourAnswered(watched.link.index, claim.address, claim.mac, now))
+        vip = watched.vips.get(claim.address)
+        if vip is not None and (heard is None or not heard.was_asked):
+            self._judge_claim(vip, claim, now)
+
+    def _judge_claim(self, vip: Vip, claim: Claim, now: Instant) -> None:
         known = self._heard.get((vip, claim.mac))
         if known is not None and now - known < _REPEAT_S:
             self.suppressed += 1
@@ -231,6 +282,9 @@ class _Watched:
         self.link = link
         self.vips: dict[IPAddress, Vip] = {}
         self.sockets: dict[int, socket.socket] = {}
+        self.asked: set[int] = set()
+        """The protocols in which the link had no address when somebody was asked for."""
+        self.questions = Questions()
 
 
 def _open(index: int, ethertype: int, program: bytes) -> socket.socket | None:

@@ -19,6 +19,8 @@ from sharedip.core.model import IPAddress, LinkState, Vip
 RTNLGRP_LINK: Final = 1
 RTNLGRP_IPV4_IFADDR: Final = 5
 RTNLGRP_IPV6_IFADDR: Final = 9
+RTNLGRP_IPV6_IFINFO: Final = 12
+RTNLGRP_IPV6_NETCONF: Final = 25
 RTM_NEWLINK: Final = 16
 RTM_DELLINK: Final = 17
 _RTM_GETLINK: Final = 18
@@ -29,16 +31,22 @@ _RTM_GETADDR: Final = 22
 _RTM_DELNEIGH: Final = 29
 _NDA_DST: Final = 1
 _RTM_GETROUTE: Final = 26
+_RTM_NEWNETCONF: Final = 80
+_RTM_DELNETCONF: Final = 81
 
 TAG: Final = 0x56
 """IFA_PROTO of our addresses: "V". The kernel keeps 1 to 3 for itself; nobody else is known to use this one."""
 
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_AF_SPEC, _IFLA_EXT_MASK = 1, 3, 26, 29
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_AF_SPEC, _IFLA_EXT_MASK = 1, 3, 10, 18, 26, 29
 _IFLA_PROP_LIST, _IFLA_ALT_IFNAME = 52, 53
+_IFLA_INFO_SLAVE_KIND = 4
 _IFLA_INET_CONF = 1
+_IFLA_INET6_CONF = 2
+_IPV6_DEVCONF_DISABLE_IPV6 = 26  # enum in linux/ipv6.h; an array that begins with setting 0
+_NETCONFA_IFINDEX = 1
 _IPV4_DEVCONF_PROMOTE_SECONDARIES = 20
 _RTEXT_FILTER_SKIP_STATS = 1 << 3
-_IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000
+_IFF_UP, _IFF_NOARP, _IFF_LOWER_UP = 0x1, 0x80, 0x10000
 
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_CACHEINFO, _IFA_FLAGS, _IFA_PROTO = 1, 2, 6, 8, 11
 IFA_F_SECONDARY: Final = 0x01
@@ -52,7 +60,9 @@ _IFADDR = struct.Struct("=BBBBI")
 _CACHEINFO = struct.Struct("=IIII")
 _NDMSG = struct.Struct("=BBHiHBB")  # struct ndmsg, linux/neighbour.h
 _RTMSG = struct.Struct("=BBBBBBBBI")
+_NETCONFMSG = struct.Struct("=B3x")  # struct netconfmsg, linux/netconf.h, and its padding
 _U32 = struct.Struct("=I")
+_I32 = struct.Struct("=i")
 
 
 class AddressRecord(NamedTuple):
@@ -68,6 +78,14 @@ class AddressRecord(NamedTuple):
     def ours(self) -> bool:
         """Whether this program put it there."""
         return self.tag == TAG
+
+
+class LinkRecord(NamedTuple):
+    """One link, as the kernel shows it. Of the link that it is a port of it shows the kind and the index alone."""
+
+    state: LinkState
+    master: int = 0
+    """That index; 0: it is nobody's port."""
 
 
 def hold(index: int, vip: Vip, valid_lft_s: int) -> Request:
@@ -134,14 +152,16 @@ def forget_neighbour(address: IPAddress, index: int) -> Request:
 _WITHOUT_STATISTICS = attribute(_IFLA_EXT_MASK, _U32.pack(_RTEXT_FILTER_SKIP_STATS))
 
 
-def parse_link(message: Message) -> LinkState | None:
-    """The link of an RTM_NEWLINK or RTM_DELLINK; None for what other families (bridge ports) say under that name."""
+def parse_link(message: Message) -> LinkRecord | None:
+    """The link of an RTM_NEWLINK or RTM_DELLINK; None for what other families (bridge ports) and wireless extensions
+    say under that name.
+    """
     if len(message.body) < _IFINFO.size:
         return None
     family, _, index, flags, _ = _IFINFO.unpack_from(message.body)
     if family != socket.AF_UNSPEC:
         return None
-    name, mac = "", b""
+    name, mac, master, master_kind, has_ipv6 = "", b"", 0, "", False
     others: list[str] = []
     for kind, payload in wire.each_attribute(message.body, _IFINFO.size):
         if kind == _IFLA_IFNAME:
@@ -150,8 +170,46 @@ def parse_link(message: Message) -> LinkState | None:
             mac = payload
         elif kind == _IFLA_PROP_LIST:
             others += [_text(value) for inner, value in wire.each_attribute(payload) if inner == _IFLA_ALT_IFNAME]
+        elif kind == _IFLA_MASTER and len(payload) == _U32.size:
+            master = _U32.unpack(payload)[0]
+        elif kind == _IFLA_LINKINFO:
+            # rtnl_link_slave_info_fill names the master's own kind here: "bridge", "bond", "openvswitch", "vrf" ...
+            master_kind = _text(wire.attributes(payload).get(_IFLA_INFO_SLAVE_KIND, b""))
+        elif kind == _IFLA_AF_SPEC:
+            has_ipv6 = _has_ipv6(payload)
+    if not name:
+        return None
     running = flags & (_IFF_UP | _IFF_LOWER_UP) == _IFF_UP | _IFF_LOWER_UP
-    return LinkState(index, (name, *others), mac, running)
+    has_arp = not flags & _IFF_NOARP
+    state = LinkState(index, (name, *others), mac, running, master_kind=master_kind, has_arp=has_arp, has_ipv6=has_ipv6)
+    return LinkRecord(state, master)
+
+
+def _has_ipv6(families: bytes) -> bool:
+    """By IFLA_AF_SPEC: below an MTU of 1280 the link has no part for IPv6 (addrconf_notify), and with `disable_ipv6`
+    no address is let in (inet6_addr_add).
+    """
+    part = wire.attributes(families).get(socket.AF_INET6)
+    if part is None:
+        return False
+    settings, at = wire.attributes(part).get(_IFLA_INET6_CONF, b""), _IPV6_DEVCONF_DISABLE_IPV6 * _U32.size
+    return len(settings) < at + _U32.size or _U32.unpack_from(settings, at)[0] == 0
+
+
+def parse_touched_by_ipv6(message: Message) -> int | None:
+    """The link on which IPv6 may have been switched on or off: neither has an event that says so itself. Off takes
+    the link's addresses (RTM_DELADDR) and, by the MTU, its settings (RTM_DELNETCONF); on shows the link to listeners
+    of IPv6 (RTM_NEWLINK of that family), or its settings.
+    """
+    body = message.body
+    if message.kind in (_RTM_NEWNETCONF, _RTM_DELNETCONF) and len(body) >= _NETCONFMSG.size:
+        index = wire.attributes(body, _NETCONFMSG.size).get(_NETCONFA_IFINDEX, b"")
+        return _I32.unpack(index)[0] if body[0] == socket.AF_INET6 and len(index) == _I32.size else None
+    if message.kind == RTM_NEWLINK and len(body) >= _IFINFO.size and body[0] == socket.AF_INET6:
+        return int(_IFINFO.unpack_from(body)[2])
+    if message.kind == RTM_DELADDR and len(body) >= _IFADDR.size and body[0] == socket.AF_INET6:
+        return int(_IFADDR.unpack_from(body)[4])
+    return None
 
 
 def parse_address(message: Message) -> AddressRecord | None:

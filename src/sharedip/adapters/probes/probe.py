@@ -7,6 +7,7 @@ outcome. Must never: know the documents' classes: adapters import the core only.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -57,17 +58,46 @@ class ApiServerAccess(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What one probe found, and why in a few words."""
+    """What one probe found, and why in a few words.
+
+    `refused`: every address of the place refused the connection. `broken`: a connection ended in the middle.
+    """
 
     healthy: bool
     detail: str
+    refused: bool = False
+    broken: bool = False
+
+
+class Closings:
+    """Tells that the other side has closed a kept connection while nothing was asked on it.
+
+    Invariant: `answers` is about the closing that `seen` was set for: how many answers had come on that connection.
+    """
+
+    def __init__(self) -> None:
+        self.seen = asyncio.Event()
+        self.answers = 0
+
+    def tell(self, answers: int) -> None:
+        """It has closed."""
+        self.answers = answers
+        self.seen.set()
 
 
 class HealthProbe(Protocol):
     """One way to find out. It ends within the check's timeout, whatever the other side does."""
 
     async def probe(self) -> ProbeResult:
-        """Look once. Cancelling it at any moment leaves nothing behind."""
+        """Look once, over a kept connection where there is one; never twice at a time. Cancelling it at any moment
+        leaves nothing behind.
+        """
+
+    async def probe_apart(self) -> ProbeResult:
+        """Look once on a connection of its own, whatever else is under way; the same care."""
+
+    def close(self) -> None:
+        """Keep no connection any more."""
 
 
 def short(text: str) -> str:

@@ -1,6 +1,7 @@
 """Ethernet frames that say "this address is at this MAC": ARP (RFC 826, 5227) and neighbour discovery (RFC 4861).
 
-Role: bytes out (announcements, probes), bytes in (`decode` names who claims what). Pure.
+Role: bytes out (announcements, probes, questions), bytes in (`decode` names who claims what, and who
+had asked for it). Pure.
 Must never: raise on what came from the wire, or look further into a frame than its fixed part and 16 options.
 Counterpart: `adapters/kernel/packet.py` sends and receives them; what a Linux neighbour believes is in docs/kernel.md.
 """
@@ -52,11 +53,15 @@ class ClaimKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """`mac` claims `address`."""
+    """`mac` claims `address`; in an answer to whoever asked from `asker`.
+
+    An answer to a probe names nobody (RFC 5227 section 2.1.1), and what is said to all is no answer.
+    """
 
     kind: ClaimKind
     mac: bytes
     address: IPAddress
+    asker: IPAddress | None = None
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -81,6 +86,19 @@ def probe(mac: bytes, address: IPAddress) -> bytes:
     return neighbour_probe(mac, address)
 
 
+def question(mac: bytes, source: IPAddress, target: IPAddress, to: bytes | None) -> bytes | None:
+    """Who has the target? Asked from an own address, of the MAC `to` or of everybody; None for two families in one.
+
+    A neighbour that hears it learns that the source is at this MAC (RFC 826, RFC 4861 section 7.2.3), as from any
+    question of this kernel's own.
+    """
+    if isinstance(source, IPv4Address) and isinstance(target, IPv4Address):
+        return arp_request(mac, source, target, to)
+    if isinstance(source, IPv6Address) and isinstance(target, IPv6Address):
+        return neighbour_solicitation(mac, source, target, to)
+    return None
+
+
 def arp_announcement(mac: bytes, address: IPv4Address) -> bytes:
     """RFC 5227 section 2.3: a gratuitous request, sender and target are the address, target MAC zero."""
     return _arp(mac, _ARP_REQUEST, address.packed, _ZERO_MAC, address.packed)
@@ -94,6 +112,11 @@ def arp_gratuitous_reply(mac: bytes, address: IPv4Address) -> bytes:
 def arp_probe(mac: bytes, address: IPv4Address) -> bytes:
     """RFC 5227 section 2.1.1: sender address zero, so that it poisons nobody's cache."""
     return _arp(mac, _ARP_REQUEST, bytes(4), _ZERO_MAC, address.packed)
+
+
+def arp_request(mac: bytes, source: IPv4Address, target: IPv4Address, to: bytes | None = None) -> bytes:
+    """RFC 826, target MAC zero; to one MAC alone as RFC 1122 section 2.3.2.1 polls a known neighbour."""
+    return _arp(mac, _ARP_REQUEST, source.packed, _ZERO_MAC, target.packed, to or BROADCAST_MAC)
 
 
 def neighbour_advertisement(mac: bytes, address: IPv6Address) -> bytes:
@@ -113,23 +136,39 @@ def neighbour_probe(mac: bytes, address: IPv6Address) -> bytes:
     return _neighbour_discovery(mac, _UNSPECIFIED, solicited_node_group(address), message)
 
 
+def neighbour_solicitation(mac: bytes, source: IPv6Address, target: IPv6Address, to: bytes | None = None) -> bytes:
+    """RFC 4861 section 7.2.2, with the source link-layer option. To one MAC alone the destination is the target itself,
+    as when a neighbour is verified (section 7.3.3).
+    """
+    option = struct.pack("!BB6s", _SOURCE_LINK_LAYER, 1, mac)
+    message = _NEIGHBOUR.pack(_SOLICITATION, 0, 0, 0, target.packed) + option
+    destination = solicited_node_group(target) if to is None else target.packed
+    return _neighbour_discovery(mac, source.packed, destination, message, to)
+
+
 def solicited_node_group(address: IPv6Address) -> bytes:
     """RFC 4291 section 2.7.1: the multicast group that a holder of the address has joined."""
     return _SOLICITED_NODE_PREFIX + address.packed[13:]
 
 
-def _arp(mac: bytes, operation: int, sender: bytes, target_mac: bytes, target: bytes) -> bytes:
-    assert len(mac) == len(_ZERO_MAC), "only Ethernet-like links carry a shared address"
-    header = _ETHERNET.pack(BROADCAST_MAC, mac, ETHERTYPE_ARP)
+def _arp(
+    mac: bytes, operation: int, sender: bytes, target_mac: bytes, target: bytes, to: bytes = BROADCAST_MAC
+) -> bytes:
+    assert len(mac) == len(to) == len(_ZERO_MAC), "only Ethernet-like links carry a shared address"
+    header = _ETHERNET.pack(to, mac, ETHERTYPE_ARP)
     return header + _ARP.pack(*_ARP_FIXED, operation, mac, sender, target_mac, target)
 
 
-def _neighbour_discovery(mac: bytes, source: bytes, destination: bytes, message: bytes) -> bytes:
-    assert len(mac) == len(_ZERO_MAC), "only Ethernet-like links carry a shared address"
+def _neighbour_discovery(
+    mac: bytes, source: bytes, destination: bytes, message: bytes, to: bytes | None = None
+) -> bytes:
+    """`to`: the MAC that a unicast destination is at; a multicast one has its own."""
     checksum = _checksum(source, destination, message)
     body = message[:2] + struct.pack("!H", checksum) + message[4:]
-    multicast_mac = b"\x33\x33" + destination[12:]  # RFC 2464 section 7
-    ethernet = _ETHERNET.pack(multicast_mac, mac, ETHERTYPE_IPV6)
+    if to is None:
+        to = b"\x33\x33" + destination[12:]  # RFC 2464 section 7
+    assert len(mac) == len(to) == len(_ZERO_MAC), "only Ethernet-like links carry a shared address"
+    ethernet = _ETHERNET.pack(to, mac, ETHERTYPE_IPV6)
     return ethernet + _IPV6.pack(6 << 28, len(body), _ICMPV6, _HOP_LIMIT, source, destination) + body
 
 
@@ -169,7 +208,8 @@ def _decode_arp(frame: bytes) -> Claim | None:
         kind = ClaimKind.ANNOUNCED
     else:
         kind = ClaimKind.ANSWERED if operation == _ARP_REPLY else ClaimKind.USED
-    return Claim(kind, mac, IPv4Address(sender))
+    asker = IPv4Address(target) if kind is ClaimKind.ANSWERED and target != bytes(4) else None
+    return Claim(kind, mac, IPv4Address(sender), asker)
 
 
 def _neighbour_message(frame: bytes) -> tuple[bytes, bytes, bytes] | None:
@@ -211,11 +251,11 @@ def _decode_advertisement(flags: int, destination: bytes, mac: bytes, target: by
         return _claim(ClaimKind.ANNOUNCED, mac, target)
     if destination[0] == _MULTICAST:
         return None  # RFC 4861 section 7.1.2
-    return _claim(ClaimKind.ANSWERED, mac, target)
+    return _claim(ClaimKind.ANSWERED, mac, target, IPv6Address(destination))
 
 
-def _claim(kind: ClaimKind, mac: bytes, address: bytes) -> Claim | None:
-    return Claim(kind, mac, IPv6Address(address)) if _is_unicast(mac) else None
+def _claim(kind: ClaimKind, mac: bytes, address: bytes, asker: IPv6Address | None = None) -> Claim | None:
+    return Claim(kind, mac, IPv6Address(address), asker) if _is_unicast(mac) else None
 
 
 def _link_layer_options(body: bytes) -> dict[int, bytes] | None:

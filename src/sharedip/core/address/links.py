@@ -15,7 +15,7 @@ DOWN_GRACE_S = 0.2
 
 SETTLE_FIRST_S = 1.0
 SETTLE_LONGEST_S = 30.0
-"""After it went down, a link must be up for this long, doubled with each flap, before the node is a candidate again."""
+"""After it went down, a link must be up for this long, doubled with each flap, before the node ranks with others."""
 
 FLAPS_FORGOTTEN_S = 60.0
 
@@ -26,13 +26,16 @@ class _Fitness:
 
     running: bool | None = None
     is_fit: bool = False
+    """It is up, but for a flap shorter than the grace."""
+    is_steady: bool = False
+    """It has been so for long enough."""
     changed_at: Instant = 0.0
     settle_s: float = 0.0
     lost_at: Instant = NEVER
 
 
 class Links:
-    """Invariant: `obstacle(name)` changes only in `settle`, or when a link is first seen running.
+    """Invariant: `obstacle(name)` and `is_settling(name)` change only in `settle`.
 
     Every link is known, for any of them may get an altname; behaviour is remembered only for watched names.
     """
@@ -76,6 +79,13 @@ class Links:
         state = self.state(name)
         return f"link {name} has just come up" if state == "up" else f"link {name} is {state}"
 
+    def is_settling(self, name: str) -> bool:
+        """Whether the link has just come back, and may go again: it can carry an address, if no other node can. What
+        was not heard on it says nothing yet.
+        """
+        fitness = self._fitness.get(name)
+        return fitness is not None and fitness.is_fit and not fitness.is_steady
+
     def changed(self, link: LinkState, now: Instant) -> bool:
         """A link appeared or changed. True when its addresses must be announced (carrier back, or another MAC)."""
         before = self._links.get(link.index)
@@ -92,17 +102,19 @@ class Links:
             self._note(name, now)
 
     def settle(self, now: Instant) -> set[str]:
-        """Apply what is due by now. Returns the names whose fitness changed."""
+        """Apply what is due by now. Returns the names that became fit, steady, or unfit."""
         changed = set()
         for name, fitness in self._fitness.items():
             due = self._due(fitness)
             if due is None or now < due:
                 continue
-            fitness.is_fit = not fitness.is_fit
-            if not fitness.is_fit:
+            if not fitness.running:
+                fitness.is_fit = fitness.is_steady = False
                 calm = now - fitness.lost_at > FLAPS_FORGOTTEN_S
                 fitness.settle_s = SETTLE_FIRST_S if calm else min(SETTLE_LONGEST_S, fitness.settle_s * 2)
                 fitness.lost_at = now
+            else:
+                fitness.is_fit, fitness.is_steady = True, now >= fitness.changed_at + fitness.settle_s
             changed.add(name)
         return changed
 
@@ -120,6 +132,8 @@ class Links:
     @staticmethod
     def _due(fitness: _Fitness) -> Instant | None:
         if fitness.running and not fitness.is_fit:
+            return fitness.changed_at
+        if fitness.running and not fitness.is_steady:
             return fitness.changed_at + fitness.settle_s
         if not fitness.running and fitness.is_fit:
             return fitness.changed_at + DOWN_GRACE_S

@@ -108,6 +108,8 @@ class _Holding:
     gone_meanwhile: bool = False
     """Reported while an order was under way: before or after it, that is unknown."""
     refusals: int = 0
+    refused_for_good: str = ""
+    """Why the kernel will not have the address until somebody changes this node."""
     ends_at: Instant | None = None
     """The kernel ends no lifetime of this hold by itself before that."""
     runs_out_at: Instant | None = None
@@ -252,6 +254,13 @@ class Ownership:
         """How often in a row the kernel has refused the address, or its gate, to this hold."""
         return 0 if self._holding is None else self._holding.refusals
 
+    @property
+    def refused_for_good(self) -> str:
+        """Why trying again is of no use: the kernel will not have the address until somebody changes this node. Empty
+        while it may.
+        """
+        return "" if self._holding is None else self._holding.refused_for_good
+
     def can_hold(self, now: Instant) -> bool:
         """Whether the right leaves room for at least the shortest lifetime that the kernel keeps."""
         return self._lifetime_s(now) >= 1 and now < self.lapses_at
@@ -330,7 +339,7 @@ class Ownership:
             holding.gone_meanwhile = False
             self._put_back(holding, now)
             return
-        holding.refusals = 0
+        holding.refusals, holding.refused_for_good = 0, ""
         early_s = EARLY_RENEWAL_S
         if self._gate is not None:
             early_s = max(EARLY_RENEWAL_S, min(event.valid_lft_s, GATED_LIFETIME_S) / 2)
@@ -354,6 +363,7 @@ class Ownership:
             return
         self.presence = Presence.UNKNOWN
         holding.due_at = now + HOLD_RETRY_S
+        holding.refused_for_good = event.reason if event.is_for_good else ""
         self._refused(holding, "the kernel refused the address", event.reason)
 
     def address_removed(self) -> None:

@@ -25,16 +25,20 @@ from sharedip.core.address.ownership import (
     Ownership,
     Presence,
 )
+from sharedip.core.election.assent import Assent
+from sharedip.core.election.evicted import EvictedKeys
+from sharedip.core.election.evictions import Evictions
 from sharedip.core.election.fitness import Fitness
-from sharedip.core.election.owner_record import OwnerRecord
+from sharedip.core.election.living import Living
+from sharedip.core.election.owner_record import Farewell, OwnerRecord
 from sharedip.core.election.resigned import ResignedEpochs, successor
 from sharedip.core.election.words import RETRY_S as EXECUTE_RETRY_S
 from sharedip.core.election.words import Words
 from sharedip.core.etcd.agent_records import Peers
 from sharedip.core.etcd.batches import GuardedWrite, Outcome
-from sharedip.core.etcd.keys import write_record
 from sharedip.core.etcd.requests import RequestKind
 from sharedip.core.etcd.session import Session
+from sharedip.core.etcd.space import VITAL_RETRY_S
 from sharedip.core.history import History, handed_over, name_of
 from sharedip.core.messages import Command, ForeignClaim, Level, RequestFailed
 from sharedip.core.model import (
@@ -58,7 +62,13 @@ MOVE_HOLDOFF_S = 0.5
 """After giving the address up on purpose, others come first for this long."""
 REFUSED_HOLDOFF_S = 5.0
 CONFLICT_HOLDOFF_S = 30.0
-"""After yielding to a stranger, or after a kernel that refused the address, others come first."""
+"""After yielding to a stranger, or after a kernel that refused the address, sound ones come first for this long."""
+STRANGER_HOLDOFF_S = 5.0
+"""A stranger that has answered our probe is asked again after this."""
+EVICT_WITHIN_S = 0.3
+"""Who leaves past the dead waits for etcd so long; then it leaves, and they stand in the way as their leases do."""
+LATE_S = 0.05
+"""Who looks later than this at a right that has ended was paused itself: nobody's silence says anything (law 4)."""
 DEFEND_EVERY_S = 1.0
 """RFC 5227 2.4 (c) allows one defence in 10 s; a router that believes a stranger costs more than one frame a second."""
 IDLE_WINDOWS = 5
@@ -67,6 +77,14 @@ IDLE_HOLDOFF_S = 5.0
 """A node that is first, proved, and can't use the address for this long blocks all others: it gives its key up."""
 YIELD_SETTLE_S = 2.0
 """Right after a take-over the former owner's frames may still be in flight: no reason to yield."""
+
+SETTLING, YIELDED, REFUSED = "settling", "yielded", "refused"
+FLAWS = {
+    SETTLING: "its link has just come up",
+    YIELDED: "it has just yielded to a stranger",
+    REFUSED: "its kernel has just refused the address",
+}
+"""What ranks a node last for a while: it takes nothing before a sound one, and all the same where none stands."""
 
 
 class Phase(Enum):
@@ -137,7 +155,12 @@ class BidEnded:
     """This node's epoch is over: its witnesses have no power over the next one."""
 
 
-Answer = GivesUp | WordDue | BidEnded
+@dataclass(frozen=True, slots=True)
+class ClaimBegun:
+    """This node comes first, or has taken the address: it needs a witness from its first moment on."""
+
+
+Answer = GivesUp | WordDue | BidEnded | ClaimBegun
 """What a step of a candidacy returns for other parts; `node.py` applies it."""
 
 
@@ -146,6 +169,16 @@ class Return(Enum):
 
     ADOPTED = "this node owned it before its agent was restarted"
     LAPSED = "its right is proved afresh"
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """The owner will leave as soon as the dead between it and the next sound one are out of the queue, or `by`."""
+
+    reason: str
+    to: str | None
+    holdoff_s: float
+    by: Instant
 
 
 @dataclass(slots=True)
@@ -165,13 +198,17 @@ class Bid:
     leave_reason: str = ""
     leave_to: str | None = None
     stranger_stays: bool = False
+    is_telling: bool = False
+    has_told: bool = False
+    """Whether the record of its release has an answer, of whatever kind."""
+    departure: Departure | None = None
 
 
 class Candidacy:
     """Invariant: there is a bid in every phase but OUT and CAMPAIGNING; the key is given up only while
     `ownership.is_clear`; the address is taken only in OWNING.
 
-    The node sets `obstacle`, `drawback` and `is_behind_another` before each `advance`.
+    The node sets `obstacle`, `drawback`, `is_settling` and `is_behind_another` before each `advance`.
     """
 
     def __init__(
@@ -181,7 +218,10 @@ class Candidacy:
         session: Session,
         peers: Peers,
         fitness: Fitness,
+        assent: Assent,
         resigned: ResignedEpochs,
+        evicted: EvictedKeys,
+        living: Living,
         probe_pace: Pace,
         out: Callable[[Command], None],
         *,
@@ -200,13 +240,18 @@ class Candidacy:
         """Why this node may not be a candidate now; None if it may."""
         self.drawback: str | None = None
         """Why this node should not be a candidate, though an owner may stay one."""
+        self.is_settling = False
+        """Whether the VIP's link has just come back: others come first."""
         self.is_behind_another = False
         """Whether an older candidacy for the same address is still leaving: a key of ours belongs to that one."""
         self._settings = settings
         self._session = session
         self._peers = peers
         self._fitness = fitness
+        self._assent = assent
         self._resigned = resigned
+        self._living = living
+        self.evictions = Evictions(vip, session, evicted, living)
         self._probe_pace = probe_pace
         self.ownership = Ownership(vip, out, settings.fence, may_stand=may_stand)
         self.ownership.right.share("lease", session.lease_deadline)
@@ -226,6 +271,8 @@ class Candidacy:
         self._release_at: Instant = NEVER
         self._released_epoch = 0
         self._defended_at: Instant = NEVER
+        self._flaw = ""
+        self._flawed_until: Instant = NEVER
         self._proved_at: Instant | None = None
         """When the read left that proved the picture in this turn; None: none did."""
         self._answers: list[Answer] = []
@@ -256,8 +303,17 @@ class Candidacy:
         return self._session.registry.candidates(self.vip.address)
 
     def others(self) -> list[KeyValue]:
-        """The candidates behind us."""
-        return [key for key in self.queue() if self.bid is None or key.create_revision > self.bid.epoch]
+        """The candidates behind us; those that we have evicted count as gone, whatever etcd still shows."""
+        bid, queue = self.bid, self.queue()
+        if bid is None:
+            return queue
+        return self.evictions.remaining((key for key in queue if key.create_revision > bid.epoch), bid.epoch)
+
+    def flaw(self, now: Instant) -> str:
+        """What ranks this node last for this VIP now, as a code of `FLAWS`; empty: nothing."""
+        if self.is_settling:
+            return SETTLING
+        return self._flaw if now < self._flawed_until else ""
 
     @property
     def may_be_taken_unasked(self) -> bool:
@@ -316,6 +372,8 @@ class Candidacy:
             self._lost_key(now)
         found = self._look_for_own_key(now, adopting=adopting)
         self._note_owner(queue, now)
+        if self.bid is not None and self._session.registry.revision >= self.bid.epoch:
+            self.evictions.pictured(queue, self.bid.epoch)
         if self.phase is Phase.OWNING and self.bid is not None:
             self.record.check(self.bid.epoch)
         return found and adopting
@@ -344,6 +402,10 @@ class Candidacy:
             self._release_answered(answer, now)
         elif write.kind is RequestKind.EXECUTE:
             self._execution_answered(write, answer, now)
+        elif write.kind is RequestKind.FAREWELL:
+            self._farewell_answered(write, answer, now)
+        elif write.kind is RequestKind.EVICT:
+            self._eviction_answered(write, answer, now)
         elif write.kind is RequestKind.RECORD:
             self.record.answered(answer, now, is_owner=self.phase is Phase.OWNING)
 
@@ -368,7 +430,7 @@ class Candidacy:
             return True
         if self._settings.conflict_policy is ConflictPolicy.YIELD:
             if now - self.bid.taken_at >= YIELD_SETTLE_S:
-                self._campaign_at = now + CONFLICT_HOLDOFF_S
+                self._rank_last(YIELDED, now + CONFLICT_HOLDOFF_S)
                 self.leave(f"yielded to a stranger with MAC {event.mac.hex(':')}", now, stranger_stays=True)
         elif now - self._defended_at >= DEFEND_EVERY_S:
             self._defended_at = now
@@ -393,10 +455,14 @@ class Candidacy:
 
         `stranger_stays`: the address is still in use on the segment, and the successor must probe before it takes it.
         `holdoff_s`: for how long others come first. `in_haste`: the right is ending; nothing goes before the removal.
+        Else an owner takes the dead out of its successors' way first, for as long as `EVICT_WITHIN_S`.
         """
         bid = self.bid
         if bid is None or self.phase in (Phase.LEAVING, Phase.RELEASING):
             return
+        if not in_haste and not stranger_stays and self._waits_for_evictions(bid, reason, to, holdoff_s, now):
+            return
+        bid.departure = None
         bid.leave_reason, bid.leave_to, bid.stranger_stays = reason, to, stranger_stays
         if self.phase is Phase.OWNING:
             self.history.tell(Level.INFO, "giving the address up", reason, bid.epoch, now)
@@ -431,8 +497,11 @@ class Candidacy:
         by_lease = self._session.lease_until <= self.ownership.right.until
         by_lease = by_lease or (runs_out and self._settings.fence is FenceKind.NFTABLES)
         reason = "no fresh proof from etcd in time" if by_lease else "neither its witness nor etcd answered in time"
-        if by_lease and self._has_successor(now):
-            self.leave(reason, now, in_haste=True)  # cut off from etcd alone: our release can reach the next candidate
+        departure = None if self.bid is None else self.bid.departure
+        if departure is not None:
+            self.leave(departure.reason, now, departure.to, holdoff_s=departure.holdoff_s, in_haste=True)
+        elif self._can_tell_somebody(now, by_lease=by_lease):
+            self.leave(reason, now, in_haste=True)  # cut off from etcd: our release can reach the next candidate
         elif not lapses:
             self.ownership.let_run_out()
         else:
@@ -468,9 +537,15 @@ class Candidacy:
             if bid.idle_since is not None:
                 waiting.append(bid.idle_since + self._idle_limit_s)
             if self.phase is Phase.OWNING:
-                waiting += [self.words.next_look(), self.record.next_deadline()]
+                waiting.append(self.words.next_look())
+                if self._stands:
+                    waiting.append(self.record.next_deadline())
                 if self.words.unexecuted and not bid.is_executing:
                     waiting.append(self.words.execute_at)
+                if bid.departure is not None:
+                    waiting.append(bid.departure.by)
+                if self._may_evict(bid):
+                    waiting.append(self.evictions.next_deadline(self.queue(), bid.epoch))
         return min((at for at in waiting if at is not None), default=None)
 
     def _step(self, now: Instant) -> None:
@@ -481,6 +556,8 @@ class Candidacy:
                 self._campaign(now)
             return
         match self.phase:
+            case Phase.OWNING if bid.departure is not None:
+                self._depart(bid, bid.departure, now)
             case Phase.WAITING | Phase.VERIFYING | Phase.PROBING | Phase.OWNING if obstacle is not None:
                 self.leave(obstacle, now)
             case Phase.WAITING | Phase.VERIFYING | Phase.PROBING | Phase.OWNING if self._is_idle(bid, now):
@@ -544,7 +621,7 @@ class Candidacy:
         key = self.key
         if isinstance(answer, RequestFailed):
             self._enter(Phase.OUT, now)  # tried again with the same key: if the first try was applied, we find it
-            self._campaign_at = now + RELEASE_RETRY_S
+            self._campaign_at = now + (VITAL_RETRY_S if self._session.space.is_full else RELEASE_RETRY_S)
             return
         if answer.succeeded and key is not None:
             self.bid = Bid(answer.revision, key)
@@ -585,14 +662,16 @@ class Candidacy:
                 return
             self._enter(Phase.VERIFYING, now)
             self._session.want_read()
-        elif self._is_entitled_by_word(bid, queue) and self.ownership.can_hold(now):
+            self._answers.append(ClaimBegun())
+        elif self.flaw(now) != YIELDED and self._is_entitled_by_word(bid, queue) and self.ownership.can_hold(now):
             if self._passes_on(bid, queue, now):
                 return
             told = handed_over(queue[0], self.words.reason(queue[0].create_revision))
             self.words.take([key for key in queue if key.create_revision < own.create_revision], now)
             self._take(bid, told, now)
-        elif self.ownership.is_clear and not self.words.any():
-            reason = self._fitness.reason_to_step_back(queue)
+        elif self.ownership.is_clear and not self.words.any() and not self._session.space.is_full:
+            # A full etcd gives no place back.
+            reason = self._fitness.reason_to_step_back(queue, self.vip)
             if reason is not None:
                 self.leave(reason, now, holdoff_s=0.0)  # they are in the queue already
 
@@ -623,15 +702,21 @@ class Candidacy:
     def _passes_on(self, bid: Bid, queue: list[KeyValue], now: Instant) -> bool:
         """Leave the address to a better candidate, or to the one that the former owner named, before it is added."""
         # A restarted agent's checks have no result yet: that is no verdict on the address that it comes back to.
-        why_not = self._fitness.why_not_candidate() if bid.returns is None else self._fitness.why_not_owner()
+        why_not = (
+            self._fitness.why_not_candidate(self.vip) if bid.returns is None else self._fitness.why_not_owner(self.vip)
+        )
         others = [key for key in queue if key.create_revision > bid.epoch]
         release = self.record.release_of(self._former)
         to = None if release is None else release.to
         if release is not None and to != self._settings.node_name and to in {name_of(key) for key in others}:
             self.leave(release.reason or f"the address is meant for {to}", now, to=to)
             return True
-        if why_not is not None and any(self._fitness.is_fit(key) for key in others):
+        if why_not is not None and any(self._living.may_take(key, self.vip, now) for key in others):
             self.leave(why_not + SOUND_ELSEWHERE, now)
+            return True
+        flaw = self.flaw(now)
+        if flaw and any(self._living.is_sound(key, self.vip, now) for key in others):
+            self.leave(FLAWS[flaw] + SOUND_ELSEWHERE, now)
             return True
         return False
 
@@ -645,7 +730,7 @@ class Candidacy:
         former, release = self._former, self.record.release_of(self._former)
         if bid.returns is not None:
             self._take(bid, bid.returns.value, now)
-        elif former is not None and release is not None:
+        elif former is not None and release is not None and self.flaw(now) != YIELDED:
             self._take(bid, handed_over(former, release.reason), now)
         else:
             self._enter(Phase.PROBING, now)
@@ -658,7 +743,8 @@ class Candidacy:
             return
         stranger = self.ownership.probe_answer
         if stranger is not None and self._settings.conflict_policy is ConflictPolicy.YIELD:
-            self._campaign_at = now + CONFLICT_HOLDOFF_S
+            self._rank_last(YIELDED, now + CONFLICT_HOLDOFF_S)
+            self._campaign_at = now + STRANGER_HOLDOFF_S
             self.leave(f"a stranger with MAC {stranger.hex(':')} answers for the address", now, stranger_stays=True)
         elif self.ownership.probe_is_over:
             if not self.ownership.can_hold(now):
@@ -673,6 +759,7 @@ class Candidacy:
         bid.taken_at, bid.has_held = now, True
         self.record.want()
         self._enter(Phase.OWNING, now)
+        self._answers.append(ClaimBegun())
         self.history.took(reason, bid.epoch, self._former, now)
         self.ownership.take(bid.epoch, now)  # law 1: no other line lets an address go up; safety (3), (4)
 
@@ -681,14 +768,87 @@ class Candidacy:
     def _advance_owning(self, bid: Bid, now: Instant) -> None:
         if self.words.unexecuted:
             self._execute(bid, now)
-        self.record.write_if_due(bid.key, bid.epoch, self._former, self.history.reason, now)
-        if self.ownership.refusals >= REFUSALS_MAX:
+        if self._stands:
+            self.record.write_if_due(bid.key, bid.epoch, self._former, self.history.reason, now)
+        if self.ownership.refused_for_good:
             self._campaign_at = now + REFUSED_HOLDOFF_S
+            self.leave(f"the kernel will not have the address: {self.ownership.refused_for_good}", now)
+            return
+        if self.ownership.refusals >= REFUSALS_MAX:
+            self._rank_last(REFUSED, now + REFUSED_HOLDOFF_S)
             self.leave("the kernel refuses the address", now)
             return
-        why_not = self._fitness.why_not_owner()
-        if why_not is not None and any(self._fitness.is_fit(key) for key in self.others()):
-            self.leave(why_not + SOUND_ELSEWHERE, now)
+        if self._may_evict(bid):
+            self._evict(bid, now, hurried=False)
+        why_not = self._fitness.why_not_owner(self.vip)
+        better = None if why_not is None else self._better_owner(now)
+        if why_not is not None and better is not None:
+            is_next = better is self.others()[0]
+            self.leave(why_not + SOUND_ELSEWHERE, now, to=None if is_next else name_of(better))
+
+    def _better_owner(self, now: Instant) -> KeyValue | None:
+        """The first candidate to which an unfit owner hands over: law 12. Who is drained asks nobody, and leaves for
+        none that is silent; an assent is a sign of life that comes by etcd, where nothing else may reach us.
+        """
+        fit = (key for key in self.others() if self._fitness.is_fit(key, self.vip))
+        drained = self._fitness.drained
+        return next(
+            (
+                key
+                for key in fit
+                if self._assent.has_assented(key) or (drained and self._living.why_silent(key, now) is None)
+            ),
+            None,
+        )
+
+    def _rank_last(self, flaw: str, until: Instant) -> None:
+        """Sound ones come first for a while; we stand all the same, for there may be none."""
+        self._flaw, self._flawed_until = flaw, until
+
+    # -- the queue of the living (law 13) -----------------------------------------------------------------------------
+
+    def _may_evict(self, bid: Bid) -> bool:
+        """Whether we own by etcd's own picture: not while a former owner's key stands, though it gave us its word."""
+        if self.phase is not Phase.OWNING or self.words.unexecuted:
+            return False
+        queue = self.queue()
+        return bool(queue) and queue[0].key == bid.key and queue[0].create_revision == bid.epoch
+
+    def _evict(self, bid: Bid, now: Instant, *, hurried: bool) -> None:
+        queue = self.queue()
+        self.evictions.note_due(queue, bid.epoch, now, hurried=hurried)
+        self.evictions.order_due(queue, bid.key, bid.epoch, now)
+
+    def _waits_for_evictions(self, bid: Bid, reason: str, to: str | None, holdoff_s: float, now: Instant) -> bool:
+        """Whether the owner leaves a little later, because the dead stand between it and the next sound one."""
+        if not self._may_evict(bid):
+            return False
+        if bid.departure is None:
+            self._evict(bid, now, hurried=True)
+            bid.departure = Departure(reason, to, holdoff_s, now + EVICT_WITHIN_S)
+        return now < bid.departure.by and self._is_way_blocked(bid)
+
+    def _is_way_blocked(self, bid: Bid) -> bool:
+        """Whether etcd still shows evicted keys before the next candidate that is left."""
+        behind = self.others()
+        standing = self.evictions.standing(self.queue(), bid.epoch)
+        return bool(behind) and any(key.create_revision < behind[0].create_revision for key in standing)
+
+    def _depart(self, bid: Bid, departure: Departure, now: Instant) -> None:
+        if self._may_evict(bid) and now < departure.by:
+            self.evictions.order_due(self.queue(), bid.key, bid.epoch, now)
+        self.leave(departure.reason, now, departure.to, holdoff_s=departure.holdoff_s)
+
+    def _eviction_answered(self, write: GuardedWrite, answer: Outcome, now: Instant) -> None:
+        own_key_stands = self.evictions.answered(write, answer, now)
+        bid = self.bid
+        if bid is not None and bid.epoch == write.guards[0].revision and not own_key_stands and self.phase in KEYED:
+            self._lost_key(now)  # whoever deleted it: somebody else may be entitled
+
+    @property
+    def _stands(self) -> bool:
+        """Whether the kernel has confirmed the address: before that nobody is told that this node has it."""
+        return self.ownership.presence is Presence.PRESENT
 
     @property
     def _idle_limit_s(self) -> float:
@@ -738,15 +898,40 @@ class Candidacy:
         failing_since, window_s = self._session.failing_since, self._settings.window_s
         return following is not None and self._peers.can_succeed(following.lease, failing_since, window_s, now)
 
+    def _can_tell_somebody(self, now: Instant, *, by_lease: bool) -> bool:
+        """Whether etcd is out of reach, our right ends, and somebody may hear that the address is free.
+
+        The witness's promise ends beside an etcd that answers, too: then the key stays ours, and a proof brings the
+        address back. With the lease's end the others must have been proved since etcd failed us, else it is away for
+        all (law 4).
+        """
+        if self._has_successor(now) and (by_lease or self._is_etcd_away(now)):
+            return True
+        since, window_s = self._session.failing_since, self._settings.window_s
+        heard = [key for key in self.others() if self._living.can_be_told(key, self.vip, window_s, now)]
+        if by_lease:
+            return any(self._living.is_proved_since(key, since, now) for key in heard)
+        return bool(heard) and self._is_etcd_away(now)
+
+    def _is_etcd_away(self, now: Instant) -> bool:
+        """Whether etcd has failed to renew the lease, or to withdraw the witness that fell silent half a window ago."""
+        if self._session.failing_since is not None:
+            return True
+        window_s = self._settings.window_s
+        if window_s is None or now > self.ownership.lapses_at + LATE_S:
+            return False
+        return now - self._session.answered_at >= window_s
+
     def _successor(self, bid: Bid) -> KeyValue | None:
         """The next candidate, if it may take the address on our release alone."""
         unasked = self.may_be_taken_unasked
-        return successor(self.queue(), bid.epoch, meant_for=bid.leave_to, may_be_taken_unasked=unasked)
+        return successor(self.others(), bid.epoch, meant_for=bid.leave_to, may_be_taken_unasked=unasked)
 
     def _lapse(self, now: Instant) -> None:
         """Law 2: the address goes, the key stays; only a proof and a picture sent from now on bring it back."""
         if self.bid is not None:
             self.bid.lapsed_at, self.bid.idle_since = now, None
+            self.bid.departure = None
         self._enter(Phase.LAPSED, now)
         self.ownership.give_up(now)
         self._session.want_proof(now)
@@ -763,31 +948,29 @@ class Candidacy:
     def _begin_release(self, bid: Bid, now: Instant) -> None:
         """The address is off the link and the epoch given up for good: tell the candidates, and let go of the key."""
         if self._session.lease is not None and self._successor(bid) is not None:
-            candidates = tuple(key.lease for key in self.others())
+            candidates = tuple(key.lease for key in self.others())  # safety (7): nobody whom we have evicted
             self._answers.append(WordDue(bid.epoch, self.told_reason, candidates))
         self.words.forget()
         self._enter(Phase.RELEASING, now)
         self._release(bid, now)
 
     def _release(self, bid: Bid, now: Instant) -> None:
-        """Give the key up, and say in the same transaction that the address was off the link before (law 3)."""
+        """Give the key up, and say ahead of that that the address was off the link before (law 3). The deletion stands
+        alone, for a full etcd refuses the record. It waits for the record's answer, whatever that is, only where
+        somebody is meant to have the address who need not be the next.
+        """
         assert self.ownership.is_clear  # law 3, safety (3): a key that goes by our own hand goes after the address
-        lease = self._session.lease
-        if lease is None:
+        if self._session.lease is None:
             self._go_out(now)  # given back on the way out: the key went with it
             return
-        record = {
-            "node": self._settings.node_name,
-            "epoch": bid.epoch,
-            "released": self.may_be_taken_unasked,
-            "reason": self.told_reason,
-            "to": bid.leave_to,
-        }
-        operations: tuple[Delete | Put, ...] = (Delete(bid.key),)
         queue = self.queue()
         if bid.has_held or (queue and queue[0].key == bid.key):  # else the record speaks of somebody else
-            operations += (Put(self.record.key, write_record(record), lease),)
-        self._ask(RequestKind.RELEASE, Guard(bid.key, GuardTarget.CREATE, bid.epoch), *operations)
+            told = Farewell(self.may_be_taken_unasked, self.told_reason, bid.leave_to)
+            self.record.release(bid.key, bid.epoch, told)
+            if bid.leave_to is not None and not bid.has_told:
+                self._is_asking = bid.is_telling = True
+                return
+        self._ask(RequestKind.RELEASE, Guard(bid.key, GuardTarget.CREATE, bid.epoch), Delete(bid.key))
 
     def _resign(self, bid: Bid) -> bool:
         """Give the epoch up for good. True: the state file has it; nobody hears of it before (law 8, safety (6))."""
@@ -797,6 +980,14 @@ class Candidacy:
     def _ask(self, kind: RequestKind, guard: Guard, *then: Delete | Put) -> None:
         self._is_asking = True
         self._session.transact(GuardedWrite(kind, self.vip, (guard,), then))
+
+    def _farewell_answered(self, write: GuardedWrite, answer: Outcome, now: Instant) -> None:
+        self.record.release_answered(write, answer)
+        bid = self.bid
+        if bid is not None and bid.is_telling and bid.epoch == write.guards[0].revision:
+            self._is_asking = bid.is_telling = False
+            bid.has_told = True
+            self._release_at = now
 
     def _release_answered(self, answer: Outcome, now: Instant) -> None:
         self._is_asking = False
@@ -822,6 +1013,8 @@ class Candidacy:
     def _go_out(self, now: Instant) -> None:
         """No key of ours is left. The address, if any, is removed; until it is gone `is_clear` stays false."""
         bid, self.bid = self.bid, None
+        if bid is not None:
+            self.evictions.end()
         self._answers = [BidEnded()]  # what else it had for other parts is void now
         self.words.forget()
         self.record.end()

@@ -1,7 +1,9 @@
 """Which node should have an address: is a node fit for it, ours and each of the others, and which one should not be
 the successor.
 
-A node is fit when its agent says that it is healthy and not drained. Beside that, the candidate on the node of etcd's
+A node is fit for a VIP when its agent says that it is healthy and not drained, that it can serve on the VIP's link, and
+that it is heard there (law 12). An unfit owner hands over to a fit node, an unfit candidate takes nothing before a fit
+one, and where nobody is fit the address stays. Beside that, the candidate on the node of etcd's
 leader stays out of second place where an owner may have two witnesses: if the owner and its successor die at once, the
 others can only make that dead node the owner, until its lease ends. A witness is not chosen as successor for that
 reason, but the node of etcd's leader can be no witness. So its candidate goes to the end of the queue: it gives its key
@@ -13,19 +15,27 @@ become one at this moment. Counterparts: `health.py` (one check's verdict), `can
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from sharedip.core.etcd.agent_records import Peers
-from sharedip.core.etcd.keys import read_record
+from sharedip.core.address.own_side import OwnSide
+from sharedip.core.etcd.agent_records import ASKS_MAX, CODES_MAX, Peers
 from sharedip.core.etcd.session import Session
-from sharedip.core.messages import Command, Level, Report
-from sharedip.core.model import Instant, KeyValue
+from sharedip.core.messages import Ailment, Command, Level, Report
+from sharedip.core.model import Instant, KeyValue, Vip
+from sharedip.core.segment.hearing import Hearing
+from sharedip.core.segment.isolation import ISOLATED, Isolation
 
+CHECK = "check "
+"""What an owner asks for when a health check fails: this, and the check's name."""
+SERVE = "serve "
+"""What it asks for when it can't serve, or is not heard: this, and one of the VIPs that are there."""
 AGENTS_MIN = 5
 """With fewer members etcd would not survive the two deaths either (one on each node)."""
 SETTLED_S = 5.0
 """The leader must have been the same for this long: an etcd that elects again and again must not stir the queues."""
+NO_AGENT = "no sharedip agent"
+NOT_KNOWN = "not known to be healthy yet"
 
 
 @dataclass(slots=True)
@@ -34,14 +44,36 @@ class Health:
 
     healthy: bool | None
     detail: str
+    failing: tuple[tuple[str, Ailment], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Flaws:
+    """Why this node had better not have some VIPs: by link and family, and where that differs, by VIP."""
+
+    of_places: dict[tuple[str, int], str]
+    of_vips: dict[str, str]
 
 
 class Fitness:
     """Invariant: at most one step back for each VIP and reign of a leader, unless all behind it have had their turn."""
 
-    def __init__(self, session: Session, peers: Peers, out: Callable[[Command], None], *, has_checks: bool) -> None:
+    def __init__(
+        self,
+        session: Session,
+        peers: Peers,
+        hearing: Hearing,
+        isolation: Isolation,
+        own_side: OwnSide,
+        out: Callable[[Command], None],
+        *,
+        has_checks: bool,
+    ) -> None:
         self._session = session
         self._peers = peers
+        self._hearing = hearing
+        self._isolation = isolation
+        self._own_side = own_side
         self._out = out
         self.drained = False
         self.health = Health(healthy=None if has_checks else True, detail="")
@@ -52,39 +84,106 @@ class Fitness:
 
     # -- this node ----------------------------------------------------------------------------------------------------
 
-    def why_not_candidate(self) -> str | None:
-        """Why another node should rather get the addresses; None if this one is fit."""
+    def why_not_candidate(self, vip: Vip) -> str | None:
+        """Why another node should rather get this address; None if this one is fit."""
         if self.health.healthy is None and not self.drained:
-            return "not known to be healthy yet"
-        return self.why_not_owner()
+            return NOT_KNOWN
+        why_not = self.why_not_owner(vip)
+        if why_not is None and self._own_side.is_doubtful(vip):
+            return f"not known to be able to serve on {vip.link} yet"
+        if why_not is None and self._hearing.hears_nobody(vip) and self._is_missed(vip):
+            return f"nobody is heard on {vip.link}"
+        return why_not
 
-    def why_not_owner(self) -> str | None:
-        """Why another node should rather have the addresses that this one has: "cannot tell" is no reason."""
+    def why_not_owner(self, vip: Vip) -> str | None:
+        """Why another node should rather have this address of ours: "cannot tell" is no reason."""
         if self.drained:
             return "drained"
+        flaw = self._own_side.flaw(vip)
+        if flaw is not None:
+            return flaw.text
+        side = self._isolation.better_side(vip.link, vip.address.version)
+        if side is not None:
+            return f"not heard on {vip.link}, where {self._names(side)} {'is' if len(side) == 1 else 'are'} heard"
         if self.health.healthy is False:
             return f"unhealthy ({self.health.detail or 'no check passes'})"
         return None
 
+    def flaw(self, vip: Vip) -> str:
+        """The code that our record has for this VIP; empty: this node can serve it."""
+        flaw = self._own_side.flaw(vip)
+        if flaw is not None:
+            return flaw.code
+        return "" if self._isolation.better_side(vip.link, vip.address.version) is None else ISOLATED
+
+    @property
+    def is_impaired(self) -> bool:
+        """Whether anything at all keeps this node from being fit as an owner, but a drain."""
+        return self.health.healthy is False or self._own_side.is_flawed or self._isolation.is_on_worse_side
+
+    def flaws(self, vips: Iterable[Vip]) -> Flaws:
+        """What our record says of this node's flaws: one code for a place where all its VIPs have that one."""
+        of_places: dict[tuple[str, int], str] = {}
+        of_vips: dict[str, str] = {}
+        if self._own_side.is_flawed or self._isolation.is_on_worse_side:
+            by_place: dict[tuple[str, int], dict[Vip, str]] = {}
+            for vip in vips:
+                by_place.setdefault((vip.link, vip.address.version), {})[vip] = self.flaw(vip)
+            for place, codes in by_place.items():
+                if len(set(codes.values())) == 1:
+                    of_places[place] = next(iter(codes.values()))
+                else:
+                    of_vips |= {str(vip): code for vip, code in codes.items() if code}
+        return Flaws(of_places, dict(sorted(of_vips.items())[:CODES_MAX]))
+
+    def passes(self, check: str) -> bool:
+        """Whether the health check of that name passes here."""
+        return self.health.healthy is True and check not in {name for name, _ in self.health.failing}
+
+    def asks(self, owned: Iterable[Vip]) -> tuple[str, ...]:
+        """What a better candidate must assent to before it gets one of these addresses that this node has."""
+        flawed = {(vip.link, vip.address.version, self.flaw(vip)): vip for vip in owned}
+        if not flawed:
+            return ()
+        asks = {SERVE + str(vip) for (_, _, code), vip in flawed.items() if code}
+        asks |= {CHECK + name for name, _ in self.health.failing}
+        return tuple(sorted(asks))[:ASKS_MAX]
+
+    def can_serve(self, vip: Vip) -> bool:
+        """Whether this node is heard, and able to serve, where this VIP is: what it assents to."""
+        is_fit = self.why_not_candidate(vip) is None
+        own = self._hearing.own_place(vip)
+        return is_fit and own is not None and bool(own.heard | own.mute or own.gateway)
+
     # -- the others ---------------------------------------------------------------------------------------------------
 
-    def is_fit(self, candidate: KeyValue) -> bool:
-        """Whether the other candidate's node is fit."""
-        return self.why_unfit(candidate) is None
+    def is_fit(self, candidate: KeyValue, vip: Vip) -> bool:
+        """Whether the other candidate's node is fit for this VIP."""
+        return self.why_unfit(candidate, vip) is None
 
-    def why_unfit(self, candidate: KeyValue) -> str | None:
+    def why_unfit(self, candidate: KeyValue, vip: Vip) -> str | None:
         """What keeps the other candidate's node from being fit; None if nothing does."""
-        name = candidate.value.decode("utf-8", "replace")
-        key = self._session.registry.get(self._session.layout.agent(name))
-        record = read_record(key)
-        if key is None or record is None or key.lease != candidate.lease:
-            return "no sharedip agent"
-        if record.get("drained") is not False:
+        peer = self._peers.of(candidate)
+        if peer is None:
+            return NO_AGENT
+        if peer.drained is not False:
             return "drained"
-        healthy = record.get("healthy")
-        if healthy is not True:
-            return "unhealthy" if healthy is False else "not known to be healthy yet"
-        return None
+        if peer.healthy is not True:
+            return "unhealthy" if peer.healthy is False else NOT_KNOWN
+        place = peer.place_of(vip.address)
+        return (place.flaw if place is not None else "") or peer.flaws.get(str(vip)) or None
+
+    def _is_missed(self, vip: Vip) -> bool:
+        """Whether another agent has written that it hears us no more where the VIP is: so it lives, and we are cut off.
+
+        Where all the others have died nobody writes that, and who is left is not cut off (law 13).
+        """
+        places = (peer.place_of(vip.address) for peer in self._peers.all())
+        return any(place is not None and self._session.lease in place.silent for place in places)
+
+    def _names(self, side: Iterable[int]) -> str:
+        names = sorted(self._peers.name_of(lease) for lease in side)
+        return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
     # -- the next in line ---------------------------------------------------------------------------------------------
 
@@ -105,13 +204,13 @@ class Fitness:
         self._settles_at, self._is_settled = float("inf"), True
         return self._leads
 
-    def reason_to_step_back(self, queue: list[KeyValue]) -> str | None:
+    def reason_to_step_back(self, queue: list[KeyValue], vip: Vip) -> str | None:
         """Why this node should not be the successor in this queue; None if it is not, or may be."""
         if not (self._is_settled and self._leads) or len(queue) < AGENTS_MIN or queue[1].lease != self._session.lease:
             return None
         if sum(self._peers.of(key) is not None for key in queue) < AGENTS_MIN:
             return None
-        if not any(self.is_fit(key) for key in queue[2:]):
+        if not any(self.is_fit(key, vip) for key in queue[2:]):
             return None
         reason = "etcd's leader is on this node, and the next in line had better not die with it"
         if not self._told:

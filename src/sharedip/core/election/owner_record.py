@@ -6,6 +6,7 @@ order. Must never: carry anything that safety depends on. Counterparts: `candida
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from sharedip.core.etcd.batches import GuardedWrite, Outcome
@@ -13,10 +14,19 @@ from sharedip.core.etcd.keys import Release, read_record, write_record
 from sharedip.core.etcd.requests import RequestKind
 from sharedip.core.etcd.session import Session
 from sharedip.core.history import REASON_MAX, name_of
-from sharedip.core.messages import RequestFailed
+from sharedip.core.messages import RequestFailed, TransactionDone
 from sharedip.core.model import NEVER, Guard, GuardTarget, Instant, KeyValue, Put, Vip
 
 RETRY_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Farewell:
+    """What a leaver says. `unasked`: its release is all that the next one needs; `to` is who is meant to have it."""
+
+    unasked: bool
+    reason: str
+    to: str | None
 
 
 class OwnerRecord:
@@ -31,6 +41,9 @@ class OwnerRecord:
         self._is_pending = False
         self._at: Instant = NEVER
         self._recorded_at = 0
+        self._released_epoch = 0
+        self._fate: tuple[int, str] | None = None
+        """How the owner of this epoch ended, of whom we know it ourselves."""
 
     # -- as the owner -------------------------------------------------------------------------------------------------
 
@@ -53,7 +66,7 @@ class OwnerRecord:
     def write_if_due(self, key: str, epoch: int, former: KeyValue | None, reason: str, now: Instant) -> None:
         """Write how we got the address, so that every node can show the same words."""
         lease = self._session.lease
-        if not self._is_wanted or self._is_pending or now < self._at or lease is None:
+        if not self._is_wanted or self._is_pending or now < self._at or lease is None or self._session.space.is_full:
             return
         self._is_wanted, self._is_pending = False, True
         record = {
@@ -66,6 +79,43 @@ class OwnerRecord:
         guard = Guard(key, GuardTarget.CREATE, epoch)
         self._session.transact(GuardedWrite(RequestKind.RECORD, self._vip, (guard,), (put,)))
 
+    def release(self, key: str, epoch: int, told: Farewell) -> None:
+        """Write that the address was off the link before the key goes (law 3), for the next one to take it unasked.
+
+        A write of its own, ahead of the deletion, which hangs on nothing that a full etcd refuses. Written once.
+        """
+        lease = self._session.lease
+        if lease is None or self._released_epoch == epoch:
+            return
+        record = {
+            "node": self._node_name,
+            "epoch": epoch,
+            "released": told.unasked,
+            "reason": told.reason,
+            "to": told.to,
+        }
+        put = Put(self.key, write_record(record), lease)
+        guard = Guard(key, GuardTarget.CREATE, epoch)
+        self._session.transact(GuardedWrite(RequestKind.FAREWELL, self._vip, (guard,), (put,)))
+
+    def release_answered(self, write: GuardedWrite, answer: Outcome) -> None:
+        """It is written; or it is not, and the next one asks the segment."""
+        if isinstance(answer, TransactionDone) and answer.succeeded:
+            self._released_epoch = write.guards[0].revision
+
+    def deposed(self, key: str, epoch: int, name: str, fate: str) -> None:
+        """We have deposed the owner of this epoch. Tell everybody why, unless a newer owner has written already."""
+        self._fate = epoch, fate
+        lease, known = self._session.lease, self._session.registry.get(self.key)
+        if lease is None:
+            return
+        put = Put(self.key, write_record({"node": name, "epoch": epoch, "fate": fate}), lease)
+        guards = (
+            Guard(key, GuardTarget.CREATE, 0),
+            Guard(self.key, GuardTarget.MOD, 0 if known is None else known.mod_revision),
+        )
+        self._session.transact(GuardedWrite(RequestKind.FATE, self._vip, guards, (put,)))
+
     def answered(self, answer: Outcome, now: Instant, *, is_owner: bool) -> None:
         """It is written, or refused by its guard; if that is unknown, it is written again a little later."""
         self._is_pending = False
@@ -77,7 +127,7 @@ class OwnerRecord:
 
     def next_deadline(self) -> Instant | None:
         """When there is something to write; None: nothing to write."""
-        return self._at if self._is_wanted and not self._is_pending else None
+        return self._at if self._is_wanted and not self._is_pending and not self._session.space.is_full else None
 
     # -- as the next one ----------------------------------------------------------------------------------------------
 
@@ -96,6 +146,8 @@ class OwnerRecord:
         """How a former owner that did not release ended, in the words of the node that knows."""
         if former is None:
             return "it had no owner"
+        if self._fate is not None and self._fate[0] == former.create_revision:
+            return self._fate[1]
         record = self.read()
         if record is not None and record.get("epoch") == former.create_revision and isinstance(record.get("fate"), str):
             return str(record["fate"])[:REASON_MAX]

@@ -6,7 +6,8 @@ the public value on that lease.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from sharedip.core.etcd.keys import Registry, read_record
@@ -18,6 +19,9 @@ PLACES_MAX = 16
 PEERS_MAX = 256
 """More of either is no record of ours."""
 FLAW_CHARACTERS_MAX = 40
+ASK_CHARACTERS_MAX = 128
+ASKS_MAX = 64
+CODES_MAX = 64
 
 HEARD_WINDOWS = 2.5
 HEARD_S_MAX = 5.0
@@ -66,6 +70,19 @@ class Peer:
     """MACs of the links that carry VIPs on its node."""
     places: tuple[PeerPlace, ...] | None = None
     """None: an agent of an older version, which says no hello: silence tells nothing of it (law 4)."""
+    drained: bool | None = None
+    healthy: bool | None = None
+    """None: not known; so of a record that says nothing of either."""
+    revision: int = 0
+    """Mod revision of its record."""
+    asks: tuple[str, ...] = ()
+    """As an owner: what a better candidate must assent to (`core/election/assent.py`)."""
+    answers: Mapping[int, int] = field(default_factory=dict)
+    """Lease of an owner that asks → the revision of its record that this agent assents to."""
+    flaws: Mapping[str, str] = field(default_factory=dict)
+    """VIP → why this node had better not have it, a fixed code."""
+    unseen: Mapping[str, str] = field(default_factory=dict)
+    """VIP → what is wrong with it on the wire, as this agent sees its owner (`core/peers/visibility.py`)."""
 
     @property
     def misses(self) -> frozenset[int]:
@@ -91,6 +108,8 @@ class Peers:
         self._in_touch_at: dict[int, Instant] = {}
         self._proved_at: dict[int, Instant] = {}
         self._pinged: dict[int, int] = {}
+        self._silent: set[int] = set()
+        """Found silent as a witness, and no answer since."""
 
     def refresh(self, registry: Registry) -> None:
         """Read the agents' records again."""
@@ -105,12 +124,17 @@ class Peers:
             if lease not in found or found[lease].public != peer.public:
                 for memory in (self._answered_at, self._in_touch_at, self._proved_at, self._pinged):
                     memory.pop(lease, None)
+                self._silent.discard(lease)
         values = {peer.public for peer in found.values()}
         self._secrets = {value: secret for value, secret in self._secrets.items() if value in values}
 
     def has_mac(self, mac: bytes) -> bool:
         """Whether a node of the cluster publishes this MAC as its own."""
         return any(mac in peer.macs for peer in self._by_lease.values())
+
+    def all(self) -> Iterable[Peer]:
+        """Every agent that is registered, ourselves included."""
+        return self._by_lease.values()
 
     def by_lease(self, lease: int) -> Peer | None:
         """The agent with this lease."""
@@ -138,6 +162,7 @@ class Peers:
         """The peer answered a heartbeat or a ping just now. True when it had been silent."""
         was = self._answered_at.get(lease)
         self._answered_at[lease] = now
+        self._silent.discard(lease)
         return was is None
 
     def ponged(self, lease: int, proved_at: Instant, now: Instant) -> bool:
@@ -159,6 +184,12 @@ class Peers:
         """The peer did not answer: it counts as unreachable until it answers a ping."""
         self._answered_at.pop(lease, None)
         self._in_touch_at.pop(lease, None)
+        if lease in self._by_lease:
+            self._silent.add(lease)
+
+    def is_silent(self, lease: int) -> bool:
+        """Whether it was found silent, and has not answered since: hearing it by chance does not end that."""
+        return lease in self._silent
 
     def in_touch_at(self, lease: int) -> Instant:
         """When it last answered a ping."""
@@ -190,7 +221,23 @@ def _read_peer(key: KeyValue, name: str) -> Peer | None:
         return None
     host, port = split_address(record.get("peer"))
     member, public = _hexadecimal(record.get("member")), _public(record.get("public"))
-    return Peer(key.lease, name, host, port, member, public, _macs(record.get("macs")), _places(record.get("places")))
+    return Peer(
+        key.lease,
+        name,
+        host,
+        port,
+        member,
+        public,
+        _macs(record.get("macs")),
+        _places(record.get("places")),
+        _truth(record.get("drained")),
+        _truth(record.get("healthy")),
+        key.mod_revision,
+        _texts(record.get("asks")),
+        _answers(record.get("answers")),
+        _codes(record.get("flaws")),
+        _codes(record.get("unseen")),
+    )
 
 
 def split_address(text: object) -> tuple[str | None, int]:
@@ -243,6 +290,31 @@ def _place(fields: object) -> PeerPlace:
         gateway=gateway if isinstance(gateway, bool) else None,
         flaw=str(fields["flaw"])[:FLAW_CHARACTERS_MAX],
     )
+
+
+def _truth(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        return ()
+    return tuple(str(text)[:ASK_CHARACTERS_MAX] for text in value[:ASKS_MAX])
+
+
+def _answers(value: object) -> dict[int, int]:
+    if not isinstance(value, dict) or len(value) > PEERS_MAX:
+        return {}
+    try:
+        return {int(lease, 16): revision for lease, revision in value.items() if isinstance(revision, int)}
+    except ValueError:
+        return {}
+
+
+def _codes(value: object) -> dict[str, str]:
+    if not isinstance(value, dict) or len(value) > CODES_MAX:
+        return {}
+    return {str(vip): str(code)[:FLAW_CHARACTERS_MAX] for vip, code in value.items()}
 
 
 def _leases(value: object) -> frozenset[int]:

@@ -24,6 +24,9 @@ OPERATIONS_MAX = 120
 PATIENT = frozenset({RequestKind.RECORD})
 """These can wait: while one such transaction is under way the next ones gather."""
 
+FIRST = frozenset({RequestKind.FAREWELL})
+"""These leave ahead of what else the turn sends: the record of a release is there before its key goes."""
+
 Outcome = TransactionDone | RequestFailed
 
 
@@ -91,6 +94,7 @@ class WriteBatcher:
             return []
         busy = {writes[0].kind for writes in self._under_way.values()} & PATIENT
         kinds = [kind for kind in self._waiting if kind not in busy]  # in their order, not a set's
+        kinds.sort(key=lambda kind: kind not in FIRST)
         return [Batch(part) for kind in kinds for part in _parts(self._waiting.pop(kind), self._operations_max)]
 
     def sent(self, batch: Batch, request: int) -> None:
@@ -145,5 +149,6 @@ def _only(write: GuardedWrite, found: dict[str, KeyValue]) -> tuple[KeyValue, ..
 
 
 def _holds(guard: Guard, key: KeyValue | None) -> bool:
-    assert guard.target is GuardTarget.CREATE, "an election's guards look at the create revision"
-    return guard.revision == (0 if key is None else key.create_revision)
+    if key is None:
+        return guard.revision == 0
+    return guard.revision == (key.create_revision if guard.target is GuardTarget.CREATE else key.mod_revision)

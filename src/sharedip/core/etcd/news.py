@@ -68,14 +68,20 @@ class DesignationAnswered:
 
 @dataclass(frozen=True, slots=True)
 class DepositionAnswered:
-    """A deposition's transaction has an outcome, or failed without one. If it succeeded, the picture shows it."""
+    """A deposition's transaction has an outcome, or failed without one. The picture shows it, or will."""
 
     request: int
+    succeeded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class LeaderChanged:
     """It became known who leads etcd, or which member is ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class WritesTaken:
+    """etcd takes writes again, after a time in which its database was full."""
 
 
 News = (
@@ -88,4 +94,5 @@ News = (
     | DesignationAnswered
     | DepositionAnswered
     | LeaderChanged
+    | WritesTaken
 )

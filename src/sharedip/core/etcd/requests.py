@@ -22,13 +22,37 @@ class RequestKind(Enum):
     REVOKE = auto()
     CAMPAIGN = auto()
     RELEASE = auto()
+    FAREWELL = auto()
+    """The record of a release, ahead of it."""
     RECORD = auto()
     EXECUTE = auto()
+    EVICT = auto()
     DESIGNATE = auto()
+    WITHDRAW = auto()
     DEPOSE = auto()
+    FATE = auto()
+    """The record of a deposition, behind it."""
     MEMBER = auto()
     ORPHAN = auto()
     FORMER_SELF = auto()
+
+
+PUTS = frozenset(
+    {
+        RequestKind.GRANT,
+        RequestKind.REGISTER,
+        RequestKind.PUBLISH,
+        RequestKind.CAMPAIGN,
+        RequestKind.FAREWELL,
+        RequestKind.RECORD,
+        RequestKind.DESIGNATE,
+        RequestKind.FATE,
+    }
+)
+"""What a full etcd refuses. Whatever frees, deposes or releases is none of them: it deletes."""
+
+DELETES = frozenset({RequestKind.RELEASE, RequestKind.EXECUTE, RequestKind.WITHDRAW, RequestKind.DEPOSE})
+"""What a full etcd takes (one before 3.4.22 and 3.5.7 only while its database is smaller than the quota)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,11 +32,13 @@ from sharedip.core.etcd.news import (
     PictureProved,
     Registered,
     WriteAnswered,
+    WritesTaken,
 )
 from sharedip.core.etcd.own_record import OwnRecord
 from sharedip.core.etcd.raft_leader import RaftLeader
 from sharedip.core.etcd.renewal import HeldLease, Proof
-from sharedip.core.etcd.requests import Purpose, RequestKind, Requests
+from sharedip.core.etcd.requests import DELETES, PUTS, Purpose, RequestKind, Requests
+from sharedip.core.etcd.space import VITAL_RETRY_S, Space
 from sharedip.core.identity import Identity
 from sharedip.core.messages import (
     CloseWatch,
@@ -61,9 +63,9 @@ from sharedip.core.messages import (
     TransactionDone,
     WatchLost,
 )
-from sharedip.core.model import NEVER, Failure, Get, Guard, Instant, KeyValue, Operation, Put
+from sharedip.core.model import NEVER, Delete, Failure, Get, Guard, Instant, KeyValue, Operation, Put
 from sharedip.core.right import Deadline
-from sharedip.core.settings import Settings, attempt_timeout_s, peer_request_timeout_s
+from sharedip.core.settings import Settings, attempt_timeout_s, peer_request_timeout_s, renew_every_s
 
 NAME_TAKEN_RETRY_S = 2.0
 OTHER_NAME_MAX = 100
@@ -71,6 +73,10 @@ STALE_ANSWERS_MAX = 3
 """This many stale answers in a row from every endpoint mean another etcd (restored, or wiped), not a stale member."""
 REVOKE_TRIES_MAX = 4
 """On the way out: after so many tries the lease is left to expire."""
+
+
+_RECORDS = frozenset({RequestKind.RECORD, RequestKind.PUBLISH, RequestKind.FAREWELL, RequestKind.FATE})
+"""What is for people, or for speed."""
 
 
 class Session:
@@ -96,6 +102,8 @@ class Session:
         self.answered_at: Instant = NEVER
         """When consensus last answered anything."""
         self.endpoints = Endpoints(settings.endpoints, settings.local_endpoint or 0, out, jitter)
+        self.space = Space(out)
+        self._grant_at: Instant = NEVER
         self._requests = Requests()
         self._batcher = WriteBatcher()
         self._peer_step = 0
@@ -175,6 +183,15 @@ class Session:
         """Whether etcd has proved our lease lately: half of it is left. Without that we must not be a successor."""
         return self._held is not None and self.lease_until - now >= self.ttl_s / 2
 
+    def is_well(self, now: Instant) -> bool:
+        """Whether etcd has proved our lease within two renewals, and does not fail us for long: what we write now will
+        be written. Whoever says no could depose nobody.
+        """
+        held, timeout_s = self._held, self._timeout_s
+        if held is None or (held.failing_since is not None and now - held.failing_since >= timeout_s):
+            return False
+        return now - held.proved_sent_at <= 2 * renew_every_s(held.ttl_s) + timeout_s
+
     # -- what others ask for ------------------------------------------------------------------------------------------
 
     def reconfigure(self, settings: Settings) -> None:
@@ -224,12 +241,18 @@ class Session:
             self._batcher.sent(batch, request)
             self._out(Transact(request, self.endpoint, batch.guards, batch.then, batch.otherwise, self._timeout_s))
 
-    def appoint(self, guards: tuple[Guard, ...], puts: tuple[Put, ...], keys: tuple[str, ...]) -> int:
-        """Send a designation; if a guard fails, its answer shows the values of the keys."""
-        request = self._begin(RequestKind.DESIGNATE)
-        self._out(
-            Transact(request, self._peer_endpoint, guards, puts, tuple(Get(key) for key in keys), self._peer_timeout_s)
-        )
+    def appoint(self, guards: tuple[Guard, ...], puts: tuple[Put, ...]) -> int:
+        """Send a designation; if a guard fails, its answer shows every guarded key."""
+        return self._change_witnesses(RequestKind.DESIGNATE, guards, puts)
+
+    def withdraw(self, guards: tuple[Guard, ...], deletes: tuple[Delete, ...]) -> int:
+        """Send the withdrawal of a designation, which a full etcd takes as well; answered like a designation."""
+        return self._change_witnesses(RequestKind.WITHDRAW, guards, deletes)
+
+    def _change_witnesses(self, kind: RequestKind, guards: tuple[Guard, ...], then: tuple[Operation, ...]) -> int:
+        request = self._begin(kind)
+        shown = tuple(Get(guard.key) for guard in guards)
+        self._out(Transact(request, self._peer_endpoint, guards, then, shown, self._peer_timeout_s))
         return request
 
     def depose(self, guards: tuple[Guard, ...], then: tuple[Operation, ...], *, is_alone: bool) -> int:
@@ -310,6 +333,7 @@ class Session:
             return
         held = self._held = HeldLease.granted(event, self.lease_deadline, Registry(self.layout), now)
         self._answered(held, event.raft_term, now)
+        self._write_taken(RequestKind.GRANT, now)
         self._news.append(LeaseRenewed())
         if event.ttl_s > self._settings.lease_ttl_s:
             text = f"etcd raised the lease's TTL from {self._settings.lease_ttl_s} s to {event.ttl_s} s"
@@ -359,6 +383,7 @@ class Session:
         if purpose is None or held is None or purpose.lease != held.id:
             return
         self._answered(held, event.raft_term, now)
+        self._write_taken(purpose.kind, now)
         if event.succeeded:
             held.registry.written(event.revision)
         match purpose.kind:
@@ -368,11 +393,11 @@ class Session:
             case RequestKind.PUBLISH:
                 self.own_record.published(event.revision)
                 held.read_wanted = held.read_wanted or not event.succeeded  # somebody deleted our record: look
-            case RequestKind.DESIGNATE:
+            case RequestKind.DESIGNATE | RequestKind.WITHDRAW:
                 self._peer_step = 0
                 self._news.append(DesignationAnswered(event.request, event))
             case RequestKind.DEPOSE:
-                self._news.append(DepositionAnswered(event.request))
+                self._news.append(DepositionAnswered(event.request, succeeded=event.succeeded))
                 if not event.keys:  # it asked for none: a picture is never empty, for our own keys are in it
                     held.read_wanted = True
                 elif event.revision >= held.registry.revision:
@@ -413,13 +438,16 @@ class Session:
             return
         if purpose.kind is RequestKind.ORPHAN:
             return  # it expires by itself
-        if event.failure is Failure.REFUSED and purpose.kind in (RequestKind.RECORD, RequestKind.PUBLISH):
+        if event.failure is Failure.FULL and purpose.kind in PUTS | DELETES:
+            self._refused_for_space(purpose, event, now)
+            return
+        if event.failure is Failure.REFUSED and purpose.kind in _RECORDS:
             self._refused_write(event, now)
             return
         if purpose.kind is RequestKind.MEMBER:
             self.raft_leader.failed(now, elsewhere=True)
             return
-        if purpose.kind in (RequestKind.DESIGNATE, RequestKind.DEPOSE):
+        if purpose.kind in (RequestKind.DESIGNATE, RequestKind.WITHDRAW, RequestKind.DEPOSE):
             self._peer_request_failed(purpose, event)
             return
         self._endpoint_failed(event.endpoint, event.failure, event.detail, now)
@@ -453,10 +481,37 @@ class Session:
         """Their timeout is short: no verdict on the endpoint, but try the next one."""
         if event.endpoint == self._peer_endpoint:
             self._peer_step += 1
-        if purpose.kind is RequestKind.DESIGNATE:
-            self._news.append(DesignationAnswered(event.request, event))
-        else:
+        self._tell_peers(purpose, event)
+
+    def _tell_peers(self, purpose: Purpose, event: RequestFailed) -> None:
+        if purpose.kind is RequestKind.DEPOSE:
             self._news.append(DepositionAnswered(event.request))
+        else:
+            self._news.append(DesignationAnswered(event.request, event))
+
+    def _refused_for_space(self, purpose: Purpose, event: RequestFailed, now: Instant) -> None:
+        """etcd's database is full. It answered, so it is reached; and no endpoint of it would answer otherwise.
+
+        Nothing was applied, but that is for the parts to say, which know it as a failure (law 4).
+        """
+        self.endpoints.answered(now)
+        self.space.refused(event.detail, now)
+        match purpose.kind:
+            case RequestKind.GRANT:
+                self._grant_at = now + VITAL_RETRY_S
+            case RequestKind.REGISTER:
+                pass  # asked for again at `register_at`
+            case RequestKind.PUBLISH:
+                self.own_record.failed(now)
+            case RequestKind.DESIGNATE | RequestKind.WITHDRAW | RequestKind.DEPOSE:
+                self._tell_peers(purpose, event)
+            case _:
+                self._tell_vips(event)
+
+    def _write_taken(self, kind: RequestKind, now: Instant) -> None:
+        """A transaction with a put has an outcome: a full etcd refuses it whether its guards hold or not."""
+        if kind in PUTS and self.space.taken(now):
+            self._news.append(WritesTaken())
 
     def _watch_changed(self, event: KeysChanged, now: Instant) -> None:
         """Changes to the keys that we watch."""
@@ -491,7 +546,8 @@ class Session:
     def _deadlines(self) -> list[Instant]:
         quiet_until, held = self.endpoints.quiet_until, self._held
         if held is None:
-            return [] if self._stopping or self._requests.is_pending(RequestKind.GRANT) else [quiet_until]
+            idle = self._stopping or self._requests.is_pending(RequestKind.GRANT)
+            return [] if idle else [max(self._grant_at, quiet_until)]
         if self._stopping:
             return [] if self._requests.is_pending(RequestKind.REVOKE) else [quiet_until]
         waiting: list[Instant] = []
@@ -505,6 +561,8 @@ class Session:
             waiting.append(quiet_until)
         if not self.raft_leader.is_known_for(held.raft_term) and not self._requests.is_pending(RequestKind.MEMBER):
             waiting.append(max(self.raft_leader.retry_at, quiet_until))
+        if self.space.is_full and not self._requests.is_pending(RequestKind.PUBLISH):
+            waiting.append(max(self.space.try_at, quiet_until))
         return waiting
 
     def advance(self, now: Instant) -> None:
@@ -516,7 +574,7 @@ class Session:
         if self.is_over or now < self.endpoints.quiet_until:
             return
         if held is None:
-            if not self._stopping and not self._requests.is_pending(RequestKind.GRANT):
+            if not self._stopping and now >= self._grant_at and not self._requests.is_pending(RequestKind.GRANT):
                 request = self._begin(RequestKind.GRANT)
                 self._out(GrantLease(request, self.endpoint, self._settings.lease_ttl_s, self._timeout_s))
             return
@@ -589,8 +647,12 @@ class Session:
         self._out(Transact(request, self.endpoint, (guard,), (put, *everything), everything, self._timeout_s))
 
     def _publish_if_changed(self, held: HeldLease, now: Instant) -> None:
-        change = self.own_record.publication(held.registry, held.id, now)
-        if change is None or self._requests.is_pending(RequestKind.PUBLISH):
+        """While etcd takes no writes it is written now and then, changed or not: that shows when it does again."""
+        if self._requests.is_pending(RequestKind.PUBLISH) or (self.space.is_full and now < self.space.try_at):
+            return
+        change = self.own_record.publication(held.registry, held.id, now, in_any_case=self.space.is_full)
+        self.space.tried(now)
+        if change is None:
             return
         guard, put = change
         request = self._begin(RequestKind.PUBLISH)

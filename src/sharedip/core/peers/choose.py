@@ -14,8 +14,10 @@ from sharedip.core.model import KeyValue
 class Choices:
     """Choices by queue, cached: a thousand addresses have few different queues."""
 
-    def __init__(self, peers: Peers, leader: int, own: int) -> None:
+    def __init__(self, peers: Peers, watchful: frozenset[int], leader: int, own: int) -> None:
+        """`watchful`: the leases of the agents that answer, and could depose."""
         self._peers = peers
+        self._watchful = watchful
         self._leader = leader
         self._own = own
         self._chosen: dict[tuple[int, ...], tuple[int, ...]] = {}
@@ -25,15 +27,18 @@ class Choices:
         leases = tuple(key.lease for key in queue)
         known = self._chosen.get(leases)
         if known is None:
-            known = self._chosen[leases] = choose_witnesses(queue, self._peers, self._leader, self._own)
+            known = self._chosen[leases] = choose_witnesses(queue, self._peers, self._watchful, self._leader, self._own)
         return known
 
-    def forget(self) -> None:
-        """Reachability changed: choose again."""
+    def without(self, lease: int) -> None:
+        """That agent has fallen silent: choose again."""
+        self._watchful -= {lease}
         self._chosen.clear()
 
 
-def choose_witnesses(queue: list[KeyValue], peers: Peers, leader: int, own: int) -> tuple[int, ...]:
+def choose_witnesses(
+    queue: list[KeyValue], peers: Peers, watchful: frozenset[int], leader: int, own: int
+) -> tuple[int, ...]:
     """The next candidates behind our own that answer, and don't run on the node of etcd's leader: their leases, sorted.
 
     `leader` is the id of an etcd member.
@@ -47,7 +52,7 @@ def choose_witnesses(queue: list[KeyValue], peers: Peers, leader: int, own: int)
             is_behind_us = True
             continue
         # Candidates before us have released to us and leave; they are probably cut off from etcd.
-        if peer is None or not is_behind_us or not peers.is_reachable(peer.lease):
+        if peer is None or not is_behind_us or peer.lease not in watchful:
             continue
         # The death of etcd's leader would silence the witness and stall the deposition at once.
         if peer.member is None or peer.member != leader:

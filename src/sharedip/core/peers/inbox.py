@@ -64,5 +64,11 @@ class Inbox:
         lease, secret = self._session.lease, self._peers.secret_with(letter.sender)
         if not answers or lease is None or secret is None:
             return None
-        kind = DatagramKind.PONG if isinstance(answers[0], Pong) else DatagramKind.ACKNOWLEDGEMENT
+        match answers[0]:
+            case Pong():
+                kind = DatagramKind.PONG
+            case Acknowledgement(is_in_touch=True):
+                kind = DatagramKind.ACKNOWLEDGEMENT
+            case _:
+                kind = DatagramKind.UNTOUCHED
         return SendDatagram(letter.host, letter.port, seal(kind, lease, letter.sender, answers, secret))

@@ -2,8 +2,14 @@
 
 Law: the right ends at the earliest promise. A promise counts from the instant before the acknowledged beat
 left. A witness binds us from the first beat that we send under its designation: before that beat it has no right to
-depose (`witness.py`), so a designation whose outcome is unknown costs nothing. Only a transaction that has
-succeeded frees us from a promise; silence, a time-out or a failure never does.
+depose (`witness.py`), so a designation whose outcome is unknown costs nothing. Only etcd frees us from a promise: a
+transaction that has succeeded, or a state of etcd that shows our key and no witness key; silence, a time-out or a
+failure never does.
+
+A designation is put, and withdrawn by a deletion, which an etcd takes whose database is full. Why the key may go
+(docs/protocol.md, "Withdrawal"): mod revisions never come back. A deposition is guarded by the revision of its
+designation, above 0, which no key that is gone, or was put anew, has; and under a designation that was put late, by an
+attempt whose outcome we never knew, nobody has ever sent a beat.
 
 What a designation does to rights is returned (`RightsChange`), for the fences to follow.
 
@@ -16,14 +22,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sharedip.core.address.ownership import Presence
 from sharedip.core.election.candidacy import Candidacy, Phase
 from sharedip.core.etcd.agent_records import Peers
 from sharedip.core.etcd.keys import read_record, write_record
 from sharedip.core.etcd.session import Session
 from sharedip.core.messages import Command, RequestFailed, SendDatagram, TransactionDone
-from sharedip.core.model import NEVER, REVISION_MAX, FenceKind, Guard, GuardTarget, Instant, IPAddress, Put
+from sharedip.core.model import NEVER, REVISION_MAX, Delete, FenceKind, Guard, GuardTarget, Instant, IPAddress, Put
 from sharedip.core.peers.choose import Choices
+from sharedip.core.peers.voices import Voices
 from sharedip.core.peers.wire import ENTRIES_MAX, Acknowledgement, DatagramKind, Entry, Heartbeat, Ping, Pong, seal
 from sharedip.core.right import Deadline, Right
 from sharedip.core.settings import (
@@ -40,6 +46,8 @@ NOBODY = 0
 BEATS_REMEMBERED = 16
 APPOINT_RETRY_S = 0.05
 FENCE_RETRY_S = 0.02
+WELL_FOR_S = 1.0
+"""After an election of etcd's all agents are without it for a moment, some a little longer than others."""
 LOOK_EVERY_S = 0.02
 LOOK_EVERY_S_PER_VIP = 0.0002
 """A look costs some microseconds for each VIP; while a thousand change hands there is a reason at every moment."""
@@ -79,13 +87,14 @@ class Designation:
 
 @dataclass(slots=True)
 class _Attempt:
-    """A transaction under way: these witnesses for these VIPs, in these epochs of them."""
+    """A transaction under way: these witnesses for these VIPs, in these epochs of them; no witnesses: a withdrawal."""
 
     rights: dict[IPAddress, Right]
     epochs: dict[IPAddress, int]
     witnesses: tuple[int, ...]
     window_s: float
     written: dict[IPAddress, bytes]
+    """What is put under each witness key; nothing by a withdrawal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +142,7 @@ class Designations:
         settings: Settings,
         session: Session,
         peers: Peers,
+        voices: Voices,
         out: Callable[[Command], None],
         nonce: Callable[[], bytes],
     ) -> None:
@@ -140,6 +150,7 @@ class Designations:
         self._settings = settings
         self._session = session
         self._peers = peers
+        self._voices = voices
         self._out = out
         self._nonce = nonce
         self.active: dict[int, Designation] = {}
@@ -158,6 +169,9 @@ class Designations:
         self._renewal_wanted: set[IPAddress] = set()
         self._pinged: dict[int, tuple[int, Instant]] = {}
         """Candidate → its newest unanswered ping: sequence, and when it left."""
+        self._untouched: dict[int, Instant] = {}
+        """Witness → when it said last that it has no touch with etcd, while we had it."""
+        self._unwell_at: Instant = NEVER
 
     # -- what the node asks -------------------------------------------------------------------------------------------
 
@@ -169,6 +183,11 @@ class Designations:
             if designation is None or designation.found
             else [self._peers.name_of(lease) for lease in designation.promises]
         )
+
+    def leases_of(self, address: IPAddress) -> tuple[int, ...]:
+        """The leases of the witnesses that can depose us now."""
+        designation = self._of_vip.get(address)
+        return () if designation is None or designation.found else tuple(designation.promises)
 
     def reconfigure(self, settings: Settings, now: Instant) -> None:
         """The window changed: all witnesses are appointed again."""
@@ -218,6 +237,8 @@ class Designations:
         if sequence != pong.sequence:
             return
         del self._pinged[sender]
+        if sender in self._untouched:
+            self.look_again(now)  # it may be in touch again
         proved_at = sent_at - pong.age_ms / 1000 * (1 + 2 * CLOCK_DRIFT)  # counted from our question: it answered later
         if self._peers.ponged(sender, proved_at, now):
             self.look_again(now)
@@ -236,9 +257,23 @@ class Designations:
         promise.sent = {number: at for number, at in promise.sent.items() if at > sent_at}
         # Law 5: from before it was sent. The witness counts from its receipt, so it may depose only later: safety (3).
         promise.deadline.until = sent_at + designation.window_s
+        self._note_touch(sender, now, is_in_touch=beat.is_in_touch)
         promised = Promised(tuple(designation.rights.values()))
         gate = self._gate_due(designation, promised.rights, now)
         return [promised] if gate is None else [gate, promised]
+
+    def _note_touch(self, witness: int, now: Instant, *, is_in_touch: bool) -> None:
+        """A witness without etcd keeps its promise, and could not depose: another is better, or nobody. Where etcd is
+        away for us as well, nothing can be changed, and that witness is as good as any.
+        """
+        if not self._session.is_well(now):
+            self._unwell_at = now
+        elif not is_in_touch and now >= self._unwell_at + WELL_FOR_S:
+            if witness not in self._untouched:
+                self.look_again(now)
+            self._untouched[witness] = now
+        elif is_in_touch and self._untouched.pop(witness, None) is not None:
+            self.look_again(now)
 
     def gate_opened(self, gate: GateDue) -> None:
         """The gates of this due were ordered to open, at least one of them."""
@@ -265,19 +300,26 @@ class Designations:
             return []  # law 4: it may be applied or not; our witnesses can still depose us
         if answer.succeeded:
             return self._appointed(attempt, answer.revision, candidacies, now)
-        found = {self._session.layout.witness_of(key.key): key.mod_revision for key in answer.keys}
-        for address in attempt.rights:  # what the key really holds
+        layout, own = self._session.layout, self._session.lease
+        found = {layout.witness_of(key.key): key.mod_revision for key in answer.keys}
+        stand = {key.key: key.create_revision for key in answer.keys}
+        freed = []
+        for address, epoch in attempt.epochs.items():  # what the keys really hold
             self._known[address] = (found.get(address, 0), answer.revision)
-        return []
+            if own is not None and address not in found and stand.get(layout.candidate(address, own)) == epoch:
+                freed.append(address)
+        return self._free(freed, attempt, answer.revision, candidacies)
 
     def seen(self, address: IPAddress, candidacies: Mapping[IPAddress, Candidacy], now: Instant) -> list[RightsChange]:
-        """A witness key changed. If it holds what we try to write, we need not wait for the answer: etcd may stall in
+        """A witness key changed. If it is what we try to make of it, we need not wait for the answer: etcd may stall in
         between, while the former witness has seen it, too, and acknowledges no more.
         """
         if address not in self._attempted:
             return []
         key = self._session.registry.get(self._session.layout.witness(address))
-        if key is None or key.lease != self._session.lease:
+        if key is None:
+            return self._seen_gone(address, candidacies)
+        if key.lease != self._session.lease:
             return []
         for request, attempt in self._attempts.items():
             if attempt.written.get(address) == key.value:  # each attempt has a nonce of its own
@@ -286,6 +328,40 @@ class Designations:
                 self._look_at = now + APPOINT_RETRY_S
                 return self._appointed(attempt, key.mod_revision, candidacies, now)
         return []
+
+    def _seen_gone(self, address: IPAddress, candidacies: Mapping[IPAddress, Candidacy]) -> list[RightsChange]:
+        """The picture, which is the very state of one revision, shows no witness key. While our own key stands in it,
+        that frees us, whoever deleted it; if that is gone as well, we were deposed.
+        """
+        lease, registry = self._session.lease, self._session.registry
+        own = None if lease is None else registry.get(self._session.layout.candidate(address, lease))
+        for attempt in self._attempts.values():
+            epoch = attempt.epochs.get(address)
+            if not attempt.witnesses and epoch is not None and own is not None and own.create_revision == epoch:
+                return self._free([address], attempt, registry.revision, candidacies)
+        return []
+
+    def _free(
+        self,
+        addresses: Sequence[IPAddress],
+        attempt: _Attempt,
+        revision: int,
+        candidacies: Mapping[IPAddress, Candidacy],
+    ) -> list[RightsChange]:
+        """At this revision etcd has shown these without a witness key, beside our own key of the attempt's epoch: no
+        deposition by a designation before it was applied until then, and none can be any more.
+        """
+        freed = []
+        for address in addresses:
+            designation, candidacy = self._of_vip.get(address), candidacies.get(address)
+            if designation is None or designation.revision > revision:
+                continue
+            if candidacy is None or candidacy.phase not in _BOUND:
+                continue
+            if candidacy.epoch == attempt.epochs[address] and candidacy.ownership.right is attempt.rights[address]:
+                self.forget(address)
+                freed.append(candidacy.ownership.right)
+        return [Appointed(tuple(freed))] if freed else []
 
     def lease_lost(self) -> None:
         """Every key of ours is gone, and with it every power to depose us."""
@@ -297,6 +373,7 @@ class Designations:
         self._known.clear()
         self._renewal_wanted.clear()
         self._pinged.clear()
+        self._untouched.clear()
 
     def look_again(self, now: Instant) -> None:
         """The queue, the peers, the owner or etcd's leader changed; many changes at once lead to one look."""
@@ -304,6 +381,13 @@ class Designations:
         at = max(now, self._looked_at + every_s)
         self._look_at = at if self._look_at == NEVER else min(self._look_at, at)
         self._ping_at = min(self._ping_at, self._look_at)
+
+    def claim_begun(self, now: Instant) -> None:
+        """An address is about to be ours: its witness is designated in this very turn, so that it has its power before
+        clients rely on the address. A thousand that change hands one by one lead to few looks all the same.
+        """
+        at = max(now, self._looked_at + LOOK_EVERY_S_PER_VIP * len(self._settings.vips))
+        self._look_at = at if self._look_at == NEVER else min(self._look_at, at)
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
@@ -369,24 +453,30 @@ class Designations:
     def _appoint_where_needed(self, candidacies: Collection[Candidacy], own: int, now: Instant) -> None:
         wanted: dict[tuple[int, ...], dict[IPAddress, Candidacy]] = {}
         leader = self._session.raft_leader.leader_id
-        choices = None if leader is None else Choices(self._peers, leader, own)
+        watchful = frozenset(peer.lease for peer in self._peers.all() if self._can_watch(peer.lease, now))
+        choices = None if leader is None else Choices(self._peers, watchful, leader, own)
         for candidacy in candidacies:
             address = candidacy.vip.address
             if address in self._attempted or candidacy.epoch is None:
                 continue
             designation = self._of_vip.get(address)
-            if designation is None and not _is_settled(candidacy):
+            if designation is None and not _claims(candidacy):
                 continue
             if designation is not None and designation.found:
                 wanted.setdefault((), {})[address] = candidacy
                 continue
             silent = set() if designation is None else self._silent_leases(designation, now)
             for lease in silent:
-                if self._peers.is_reachable(lease):
+                if not self._peers.is_silent(lease):
                     self._peers.silent(lease)
                     if choices is not None:
-                        choices.forget()
+                        choices.without(lease)
             witnesses = self._wanted_for(candidacy, designation, silent, choices)
+            if witnesses and self._session.space.is_full:
+                # Nobody can be designated. One that is silent must not bind us; what works stays as it is.
+                if not silent:
+                    continue
+                witnesses = ()
             current = () if designation is None else tuple(sorted(designation.promises))
             if witnesses != current or address in self._renewal_wanted:
                 wanted.setdefault(witnesses, {})[address] = candidacy
@@ -394,7 +484,25 @@ class Designations:
             addresses = list(vips)
             for start in range(0, len(addresses), VIPS_PER_TRANSACTION):
                 part = {address: vips[address] for address in addresses[start : start + VIPS_PER_TRANSACTION]}
-                self._appoint(part, witnesses)
+                if witnesses:
+                    self._appoint(part, witnesses)
+                else:
+                    self._withdraw(part)
+
+    def _can_watch(self, lease: int, now: Instant) -> bool:
+        """Whether that agent answers, and could depose as far as we know. Before the first ping a hello tells (L8), but
+        not of one that was found silent: it may have died since.
+        """
+        untouched_at, peer = self._untouched.get(lease), self._peers.by_lease(lease)
+        if untouched_at is not None and not self._is_proved_since(lease, untouched_at, now):
+            return False
+        if peer is None or not peer.places:
+            return self._peers.is_reachable(lease)
+        return self._voices.is_speaking(lease, now) and not self._peers.is_silent(lease)
+
+    def _is_proved_since(self, lease: int, since: Instant, now: Instant) -> bool:
+        age_s = self._voices.proved_age_s(lease, now)
+        return self._peers.proved_at(lease) > since or (age_s is not None and now - age_s > since)
 
     def _wanted_for(
         self, candidacy: Candidacy, designation: Designation | None, silent: set[int], choices: Choices | None
@@ -407,33 +515,49 @@ class Designations:
         return choices.of(candidacy.queue())
 
     def _appoint(self, vips: dict[IPAddress, Candidacy], witnesses: tuple[int, ...]) -> None:
-        """Replace the designation, if it is the one we know; an empty list frees us from every promise.
-
-        Never delete the key: an earlier attempt that is applied late must find another mod revision.
-        """
+        """Designate these, in place of the designation that we know."""
         layout, lease = self._session.layout, self._session.lease
         assert lease is not None
         nonce = self._nonce()
         window_s = round((self._settings.window_s or 0.0) * 1000) / 1000  # as it is written
-        guards, puts, written, epochs = [], [], {}, {}
-        for address, candidacy in vips.items():
-            assert candidacy.epoch is not None
-            epochs[address] = candidacy.epoch
-            key = layout.witness(address)
-            guards.append(Guard(layout.candidate(address, lease), GuardTarget.CREATE, candidacy.epoch))
-            guards.append(Guard(key, GuardTarget.MOD, self._mod_revision(address)))
+        guards, epochs = self._guards(vips, lease)
+        puts, written = [], {}
+        for address, epoch in epochs.items():
             record = {
-                "epoch": candidacy.epoch,
+                "epoch": epoch,
                 "witnesses": [f"{each:x}" for each in witnesses],
                 "nonce": nonce.hex(),
                 "windowMs": round(window_s * 1000),
             }
             written[address] = write_record(record)
-            puts.append(Put(key, written[address], lease))
-        request = self._session.appoint(tuple(guards), tuple(puts), tuple(layout.witness(address) for address in vips))
-        rights = {address: candidacy.ownership.right for address, candidacy in vips.items()}
-        self._attempts[request] = _Attempt(rights, epochs, witnesses, window_s, written)
-        self._attempted |= vips.keys()
+            puts.append(Put(layout.witness(address), written[address], lease))
+        request = self._session.appoint(guards, tuple(puts))
+        self._attempt(request, _Attempt(_rights(vips), epochs, witnesses, window_s, written))
+
+    def _withdraw(self, vips: dict[IPAddress, Candidacy]) -> None:
+        """Free us from every promise, by deletions alone: a full etcd takes them. A key that is gone already is guarded
+        by its absence, and deleted all the same, so that the answer is one of consensus.
+        """
+        layout, lease = self._session.layout, self._session.lease
+        assert lease is not None
+        guards, epochs = self._guards(vips, lease)
+        request = self._session.withdraw(guards, tuple(Delete(layout.witness(address)) for address in vips))
+        self._attempt(request, _Attempt(_rights(vips), epochs, (), self._settings.window_s or 0.0, {}))
+
+    def _guards(self, vips: dict[IPAddress, Candidacy], lease: int) -> tuple[tuple[Guard, ...], dict[IPAddress, int]]:
+        """What must hold: each VIP's own key is of this epoch, and its witness key as it is known."""
+        layout = self._session.layout
+        guards, epochs = [], {}
+        for address, candidacy in vips.items():
+            assert candidacy.epoch is not None
+            epochs[address] = candidacy.epoch
+            guards.append(Guard(layout.candidate(address, lease), GuardTarget.CREATE, candidacy.epoch))
+            guards.append(Guard(layout.witness(address), GuardTarget.MOD, self._mod_revision(address)))
+        return tuple(guards), epochs
+
+    def _attempt(self, request: int, attempt: _Attempt) -> None:
+        self._attempts[request] = attempt
+        self._attempted |= attempt.rights.keys()
 
     def _mod_revision(self, address: IPAddress) -> int:
         """The newest known mod revision of the witness key: from an answer of ours, or from the registry."""
@@ -447,7 +571,7 @@ class Designations:
     def _appointed(
         self, attempt: _Attempt, revision: int, candidacies: Mapping[IPAddress, Candidacy], now: Instant
     ) -> list[RightsChange]:
-        """The designation is in force: earlier witnesses have no power any more."""
+        """The designation is in force, or withdrawn: earlier witnesses have no power any more."""
         if not 0 < revision <= REVISION_MAX:
             return []  # nonsense: treated as no answer
         promises = {lease: _Promise(lease, now) for lease in attempt.witnesses}
@@ -456,7 +580,7 @@ class Designations:
         designation = Designation(revision, window_s, promises)
         bound: list[Right] = []
         for address, right in attempt.rights.items():
-            self._known[address] = (revision, revision)
+            self._known[address] = (revision if promises else 0, revision)
             if abs(window_s - (self._settings.window_s or 0.0)) < 0.001:
                 self._renewal_wanted.discard(address)
             self.forget(address)
@@ -556,8 +680,13 @@ _BOUND = frozenset({Phase.OWNING, Phase.LAPSED, Phase.WAITING, Phase.VERIFYING, 
 """Phases in which our epoch's key stands: as the owner, or while the right has lapsed and may come back."""
 
 
-def _is_settled(candidacy: Candidacy) -> bool:
-    return candidacy.phase is Phase.OWNING and candidacy.ownership.presence is Presence.PRESENT
+def _rights(vips: Mapping[IPAddress, Candidacy]) -> dict[IPAddress, Right]:
+    return {address: candidacy.ownership.right for address, candidacy in vips.items()}
+
+
+def _claims(candidacy: Candidacy) -> bool:
+    """Whether the address is ours, or about to be: the designation's own guard tells whether our key stands."""
+    return candidacy.phase in (Phase.VERIFYING, Phase.PROBING, Phase.OWNING)
 
 
 def _deadline(designation: Designation, lease: int) -> str:

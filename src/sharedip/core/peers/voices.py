@@ -53,10 +53,19 @@ class Voices:
         """Whether it was heard a moment ago."""
         return now - self._spoke.get(lease, NEVER) <= SPEAKS_WITHIN_S
 
+    def spoke_at(self, lease: int) -> Instant:
+        """When it was heard last; *never* if it was not."""
+        return self._spoke.get(lease, NEVER)
+
+    @property
+    def hears_nobody(self) -> bool:
+        """Whether no agent that is registered now has been heard: then nothing can be told of any."""
+        return not self._spoke
+
     def silent_s(self, lease: int, now: Instant) -> float:
         """For how long silence has counted, in seconds; 0.0 while it can't be told."""
         peer, spoke_at = self._peers.by_lease(lease), self._spoke.get(lease)
-        if peer is None or peer.places is None or spoke_at is None:
+        if peer is None or not peer.places or spoke_at is None:  # without a place it says no hello
             return 0.0
         return max(0.0, now - max(spoke_at, self._awake_since))
 

@@ -3,7 +3,8 @@
 Law: an acknowledgement is a promise not to depose before its receive time + window, stretched by the clocks' drift. We
 depose only a designation under which we have heard at least one beat, only when the promise has run out, and only by a
 transaction that holds if the designation and the owner's key are still the ones we know. Before that attempt leaves we
-stop acknowledging this designation for good: a request that seems lost may still be applied.
+stop acknowledging this designation for good: a request that seems lost may still be applied. It only deletes, for a
+full etcd takes nothing else; what people read of it (`Deposed`) is written when it has succeeded.
 
 Must never: take an address; a deposed owner's address goes to the next candidate, as always.
 Counterpart: `owner.py`.
@@ -16,10 +17,10 @@ from dataclasses import dataclass, field
 
 from sharedip.core.address.links import Links
 from sharedip.core.etcd.agent_records import Peers
-from sharedip.core.etcd.keys import read_record, write_record
+from sharedip.core.etcd.keys import read_record
 from sharedip.core.etcd.session import Session
 from sharedip.core.messages import Command, Level, Report
-from sharedip.core.model import NEVER, Delete, Guard, GuardTarget, Instant, IPAddress, Put
+from sharedip.core.model import NEVER, Delete, Guard, GuardTarget, Instant, IPAddress
 from sharedip.core.peers.wire import Acknowledgement, Heartbeat
 from sharedip.core.settings import CLOCK_DRIFT, VIPS_PER_TRANSACTION, Settings
 
@@ -30,6 +31,17 @@ LATE_S = 0.05
 SHOWN_MAX = 5
 WITNESSES_MAX = 16
 WINDOW_S_MAX = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Deposed:
+    """This owner's key is gone by our deposition; `fate` tells people why."""
+
+    address: IPAddress
+    key: str
+    epoch: int
+    name: str
+    fate: str
 
 
 @dataclass(slots=True)
@@ -70,6 +82,8 @@ class Witness:
         self._duties: dict[int, WitnessDuty] = {}
         self._seen: dict[IPAddress, int] = {}
         self._mute: set[int] = set()
+        self._depositions: dict[int, tuple[Deposed, ...]] = {}
+        """Request under way → what is true if it succeeds. The watch may end its duty before the answer comes."""
 
     def reconfigure(self, settings: Settings) -> None:
         """The VIPs or their links changed: silence counts only on the links of these."""
@@ -130,7 +144,8 @@ class Witness:
         duty.promised_until = max(
             duty.promised_until or received_at, received_at + duty.window_s * (1 + 2 * CLOCK_DRIFT)
         )
-        return Acknowledgement(beat.revision, beat.sequence)
+        # The promise is the same without etcd; but we could not depose, and the owner had better have another.
+        return Acknowledgement(beat.revision, beat.sequence, self._session.is_well(received_at))
 
     def next_deadline(self) -> Instant | None:
         """When a promise runs out, or a deposition is due again."""
@@ -161,19 +176,23 @@ class Witness:
             self._mute.add(duty.revision)
             self._depose(duty, now, is_alone=len(silent) == 1)
 
-    def answered(self, request: int, now: Instant) -> None:
-        """A deposition has an outcome, or failed without one. If the designation still stands, it is tried again."""
+    def answered(self, request: int, now: Instant, *, succeeded: bool) -> tuple[Deposed, ...]:
+        """A deposition has an outcome, or failed without one. If the designation still stands, it is tried again.
+        Returns what is to be told of it.
+        """
+        deposed = self._depositions.pop(request, ())
         duty = next((each for each in self._duties.values() if each.request == request), None)
-        if duty is None:
-            return
-        duty.request = None
-        duty.retry_at = now + DEPOSE_RETRY_S
+        if duty is not None:
+            duty.request = None
+            duty.retry_at = now + DEPOSE_RETRY_S
+        return deposed if succeeded else ()
 
     def lease_lost(self) -> None:
         """The lease is lost: without one we are no witness."""
         self._duties.clear()
         self._seen.clear()
         self._mute.clear()
+        self._depositions.clear()
 
     def _promise_ran_out(self, duty: WitnessDuty, now: Instant, *, stopping: bool) -> bool:
         """Whether the owner must be deposed for its silence."""
@@ -193,7 +212,7 @@ class Witness:
 
     def _is_deaf_to(self, address: IPAddress) -> bool:
         link = self._link_of.get(address)
-        return link is None or self._links.obstacle(link) is not None
+        return link is None or self._links.obstacle(link) is not None or self._links.is_settling(link)
 
     def _forget_resigned(self, duty: WitnessDuty) -> None:
         """An owner whose key is gone can't be deposed: it resigned in order, or another witness was faster."""
@@ -207,21 +226,22 @@ class Witness:
             del self._duties[duty.revision]
 
     def _depose(self, duty: WitnessDuty, now: Instant, *, is_alone: bool) -> None:
-        """Delete the designation and the owner's key, if both are the ones we know, and say why."""
+        """Delete the designation and the owner's key, if both are the ones we know."""
         layout, lease = self._session.layout, self._session.lease
         assert lease is not None
         heard_at = now if duty.last_heard_at is None else duty.last_heard_at
         name = self._peers.name_of(duty.owner)
         fate = f"{name} silent for {now - heard_at:.1f} s, deposed by its witness {self._peers.name_of(lease)}"
         guards: list[Guard] = []
-        operations: list[Delete | Put] = []
+        operations: list[Delete] = []
+        deposed: list[Deposed] = []
         for address, epoch in list(duty.epochs.items())[:VIPS_PER_TRANSACTION]:
             owner_key = layout.candidate(address, duty.owner)
             witness_key = layout.witness(address)
             guards.append(Guard(witness_key, GuardTarget.MOD, duty.revision))
             guards.append(Guard(owner_key, GuardTarget.CREATE, epoch))
-            record = write_record({"node": name, "epoch": epoch, "fate": fate})
-            operations += [Delete(witness_key), Delete(owner_key), Put(layout.owner(address), record, lease)]
+            operations += [Delete(witness_key), Delete(owner_key)]
+            deposed.append(Deposed(address, owner_key, epoch, name, fate))
         if not duty.has_told:
             duty.has_told = True
             shown = ", ".join(str(address) for address in list(duty.epochs)[:SHOWN_MAX])
@@ -230,6 +250,7 @@ class Witness:
             text = f"{name} is silent for {now - heard_at:.1f} s: deposing it from {shown}"
             self._out(Report(Level.WARNING, text, reason="we are its witness"))
         duty.request = self._session.depose(tuple(guards), tuple(operations), is_alone=is_alone)
+        self._depositions[duty.request] = tuple(deposed)
 
 
 def read_witnesses(record: dict[str, object]) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from sharedip.adapters.api import Api, render_metrics
 from sharedip.core.messages import Report
-from sharedip.core.status import Status, VipStatus
+from sharedip.core.status import PlaceStatus, Status, VipStatus
 
 VIP: VipStatus = {
     "address": "192.168.0.15",
@@ -28,6 +28,7 @@ VIP: VipStatus = {
     "conflict": None,
     "strays": [],
     "contested": None,
+    "unseen": None,
     "removals": {"count": 0, "age_s": None, "by": ""},
     "reason": "n2 released it",
     "since_s": 754.2,
@@ -35,6 +36,16 @@ VIP: VipStatus = {
         {"at": "2026-11-21T02:59:31.204Z", "text": "n2 took 192.168.0.15: n1 released it, epoch 4690 → 4702"},
         {"at": "2026-11-21T03:12:05.123Z", "text": "n1 took 192.168.0.15: n2 released it, epoch 4702 → 4711"},
     ],
+}
+PLACE: PlaceStatus = {
+    "link": "enp0s2",
+    "family": 4,
+    "heard": ["n2", "n3"],
+    "silent": [],
+    "mute": [],
+    "better": [],
+    "gateway": None,
+    "flaw": "",
 }
 STATUS: Status = {
     "version": "0.1.0",
@@ -49,8 +60,22 @@ STATUS: Status = {
         "healthy": True,
         "detail": "2 of 2 checks pass",
         "checks": [
-            {"name": "kube-apiserver", "healthy": True, "detail": "answered 200", "since_s": 2670.1},
-            {"name": "script", "healthy": True, "detail": "exit 0: disk fine", "since_s": 2669.0},
+            {
+                "name": "kube-apiserver",
+                "healthy": True,
+                "ailment": None,
+                "detail": "answered 200",
+                "since_s": 2670.1,
+                "by_default": "/etc/kubernetes/pki, port 6443",
+            },
+            {
+                "name": "script",
+                "healthy": True,
+                "ailment": None,
+                "detail": "exit 0: disk fine",
+                "since_s": 2669.0,
+                "by_default": "",
+            },
         ],
     },
     "etcd": {
@@ -60,12 +85,20 @@ STATUS: Status = {
         "raft_term": 4,
         "revision": 8123,
         "detail": "",
+        "takes_writes": True,
+        "full_s": None,
     },
     "lease": {"id": "694d8a1f2c3b4e05", "ttl_s": 15, "remaining_s": 13.2},
+    "places": [PLACE],
     "fence": {"kind": "lifetime", "detail": "the kernel removes the address at the end of its lifetime"},
     "vips": [VIP],
     "counters": {"takeovers": 2, "etcd_requests": 1834},
 }
+
+
+def place(**changes: Any) -> PlaceStatus:
+    """A sound place with some fields replaced."""
+    return cast(PlaceStatus, {**PLACE, **changes})
 
 
 def status(**changes: Any) -> Status:

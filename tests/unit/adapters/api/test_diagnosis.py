@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sharedip.adapters.api import diagnose
-from tests.unit.adapters.api.api_stage import status, vip
+from tests.unit.adapters.api.api_stage import place, status, vip
 
 
 def test_a_sound_node_has_no_problems() -> None:
@@ -23,6 +23,7 @@ def test_a_sound_node_has_no_problems() -> None:
         ({"vips": [vip(role="candidate", strays=["eth1"])]}, "192.168.0.15 stands on eth1 of this node, and sharedip"),
         ({"vips": [vip(address_present=False)]}, "owned by this node but not on enp0s2"),
         ({"vips": [vip(link_state="missing", role="out")]}, "there is no link enp0s2"),
+        ({"vips": [vip(link_state="missing", role="out", link="eth0@if16")]}, "write link: eth0"),
         ({"vips": [vip(link_state="down", role="out")]}, "link enp0s2 is down"),
         (
             {"vips": [vip(removals={"count": 37, "age_s": 0.4, "by": "NetworkManager (pid 612)"})]},
@@ -30,6 +31,15 @@ def test_a_sound_node_has_no_problems() -> None:
         ),
         ({"vips": [vip(silent=["n2", "n3"], witnesses=[])]}, "n2, n3 do not answer this node's datagrams"),
         ({"vips": [vip(owner=None, role="candidate")]}, "nobody is known to own 192.168.0.15"),
+        ({"places": [place(silent=["n2"])]}, "n2 is not heard on enp0s2 (IPv4) any more, by no means"),
+        ({"places": [place(silent=["n2", "n3"], gateway=False)]}, "the gateway does not answer either"),
+        (
+            {"places": [place(silent=["n2"], better=["n2", "n3"])]},
+            "this node is not heard on enp0s2 (IPv4), where n2",
+        ),
+        ({"places": [place(mute=["n2"])]}, "UDP port 9470 open both ways"),
+        ({"places": [place(flaw="enp0s2 is a port of br0: write link: br0")]}, "enp0s2 is a port of br0"),
+        ({"vips": [vip(unseen={"what": "unanswered", "by": ["n2", "n3"]})]}, "192.168.0.15 is unanswered on the wire"),
     ],
 )
 def test_each_problem_is_one_sentence(changes: dict[str, Any], words: str) -> None:
@@ -45,6 +55,15 @@ def test_what_is_over_or_has_just_begun_is_no_problem() -> None:
         vip(silent=["n2", "n3"], witnesses=[], since_s=1.0),
     ):
         assert diagnose(status(vips=[calm])) == []
+
+
+def test_an_etcd_that_is_full_is_named_and_not_called_unreachable() -> None:
+    document = status()
+    document["etcd"]["takes_writes"], document["etcd"]["full_s"] = False, 75.0
+    (problem,) = diagnose(document)
+    assert "etcd takes no writes since 75 s: its database is full" in problem
+    assert "alarm disarm" in problem
+    assert "not reachable" not in problem
 
 
 def test_unknown_health_is_no_problem() -> None:

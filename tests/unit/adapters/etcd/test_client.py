@@ -261,7 +261,7 @@ def test_a_revoked_lease_that_is_gone_already_is_revoked() -> None:
         (Status.INVALID_ARGUMENT, "etcdserver: user name is empty", Failure.UNAUTHENTICATED),
         (Status.PERMISSION_DENIED, "etcdserver: permission denied", Failure.REFUSED),
         (Status.INVALID_ARGUMENT, "etcdserver: too many operations in txn request", Failure.REFUSED),
-        (Status.RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded", Failure.REFUSED),
+        (Status.RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded", Failure.FULL),
         (Status.RESOURCE_EXHAUSTED, "etcdserver: too many requests", Failure.UNAVAILABLE),
         (Status.DEADLINE_EXCEEDED, "context deadline exceeded", Failure.TIMEOUT),
         (Status.CANCELLED, "", Failure.UNAVAILABLE),

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharedip.adapters.kernel.rtwire import TAG, AddressRecord
+from sharedip.adapters.kernel.rtwire import TAG, AddressRecord, LinkRecord
 from sharedip.adapters.kernel.view import View, key_of
 from sharedip.core.messages import AddressGone, AddressSeen, LinkChanged, LinkVanished
 from sharedip.core.model import LinkState
 
 ETH0 = LinkState(2, ("eth0", "uplink"), b"\x02\0\0\0\0\1", running=True)
+CABLE = LinkRecord(ETH0)
+PORT = LinkRecord(replace(ETH0, master_kind="bridge"), 7)
+BRIDGE = LinkRecord(LinkState(7, ("br0",), b"\x02\0\0\0\0\7", running=True))
 HOST = AddressRecord(2, ip_address("10.0.0.1"), 24, 0, 0)
 OURS = AddressRecord(2, ip_address("10.0.0.50"), 32, 0, TAG)
 
@@ -28,8 +33,8 @@ records = st.builds(
 
 def test_the_same_news_is_told_once() -> None:
     view = View()
-    assert view.replace([ETH0], [HOST]) == [LinkChanged(ETH0), AddressSeen(2, HOST.address, 24, ours=False)]
-    assert view.replace([ETH0], [HOST]) == []
+    assert view.replace([CABLE], [HOST]) == [LinkChanged(ETH0), AddressSeen(2, HOST.address, 24, ours=False)]
+    assert view.replace([CABLE], [HOST]) == []
     assert view.put(HOST) == []
 
 
@@ -41,9 +46,37 @@ def test_a_tag_that_changes_is_news() -> None:
 
 def test_a_vanished_link_takes_its_addresses_along() -> None:
     view = View()
-    view.replace([ETH0], [HOST])
+    view.replace([CABLE], [HOST])
     assert view.replace([], []) == [AddressGone(2, HOST.address, 24), LinkVanished(2)]
     assert view.find_link("uplink") is None
+
+
+@pytest.mark.parametrize("order", [[PORT, BRIDGE], [BRIDGE, PORT]])
+def test_a_port_shows_the_name_of_its_master_in_whatever_order_they_come(order: list[LinkRecord]) -> None:
+    view = View()
+    facts = view.replace(order, [])
+    assert len(facts) == 2, "each once"
+    assert view.links[2].master == "br0"
+
+
+def test_a_master_that_appears_or_is_renamed_later_changes_its_ports() -> None:
+    view = View()
+    view.replace([PORT], [])
+    assert view.links[2].master == "link 7", "a port it is, whatever is known of its master"
+    view.replace([PORT, BRIDGE], [])
+    renamed = LinkRecord(replace(BRIDGE.state, names=("br1",)))
+    facts = view.replace([PORT, renamed], [])
+    assert LinkChanged(replace(PORT.state, master="br1")) in facts
+    assert view.replace([CABLE, renamed], []) == [LinkChanged(ETH0)], "released"
+    assert view.replace([CABLE, BRIDGE], []) == [LinkChanged(BRIDGE.state)], "no port of its any more"
+
+
+def test_a_look_at_ipv6_beside_the_events_takes_nothing_else() -> None:
+    view = View()
+    view.replace([CABLE], [])
+    assert view.note_ipv6(replace(ETH0, running=False, has_ipv6=False)) == [LinkChanged(replace(ETH0, has_ipv6=False))]
+    assert view.note_ipv6(replace(ETH0, has_ipv6=False)) == []
+    assert view.note_ipv6(replace(ETH0, index=9)) == [], "a link that no event has told of"
 
 
 def test_one_address_may_stand_with_several_masks() -> None:

@@ -19,6 +19,7 @@ from sharedip.core.address import frames
 from sharedip.core.model import IPAddress, LinkState, Vip
 
 MAC = bytes.fromhex("020000000a01")
+ASKER = bytes.fromhex("020000000c03")
 VIP4 = Vip(IPv4Address("192.168.0.15"), "eth0")
 VIP6 = Vip(IPv6Address("2001:db8::15"), "eth0")
 
@@ -65,13 +66,63 @@ def test_a_link_shows_name_altnames_mac_and_carrier() -> None:
     ]
     source.encode()
     message = next(wire.decode(bytes(source.data)))
-    link = rtwire.parse_link(message._replace(kind=rtwire.RTM_NEWLINK))
-    assert link is not None
+    record = rtwire.parse_link(message._replace(kind=rtwire.RTM_NEWLINK))
+    assert record is not None
+    link = record.state
     assert (link.index, link.names, link.mac, link.running) == (4, ("eth0", "enp1s0", "uplink"), MAC, True)
     down = bytearray(message.body)
     down[8:12] = struct.pack("=I", 0x41)
     off = rtwire.parse_link(message._replace(body=bytes(down)))
-    assert off == LinkState(4, ("eth0", "enp1s0", "uplink"), MAC, running=False)
+    assert off == rtwire.LinkRecord(LinkState(4, ("eth0", "enp1s0", "uplink"), MAC, running=False, has_ipv6=False))
+
+
+def link_message(*attributes: bytes, flags: int = 0x10041, name: str = "eth0") -> wire.Message:
+    named = wire.attribute(3, name.encode() + b"\0") if name else b""
+    body = struct.pack("=BxHiII", 0, 1, 4, flags, 0) + named + b"".join(attributes)
+    return wire.Message(rtwire.RTM_NEWLINK, 0, 0, body)
+
+
+def test_a_link_shows_its_master_and_that_it_has_no_arp() -> None:
+    kind = wire.nested(18, wire.attribute(1, b"veth\0"), wire.attribute(4, b"bridge\0"))
+    port = rtwire.parse_link(link_message(wire.attribute(10, struct.pack("=I", 7)), kind))
+    assert port is not None
+    assert (port.master, port.state.master_kind, port.state.has_arp) == (7, "bridge", True)
+    assert not rtwire.parse_link(link_message(flags=0x100C1)).state.has_arp  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("settings", "has_ipv6"),
+    [([0] * 60, True), ([0] * 26 + [1] + [0] * 33, False), ([1] * 26 + [0] + [1] * 33, True), ([0] * 20, True)],
+)
+def test_a_link_has_ipv6_unless_its_settings_say_no(settings: list[int], has_ipv6: bool) -> None:
+    part = wire.nested(socket.AF_INET6, wire.attribute(2, struct.pack(f"={len(settings)}I", *settings)))
+    record = rtwire.parse_link(link_message(wire.nested(26, wire.nested(socket.AF_INET), part)))
+    assert record is not None
+    assert record.state.has_ipv6 is has_ipv6
+
+
+def test_a_link_without_a_part_for_ipv6_has_none() -> None:
+    """An MTU below 1280, or a kernel without IPv6."""
+    record = rtwire.parse_link(link_message(wire.nested(26, wire.nested(socket.AF_INET))))
+    assert record is not None
+    assert not record.state.has_ipv6
+
+
+def test_news_of_a_radio_is_no_link_without_a_name() -> None:
+    assert rtwire.parse_link(link_message(name="")) is None
+
+
+def test_what_may_switch_ipv6_names_its_link() -> None:
+    shown = struct.pack("=BxHiII", socket.AF_INET6, 1, 4, 0, 0)
+    assert rtwire.parse_touched_by_ipv6(wire.Message(rtwire.RTM_NEWLINK, 0, 0, shown)) == 4
+    gone = rtwire.remove(AddressRecord(7, VIP6.address, 128, 0, 0)).body
+    assert rtwire.parse_touched_by_ipv6(wire.Message(rtwire.RTM_DELADDR, 0, 0, gone)) == 7
+    for kind in (80, 81):
+        told = bytes([socket.AF_INET6, 0, 0, 0]) + wire.attribute(1, struct.pack("=i", 9))
+        assert rtwire.parse_touched_by_ipv6(wire.Message(kind, 0, 0, told)) == 9
+        assert rtwire.parse_touched_by_ipv6(wire.Message(kind, 0, 0, bytes([socket.AF_INET]) + told[1:])) is None
+    old = rtwire.remove(AddressRecord(7, VIP4.address, 32, 0, 0)).body
+    assert rtwire.parse_touched_by_ipv6(wire.Message(rtwire.RTM_DELADDR, 0, 0, old)) is None
 
 
 def test_a_bridge_port_leaving_is_not_a_link_vanishing() -> None:
@@ -159,10 +210,48 @@ def test_an_ordinary_question_for_our_ipv4_address_does_not_wake_us() -> None:
     assert not run_filter(filter_for([IPv4Address("10.1.0.5")]), question)
 
 
+def answers(address: IPAddress) -> bytes:
+    """As its holder tells `ASKER`, whoever that is."""
+    if isinstance(address, IPv4Address):
+        return frames._arp(MAC, 2, address.packed, ASKER, IPv4Address("10.1.0.9").packed, ASKER)
+    option = struct.pack("!BB6s", 2, 1, MAC)
+    message = struct.pack("!BBHI16s", 136, 0, 0, 0x6000_0000, address.packed) + option
+    return frames._neighbour_discovery(MAC, address.packed, IPv6Address("2001:db8::9").packed, message, ASKER)
+
+
+@pytest.mark.parametrize("ours", ["10.1.0.5", "2001:db8::5"])
+@pytest.mark.parametrize("count", [0, 1, bpf.EXACT_MAX + 1])
+def test_an_answer_passes_if_it_is_for_us(ours: str, count: int) -> None:
+    """With too many addresses of our own everything passes; with none, the answers alone."""
+    addresses = [ip_address(ours) + at for at in range(count)]
+    program = bpf.arp_claims([]) if "." in ours else bpf.neighbour_claims([])
+    program = filter_for(addresses) if addresses else program
+    frame = answers(ip_address(ours) - 1)
+    assert frames.decode(frame) is not None
+    assert run_filter(program, frame, packet_type=0)
+    assert run_filter(program, frame, packet_type=1) == (count > 1)
+    assert not run_filter(program, frame, packet_type=0, vlan_tag=7)
+    assert not run_filter(program, frame, packet_type=3)
+
+
+@pytest.mark.parametrize("asker", ["10.1.0.9", "2001:db8::9"])
+def test_questions_to_us_wake_nobody(asker: str) -> None:
+    """For this node's own address, which the kernel answers."""
+    own, other = ip_address(asker), ip_address(asker) + 1
+    question = frames.question(MAC, other, own, ASKER)
+    assert question is not None
+    for addresses in ([], [own + 7]):
+        program = bpf.arp_claims([]) if "." in asker else bpf.neighbour_claims([])
+        program = filter_for(addresses) if addresses else program
+        assert not run_filter(program, question, packet_type=0)
+
+
 @given(st.binary(max_size=120))
 def test_the_filters_end_on_any_frame(frame: bytes) -> None:
     run_filter(filter_for([IPv4Address("10.1.0.5")]), frame)
     run_filter(filter_for([IPv6Address("2001:db8::5")]), frame)
+    run_filter(bpf.arp_claims([]), frame, packet_type=0)
+    run_filter(bpf.neighbour_claims([]), frame, packet_type=0)
 
 
 # -- sock_diag: the filter language, run as inet_diag_bc_run does

@@ -69,6 +69,18 @@ def answering(head: str, body: bytes = b"ok") -> Behaviour:
     return behave
 
 
+def keeping(status: str = "200 OK", answers: int = 1_000_000) -> Behaviour:
+    """Answer request after request on one connection, and close it in order after so many."""
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(answers):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nok".encode())
+            await writer.drain()
+
+    return behave
+
+
 async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Accept, and never answer."""
     await asyncio.sleep(FOREVER_S)
@@ -114,6 +126,7 @@ class Server:
 
     port: int
     connections: int = 0
+    listener: asyncio.Server = field(init=False)
     failures: list[BaseException] = field(default_factory=list)
 
 
@@ -137,6 +150,7 @@ async def serving(behave: Behaviour, tls: SSLContext | None = None, port: int = 
             tasks.discard(task)
 
     listener = await asyncio.start_server(serve, "127.0.0.1", port, ssl=tls)
+    server.listener = listener
     server.port = listener.sockets[0].getsockname()[1]
     try:
         yield server

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
+import subprocess
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sharedip.adapters.probes.exec import ExecProbe
+from sharedip.adapters.probes.exec import (
+    APART_MAX,
+    FREE_BYTES,
+    PAUSE_S,
+    READ_BYTES,
+    TAIL_BYTES_MAX,
+    ExecProbe,
+    _touch,
+)
 from sharedip.adapters.probes.probe import ProbeResult
 from tests.stages.scenes import run, wait_until
 
@@ -86,7 +98,7 @@ def test_a_child_left_behind_neither_delays_nor_survives(tmp_path: Path) -> None
 
 def test_one_that_cannot_be_killed_is_not_started_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene() -> ProbeResult:
-        probe = shell("exec sleep 3600", timeout_s=0.05)
+        probe = shell("exec sleep 3600", timeout_s=0.4)
         real, immortal = os.killpg, [True]
 
         def killpg(group: int, number: int) -> None:
@@ -104,7 +116,7 @@ def test_one_that_cannot_be_killed_is_not_started_twice(monkeypatch: pytest.Monk
         await first.ended.wait()
         return await probe.probe()
 
-    assert run(scene()).detail == "not finished in 0.05 s"
+    assert run(scene()).detail == "not finished in 0.4 s"
 
 
 def test_cancelling_leaves_no_process_and_no_descriptor(tmp_path: Path) -> None:
@@ -120,5 +132,88 @@ def test_cancelling_leaves_no_process_and_no_descriptor(tmp_path: Path) -> None:
         await probe._run.ended.wait()
         assert len(os.listdir("/proc/self/fd")) == before
         return ProbeResult(healthy=True, detail="")
+
+    run(scene())
+
+
+def test_a_program_on_a_disk_that_hangs_holds_up_neither_the_loop_nor_the_next_probe(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is started by a thread; when the disk answers at last, what nobody waits for any more is killed."""
+    disk_answers = threading.Event()
+    started: list[int] = []
+
+    class Late(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            disk_answers.wait(30.0)
+            super().__init__(*args, **options)
+            started.append(self.pid)
+
+    monkeypatch.setattr("sharedip.adapters.probes.exec.subprocess.Popen", Late)
+
+    async def scene() -> None:
+        probe = shell("exec sleep 3600", timeout_s=0.4)
+        assert (await probe.probe()).detail == "not started in 0.4 s"
+        assert (await probe.probe()).detail == "the former run can't be killed"
+        assert probe._run is not None
+        disk_answers.set()
+        await asyncio.wait_for(probe._run.ended.wait(), 10.0)
+        assert probe._run.status == -9
+        assert group_is_gone(started[0])
+
+    run(scene())
+
+
+def test_the_disk_is_waited_for_before_the_interpreter_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Popen holds the interpreter's lock until execve(2) is over: program and interpreter are in memory by then."""
+    read: list[str] = []
+    real = io.open
+
+    def noting(file: Any, *args: Any, **options: Any) -> Any:
+        read.append(str(file))
+        return real(file, *args, **options)
+
+    monkeypatch.setattr("builtins.open", noting)
+    script = tmp_path / "check"
+    script.write_bytes(b"#! /bin/sh -e\nexit 0\n")
+    _touch(str(script))
+    assert read == [str(script), "/bin/sh"]
+    _touch("/no/such/program")
+
+
+def test_who_floods_the_pipe_is_read_with_pauses() -> None:
+    """The loop turns for others as well, and what is kept of it stays small."""
+
+    async def scene() -> None:
+        probe = shell("exec cat /dev/zero", timeout_s=0.5)
+        task = asyncio.create_task(probe.probe())
+        assert "not finished" in (await task).detail
+        assert probe._run is not None
+        assert len(probe._run._tail) <= TAIL_BYTES_MAX
+        assert probe._run._read_bytes <= FREE_BYTES + READ_BYTES * (0.5 / PAUSE_S + 20)
+        await probe._run.ended.wait()
+
+    run(scene())
+
+
+def test_runs_on_demand_are_beside_the_regular_one_and_not_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> None:
+        probe = shell("exec sleep 3600", timeout_s=0.4)
+        real, immortal = os.killpg, [True]
+
+        def killpg(group: int, number: int) -> None:
+            if not immortal[0]:
+                real(group, number)
+
+        monkeypatch.setattr("sharedip.adapters.probes.exec.os.killpg", killpg)
+        answers = await asyncio.gather(probe.probe(), *(probe.probe_apart() for _ in range(APART_MAX + 1)))
+        assert [each.detail for each in answers[:-1]] == ["not finished in 0.4 s"] * (APART_MAX + 1)
+        assert answers[-1].detail == "the former run can't be killed"
+        immortal[0] = False
+        assert probe._run is not None
+        for each in [probe._run, *probe._apart]:
+            each.kill()
+            await each.ended.wait()
+        assert "not finished" in (await probe.probe_apart()).detail
 
     run(scene())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import socket
 import ssl
 import time
 from dataclasses import dataclass, replace
@@ -14,19 +16,21 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 
 from sharedip.adapters.probes.http import HttpProbe
-from sharedip.adapters.probes.probe import ProbeResult
+from sharedip.adapters.probes.probe import Closings, ProbeResult
 from sharedip.adapters.probes.runner import ApiServerProbe
 from sharedip.adapters.probes.tcp import TcpProbe
 from sharedip.adapters.probes.tls import TlsTerms
-from tests.stages.scenes import run
+from tests.stages.scenes import run, wait_until
 from tests.unit.adapters.probes.probes_stage import (
     Behaviour,
+    Server,
     Url,
     answering,
     dripping,
     endless,
     garbage,
     half,
+    keeping,
     rude,
     serving,
     silent,
@@ -81,6 +85,190 @@ def test_a_port_that_nobody_listens_on_is_unhealthy() -> None:
         return await HttpProbe(Url(tls=False, host="127.0.0.1", port=port), None, 1.0).probe()
 
     assert "refused" in run(scene()).detail.lower() or "connect" in run(scene()).detail.lower()
+
+
+def test_a_port_that_nobody_listens_on_refuses_and_a_server_that_breaks_off_does_not() -> None:
+    async def scene() -> None:
+        async with serving(rude) as server:
+            url = Url(tls=False, host="localhost", port=server.port)
+            broken = await HttpProbe(url, None, 1.0).probe()
+        refused = await HttpProbe(url, None, 1.0).probe()
+        assert (broken.refused, broken.broken) == (False, True)
+        assert (refused.refused, refused.broken) == (True, False), "both addresses of localhost refuse"
+        assert refused.detail == f"Connection refused: nobody listens on localhost:{url.port}"
+
+    run(scene())
+
+
+def test_a_place_of_which_one_address_does_not_answer_has_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """127.0.0.1 refuses, and no route leads to the other one."""
+
+    async def scene() -> ProbeResult:
+        async with serving(silent) as server:
+            port = server.port
+
+        async def two(*_: object) -> list[Any]:
+            there = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+            return [*there, (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("255.255.255.255", port))]
+
+        monkeypatch.setattr("sharedip.adapters.probes.dial._addresses", two)
+        return await HttpProbe(Url(tls=False, host="api.example", port=port), None, 1.0).probe()
+
+    outcome = run(scene())
+    assert not outcome.refused
+    assert "unreachable" in outcome.detail
+
+
+def kept(server: Server, terms: TlsTerms | None = None, timeout_s: float = 2.0) -> tuple[HttpProbe, Closings]:
+    closings = Closings()
+    url = Url(tls=terms is not None, host="127.0.0.1", port=server.port)
+    return HttpProbe(url, terms, timeout_s, closings), closings
+
+
+@pytest.mark.parametrize("status", ["200 OK", "500 Oh"])
+def test_a_server_that_keeps_connections_is_asked_over_one(status: str) -> None:
+    """Also while it is not ready: handshakes are the last thing that an overloaded server needs."""
+
+    async def scene() -> None:
+        async with serving(keeping(status)) as server:
+            probe, closings = kept(server)
+            for _ in range(5):
+                assert (await probe.probe()).healthy is status.startswith("2")
+            assert server.connections == 1
+            apart = await asyncio.gather(probe.probe_apart(), probe.probe(), probe.probe_apart())
+            assert {each.detail for each in apart} == {f"answered {status[:3]}" + ("" if apart[0].healthy else ": ok")}
+            assert server.connections == 3, "what is asked for apart has a connection of its own"
+            assert not closings.seen.is_set()
+            probe.close()
+
+    run(scene())
+
+
+def test_no_new_handshake_with_tls(pki: Pki) -> None:
+    async def scene() -> None:
+        async with serving(keeping(), pki.server_context("127.0.0.1")) as server:
+            probe, _ = kept(server, TlsTerms("127.0.0.1", pki.ca_file))
+            for _ in range(5):
+                assert (await probe.probe()).healthy
+            assert server.connections == 1
+            probe.close()
+
+    run(scene())
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_the_end_of_a_kept_connection_is_seen_at_once_and_a_new_one_tells(pki: Pki, tls: bool) -> None:
+    """An orderly close of a server that is well: nothing is wrong with the next probe."""
+
+    async def scene() -> None:
+        async with serving(keeping(answers=3), pki.server_context("127.0.0.1") if tls else None) as server:
+            probe, closings = kept(server, TlsTerms("127.0.0.1", pki.ca_file) if tls else None)
+            for _ in range(3):
+                assert (await probe.probe()).healthy
+            await asyncio.wait_for(closings.seen.wait(), 5.0)
+            assert closings.answers == 3
+            assert probe._kept is None
+            assert (await probe.probe()).healthy
+            assert server.connections == 2
+            probe.close()
+
+    run(scene())
+
+
+def test_a_connection_that_ends_just_as_it_is_asked_tells_nothing() -> None:
+    """The server's idle time-out and our question cross: a new connection is asked, within the same probe."""
+
+    async def scene() -> None:
+        async with serving(keeping(answers=1)) as server:
+            probe, closings = kept(server)
+            for _ in range(20):
+                assert (await probe.probe()).healthy
+            assert server.connections == 20
+            assert not closings.seen.is_set() or closings.answers == 1
+            probe.close()
+
+    run(scene())
+
+
+def test_what_an_idle_connection_says_is_not_the_answer_to_the_next_question() -> None:
+    """HAProxy and nginx announce the end of an idle connection by a 408."""
+    is_idle = asyncio.Event()
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await keeping(answers=1)(reader, writer)
+        await is_idle.wait()
+        writer.write(b"HTTP/1.1 408 Request Time-out\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        await silent(reader, writer)
+
+    async def scene() -> None:
+        async with serving(behave) as server:
+            probe, closings = kept(server)
+            assert (await probe.probe()).healthy
+            is_idle.set()
+            await asyncio.wait_for(closings.seen.wait(), 5.0)
+            assert (await probe.probe()).healthy
+            probe.close()
+
+    run(scene())
+
+
+def test_no_connection_is_kept_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server whose old connections work and that accepts no new ones is dead for clients."""
+
+    async def scene() -> None:
+        async with serving(keeping()) as server:
+            probe, _ = kept(server)
+            assert (await probe.probe()).healthy
+            server.listener.close()
+            assert (await probe.probe()).healthy
+            monkeypatch.setattr("sharedip.adapters.probes.http.KEPT_S_MAX", -1.0)
+            assert (await probe.probe()).refused
+            probe.close()
+
+    run(scene())
+
+
+def test_a_kept_connection_that_hangs_is_not_asked_twice() -> None:
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await keeping(answers=1)(reader, writer)
+        await silent(reader, writer)
+
+    async def scene() -> None:
+        async with serving(behave) as server:
+            probe, _ = kept(server, timeout_s=0.1)
+            assert (await probe.probe()).healthy
+            assert (await probe.probe()).detail == "connected, but no whole answer in 0.1 s"
+            assert (await probe.probe()).healthy
+            assert server.connections == 2
+            probe.close()
+
+    run(scene())
+
+
+def test_nothing_is_left_open_whatever_happens(pki: Pki) -> None:
+    """Time-outs, refusals, cancelled handshakes and connections that are kept: no descriptor stays."""
+
+    async def scene() -> None:
+        terms = TlsTerms("127.0.0.1", pki.ca_file)
+        before = len(os.listdir("/proc/self/fd"))
+        async with serving(keeping()) as good, serving(silent) as hanging:
+            for server, with_tls in ((good, False), (hanging, False), (hanging, True), (good, True)):
+                probe, _ = kept(server, terms if with_tls else None, timeout_s=0.1)
+                await probe.probe()
+                await probe.probe_apart()
+                task = asyncio.create_task(probe.probe())
+                await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                probe.close()
+            tcp = TcpProbe("127.0.0.1", good.port, 1.0)
+            assert (await tcp.probe()).healthy
+            assert (await tcp.probe_apart()).healthy
+            tcp.close()
+        await wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+
+    run(scene())
 
 
 @dataclass
@@ -246,6 +434,34 @@ def test_an_api_server_without_certificates_yet_is_unhealthy_until_they_are_ther
             return await probe.probe()
 
     assert run(scene()).healthy
+
+
+def test_a_tcp_connection_is_kept_until_the_next_and_its_end_is_seen_at_once() -> None:
+    async def scene() -> None:
+        closings = Closings()
+        async with serving(silent) as server:
+            probe = TcpProbe("127.0.0.1", server.port, 1.0, closings)
+            for _ in range(3):
+                assert (await probe.probe()).healthy
+            await wait_until(lambda: server.connections == 3)
+            assert not closings.seen.is_set(), "its own closing of the former one is no news"
+        await asyncio.wait_for(closings.seen.wait(), 5.0)
+        assert (await probe.probe()).refused
+        assert probe._kept is None
+
+    run(scene())
+
+
+def test_a_server_that_greets_and_talks_on_is_not_listened_to_for_ever() -> None:
+    async def scene() -> None:
+        closings = Closings()
+        async with serving(endless) as server:
+            probe = TcpProbe("127.0.0.1", server.port, 1.0, closings)
+            assert (await probe.probe()).healthy
+            await wait_until(lambda: probe._kept is None)
+        assert not closings.seen.is_set()
+
+    run(scene())
 
 
 def test_tcp_is_healthy_when_somebody_accepts() -> None:

@@ -73,6 +73,48 @@ def test_a_neighbour_probe_asks_the_solicited_node_group_from_nowhere() -> None:
     assert frames.neighbour_probe(MAC, VIP6) == bytes(oracle)
 
 
+OWN4, OWN6 = IPv4Address("192.168.0.1"), IPv6Address("2001:db8::1")
+
+
+@pytest.mark.parametrize("to", [None, OTHER], ids=["everybody", "one MAC"])
+def test_an_arp_question_names_who_asks_and_leaves_the_wanted_mac_zero(to: bytes | None) -> None:
+    oracle = Ether(src=MAC_TEXT, dst=OTHER_TEXT if to else "ff:ff:ff:ff:ff:ff") / ARP(
+        op=1, hwsrc=MAC_TEXT, psrc=str(OWN4), hwdst="00:00:00:00:00:00", pdst=str(VIP4)
+    )
+    assert frames.question(MAC, OWN4, VIP4, to) == bytes(oracle)
+
+
+@pytest.mark.parametrize(
+    ("to", "mac", "destination"),
+    [(None, "33:33:ff:cd:12:34", "ff02::1:ffcd:1234"), (OTHER, OTHER_TEXT, str(VIP6))],
+    ids=["everybody", "one MAC"],
+)
+def test_a_solicitation_goes_to_the_group_or_to_the_target_itself_and_names_our_mac(
+    to: bytes | None, mac: str, destination: str
+) -> None:
+    oracle = (
+        Ether(src=MAC_TEXT, dst=mac)
+        / IPv6(src=str(OWN6), dst=destination, hlim=255)
+        / ICMPv6ND_NS(tgt=str(VIP6))
+        / ICMPv6NDOptSrcLLAddr(lladdr=MAC_TEXT)
+    )
+    assert frames.question(MAC, OWN6, VIP6, to) == bytes(oracle)
+
+
+def test_nobody_is_asked_across_families() -> None:
+    assert frames.question(MAC, OWN4, VIP6, None) is None
+    assert frames.question(MAC, OWN6, VIP4, OTHER) is None
+
+
+@given(mac=macs, source=st.one_of(ipv4, ipv6), target=st.one_of(ipv4, ipv6), to=st.one_of(st.none(), macs))
+def test_a_question_claims_for_its_source_and_nothing_for_its_target(
+    mac: bytes, source: IPv4Address | IPv6Address, target: IPv4Address | IPv6Address, to: bytes | None
+) -> None:
+    frame = frames.question(mac, source, target, to)
+    if frame is not None and source != target:
+        assert frames.decode(frame) == Claim(ClaimKind.USED, mac, source)
+
+
 def test_an_announcement_is_both_arp_forms_or_one_advertisement() -> None:
     assert frames.announcements(MAC, VIP4) == (
         frames.arp_announcement(MAC, VIP4),
@@ -107,7 +149,14 @@ def test_every_checksum_agrees_with_scapy(mac: bytes, address: IPv6Address) -> N
     ],
 )
 def test_an_arp_sender_claims_its_address(fields: dict[str, Any], kind: ClaimKind) -> None:
-    assert frames.decode(arp(**fields)) == Claim(kind, MAC, VIP4)
+    asker = IPv4Address("192.168.0.1") if kind is ClaimKind.ANSWERED else None
+    assert frames.decode(arp(**fields)) == Claim(kind, MAC, VIP4, asker)
+
+
+def test_an_answer_to_a_probe_names_nobody_who_asked() -> None:
+    """RFC 5227 section 2.1.1: the probe had no sender address."""
+    answer = arp(op=2, psrc=str(VIP4), pdst="0.0.0.0", hwdst=OTHER_TEXT)
+    assert frames.decode(answer) == Claim(ClaimKind.ANSWERED, MAC, VIP4, None)
 
 
 @pytest.mark.parametrize(
@@ -140,9 +189,12 @@ GROUP6 = "ff02::1:ffcd:1234"
     [
         (
             neighbour(ICMPv6ND_NA(tgt=str(VIP6), S=1) / ICMPv6NDOptDstLLAddr(lladdr=OTHER_TEXT), str(VIP6), "fe80::1"),
-            Claim(ClaimKind.ANSWERED, OTHER, VIP6),
+            Claim(ClaimKind.ANSWERED, OTHER, VIP6, IPv6Address("fe80::1")),
         ),
-        (neighbour(ICMPv6ND_NA(tgt=str(VIP6), S=1), "fe80::2", "fe80::1"), Claim(ClaimKind.ANSWERED, MAC, VIP6)),
+        (
+            neighbour(ICMPv6ND_NA(tgt=str(VIP6), S=1), "fe80::2", "fe80::1"),
+            Claim(ClaimKind.ANSWERED, MAC, VIP6, IPv6Address("fe80::1")),
+        ),
         (
             neighbour(ICMPv6ND_NS(tgt="fe80::1") / ICMPv6NDOptSrcLLAddr(lladdr=OTHER_TEXT), str(VIP6), "fe80::1"),
             Claim(ClaimKind.USED, OTHER, VIP6),

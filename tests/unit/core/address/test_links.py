@@ -56,16 +56,34 @@ def test_a_lost_carrier_counts_after_the_grace() -> None:
     assert links.obstacle("eth0") == "link eth0 is down"
 
 
-def test_a_link_that_came_back_must_settle_before_the_node_stands_again() -> None:
-    """`just come up` until then."""
+def test_a_link_that_came_back_must_settle_before_it_ranks_with_others() -> None:
+    """It may stand at once, and ranks last until then."""
+    links = seen()
+    assert not links.is_settling("eth0")
+    links.changed(DOWN, 10.0)
+    links.settle(11.0)
+    links.changed(UP, 12.0)
+    assert links.settle(12.0) == {"eth0", "lan"}
+    assert links.obstacle("eth0") is None
+    assert links.settle(12.0 + SETTLE_FIRST_S - 0.01) == set()
+    assert links.is_settling("eth0")
+    assert links.next_deadline() == 12.0 + SETTLE_FIRST_S
+    assert links.settle(12.0 + SETTLE_FIRST_S) == {"eth0", "lan"}
+    assert not links.is_settling("eth0")
+
+
+def test_a_settling_link_has_its_grace_as_well() -> None:
+    """An owner where nobody better stood keeps the address through a short flap; the wait begins anew."""
     links = seen()
     links.changed(DOWN, 10.0)
     links.settle(11.0)
     links.changed(UP, 12.0)
-    assert links.settle(12.0 + SETTLE_FIRST_S - 0.01) == set()
-    assert links.obstacle("eth0") == "link eth0 has just come up"
-    assert links.next_deadline() == 12.0 + SETTLE_FIRST_S
-    assert links.settle(12.0 + SETTLE_FIRST_S) == {"eth0", "lan"}
+    links.settle(12.0)
+    links.changed(DOWN, 12.5)
+    assert links.settle(12.5 + DOWN_GRACE_S - 0.01) == set()
+    assert links.obstacle("eth0") is None
+    links.changed(UP, 12.5 + DOWN_GRACE_S - 0.01)
+    assert links.next_deadline() == 12.5 + DOWN_GRACE_S - 0.01 + SETTLE_FIRST_S
 
 
 def test_every_flap_doubles_the_wait_up_to_half_a_minute() -> None:
@@ -77,6 +95,7 @@ def test_every_flap_doubles_the_wait_up_to_half_a_minute() -> None:
         now += 1.0
         links.settle(now)
         links.changed(UP, now)
+        links.settle(now)
         waits.append((links.next_deadline() or 0.0) - now)
         now += waits[-1]
         links.settle(now)
@@ -85,6 +104,7 @@ def test_every_flap_doubles_the_wait_up_to_half_a_minute() -> None:
     links.changed(DOWN, now)
     links.settle(now + 1.0)
     links.changed(UP, now + 1.0)
+    links.settle(now + 1.0)
     assert links.next_deadline() == now + 1.0 + SETTLE_FIRST_S
 
 

@@ -8,7 +8,7 @@ from sharedip.core.messages import (
     HoldAddress,
     RemoveAddress,
 )
-from tests.stages.harness import LAYOUT, THEIRS, Talk, owner, waiting_behind
+from tests.stages.harness import THEIRS, VIP, Talk, owner, waiting_behind
 
 
 def test_a_sick_owner_stays_when_nobody_is_better() -> None:
@@ -17,10 +17,24 @@ def test_a_sick_owner_stays_when_nobody_is_better() -> None:
     talk.store.stand("n2", sound=False)
     talk.store.stand("n3", THEIRS + 1, sound=None)
     talk.tell_changes()
-    talk.hear(HealthChanged(healthy=False, detail="500"))
+    talk.fall_sick()
     assert talk.is_in(Phase.OWNING)
-    talk.store.put(LAYOUT.agent("n2"), b'{"healthy":true,"drained":false}', THEIRS)
+    talk.assent("n2", healthy=False)
+    assert talk.is_in(Phase.OWNING)
+    talk.assent("n2")
+    talk.expect(RemoveAddress)
+
+
+def test_who_was_healthy_before_says_nothing_of_now() -> None:
+    """What fails here may fail everywhere: nobody gets the address who has not assented to what is asked now."""
+    talk = owner()
+    talk.store.stand("n2")
     talk.tell_changes()
+    talk.assent("n2")  # to a record that asked for nothing
+    talk.fall_sick()
+    talk.tell_changes()
+    assert talk.is_in(Phase.OWNING)
+    talk.assent("n2")
     talk.expect(RemoveAddress)
 
 
@@ -39,4 +53,4 @@ def test_an_unhealthy_winner_passes_on_before_it_adds_the_address() -> None:
 def test_while_nobody_is_healthy_the_address_is_up_all_the_same() -> None:
     """During bootstrap nobody is healthy."""
     talk = Talk(has_health_checks=True).own()
-    assert talk.node.fitness.why_not_candidate() is not None
+    assert talk.node.fitness.why_not_candidate(VIP) is not None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
+from sharedip.core.election.candidacy import Phase
 from sharedip.core.election.owner_record import RETRY_S
-from sharedip.core.messages import Transact
+from sharedip.core.messages import AddressGone, AddressHeld, HoldAddress, Transact
 from sharedip.core.model import Guard, GuardTarget, Put
 from tests.stages.harness import LAYOUT, OURS, THEIRS, VIP, Talk, waiting_behind
 
@@ -56,6 +57,33 @@ def test_it_is_guarded_by_the_own_key_and_hangs_on_the_own_lease() -> None:
     epoch = talk.store.keys[talk.key].create_revision
     assert write.guards == (Guard(talk.key, GuardTarget.CREATE, epoch),)
     assert [op.lease for op in write.then if isinstance(op, Put)] == [OURS]
+
+
+def test_nobody_is_told_before_the_address_stands() -> None:
+    """`sharedip move` says that the new owner has it when it reads this record."""
+    talk = Talk()
+    talk.start()
+    talk.run(1.0, HoldAddress)
+    assert talk.is_in(Phase.OWNING)
+    assert RECORD not in talk.store.keys
+    assert not writes(talk)
+    assert talk.node.next_deadline() > talk.now, "nothing turns in circles meanwhile"
+    hold = talk.expect(HoldAddress)
+    talk.hear(AddressHeld(VIP, talk.now, hold.valid_lft_s))
+    assert len(writes(talk)) == 1
+
+
+def test_an_address_that_has_left_the_link_is_not_written_down_again() -> None:
+    talk = Talk().own()
+    talk.run(1.0)
+    index = talk.node.links.index_of(VIP.link)
+    assert index is not None
+    talk.hear(AddressGone(index, VIP.address, VIP.host_prefix_length))
+    talk.store.put(RECORD, b'{"node":"n2","epoch":1}', THEIRS)
+    talk.tell_changes()
+    assert not writes(talk), "whether it stands is not known"
+    talk.answer(talk.expect(HoldAddress))
+    assert len(writes(talk)) == 1
 
 
 def test_a_write_without_an_answer_is_tried_again_a_little_later() -> None:

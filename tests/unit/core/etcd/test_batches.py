@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sharedip.core.etcd.batches import GuardedWrite, Outcome, WriteBatcher
 from sharedip.core.etcd.requests import RequestKind
 from sharedip.core.messages import RequestFailed, StopRequested, TransactionDone
-from sharedip.core.model import Failure, Guard, GuardTarget, KeyValue, Operation, Put, Vip
+from sharedip.core.model import Delete, Failure, Guard, GuardTarget, Operation, Put, Vip
 from tests.stages.harness import LAYOUT, OURS, SmallEtcd, Talk
 
 TTL_S = 15
@@ -227,16 +227,31 @@ def test_a_key_that_is_deleted_while_ninety_are_released_keeps_none_of_the_other
     assert not any(LAYOUT.election_of(name) for name in talk.store.keys)
 
 
-def test_only_a_create_revision_guards_a_write() -> None:
-    """What a failed guard shows is judged by it."""
+def test_a_write_may_be_guarded_by_a_mod_revision() -> None:
+    """Created long ago, changed since: whoever knew it as it was is refused, and the neighbour goes again."""
     road = Road()
-    for vip in VIPS[:2]:
-        road.batcher.add(
-            GuardedWrite(RequestKind.RECORD, vip, (Guard("k", GuardTarget.MOD, 1),), (Put(f"k{vip}", b"", 1),))
-        )
+    road.store.put("k", b"", 1)
+    road.store.put("k", b"", 1)
+    at = road.store.keys["k"]
+    stale, fresh = (
+        GuardedWrite(RequestKind.RECORD, vip, (Guard("k", GuardTarget.MOD, mod),), (Put(f"k{vip}", b"", 1),))
+        for vip, mod in zip(VIPS[:2], (at.create_revision, at.mod_revision), strict=True)
+    )
+    road.batcher.add(stale)
+    road.batcher.add(fresh)
     road.flush()
-    with pytest.raises(AssertionError):
-        road.batcher.answered(0, TransactionDone(0, 0, False, (KeyValue("k", b"", 1, 1, 1),), 20, 1, 0.0))
+    assert succeeded(road.arrive()) == [(stale, False), (fresh, True)]
+
+
+def test_the_record_of_a_release_leaves_ahead_of_the_deletion() -> None:
+    """However the VIPs of one turn come: those that have no record wait for nobody's."""
+    road = Road()
+    key = "k"
+    deletion = GuardedWrite(RequestKind.RELEASE, VIPS[0], (Guard(key, GuardTarget.CREATE, 1),), (Delete(key),))
+    record = GuardedWrite(RequestKind.FAREWELL, VIPS[1], (Guard(key, GuardTarget.CREATE, 1),), (Put("r", b"", 1),))
+    road.batcher.add(deletion)
+    road.batcher.add(record)
+    assert [batch.kind for batch in road.batcher.flush()] == [RequestKind.FAREWELL, RequestKind.RELEASE]
 
 
 def test_a_write_with_two_guards_fails_with_either_of_them_and_shows_both_keys() -> None:

@@ -194,7 +194,7 @@ def test_a_move_names_its_target_in_the_release() -> None:
     talk.hear(MoveRequested(1, VIP.address, "n3"))
     assert reply(talk).accepted
     talk.answer(talk.expect(RemoveAddress))
-    assert b'"to":"n3"' in talk.expect(Transact).then[1].value  # type: ignore[union-attr]
+    assert b'"to":"n3"' in talk.expect(Transact).then[0].value  # type: ignore[union-attr]
 
 
 def test_the_first_in_the_queue_passes_an_address_on_that_is_meant_for_another() -> None:

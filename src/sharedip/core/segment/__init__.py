@@ -1,0 +1,7 @@
+"""Who is heard on the links of the VIPs, and what follows from it (law 12).
+
+hearing       hellos both ways, asks behind them, the gateway
+sides         which part of a segment that has come apart should have an address
+isolation     whether this node is on a worse one
+visibility    whether the VIP itself is answered, as others see it
+"""
