@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sharedip_lab.faults.segment import Strike
-from sharedip_lab.faults.service import Service, ServiceStrike, certificates, checks
+from sharedip_lab.faults.servers import Servers, ServiceStrike, certificates, checks
 from sharedip_lab.scenarios.play import Audience, play, result_of
 from sharedip_lab.scenarios.results import Act, Result
 from sharedip_lab.scenarios.runner import SETTLE_S, Outcome, describe
@@ -141,7 +141,7 @@ class _Turn:
     directory: Path
     outcomes: list[Outcome] = field(default_factory=list)
 
-    def play(self, stage: Stage, audience: Audience, service: Service | None) -> None:
+    def play(self, stage: Stage, audience: Audience, service: Servers | None) -> None:
         """All of them, or until the cluster does not come back."""
         for number in range(self.played + 1, self.played + self.runs + 1):
             audience.began(number, self.total, f"[{self.scene.name}] {self.scene.title}")
@@ -160,7 +160,7 @@ def _act(turn: _Turn, plan: Plan, audience: Audience) -> Act:
         if scene.at_service is None:
             turn.play(stage, audience, None)
             return
-        service = Service(stage, turn.directory)
+        service = Servers(stage, turn.directory)
         try:
             service.start()
             turn.play(stage, audience, service)
@@ -177,7 +177,7 @@ def _act(turn: _Turn, plan: Plan, audience: Audience) -> Act:
         return Act(scene.name, nodes, began, time.monotonic(), None, outcomes=turn.outcomes, wrong=[str(error)])
 
 
-def play_scene(stage: Stage, scene: Scene, audience: Audience, service: Service | None = None) -> Outcome:
+def play_scene(stage: Stage, scene: Scene, audience: Audience, service: Servers | None = None) -> Outcome:
     """Once: all is well, strike, wait for what must follow, read what is said, heal, measure, judge."""
     vip = stage.plan.vips[-1]
     audience.phase("until all is well")
@@ -297,7 +297,7 @@ def lacks(saying: Saying, heard: dict[str, list[str]], owner: str) -> str | None
     return "; ".join(f"{name}: {' · '.join(heard[name]) or 'nothing is wrong'}" for name in silent)
 
 
-def _measure(stage: Stage, scene: Scene, outcome: Outcome, began_at: float, service: Service | None) -> None:
+def _measure(stage: Stage, scene: Scene, outcome: Outcome, began_at: float, service: Servers | None) -> None:
     outcome.ended_at = time.monotonic()
     stage.feeds.catch_up(outcome.ended_at)
     recording, vip = stage.recording(outcome.vip), outcome.vip
@@ -313,7 +313,7 @@ def _measure(stage: Stage, scene: Scene, outcome: Outcome, began_at: float, serv
         moved_at = min([*gone, outcome.healed_at])
         failed = service.failed(began_at, moved_at)
         if scene.failed_most is not None and len(failed) > scene.failed_most:
-            told = [f"{1000 * (moved_at - one.began_at):.1f} ms ({one.how})" for one in failed]
+            told = [f"{1000 * (moved_at - one.begun):.1f} ms ({one.why})" for one in failed]
             outcome.wrong.append(
                 f"{len(failed)} requests failed that began before the address moved: {', '.join(told[-5:])} before"
             )

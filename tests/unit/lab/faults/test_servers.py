@@ -7,16 +7,22 @@ from typing import cast
 
 import pytest
 
-from sharedip_lab.faults.service import Call, Service, checks
+from sharedip_lab.faults.servers import Servers, checks
+from sharedip_lab.observe.service import Request, Requests
 from sharedip_lab.stage import Stage
 
 
-def _service(*good: tuple[float, bool]) -> Service:
-    service = Service(cast("Stage", None), Path("/nowhere"))
-    service.calls = [
-        Call(at, at + 0.01, is_good, "200" if is_good else "ConnectionRefusedError") for at, is_good in good
-    ]
-    return service
+class _Seen:
+    """A client that has ended."""
+
+    def __init__(self, *good: tuple[float, bool]) -> None:
+        self.seen = [Request(at, at + 0.01, is_good, "n1", "") for at, is_good in good]
+
+    failed = Requests.failed
+
+
+def _service(*good: tuple[float, bool]) -> Servers:
+    return Servers(cast("Stage", None), Path("/nowhere"), calls=cast("Requests", _Seen(*good)))
 
 
 @pytest.mark.parametrize(
@@ -34,7 +40,7 @@ def test_the_gap_spans_from_the_last_good_request_to_the_next(calls: list[tuple[
 
 def test_a_failure_counts_where_its_request_began() -> None:
     service = _service((0.9, False), (1.1, False), (1.2, True), (1.3, False), (2.0, False))
-    assert [one.began_at for one in service.failed(1.0, 2.0)] == [1.1, 1.3]
+    assert [one.begun for one in service.failed(1.0, 2.0)] == [1.1, 1.3]
 
 
 def test_the_agents_check_their_own_nodes_server_with_every_default() -> None:
