@@ -25,12 +25,17 @@ from sharedip_lab.faults.catalogue import FAULTS
 from sharedip_lab.parallel import in_parallel
 from sharedip_lab.report.html import write_html
 from sharedip_lab.report.live import Lines, screen
+from sharedip_lab.report.scene_table import scenes_summary, scenes_told
 from sharedip_lab.report.tables import kept, summary, told, write_json, write_logs
 from sharedip_lab.scenarios import chaos
+from sharedip_lab.scenarios.health_scenes import HEALTH_SCENES
 from sharedip_lab.scenarios.matrix import Part, legs, matrix, matrix_cases
 from sharedip_lab.scenarios.play import DEMO, demo, result_of
 from sharedip_lab.scenarios.promise import KINDS, RUNS, promise_legs
+from sharedip_lab.scenarios.reach import RUNS as REACH_RUNS
+from sharedip_lab.scenarios.reach import chosen, reach
 from sharedip_lab.scenarios.results import Result, result_from_json
+from sharedip_lab.scenarios.scenes import SCENES
 from sharedip_lab.stage import VIP4, VIP6, Plan, Stage
 from sharedip_lab.world.agents import SHIPPED, overlay
 from sharedip_lab.world.etcd import Binary, find_binaries, find_binary
@@ -51,9 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     demo_ = commands.add_parser("demo", help="every way to lose an owner, in less than two minutes")
     _common(demo_)
     run_ = commands.add_parser("run", help="run a scenario")
-    run_.add_argument("scenario", choices=("matrix", "promise", "chaos", "bench", "demo"))
+    run_.add_argument("scenario", choices=("matrix", "promise", "chaos", "reach", "bench", "demo"))
     run_.add_argument(
-        "--filter", default="", metavar="WORDS", help="matrix: cases, bench: sections whose name contains one"
+        "--filter",
+        default="",
+        metavar="WORDS",
+        help="matrix: cases, reach: scenes, bench: sections whose name contains one",
     )
     run_.add_argument("--seed", type=int, help="chaos, promise: what is drawn (default: from the clock)")
     run_.add_argument(
@@ -62,7 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run_.add_argument(
         "--runs",
         type=int,
-        help="promise: how many (default: 300); bench: of each fault (default: 10; 23 for two-owners, 3 for thousand)",
+        help="promise: how many (default: 300); reach: of each scene (default: 10); bench: of each fault (default: 10; "
+        "23 for two-owners, 3 for thousand)",
     )
     run_.add_argument(
         "--logs",
@@ -175,6 +184,12 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _play(scenario: str, plan: Plan, args: argparse.Namespace, audience: Lines) -> Result:
+    if scenario == "reach":
+        path = args.json or kept(scenario, ".json")
+        scenes = chosen((*SCENES, *HEALTH_SCENES), args.filter)
+        result = reach(plan, scenes, args.runs or REACH_RUNS, audience, lambda so_far: write_json(so_far, path))
+        args.json = path
+        return result
     if scenario == "chaos":
         seed = args.seed if args.seed is not None else int(time.time())
         return chaos.chaos(plan, audience, seed=seed, minutes=args.minutes or CHAOS_MIN)
@@ -229,9 +244,10 @@ def _resumed(fresh: Result, path: Path, *, any_seed: bool) -> Result:
 
 def _tell(result: Result, args: argparse.Namespace) -> int:
     print()
-    print(told(result))
+    is_reach = result.scenario == "reach"
+    print(scenes_told(result) if is_reach else told(result))
     print()
-    print(summary(result))
+    print(scenes_summary(result) if is_reach else summary(result))
     json_path, html_path = args.json, args.report
     if result.wrong:
         print(f"what the agents and etcd said: {write_logs(result, kept(result.scenario)).absolute()}")
@@ -290,12 +306,15 @@ def signal_run(pid: int) -> None:
 
 
 def _list() -> int:
-    print("scenarios: demo, matrix, promise, chaos, bench")
+    print("scenarios: demo, matrix, promise, chaos, reach, bench")
     print(f"demo:      {', '.join(name for name, _ in DEMO)}")
     print("matrix:    FAULT/{ipv4,ipv6}/{elsewhere,on-owner}, where the last says where etcd's leader is; faults:")
     for fault in FAULTS.values():
         print(f"  {fault.name:<20} {fault.title}, at {fault.target.value}")
     print(f"promise:   {'; '.join(KINDS)}")
+    print("reach:")
+    for scene in (*SCENES, *HEALTH_SCENES):
+        print(f"  {scene.name:<28} {scene.title}")
     print("bench:")
     for section in SECTIONS:
         print(f"  {section.name:<20} {section.title}")

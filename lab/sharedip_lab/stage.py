@@ -23,10 +23,12 @@ from sharedip_lab.world.agents import SHIPPED, Agent, documents
 from sharedip_lab.world.etcd import Binary, EtcdCluster
 from sharedip_lab.world.namespaces import LabError
 from sharedip_lab.world.runs import Run
-from sharedip_lab.world.topology import SEGMENT4, SEGMENT6, Place, Topology
+from sharedip_lab.world.topology import SECOND, SEGMENT4, SEGMENT6, Place, Topology, segment_of
 
 VIP4 = str(SEGMENT4 + 100)
 VIP6 = str(SEGMENT6 + 0x100)
+SECOND_VIP4 = str(SECOND.base4 + 100)
+"""On the second segment."""
 MANY4, MANY4_COUNT = SEGMENT4 + 0x400, 0xF000
 """Where VIPs are taken from when there are many: apart from every node's own address."""
 FIRST_OWNER_S = 30.0
@@ -55,6 +57,10 @@ class Plan:
     probe_s: float = 0.005
     ask_s: float = ASK_S
     own_disks: bool = False
+    etcd_quota_bytes: int = 0
+    """How much etcd takes before it is full; 0: its own default."""
+    gateway: bool = False
+    """With a next hop on the segment, which is the nodes' default route."""
     asks_for_mac: bool = False
     """With a client on the segment that asks for the VIPs' MAC, all the time."""
     more_vips: int = 0
@@ -98,7 +104,12 @@ class Stage:
         self.say = say
         self.run = Run.begin()
         self.topology = Topology(
-            self.run, plan.nodes, segment_bits=16 if plan.more_vips else 24, with_asker=plan.asks_for_mac
+            self.run,
+            plan.nodes,
+            segment_bits=16 if plan.more_vips else 24,
+            with_asker=plan.asks_for_mac,
+            with_gateway=plan.gateway,
+            with_second=any(segment_of(vip) is SECOND for vip in plan.vips),
         )
         self.feeds = Feeds(self.topology, plan.vips, probe_s=plan.probe_s, ask_s=plan.ask_s)
         self.agents: dict[str, Agent] = {}
@@ -130,7 +141,8 @@ class Stage:
         self.say(f"network: {len(nodes)} nodes, a client, two bridges")
         self.topology.up()
         self.say(f"etcd {self.plan.etcd.version}: one member on each node")
-        self.etcd = EtcdCluster.on(nodes, self.plan.etcd, self.run, own_disks=self.plan.own_disks)
+        quota = self.plan.etcd_quota_bytes
+        self.etcd = EtcdCluster.on(nodes, self.plan.etcd, self.run, own_disks=self.plan.own_disks, quota_bytes=quota)
         self.etcd.start()
         self.feeds.start()
         self.wait(lambda: self.etcd.agreed_leader() is not None, "etcd elects a leader", 30)
@@ -220,6 +232,11 @@ class Stage:
         keys = self.etcd.keys(f"{self.plan.key_prefix}:vip:election:{vip or self.plan.vips[0]}/")
         return None if keys is None else len(keys)
 
+    def queue(self, vip: str | None = None) -> list[str]:
+        """The names of the candidates in the order of their keys; empty when etcd does not answer."""
+        entries = self.etcd.entries(f"{self.plan.key_prefix}:vip:election:{vip or self.plan.vips[0]}/") or {}
+        return [name for name, _ in sorted(entries.values(), key=lambda entry: entry[1])]
+
     def queues(self) -> Counter[str] | None:
         """How many keys stand in each election, by VIP, from one read; None when etcd does not answer."""
         prefix = f"{self.plan.key_prefix}:vip:election:"
@@ -302,9 +319,7 @@ class Stage:
             return ""
 
         def successor_is_elsewhere() -> bool:
-            prefix = f"{self.plan.key_prefix}:vip:election:{vip}/"
-            queue = sorted((self.etcd.entries(prefix) or {}).values(), key=lambda entry: entry[1])
-            names = [name for name, _ in queue]
+            names = self.queue(vip)
             return len(names) == self.plan.nodes and names[0] == owner and names[1] != self.etcd.agreed_leader()
 
         try:

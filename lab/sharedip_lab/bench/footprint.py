@@ -35,9 +35,9 @@ def measure_idle(
     stage.wait_witnessed(owner, stage.plan.vips[0])
     pass_time(stage, CALM_S)
     revision, received = stage.etcd.revision(), stage.etcd.requests_received()
-    before, began = _core_seconds(stage), time.monotonic()
+    before, began = core_seconds(stage), time.monotonic()
     pass_time(stage, IDLE_S)
-    after, elapsed = _core_seconds(stage), time.monotonic() - began
+    after, elapsed = core_seconds(stage), time.monotonic() - began
     received_after = stage.etcd.requests_received()
     # The lab's own read of the revision came before the first look at the metrics; between the two there was none.
     writes = (stage.etcd.revision() or 0) - (revision or 0)
@@ -74,7 +74,7 @@ def pass_time(stage: Stage, seconds: float) -> None:
     stage.wait(lambda: time.monotonic() >= until, "time passes", seconds + 5, poll_s=0.2)
 
 
-def _core_seconds(stage: Stage) -> dict[str, float]:
+def core_seconds(stage: Stage) -> dict[str, float]:
     """Time on a processor of every thread of every agent, to the nanosecond (Documentation/scheduler/sched-stats)."""
     found = {}
     for name, agent in stage.agents.items():

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sharedip_lab.bench import endurance, keepalived, takeovers, thousand
+from sharedip_lab.bench import endurance, keepalived, rest, takeovers, thousand
 from sharedip_lab.bench.repetition import Repetition
 from sharedip_lab.report.figures import Findings, told
 from sharedip_lab.report.html import write_figures
@@ -56,6 +56,8 @@ class Section:
     nodes: int = 0
     """How many, where it is not for the plan to say."""
     runs: int = RUNS
+    minutes: float = SATURATED_MIN
+    """For how long, where it lasts and does not repeat."""
 
 
 SECTIONS = (
@@ -97,6 +99,19 @@ SECTIONS = (
         vips=thousand.sample(thousand.COUNT),
         more_vips=thousand.COUNT - thousand.SAMPLE,
         runs=thousand.RUNS,
+    ),
+    *(
+        Section(
+            f"rest-{nodes}-{count}vip{'s' if count > 1 else ''}",
+            f"at rest for minutes: {nodes} nodes, VIPs: {count}",
+            WITNESSED,
+            rest.at_rest,
+            asks=False,
+            more_vips=count - 1,
+            nodes=nodes,
+            minutes=rest.REST_MIN,
+        )
+        for nodes, count in rest.COUNTS
     ),
     Section("keepalived-1s", "for comparison", {}, takeovers.keepalived, build=keepalived.KeepalivedStage),
     Section("keepalived-100ms", "for comparison", {}, takeovers.keepalived, build=keepalived.KeepalivedTenthStage),
@@ -179,7 +194,7 @@ def _section(plan: Plan, section: Section, audience: Lines, wish: Wish) -> tuple
 
     def script(stage: Stage, _: Act) -> None:
         section.script(
-            Repetition(stage, found, audience, wish.runs or section.runs, wish.minutes or SATURATED_MIN, logs)
+            Repetition(stage, found, audience, wish.runs or section.runs, wish.minutes or section.minutes, logs)
         )
 
     try:

@@ -290,11 +290,7 @@ def add_address(stage: Stage, node: str) -> Undo:
             sock.bind((LINK, 0))
             address, mac = ip_address(vip), frames.mac_bytes(place.mac)
             is_v4 = isinstance(address, IPv4Address)
-            sock.send(
-                frames.arp_request(mac, address, address)
-                if isinstance(address, IPv4Address)
-                else frames.neighbour_advertisement(mac, address)
-            )
+            sock.send(frames.announcement(mac, address))
             stage.note("means", f"{node} claims {vip} by {'ARP' if is_v4 else 'neighbour advertisement'}")
 
     def undo() -> None:

@@ -97,14 +97,18 @@ class Feeds:
         self.events_lost = 0
         self.counts: dict[str, list[int]] = {}
         self.heard_until: dict[str, float] = {}
-        nodes = [(node.index, node.name, node.namespace, node.mac, node.port) for node in topology.nodes]
+        nodes = [(node.index, node.name, node.namespace) for node in topology.nodes]
         self.children: tuple[Feed, ...] = (
-            Feed("echo", {"nodes": [(name, namespace) for _, name, namespace, _, _ in nodes]}, lambda _: None),
+            Feed("echo", {"nodes": [(name, namespace) for _, name, namespace in nodes]}, lambda _: None),
             Feed(
                 "observer",
                 {
                     "bridge_namespace": topology.bridge_namespace,
                     "nodes": nodes,
+                    "segments": {
+                        one.bridge: [(node.name, node.mac_on(one), node.port_on(one)) for node in topology.nodes]
+                        for one in topology.segments
+                    },
                     "vips": self.vips,
                     "ask_s": ask_s,
                 },

@@ -57,6 +57,18 @@ class Presence:
                 found[node] = kept
         return found
 
+    def succession(self, since: float, until: float) -> list[str]:
+        """Who had the address at the beginning (the last to get it), and who got it then, one after the other.
+
+        Who got it back, with nobody else in between, counts once. A muted address that stands on begins nothing.
+        """
+        begun = [(begin, node) for node, own in self.ended.items() for begin, _ in own]
+        begun += [(begin, node) for node, links in self.begun.items() for begin in links.values()]
+        order = [node for begin, node in sorted(begun) if begin <= until]
+        before = sum(begin <= since for begin, _ in begun)
+        order = order[max(0, before - 1) :]
+        return [node for index, node in enumerate(order) if not index or order[index - 1] != node]
+
 
 def _joined(intervals: Iterable[Interval]) -> list[Interval]:
     """Overlapping intervals of one node (two links) as one."""

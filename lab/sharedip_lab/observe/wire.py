@@ -20,14 +20,7 @@ from typing import Any
 
 from sharedip_lab.world import frames
 from sharedip_lab.world.namespaces import inside
-from sharedip_lab.world.topology import (
-    ECHO_PORT,
-    SEGMENT4,
-    SEGMENT6,
-    SEGMENT_BRIDGE,
-    WITNESS_INDEX,
-    WITNESS_MAC,
-)
+from sharedip_lab.world.topology import ECHO_PORT, FIRST, WITNESS_INDEX, WITNESS_MAC, Segment
 
 SOL_PACKET, PACKET_ADD_MEMBERSHIP, PACKET_MR_PROMISC = 263, 1, 1
 SO_ATTACH_FILTER, SO_RCVBUFFORCE, SO_TIMESTAMPNS = 26, 33, 35
@@ -36,20 +29,22 @@ RECEIVE_BUFFER = 8 << 20
 
 _TIMESPEC = struct.Struct("@qq")
 
-# ARP, ICMPv6, and whatever is sent to the observer: (code, jump if true, jump if false, operand), linux/filter.h.
-_FOR_THE_OBSERVER = [
-    (0x28, 0, 0, 12),  # ethertype
-    (0x15, 7, 0, 0x0806),  # ARP: take it
-    (0x15, 0, 2, 0x0800),  # not IPv4: two on
-    (0x20, 0, 0, 30),  # IPv4 destination
-    (0x15, 4, 5, int(SEGMENT4 + WITNESS_INDEX)),
-    (0x30, 0, 0, 20),  # IPv6 next header
-    (0x15, 2, 0, 58),  # ICMPv6: take it
-    (0x20, 0, 0, 50),  # the last four bytes of the IPv6 destination
-    (0x15, 0, 1, int(SEGMENT6 + WITNESS_INDEX) & 0xFFFFFFFF),
-    (0x06, 0, 0, 0xFFFF),
-    (0x06, 0, 0, 0),
-]
+
+def _for_the_observer(segment: Segment) -> list[tuple[int, int, int, int]]:
+    """ARP, ICMPv6, and whatever is sent to the observer: (code, jump if true, jump if false, operand), filter.h."""
+    return [
+        (0x28, 0, 0, 12),  # ethertype
+        (0x15, 7, 0, 0x0806),  # ARP: take it
+        (0x15, 0, 2, 0x0800),  # not IPv4: two on
+        (0x20, 0, 0, 30),  # IPv4 destination
+        (0x15, 4, 5, int(segment.base4 + WITNESS_INDEX)),
+        (0x30, 0, 0, 20),  # IPv6 next header
+        (0x15, 2, 0, 58),  # ICMPv6: take it
+        (0x20, 0, 0, 50),  # the last four bytes of the IPv6 destination
+        (0x15, 0, 1, int(segment.base6 + WITNESS_INDEX) & 0xFFFFFFFF),
+        (0x06, 0, 0, 0xFFFF),
+        (0x06, 0, 0, 0),
+    ]
 
 
 @dataclass(frozen=True)
@@ -76,30 +71,36 @@ class Wire:
     """The segment as a host on it sees it."""
 
     def __init__(
-        self, bridge_namespace: str, owners_by_mac: dict[bytes, str], ports: dict[str, bytes], vips: set[str]
+        self,
+        bridge_namespace: str,
+        owners_by_mac: dict[bytes, str],
+        ports: dict[str, bytes],
+        vips: set[str],
+        segment: Segment = FIRST,
     ) -> None:
+        self.segment = segment
         self.names = owners_by_mac
         self.vips = vips
         self.facts: list[list[Any]] = []
         self.mac = frames.mac_bytes(WITNESS_MAC)
         with inside(bridge_namespace):
-            self.socket = self.open_socket(SEGMENT_BRIDGE)
-            self.doors = [Door(self.open_socket(port), mac, owners_by_mac[mac]) for port, mac in ports.items()]
-            self.hear_everything(self.socket)
+            self.socket = self.open_socket(segment.bridge, segment)
+            self.doors = [Door(self.open_socket(port, segment), mac, owners_by_mac[mac]) for port, mac in ports.items()]
+            self.hear_everything(self.socket, segment)
 
     @staticmethod
-    def hear_everything(sock: socket.socket) -> None:
+    def hear_everything(sock: socket.socket, segment: Segment = FIRST) -> None:
         """A bridge hands its own device a copy of every frame only while that is promiscuous; call it inside."""
-        request = struct.pack("=iHH8s", socket.if_nametoindex(SEGMENT_BRIDGE), PACKET_MR_PROMISC, 0, bytes(8))
+        request = struct.pack("=iHH8s", socket.if_nametoindex(segment.bridge), PACKET_MR_PROMISC, 0, bytes(8))
         sock.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, request)
 
     @staticmethod
-    def open_socket(interface: str) -> socket.socket:
+    def open_socket(interface: str, segment: Segment = FIRST) -> socket.socket:
         """ARP, ICMPv6 and what is sent to the observer, as the interface sees it; call it inside the namespace."""
         sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
-        program = b"".join(struct.pack("=HBBI", *line) for line in _FOR_THE_OBSERVER)
-        buffer = ctypes.create_string_buffer(program)
-        request = struct.pack("@HP", len(_FOR_THE_OBSERVER), ctypes.addressof(buffer))
+        lines = _for_the_observer(segment)
+        buffer = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in lines))
+        request = struct.pack("@HP", len(lines), ctypes.addressof(buffer))
         sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, request)
         sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
         sock.bind((interface, ETH_P_ALL))
@@ -128,12 +129,13 @@ class Wire:
         """Who has it? And through each door: do you? A full queue loses the question, which is no answer."""
         for text in sorted(vips):
             vip = ip_address(text)
-            me: frames.IPAddress = SEGMENT4 + WITNESS_INDEX
+            me: frames.IPAddress
             if isinstance(vip, IPv4Address):
-                question = frames.arp_request(self.mac, SEGMENT4 + WITNESS_INDEX, vip)
+                me = self.segment.base4 + WITNESS_INDEX
+                question = frames.arp_request(self.mac, me, vip)
             else:
-                me = SEGMENT6 + WITNESS_INDEX
-                question = frames.neighbour_solicitation(self.mac, SEGMENT6 + WITNESS_INDEX, vip)
+                me = self.segment.base6 + WITNESS_INDEX
+                question = frames.neighbour_solicitation(self.mac, me, vip)
             with contextlib.suppress(OSError):
                 self.socket.send(question)
             # The instant is taken before sending: an answer is never older than its question.

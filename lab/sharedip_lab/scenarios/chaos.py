@@ -2,8 +2,10 @@
 
 Role: the sequence depends on the seed alone; nothing is waited for between two faults, so that they overlap as they
 may. The last node's agent is spared from what ends an agent, so that one life is as long as the run. At the end
-everything is healed, the cluster must recover, and no agent may have grown.
-Must never: break what the previous fault on the same node has broken. Counterparts: `play.py`, `growth.py`.
+everything is healed, the cluster must recover, every change of owner must have a cause among the faults, and no agent
+may have grown.
+Must never: break what the previous fault on the same node has broken.
+Counterparts: `play.py`, `growth.py`, `causes.py`.
 """
 
 from __future__ import annotations
@@ -17,19 +19,25 @@ from typing import Any
 
 from sharedip_lab.faults.catalogue import FAULTS, Fault, Target
 from sharedip_lab.faults.strikes import Undo
+from sharedip_lab.scenarios.causes import Fall, cause_of, changes_of_owner, without_cause
 from sharedip_lab.scenarios.growth import curve, grown, resources
 from sharedip_lab.scenarios.play import Audience, play, result_of
 from sharedip_lab.scenarios.results import Act, Result, spread
 from sharedip_lab.scenarios.runner import Outcome
 from sharedip_lab.stage import NotInTimeError, Plan, Stage
+from sharedip_lab.world.fullness import SMALL_BYTES
 
 FAULT_NAMES = (
-    "sigterm", "sigkill", "freeze-5s", "crash", "cut", "unplug", "cut-etcd", "cut-peers", "segment-out", "segment-in",
-    "etcd-out", "etcd-in", "etcd-leader-killed", "etcd-leader-frozen", "etcd-down-5s", "starved", "address-deleted",
-    "link-down", "flapping",
+    "sigterm", "sigkill", "freeze-5s", "crash", "cut", "unplug", "cut-etcd", "cut-peers", "deaf", "dumb",
+    "deaf-and-dumb", "segment-in-two", "some-pairs", "udp-blocked", "udp-blocked-owner", "spoof-guard",
+    "next-dead-sigterm", "next-frozen-sigterm", "etcd-full", "etcd-full-killed", "etcd-full-witness", "etcd-out",
+    "etcd-in", "etcd-leader-killed", "etcd-leader-frozen", "etcd-down-5s", "starved", "address-deleted", "link-down",
+    "flapping",
 )  # fmt: skip
 ENDS_AGENTS = frozenset({"sigterm", "sigkill", "freeze-5s", "crash", "starved"})
 """What ends an agent, or may: one that wakes too late to be sure is ended by its own deadman."""
+ENDS_SEVERAL = frozenset({"next-dead-sigterm", "next-frozen-sigterm", "etcd-full-killed", "etcd-full-witness"})
+"""These strike the owner and who comes next: played only where the spared agent is neither."""
 HOLD_S = (0.2, 8.0)
 REST_S = (0.1, 4.0)
 AT_ONCE = 2
@@ -38,6 +46,7 @@ SAMPLE_S = 5.0
 
 def chaos(plan: Plan, audience: Audience, *, seed: int, minutes: float) -> Result:
     """Run the seed's sequence for that long."""
+    plan = replace(plan, etcd_quota_bytes=SMALL_BYTES)
     result = result_of("chaos", plan)
     result.seed = seed
 
@@ -71,10 +80,12 @@ def _chaos(stage: Stage, act: Act, audience: Audience, dice: random.Random, seco
             fault, node, hold_s, rest_s = next(faults)
             if fault.target is Target.ETCD_LEADER:
                 node = stage.etcd.leader() or node
+            elif fault.is_alone and fault.target is Target.OWNER:
+                node = stage.owner(vip) or node
             next_at = now + rest_s
             # Two faults on one node would undo each other's state; everything at once waits until it is alone.
-            if all(one.node != node and one.fault.target is not Target.ALL for one in broken) and not (
-                fault.target is Target.ALL and broken
+            if all(one.node != node and not _fills_the_stage(one.fault) for one in broken) and not (
+                _fills_the_stage(fault) and (broken or _would_end_the_spared(stage, fault, node))
             ):
                 number += 1
                 outcome = Outcome(fault.name, fault.title, vip, f"seed step {number}", node, stage.owner(vip))
@@ -97,8 +108,37 @@ def _chaos(stage: Stage, act: Act, audience: Audience, dice: random.Random, seco
         act.wrong.append(f"did not recover: {error} ({stage.state()})")
     act.wrong += [note.text for note in list(stage.feeds.notes) if note.kind == "wrong"]
     act.wrong += grown(act.samples)
+    changes = _judge_changes(stage, act, began, vip)
     _judge(stage, act, vip)
-    act.figures = _figures(stage, act, began, vip)
+    act.figures = {**_figures(stage, act, began, vip), "changes": changes}
+
+
+def _fills_the_stage(fault: Fault) -> bool:
+    """It breaks several nodes: nothing else is broken meanwhile."""
+    return fault.is_alone or fault.target is Target.ALL
+
+
+def _would_end_the_spared(stage: Stage, fault: Fault, node: str) -> bool:
+    return fault.name in ENDS_SEVERAL and list(stage.agents)[-1] in {node, *stage.queue()[:2]}
+
+
+def _judge_changes(stage: Stage, act: Act, began: float, vip: str) -> list[dict[str, Any]]:
+    """Every change of owner with its cause; one without is wrong."""
+    ended = time.monotonic()
+    stage.feeds.catch_up(ended)
+    changes = changes_of_owner(stage.recording(vip).answers, began, ended)
+    falls = [Fall(note.text.partition(":")[0], note.at) for note in list(stage.feeds.notes) if note.kind == "fell"]
+    act.wrong += without_cause(changes, act.outcomes, FAULTS, falls, zero=act.began_at)
+    return [
+        {
+            "at_s": round(change.taken_at - act.began_at, 3),
+            "former": change.former,
+            "following": change.following,
+            "dark_s": round(change.taken_at - change.left_at, 3),
+            "cause": cause_of(change, act.outcomes, FAULTS, falls),
+        }
+        for change in changes
+    ]
 
 
 def _rolls(dice: random.Random, nodes: list[str]) -> Iterator[tuple[Fault, str, float, float]]:

@@ -17,6 +17,7 @@ from sharedip_lab.scenarios.results import Act, Result
 from sharedip_lab.scenarios.runner import Outcome, Step, run_step
 from sharedip_lab.stage import VIP4, VIP6, Plan, Stage
 from sharedip_lab.world.etcd import disks_can_freeze
+from sharedip_lab.world.fullness import SMALL_BYTES
 from sharedip_lab.world.namespaces import LabError
 
 FAMILIES = {"ipv4": VIP4, "ipv6": VIP6}
@@ -57,6 +58,7 @@ def matrix_cases(wanted: str = "") -> list[Case]:
         for placement in PLACEMENTS
         for fault in FAULTS.values()
         if not ((fault.leader_apart or fault.leader_is_nothing_to_it) and PLACEMENTS[placement])
+        and not (fault.only_ipv6 and family != "ipv6")
     ]
     chosen = [case for case in cases if not words or any(word in case.name for word in words)]
     if not chosen:
@@ -123,6 +125,7 @@ def legs(plans: Sequence[Plan], cases: Sequence[Case], part: Part, say: Callable
                     vips=(FAMILIES[family],),
                     nodes=nodes,
                     own_disks=any(case.fault.own_disks for case in chosen),
+                    etcd_quota_bytes=SMALL_BYTES if any(case.fault.small_etcd for case in chosen) else 0,
                 )
                 title = f"etcd {plan.etcd.version}, {family}, etcd's leader {placement}, {nodes} nodes"
                 found.append(Leg(staged, title + (f" ({share + 1}/{shares})" if shares > 1 else ""), chosen))

@@ -156,6 +156,23 @@ class Result:
         return [Kind.of(name, outcomes) for name, outcomes in groups.items()]
 
     @property
+    def scenes(self) -> dict[str, dict[str, Any]]:
+        """What was judged by a bound, added up by its name."""
+        groups: dict[str, list[Outcome]] = {}
+        for one in self.outcomes:
+            if one.moves is not None:
+                groups.setdefault(one.fault, []).append(one)
+        return {
+            name: {
+                "runs": len(own),
+                "bound_s": own[0].bound_s,
+                "wrong": sum(not one.good for one in own),
+                **spread(own),
+            }
+            for name, own in groups.items()
+        }
+
+    @property
     def wrong(self) -> list[str]:
         """Everything that went wrong, each with where it did."""
         found = []
@@ -168,13 +185,15 @@ class Result:
         """Everything, as JSON knows it; instants in seconds of CLOCK_MONOTONIC."""
         verdict = "wrong" if self.wrong else "good"
         added_up = {"spread": spread(self.outcomes), "kinds": [asdict(kind) for kind in self.kinds]}
-        return {"verdict": verdict, "wrong": self.wrong, **added_up, **asdict(self)}
+        return {"verdict": verdict, "wrong": self.wrong, **added_up, "scenes": self.scenes, **asdict(self)}
 
 
 def result_from_json(said: dict[str, Any]) -> Result:
     """What `as_json` wrote."""
     values = {
-        name: value for name, value in said.items() if name not in {"verdict", "wrong", "spread", "kinds", "acts"}
+        name: value
+        for name, value in said.items()
+        if name not in {"verdict", "wrong", "spread", "kinds", "scenes", "acts"}
     }
     return Result(**values, acts=[_act_from_json(act) for act in said["acts"]])
 

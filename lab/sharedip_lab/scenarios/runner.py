@@ -62,6 +62,10 @@ class Outcome:
     """What it is added up under."""
     prepared_s: float = 0.0
     """For how long the strike prepared before it broke anything: what `new_owner_s` is counted after."""
+    bound_s: float | None = None
+    """The longest gap that is good, where a scene has one."""
+    moves: int | None = None
+    """How often the address changed its node, where that is judged."""
     wrong: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
@@ -116,6 +120,8 @@ def run_step(stage: Stage, step: Step, progress: Progress, vip: str, *, settle_s
     try:
         progress.phase(step.fault.sequel.value)
         _wait_sequel(stage, step.fault, outcome, vip)
+        if step.fault.sequel is Sequel.STAYS:
+            _judge_stayed(stage, step.fault, outcome, vip)
     finally:
         outcome.healed_at = stage.note("heal", f"{struck}: healed")
         if step.fault.off_segment:
@@ -173,12 +179,28 @@ def _wait_sequel(stage: Stage, fault: Fault, outcome: Outcome, vip: str) -> None
             stage.wait(
                 lambda: answers.first_of_other(outcome.struck_at, outcome.owner_before) is not None,
                 "another node answers",
-                NEW_OWNER_S,
+                2 * fault.within_s or NEW_OWNER_S,
             )
         except NotInTimeError as error:
             outcome.wrong.append(str(error))
+    if fault.within_s and (first := answers.first_of_other(outcome.struck_at, outcome.owner_before)) is not None:
+        took_s = first[0] - outcome.struck_at - outcome.prepared_s
+        if took_s > fault.within_s:
+            outcome.wrong.append(f"another node answered after {took_s:.1f} s: {fault.within_s:g} s is wide room")
     holds_until = max(outcome.struck_at + outcome.prepared_s + fault.hold_s, time.monotonic() + fault.rest_s)
     stage.wait(lambda: time.monotonic() >= holds_until, "the fault has lasted", fault.hold_s + 60.0)
+
+
+def _judge_stayed(stage: Stage, fault: Fault, outcome: Outcome, vip: str) -> None:
+    """Nothing moved while it lasted, and the owner answers at its end."""
+    stage.feeds.catch_up(time.monotonic())
+    other = stage.recording(vip).answers.first_of_other(outcome.struck_at, outcome.owner_before)
+    if other is not None:
+        outcome.wrong.append(
+            f"{other[1]} answered after {other[0] - outcome.struck_at:.2f} s: nothing should have moved"
+        )
+    elif not fault.is_dark and stage.answering(vip) != outcome.owner_before:
+        outcome.wrong.append("nobody answered at its end, though the owner could have")
 
 
 def _note_cut(stage: Stage, node: str, interval: Interval) -> None:

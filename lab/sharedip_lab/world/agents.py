@@ -24,7 +24,7 @@ import yaml
 
 from sharedip_lab.world.etcd import CLIENT_PORT
 from sharedip_lab.world.namespaces import command_in, processes_in
-from sharedip_lab.world.topology import LINK, Place
+from sharedip_lab.world.topology import Place, segment_of
 
 SHIPPED = (sys.executable, "-m", "sharedip.cli.main")
 STOP_S = 15.0
@@ -52,7 +52,9 @@ def documents(
         },
     }
     overlaid = overlay(agent, settings)
-    vip_documents = [{"apiVersion": "v1alpha1", "kind": "Layer2VIPConfig", "name": vip, "link": LINK} for vip in vips]
+    vip_documents = [
+        {"apiVersion": "v1alpha1", "kind": "Layer2VIPConfig", "name": vip, "link": segment_of(vip).link} for vip in vips
+    ]
     return [*vip_documents, overlaid]
 
 
@@ -205,6 +207,22 @@ class Agent:
         except subprocess.TimeoutExpired:
             return -1, f"no answer within {ORDER_S:.0f} s"
         return done.returncode, done.stdout + done.stderr
+
+    def check(self) -> str:
+        """What `sharedip check` says on its node."""
+        words = [*self.command, "check", "-c", str(self.configuration)]
+        try:
+            done = subprocess.run(
+                command_in(self.place.namespace, words),
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=ORDER_S,
+                start_new_session=True,
+            )
+        except subprocess.TimeoutExpired:
+            return f"no end within {ORDER_S:.0f} s"
+        return done.stdout + done.stderr
 
     def status(self) -> dict[str, Any] | None:
         """Its status document; None while it does not answer. An agent without the command says so with `{}`."""

@@ -1,7 +1,7 @@
 """A real etcd: which binary, one member per node, and what the members say of themselves.
 
 Role: start, stop and ask etcd members from outside, over etcd's JSON gateway (etcd docs, "gRPC gateway").
-Must never: write a key. Counterpart: `stage.py`, which puts agents beside the members.
+Must never: write a key. Counterparts: `stage.py`, which puts agents beside the members; `fullness.py`, which fills it.
 """
 
 from __future__ import annotations
@@ -117,6 +117,8 @@ class Member:
     binary: Binary
     directory: Path
     initial_cluster: str
+    quota_bytes: int = 0
+    """`--quota-backend-bytes`; 0: etcd's own, 2 GB."""
     process: subprocess.Popen[bytes] | None = None
     frozen: bool = False
 
@@ -146,6 +148,7 @@ class Member:
                         *("--initial-cluster", self.initial_cluster),
                         *("--initial-cluster-token", "sharedip-lab"),
                         *("--logger", "zap", "--log-level", "warn"),
+                        *(("--quota-backend-bytes", str(self.quota_bytes)) if self.quota_bytes else ()),
                     ],
                 ),
                 stdin=subprocess.DEVNULL,
@@ -228,7 +231,9 @@ class EtcdCluster:
     """member id → node name, learnt from the members."""
 
     @classmethod
-    def on(cls, nodes: Iterable[Place], binary: Binary, run_: Run, *, own_disks: bool) -> EtcdCluster:
+    def on(
+        cls, nodes: Iterable[Place], binary: Binary, run_: Run, *, own_disks: bool, quota_bytes: int = 0
+    ) -> EtcdCluster:
         """Lay the cluster out; `own_disks` gives each data directory a file system of its own, which can be frozen."""
         places = tuple(nodes)
         initial = ",".join(f"{place.name}=http://{place.etcd_address}:{PEER_PORT}" for place in places)
@@ -238,7 +243,7 @@ class EtcdCluster:
             (directory / "data").mkdir(parents=True, exist_ok=True)
             if own_disks:
                 _mount_disk(run_, directory)
-            members[place.name] = Member(place, binary, directory, initial)
+            members[place.name] = Member(place, binary, directory, initial, quota_bytes)
         return cls(members)
 
     def start(self) -> None:
@@ -331,6 +336,19 @@ class EtcdCluster:
             said = member.post("/v3/kv/range", {"key": _base64(b"\0"), "keys_only": True})
             if said is not None:
                 return int(said["header"]["revision"])
+        return None
+
+    def alarms(self) -> list[dict[str, Any]]:
+        """What etcd has raised, with the member; empty also when nobody answers."""
+        said = self.ask("/v3/maintenance/alarm", {"action": "GET"}, 5.0)
+        return [] if said is None else list(said.get("alarms", []))
+
+    def ask(self, path: str, body: dict[str, Any], timeout_s: float) -> dict[str, Any] | None:
+        """The first answer that anybody gives."""
+        for member in self.members.values():
+            said = member.post(path, body, timeout_s)
+            if said is not None:
+                return said
         return None
 
     def requests_received(self) -> dict[str, int]:

@@ -69,6 +69,13 @@ def neighbour_advertisement(mac: bytes, target: IPv6Address) -> bytes:
     return frame + _icmpv6(target.packed, group, _ADVERTISEMENT, body)
 
 
+def announcement(mac: bytes, address: IPAddress) -> bytes:
+    """ "This address is at this MAC", to everybody, in the address's own family."""
+    if isinstance(address, IPv4Address):
+        return arp_request(mac, address, address)
+    return neighbour_advertisement(mac, address)
+
+
 def datagram(macs: tuple[bytes, bytes], addresses: tuple[IPAddress, IPAddress], port: int, payload: bytes) -> bytes:
     """A UDP datagram from the first to the second of both pairs, with the same port at both ends.
 
@@ -132,6 +139,19 @@ def read_claim(frame: bytes) -> Claim | None:
     if ethertype == ETHERTYPE_IPV6 and len(frame) >= 78 and frame[20] == _ICMPV6 and frame[54] == _ADVERTISEMENT:
         solicited = bool(struct.unpack_from("!I", frame, 58)[0] & 0x40000000)
         return Claim(IPv6Address(frame[62:78]), _target_mac(frame), announced=not solicited)
+    return None
+
+
+def read_question(frame: bytes) -> IPAddress | None:
+    """For which address it asks: an ARP request that is no announcement, or a neighbour solicitation; else None."""
+    if len(frame) < 42:
+        return None
+    (ethertype,) = struct.unpack_from("!H", frame, 12)
+    if ethertype == ETHERTYPE_ARP:
+        _, protocol, _, _, operation, _, sender, _, target = _ARP.unpack_from(frame, 14)
+        return IPv4Address(target) if protocol == 0x0800 and operation == 1 and sender != target else None
+    if ethertype == ETHERTYPE_IPV6 and len(frame) >= 78 and frame[20] == _ICMPV6 and frame[54] == _SOLICITATION:
+        return IPv6Address(frame[62:78])
     return None
 
 

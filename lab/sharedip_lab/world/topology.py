@@ -1,16 +1,17 @@
 """The lab's network: node and client namespaces on two bridges in a namespace of their own.
 
 Role: build it, take it away, and cut it. The segment (VIPs, clients, peers) and etcd's network are two bridges, so
-that a node can lose either alone. Cuts are nftables rules at the bridges: silent for both sides, as a switch that
-drops frames.
+that a node can lose either alone; a second segment and a gateway are there where they are asked for. Cuts are nftables
+rules at the bridges: silent for both sides, as a switch that drops frames.
 Must never: touch the host's network. Counterpart: `faults/catalogue.py`, which says what to cut and when to heal.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from sharedip_lab.world.namespaces import drop_namespace, ip, ip_batch, make_namespace, nft, write_sysctl
 from sharedip_lab.world.runs import Run
@@ -18,7 +19,7 @@ from sharedip_lab.world.runs import Run
 SEGMENT4 = IPv4Address("10.77.0.0")  # /24, or /16 where there are many VIPs
 SEGMENT6 = IPv6Address("fd77::")  # /64
 ETCD4 = IPv4Address("10.78.0.0")  # /24
-CLIENT_INDEX, ASKER_INDEX = 200, 201
+CLIENT_INDEX, ASKER_INDEX, GATEWAY_INDEX = 200, 201, 254
 WITNESS_INDEX = 253
 """The outside observer's address: it exists in the frames that it sends, on no interface."""
 WITNESS_MAC = f"02:77:00:00:00:{WITNESS_INDEX:02x}"
@@ -29,6 +30,8 @@ SEGMENT_BRIDGE = "seg0"
 ETCD_BRIDGE = "etcd0"
 ECHO_PORT = 7777
 """Where every node answers with its name."""
+PEER_PORT = 9470
+"""Where agents hear each other (docs/configuration.md)."""
 
 # `mute`: frames from the port are dropped. `deaf`: frames to the port are. `apart`: frames between the two ports are.
 # `mute` sits in prerouting and `deaf` in postrouting, so that the observer on the bridge device is treated as any host.
@@ -44,6 +47,31 @@ _RULES = """table bridge lab {
 
 
 @dataclass(frozen=True)
+class Segment:
+    """A layer-2 network on which VIPs are: its bridge, what the hosts call their link to it, and its addresses."""
+
+    bridge: str
+    link: str
+    letter: str
+    """What its ports' names begin with."""
+    base4: IPv4Address
+    base6: IPv6Address
+    number: int
+    """In the MACs of its links."""
+
+
+FIRST = Segment(SEGMENT_BRIDGE, LINK, "s", SEGMENT4, SEGMENT6, 0x77)
+SECOND = Segment("seg1", "eth1", "t", IPv4Address("10.81.0.0"), IPv6Address("fd81::"), 0x81)
+
+
+def segment_of(vip: str) -> Segment:
+    """On which of the two this VIP is."""
+    address = ip_address(vip)
+    base = SECOND.base4 if isinstance(address, IPv4Address) else SECOND.base6
+    return SECOND if address.packed[:3] == base.packed[:3] else FIRST
+
+
+@dataclass(frozen=True)
 class Place:
     """A host of the lab: its namespace and what it is called on both networks."""
 
@@ -54,7 +82,11 @@ class Place:
     @property
     def mac(self) -> str:
         """The MAC on the segment, made from the index so that a frame tells its sender."""
-        return f"02:77:00:00:00:{self.index:02x}"
+        return self.mac_on(FIRST)
+
+    def mac_on(self, segment: Segment) -> str:
+        """The MAC of its link to this segment."""
+        return f"02:{segment.number:02x}:00:00:00:{self.index:02x}"
 
     @property
     def address4(self) -> IPv4Address:
@@ -74,7 +106,11 @@ class Place:
     @property
     def port(self) -> str:
         """The segment bridge's port that this host is plugged into."""
-        return f"s-{self.name}"
+        return self.port_on(FIRST)
+
+    def port_on(self, segment: Segment) -> str:
+        """This segment's port that the host is plugged into."""
+        return f"{segment.letter}-{self.name}"
 
     @property
     def etcd_port(self) -> str:
@@ -85,7 +121,16 @@ class Place:
 class Topology:
     """N nodes, a client and two bridges. Built by `up`, taken away with the run."""
 
-    def __init__(self, run: Run, node_count: int, *, segment_bits: int = 24, with_asker: bool = False) -> None:
+    def __init__(
+        self,
+        run: Run,
+        node_count: int,
+        *,
+        segment_bits: int = 24,
+        with_asker: bool = False,
+        with_gateway: bool = False,
+        with_second: bool = False,
+    ) -> None:
         if not 1 <= node_count <= MAX_NODES:
             raise ValueError(f"between 1 and {MAX_NODES} nodes, not {node_count}")
         self.run = run
@@ -95,6 +140,10 @@ class Topology:
         self.client = Place("client", CLIENT_INDEX, f"{run.name}-client")
         self.asker = Place("asker", ASKER_INDEX, f"{run.name}-asker") if with_asker else None
         """A client that asks for the MAC."""
+        self.gateway = Place("gw", GATEWAY_INDEX, f"{run.name}-gw") if with_gateway else None
+        """The nodes' next hop on the segment, which answers ARP and neighbour solicitations, and leads nowhere."""
+        self.segments = (FIRST, SECOND) if with_second else (FIRST,)
+        self._filters = 0
         self._cuts: Counter[tuple[str, str]] = Counter()
 
     def up(self) -> None:
@@ -106,9 +155,9 @@ class Topology:
         ip_batch(
             segment,
             [
-                f"link add name {SEGMENT_BRIDGE} {bridge}",
+                *(f"link add name {one.bridge} {bridge}" for one in self.segments),
                 f"link add name {ETCD_BRIDGE} {bridge}",
-                f"link set {SEGMENT_BRIDGE} address {WITNESS_MAC} up",
+                *(f"link set {one.bridge} address {WITNESS_MAC} up" for one in self.segments),
                 f"link set {ETCD_BRIDGE} up",
             ],
         )
@@ -128,7 +177,7 @@ class Topology:
     @property
     def hosts(self) -> tuple[Place, ...]:
         """Everybody on the segment."""
-        return (*self.nodes, self.client, *([self.asker] if self.asker is not None else []))
+        return (*self.nodes, self.client, *(one for one in (self.asker, self.gateway) if one is not None))
 
     def node(self, name: str) -> Place:
         """The node of this name."""
@@ -158,6 +207,32 @@ class Topology:
         """Undo `part`."""
         self._heal("apart", *self._pairs(one, others))
 
+    def divide(self, one: Sequence[str], other: Sequence[str]) -> None:
+        """Frames between the ports of the two sides get lost, in both directions."""
+        for port in one:
+            self.part(port, list(other))
+
+    def undivide(self, one: Sequence[str], other: Sequence[str]) -> None:
+        """Undo `divide`."""
+        for port in one:
+            self.unpart(port, list(other))
+
+    def detach(self, port: str, segment: Segment = FIRST) -> Callable[[], None]:
+        """Take the port off its bridge: nothing passes in either direction, and the carrier stays. Returns the undo."""
+        ip("link", "set", port, "nomaster", namespace=self.bridge_namespace)
+        return lambda: ip_batch(self.bridge_namespace, [f"link set {port} master {segment.bridge}"])
+
+    def eat(self, *, coming: Sequence[str] = (), going: Sequence[str] = ()) -> Callable[[], None]:
+        """Drop what matches: rules for frames as they come from a port, and as they go to one. Returns the undo."""
+        self._filters += 1
+        table = f"bridge lab_eats{self._filters}"
+        body = ""
+        for hook, rules in (("prerouting", coming), ("postrouting", going)):
+            lines = "".join(f"{rule}; " for rule in rules)
+            body += f"  chain {hook} {{ type filter hook {hook} priority -250; policy accept; {lines}}}\n"
+        nft(self.bridge_namespace, f"table {table} {{\n{body}}}\n")
+        return lambda: nft(self.bridge_namespace, f"delete table {table}\n")
+
     def unplug(self, port: str) -> None:
         """Pull the cable: the node sees its carrier go."""
         ip("link", "set", port, "down", namespace=self.bridge_namespace)
@@ -166,18 +241,27 @@ class Topology:
         """Put the cable back."""
         ip("link", "set", port, "up", namespace=self.bridge_namespace)
 
-    def give_addresses(self, place: Place) -> None:
-        """Give the host its own addresses on the segment; IPv6 loses them whenever the link goes down."""
-        ip_batch(
-            place.namespace,
-            [
-                f"address replace {place.address4}/{self.segment_bits} dev {LINK}",
-                f"address replace {place.address6}/64 dev {LINK} nodad",
-                # The observer has no interface that could be asked: who answers it must know its MAC.
-                f"neigh replace {SEGMENT4 + WITNESS_INDEX} lladdr {WITNESS_MAC} dev {LINK} nud permanent",
-                f"neigh replace {SEGMENT6 + WITNESS_INDEX} lladdr {WITNESS_MAC} dev {LINK} nud permanent",
-            ],
-        )
+    def give_addresses(self, place: Place, segment: Segment = FIRST) -> None:
+        """Give the host its own addresses on the segment; IPv6 loses them whenever the link goes down.
+
+        Where there is a gateway, the nodes' default routes go with them.
+        """
+        bits = self.segment_bits if segment is FIRST else 24
+        lines = [
+            f"address replace {segment.base4 + place.index}/{bits} dev {segment.link}",
+            f"address replace {segment.base6 + place.index}/64 dev {segment.link} nodad",
+            # The observer has no interface that could be asked: who answers it must know its MAC.
+            *(
+                f"neigh replace {base + WITNESS_INDEX} lladdr {WITNESS_MAC} dev {segment.link} nud permanent"
+                for base in (segment.base4, segment.base6)
+            ),
+        ]
+        if self.gateway is not None and segment is FIRST and place in self.nodes:
+            lines += [
+                f"route replace default via {self.gateway.address4} dev {segment.link}",
+                f"route replace ::/0 via {self.gateway.address6} dev {segment.link}",
+            ]
+        ip_batch(place.namespace, lines)
 
     def _make(self, namespace: str) -> None:
         self.run.note_namespace(namespace)
@@ -187,17 +271,17 @@ class Topology:
             write_sysctl(namespace, f"net.ipv6.conf.{which}.accept_dad", "0")
 
     def _plug(self, place: Place) -> None:
-        segment = self.bridge_namespace
-        pairs = [(LINK, place.port, SEGMENT_BRIDGE)]
+        pairs = [(one.link, place.port_on(one), one.bridge) for one in self.segments]
         if place in self.nodes:
             pairs.append((ETCD_LINK, place.etcd_port, ETCD_BRIDGE))
         lines = []
         for link, port, bridge in pairs:
             lines.append(f"link add name {port} type veth peer name {link} netns {place.namespace}")
             lines.append(f"link set {port} master {bridge} up")
-        ip_batch(segment, lines)
-        ip("link", "set", LINK, "address", place.mac, "up", namespace=place.namespace)
-        self.give_addresses(place)
+        ip_batch(self.bridge_namespace, lines)
+        for one in self.segments:
+            ip("link", "set", one.link, "address", place.mac_on(one), "up", namespace=place.namespace)
+            self.give_addresses(place, one)
         if place in self.nodes:
             ip_batch(
                 place.namespace,

@@ -39,8 +39,10 @@ def _cells(chosen: list[Leg]) -> list[str]:
 
 def test_every_fault_meets_both_families_placements_and_versions() -> None:
     cells = _cells(_legs())
-    apart = sum(fault.leader_apart or fault.leader_is_nothing_to_it for fault in FAULTS.values())
-    assert len(cells) == len(set(cells)) == 2 * (4 * len(FAULTS) - 2 * apart)
+    both = sum(not (fault.leader_apart or fault.leader_is_nothing_to_it) for fault in FAULTS.values())
+    ipv6_alone = sum(fault.only_ipv6 for fault in FAULTS.values())
+    assert len(cells) == len(set(cells)) == 2 * (2 * (len(FAULTS) + both) - 2 * ipv6_alone)
+    assert not any(cell.endswith(f"ipv6-deaf-and-dumb/ipv4/{place}") for cell in cells for place in module.PLACEMENTS)
     assert "3.4.23/sigkill/ipv6/on-owner" in cells
     assert not any(cell.endswith("crash-with-leader/ipv4/on-owner") for cell in cells)
 
@@ -49,6 +51,12 @@ def test_a_fault_that_needs_five_nodes_gets_them() -> None:
     nodes = {case.name: leg.plan.nodes for leg in _legs() for case in leg.cases}
     assert nodes["crash-with-witness/ipv4/elsewhere"] == 5
     assert nodes["crash/ipv4/elsewhere"] == 3
+
+
+def test_an_etcd_that_is_to_be_filled_has_a_small_quota() -> None:
+    quotas = {case.name: leg.plan.etcd_quota_bytes for leg in _legs(wanted="etcd-full,sigkill") for case in leg.cases}
+    assert quotas["etcd-full/ipv4/elsewhere"] == 20_000_000
+    assert quotas["sigkill/ipv4/on-owner"] == 0
 
 
 def test_what_a_machine_cannot_do_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +142,7 @@ def test_a_resumed_run_plays_what_is_missing_and_nothing_else(tmp_path: Path) ->
 def test_the_end_tells_each_version_of_etcd_and_keeps_the_logs_of_what_went_wrong(tmp_path: Path) -> None:
     result = matrix(_legs(wanted="crash/ipv4,sigkill/ipv4"), Lines(), Result("matrix", "", {}, 0.005), lambda _: None)
     rows = [line.split()[:3] for line in summary(result).splitlines() if line.startswith("3.")]
-    assert rows == [["3.4.23", "9", "7"], ["3.5.1", "9", "7"]]
+    assert rows == [["3.4.23", "11", "9"], ["3.5.1", "11", "9"]]
     write_logs(result, tmp_path / "logs")
     assert {path.read_text() for path in (tmp_path / "logs").iterdir()} == {"last words"}
 

@@ -95,3 +95,23 @@ def test_a_probe_and_a_solicitation_claim_nothing() -> None:
 def test_no_frame_is_too_strange_to_read(data: bytes, ethertype: bytes) -> None:
     frames.read_claim(bytes(12) + ethertype + data)
     frames.read_datagram(bytes(12) + ethertype + data, 7777)
+
+
+@pytest.mark.parametrize(
+    ("frame", "asked"),
+    [
+        (frames.arp_request(frames.mac_bytes(MAC), IPv4Address("10.77.0.1"), VIP4), VIP4),
+        (frames.arp_request(frames.mac_bytes(MAC), IPv4Address("0.0.0.0"), VIP4), VIP4),
+        (frames.announcement(frames.mac_bytes(MAC), VIP4), None),
+        (frames.neighbour_solicitation(frames.mac_bytes(MAC), IPv6Address("fd77::1"), VIP6), VIP6),
+        (frames.announcement(frames.mac_bytes(MAC), VIP6), None),
+        (b"", None),
+    ],
+)
+def test_a_question_names_the_address_that_is_asked_for(frame: bytes, asked: object) -> None:
+    assert frames.read_question(frame) == asked
+
+
+def test_an_answer_is_no_question() -> None:
+    reply = scapy.Ether(src=MAC, dst=MAC) / scapy.ARP(op=2, hwsrc=MAC, psrc=str(VIP4), hwdst=MAC, pdst="10.77.0.1")
+    assert frames.read_question(bytes(reply)) is None
