@@ -32,6 +32,7 @@ SECOND_VIP4 = str(SECOND.base4 + 100)
 MANY4, MANY4_COUNT = SEGMENT4 + 0x400, 0xF000
 """Where VIPs are taken from when there are many: apart from every node's own address."""
 FIRST_OWNER_S = 30.0
+HEARD_S = 8.0
 WITNESSED_S = 10.0
 SUCCESSOR_S = 10.0
 SUCCESSOR_FROM_NODES = 5
@@ -287,6 +288,25 @@ class Stage:
     def witness_wanted(self) -> bool:
         """Whether the owner appoints a witness: it is on, and etcd survives the loss of a node."""
         return self.plan.settings.get("failover", {}).get("witness", "auto") != "off" and self.plan.nodes >= 3
+
+    def wait_heard(self) -> str:
+        """Wait until the agents' records say that each hears all others where the VIPs are. An agent of another make
+        says nothing of it. Returns what is missing if it does not come in time, else nothing.
+        """
+
+        def heard() -> bool:
+            records = [json.loads(text) for text, _ in (self.etcd.entries(prefix) or {}).values()]
+            places = [place for record in records for place in record.get("places", ())]
+            return len(records) == len(self.agents) and all(len(place["heard"]) == len(records) - 1 for place in places)
+
+        prefix = f"{self.plan.key_prefix}:vip:agent:"
+        if self.plan.agent != SHIPPED:
+            return ""
+        try:
+            self.wait(heard, "every agent hears all others", HEARD_S, poll_s=0.05)
+        except NotInTimeError as error:
+            return str(error)
+        return ""
 
     def wait_witnessed(self, owner: str, vip: str) -> str:
         """Wait until etcd names a witness that can depose the owner: one that is not on the node of etcd's leader, and

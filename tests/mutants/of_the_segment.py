@@ -77,8 +77,8 @@ MUTANTS = (
     Mutant(
         "good-news-at-once",
         HEARING,
-        "if now < self._published_at + GOOD_NEWS_EVERY_S and not _is_bad_news(self._published, fresh):",
-        "if False:",
+        "self.good_news_at = max(now + GOOD_NEWS_AFTER_S, self._good_news_told + GOOD_NEWS_EVERY_S)",
+        "self.good_news_at = now",
         HEARD,
         "A segment that flaps churns etcd.",
     ),

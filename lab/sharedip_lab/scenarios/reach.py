@@ -230,7 +230,7 @@ def _prepared(stage: Stage, scene: Scene, vip: str) -> tuple[str, list[str]]:
         queue = stage.queue(vip)
         if place is not None and len(queue) == len(stage.agents) > 1:
             stage.etcd.move_leader(queue[place])
-        missing = [stage.wait_successor(owner, vip), stage.wait_witnessed(owner, vip)]
+        missing = [stage.wait_heard(), stage.wait_successor(owner, vip), stage.wait_witnessed(owner, vip)]
         if stage.owner(vip) == owner or turn == PREPARED_MAX:
             return owner, missing
     raise AssertionError("the last turn returns")

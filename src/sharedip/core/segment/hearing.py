@@ -53,6 +53,8 @@ SURROUNDINGS_EVERY_S = 5.0
 """While somebody is missed. A node may have ten thousand routes, and reading them takes its time."""
 OUTSIDERS_ASKED = 3
 OUTSIDER_COUNTS_S = 1.5
+GOOD_NEWS_AFTER_S = 0.5
+"""Who hears one hears others a moment later."""
 GOOD_NEWS_EVERY_S = 5.0
 """Bad news is written at once, good news so often at most: a flapping segment must not churn etcd."""
 
@@ -166,7 +168,7 @@ class Hearing:
         self._awake_since: Instant = NEVER
         self._due_at: Instant = NEVER
         self._published: list[dict[str, object]] = []
-        self._published_at: Instant = NEVER
+        self._good_news_told: Instant = NEVER
         self.good_news_at: Instant = float("inf")
         """When good news that waits may be published."""
 
@@ -229,10 +231,14 @@ class Hearing:
         if fresh == self._published:
             self.good_news_at = float("inf")
             return self._published
-        if now < self._published_at + GOOD_NEWS_EVERY_S and not _is_bad_news(self._published, fresh):
-            self.good_news_at = self._published_at + GOOD_NEWS_EVERY_S
+        if _is_bad_news(self._published, fresh):
+            self._published, self.good_news_at = fresh, float("inf")
+            return fresh
+        if self.good_news_at == float("inf"):
+            self.good_news_at = max(now + GOOD_NEWS_AFTER_S, self._good_news_told + GOOD_NEWS_EVERY_S)
+        if now < self.good_news_at:
             return self._published
-        self._published, self._published_at, self.good_news_at = fresh, now, float("inf")
+        self._published, self._good_news_told, self.good_news_at = fresh, now, float("inf")
         return fresh
 
     # -- facts --------------------------------------------------------------------------------------------------------
@@ -267,6 +273,8 @@ class Hearing:
         place.vips = vips
         wanted = {peer.lease for peer in self._peers.all() if self._there(peer, place) is not None}
         wanted.discard(self._session.lease or 0)
+        if wanted - place.pairs.keys():
+            self._hello_at = self._due_at = NEVER  # who has just come is greeted at once
         place.pairs = {lease: place.pairs.get(lease) or _Pair() for lease in sorted(wanted)}
         if not is_same:
             self._hello_at = self._due_at = NEVER  # neighbours learn our new MAC by it (L10d)
