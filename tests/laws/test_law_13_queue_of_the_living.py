@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sharedip.core.election.candidacy import EVICT_WITHIN_S, Phase
-from sharedip.core.election.living import EVERY_S, SILENT_S, UNPROVED_FOR_S, UNPROVED_S
+from sharedip.core.election.living import EVERY_S, SILENT_S, UNFIT_S, UNPROVED_FOR_S, UNPROVED_S
 from sharedip.core.messages import (
     AnswerOperator,
     DrainRequested,
@@ -49,7 +49,9 @@ def test_the_unfit_go_out_of_the_way_of_the_sound(fields: dict[str, bool]) -> No
     """By what they say of themselves."""
     queue = Queue("n2", "n3")
     queue.says("n2", **fields)
-    queue.live(0.1, "n2", "n3")
+    queue.live(UNFIT_S - 0.5, "n2", "n3")
+    assert queue.queue() == ["n1", "n2", "n3"], "who seems sound behind it may have died in the same second"
+    queue.live(1.0, "n2", "n3")
     assert queue.queue() == ["n1", "n3"]
 
 
@@ -120,7 +122,7 @@ def test_an_agent_is_taken_out_at_most_once_a_minute() -> None:
     queue = Queue("n2", "n3")
     store = queue.talk.store
     queue.says("n2", healthy=False)
-    queue.live(0.1, "n2", "n3")
+    queue.live(UNFIT_S + 0.1, "n2", "n3")
     for _ in range(2):
         store.put(queue.key("n2"), b"n2", LEASES["n2"])
         store.delete(queue.key("n3"))
@@ -252,11 +254,12 @@ def test_after_its_word_an_owner_evicts_nobody() -> None:
 def test_who_owns_by_a_word_evicts_nobody_before_it_is_executed() -> None:
     """The former owner's key still comes first: etcd does not call us the owner yet."""
     queue = Queue("n2", "n3", owns=False)
+    queue.says("n2", drained=True)
+    queue.live(UNFIT_S + 0.1, "n2", "n3")
     first = queue.talk.candidacy.queue()[0]
     queue.talk.node._released(first.lease, Released(first.create_revision, VIP.address, "moved"), queue.talk.now)
     queue.talk.settle()
     assert queue.talk.is_in(Phase.OWNING)
-    queue.says("n2", drained=True)
     assert queue.talk.candidacy.words.unexecuted
     queue.talk.settle()
     save(queue.talk)

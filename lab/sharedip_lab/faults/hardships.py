@@ -89,12 +89,17 @@ def _ordered(stage: Stage, node: str, *words: str) -> int:
     return status
 
 
+WATCHED_AFTER_S = 0.05
+"""A designation, the watch that tells the witness, and the first beat. Who dies sooner is missed by nobody but etcd."""
+
+
 def new_owner_killed(stage: Stage, node: str) -> Undo:
-    """The owner is stopped in order, and who takes over is killed as soon as it has the address."""
+    """The owner is stopped in order, and who takes over is killed a moment after it has the address."""
     heal = strikes.terminate(stage, node)
     stage.wait(lambda: stage.owner() not in {None, node}, "another node has the address", SHIFT_S, poll_s=0.001)
     following = stage.owner() or node
-    _begins(stage, f"{following}: killed as it had taken over")
+    _pause(stage, WATCHED_AFTER_S)
+    _begins(stage, f"{following}: killed {WATCHED_AFTER_S * 1000:.0f} ms after it had taken over")
     return all_of(heal, _killed(stage, following))
 
 

@@ -68,6 +68,7 @@ _HEARD = (
         "the next one's port lets nothing through; 5 s later the owner crashes",
         succession.after(segment.deaf_and_dumb, strikes.crash, wait_s=5.0),
         CRASHED_S,
+        leader="next",
     ),
     Scene("deaf", "L3", "frames to the owner get lost", _DEAF, ISOLATED_S),
     Scene("dumb", "L3", "frames from the owner get lost", _DUMB, ISOLATED_S),
@@ -192,8 +193,8 @@ _QUEUE = (
     Scene(
         "next-cut-from-etcd",
         "L6",
-        "the next one is cut from etcd for 3 s, then the owner's agent is killed",
-        succession.after(strikes.cut_etcd, strikes.kill),
+        "the next one is cut from etcd for 10 s, then the owner's agent is killed",
+        succession.after(strikes.cut_etcd, strikes.kill, wait_s=10.0),
         CRASHED_S,
     ),
     Scene(
@@ -206,7 +207,7 @@ _QUEUE = (
     Scene(
         "new-owner-killed",
         "L8",
-        "four agents: SIGTERM, and the new owner is killed as it has taken over",
+        "four agents: SIGTERM, and the new owner is killed 50 ms after it has taken over",
         hardships.new_owner_killed,
         CRASHED_S,
         nodes=4,

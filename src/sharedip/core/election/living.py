@@ -24,6 +24,10 @@ SILENT_S = 3.0
 UNPROVED_S = 2 * RENEW_EVERY_S_MAX + 1.0
 UNPROVED_FOR_S = 3.0
 """Whose lease was last proved longer ago than two renewals and a time-out, for so long: it could take nothing."""
+UNFIT_S = 3.0
+"""So long must a node have been unfit: whoever seems sound behind it may have died in the same second, and an unfit one
+that comes first takes the address where the sound one is silent by then.
+"""
 EVERY_S = 60.0
 """One agent is taken out of one queue at most once in this time: etcd sees no churn."""
 LOOK_EVERY_S = 1.0
@@ -73,6 +77,7 @@ class Living:
         self._witnesses_of = witnesses_of
         self._out = out
         self._unproved_since: dict[int, Instant] = {}
+        self._unfit_since: dict[int, Instant] = {}
         self._suspects: frozenset[int] = frozenset()
         self._look_at: Instant = float("inf")
         self._again_at: Instant = float("inf")
@@ -136,7 +141,7 @@ class Living:
             return None  # law 4: a plain candidate, or an agent of an older version
         unfit = self._fitness.why_unfit(key, vip)
         if unfit not in (None, NO_AGENT, NOT_KNOWN):
-            return unfit
+            return unfit if hurried or now >= self._unfit_since.get(key.lease, now) + UNFIT_S else None
         silent_s = self._voices.silent_s(key.lease, now)
         if self._voices.is_gone(key.lease, now) and (hurried or silent_s >= SILENT_S):
             return f"silent for {silent_s:.1f} s" if self._is_missed_by_witnesses(key.lease, vip) else None
@@ -170,6 +175,8 @@ class Living:
 
     def records_changed(self, now: Instant) -> None:
         """Agents came, went, or say something else of themselves."""
+        unfit = [peer.lease for peer in self._peers.all() if _says_it_is_unfit(peer)]
+        self._unfit_since = {lease: self._unfit_since.get(lease, now) for lease in unfit}
         self._look_at = now
 
     def advance(self, now: Instant) -> bool:
@@ -186,7 +193,11 @@ class Living:
         self._unproved_since = since
         silent = {lease: self._voices.silent_s(lease, now) for lease in leases}
         waits = [min(LOOK_EVERY_S, SILENT_S - silent_s) for silent_s in silent.values() if silent_s < SILENT_S]
-        suspects = frozenset(lease for lease in leases if silent[lease] >= SILENT_S or self._is_unproved(lease, now))
+        unfit = {lease for lease, since in self._unfit_since.items() if now >= since + UNFIT_S}
+        waits += [since + UNFIT_S - now for since in self._unfit_since.values() if now < since + UNFIT_S]
+        suspects = frozenset(
+            lease for lease in leases if silent[lease] >= SILENT_S or self._is_unproved(lease, now) or lease in unfit
+        )
         is_news = bool(suspects - self._suspects) or now >= self._again_at
         self._suspects, self._again_at = suspects, float("inf")
         # One that fell silent is found on time; another's proof, or our own, may end or come at any moment.
@@ -203,6 +214,11 @@ class Living:
         """Whether our witnesses, but for that agent itself, say the same: one deaf ear empties no queue."""
         witnesses = [self._peers.by_lease(each) for each in self._witnesses_of(vip.address) if each != lease]
         return all(each is not None and lease in each.misses for each in witnesses)
+
+
+def _says_it_is_unfit(peer: Peer) -> bool:
+    flaws = (*(place.flaw for place in peer.places or ()), *peer.flaws.values())
+    return peer.drained is True or peer.healthy is False or any(flaws)
 
 
 def _is_heard_among(agents: Iterable[Peer], lease: int) -> bool:

@@ -59,7 +59,9 @@ class Isolation:
             if side is None:
                 if verdict is not None and verdict.counts:
                     changed = True
-                    self._out(Report(Level.INFO, f"heard on {place[0]} again (IPv{place[1]})"))
+                    self._out(
+                        Report(Level.INFO, f"no side of the segment is better any more on {place[0]} (IPv{place[1]})")
+                    )
                 self._verdicts.pop(place, None)
                 continue
             if verdict is None:

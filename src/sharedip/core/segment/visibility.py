@@ -173,7 +173,7 @@ class Visibility:
             return None
         if now < since + QUIET_AFTER_CHANGE_S:
             return None
-        return queue[0] if self._hearing.state(vip, queue[0].lease) in (Hears.HEARD, Hears.MUTE) else None
+        return queue[0] if self._hearing.state(vip, queue[0].lease) is Hears.HEARD else None
 
     def _there(self, each: _Round) -> PeerPlace | None:
         peer = self._peers.by_lease(each.owner)

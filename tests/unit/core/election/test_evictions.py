@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sharedip.core.election.living import UNFIT_S
 from sharedip.core.messages import RequestFailed, Transact
 from sharedip.core.model import Failure
 from tests.stages.harness import VIP
@@ -16,7 +17,7 @@ def test_only_who_stands_before_a_sound_one_is_noted() -> None:
     queue.talk.disk_answers = False
     for name in ("n5", "n4", "n2"):
         queue.says(name, drained=True)
-    queue.speak(*queue.names)
+    queue.live(UNFIT_S + 0.1, *queue.names)
     candidacy = queue.talk.candidacy
     assert candidacy.epoch is not None
     noted = queue.talk.node.evicted.of(VIP, candidacy.epoch)
@@ -38,6 +39,7 @@ def test_nobody_is_noted_but_behind_the_owner() -> None:
 def test_a_request_under_way_is_not_sent_again_and_one_that_failed_a_little_later() -> None:
     queue = Queue("n2", "n3")
     queue.says("n2", drained=True)
+    queue.live(UNFIT_S + 0.1, *queue.names, but=(Transact,))
     (first,) = queue.evictions()
     queue.talk.settle()
     assert queue.evictions() == [first]
@@ -52,6 +54,7 @@ def test_a_request_under_way_is_not_sent_again_and_one_that_failed_a_little_late
 def test_a_key_that_went_by_itself_is_asked_for_no_more() -> None:
     queue = Queue("n2", "n3")
     queue.says("n2", drained=True)
+    queue.live(UNFIT_S + 0.1, *queue.names, but=(Transact,))
     (first,) = queue.evictions()
     queue.talk.open.remove(first)
     queue.talk.store.delete(queue.key("n2"))
