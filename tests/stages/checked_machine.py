@@ -42,6 +42,7 @@ MACHINE = MachineFacts(
     api_server_files=True,
     probed={},
     chrony=None,
+    gateways={("eth0", 4): (ip_address("192.168.0.254"),)},
     gate_families=("IPv4", "IPv6"),
     tags_stick=True,
 )

@@ -13,9 +13,17 @@ from sharedip.agent.settings import NO_TAGS, TAGS_UNKNOWN, choose_fence, window_
 from sharedip.cli.clocks import judge_chrony
 from sharedip.cli.facts import Finding, MachineFacts, Member, Severity
 from sharedip.config.checks import addresses_to_come, check_against_links
-from sharedip.config.model import WINDOW_S_MIN_LIFETIME, Config, FenceChoice, KubeApiServerCheck, WitnessChoice
+from sharedip.config.model import (
+    WINDOW_S_MIN_LIFETIME,
+    Config,
+    ExecCheck,
+    FenceChoice,
+    KubeApiServerCheck,
+    WitnessChoice,
+)
 from sharedip.core.address.own_addresses import OwnAddress
 from sharedip.core.address.serving import DEAF, NO_ADDRESS, Flaw, flaw_of
+from sharedip.core.election.living import SILENT_S
 from sharedip.core.model import FenceKind, Vip
 from sharedip.core.settings import CLOCK_DRIFT, lease_margin_s
 
@@ -26,6 +34,11 @@ EXPIRY_SCAN_S = 0.5
 """etcd looks for expired leases this often (server/lease/lessor.go, runLoop)."""
 ROUND_TRIPS_S = 0.1
 """A transaction or two with an etcd nearby, and the frames that tell the neighbours."""
+
+ISOLATED_S = 5.0
+DEAD_S = 0.8
+"""docs/availability.md, which has what they are made of."""
+PAIR = 2
 
 Check = Callable[[Config, MachineFacts], Iterator[Finding]]
 
@@ -310,6 +323,27 @@ def check_clock(_: Config, machine: MachineFacts) -> Iterator[Finding]:
     yield from judge_chrony(machine.chrony)
 
 
+def check_reach(config: Config, machine: MachineFacts) -> Iterator[Finding]:
+    """Who can tell which side serves, when agents do not hear one another any more on a link."""
+    agents = machine.etcd.agents
+    for name, family in dict.fromkeys((vip.link, vip.address.version) for vip in config.vips):
+        where = f"{name} (IPv{family})"
+        asked = tuple(each for each in config.peer.reach if each.version == family)
+        asked = asked or machine.gateways.get((name, family), ())
+        if asked:
+            shown = ", ".join(str(each) for each in asked[:2])
+            text = f"{shown} on {where} tells which nodes are heard, if they do not hear one another any more"
+            yield Finding(Severity.OK, "reach", text)
+        elif agents == PAIR:
+            text = f"no gateway and no peer.reach on {where}, and two agents: of two that do not hear each other nobody"
+            text += " can know which one clients reach, so nothing moves"
+            remedy = f"write peer.reach: [an address on {name} that always answers], or run a third agent"
+            yield Finding(Severity.WARNING, "reach", text, remedy)
+        else:
+            text = f"no gateway and no peer.reach on {where}: more than half of the agents tell which are heard; two"
+            yield Finding(Severity.OK, "reach", f"{text} alone could not")
+
+
 CHECKS: tuple[Check, ...] = (
     check_links,
     check_source,
@@ -319,6 +353,7 @@ CHECKS: tuple[Check, ...] = (
     check_fence,
     check_mechanisms,
     check_health,
+    check_reach,
     check_clock,
 )
 
@@ -368,10 +403,31 @@ def bounds(config: Config, machine: MachineFacts) -> list[Bound]:
             deposed_s if witness else lease_s,
             "the kernel's fence removes the address before anybody else may take it",
         ),
+        Bound("its port on the VIP's link is dead", ISOLATED_S, "peers that hear one another have to miss it for 4 s"),
+        Bound(
+            "the next one is dead as well",
+            None,
+            f"as if it were alive, from {SILENT_S:.0f} s after its death on; before that its lease: {lease_s:.1f} s",
+        ),
+        *_bounds_of_checks(config),
         Bound("no witness left (one node of two, ...)", lease_s, f"only the lease of {ttl_s} s decides"),
         Bound(
             "etcd away altogether", None, f"the owner keeps the address for up to {right_s:.1f} s, then nobody has it"
         ),
+    ]
+
+
+def _bounds_of_checks(config: Config) -> list[Bound]:
+    """How long a service may fail behind its VIP, by the slowest of the checks."""
+    patient = [check for check in config.health_checks if not isinstance(check, ExecCheck)]
+    if not patient:
+        return []
+    slow_s = max(
+        check.interval_s + check.failure_threshold * (check.timeout_s + check.interval_s / 2) for check in patient
+    )
+    return [
+        Bound("its service refuses connections", DEAD_S, "three refusals 0.1 s apart, and another node's check passes"),
+        Bound("its service hangs or answers 5xx", slow_s, "as often in a row as the check's threshold says"),
     ]
 
 

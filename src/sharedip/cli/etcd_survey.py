@@ -35,7 +35,7 @@ async def survey_etcd(config: Config) -> EtcdFacts:
     """Ask each member for itself, and the first that answers for the shortest lease and the owners."""
     (files, _), credentials = find_tls_files(config), _credentials(config)
     members = await survey_members(config)
-    floor_s, owners, error = None, None, "no endpoint answers"
+    floor_s, owners, agents, error = None, None, None, "no endpoint answers"
     for member in members:
         if member.reachable and not member.learner:
             try:
@@ -45,6 +45,7 @@ async def survey_etcd(config: Config) -> EtcdFacts:
                 continue
             keys = await read_all(config, member.endpoint)
             owners = None if isinstance(keys, str) else _owners(config, keys.keys)
+            agents = None if isinstance(keys, str) else _agents(config, keys.keys)
             error = keys if isinstance(keys, str) else ""
             break
     return EtcdFacts(
@@ -54,6 +55,7 @@ async def survey_etcd(config: Config) -> EtcdFacts:
         ttl_floor_s=floor_s,
         owners=owners,
         error=error,
+        agents=agents,
     )
 
 
@@ -103,6 +105,11 @@ def _owners(config: Config, keys: tuple[KeyValue, ...]) -> dict[IPAddress, str]:
     layout = Layout(config.etcd.key_prefix)
     queues = queues_in(layout, keys)
     return {vip.address: node_name(queues[vip.address][0]) for vip in config.vips if vip.address in queues}
+
+
+def _agents(config: Config, keys: tuple[KeyValue, ...]) -> int:
+    prefix = Layout(config.etcd.key_prefix).agent("")
+    return sum(key.key.startswith(prefix) for key in keys)
 
 
 def node_name(key: KeyValue) -> str:

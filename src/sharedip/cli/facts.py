@@ -6,7 +6,7 @@ Role: frozen values between `inspection.py` (asks the world) and `checks.py` (ju
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
@@ -59,6 +59,8 @@ class EtcdFacts:
     """VIP → the node that etcd takes for its owner; VIPs without a candidate are not in it."""
     error: str
     """Why `ttl_floor_s` or `owners` is None."""
+    agents: int | None = None
+    """How many agents are registered; None when the keys could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,8 @@ class MachineFacts:
     """Health check → whether it passed when it was tried once, and what it said."""
     chrony: Chrony | None
     """What chrony's configuration allows; None where there is none."""
+    gateways: dict[tuple[str, int], tuple[IPAddress, ...]] = field(default_factory=dict)
+    """Link and family → the next hops there, the default route's first; what the kernel did not tell is left out."""
     missing_capabilities: tuple[str, ...] = ()
     """What this process lacks to look at all of it."""
     timer_error: str | None = None

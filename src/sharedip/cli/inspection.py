@@ -67,6 +67,7 @@ async def _inspect(config: Config) -> MachineFacts:
             probed=await _try_checks(config.health_checks),
             chrony=read_chrony(),
             missing_capabilities=missing,
+            gateways=_gateways(config, netlink),
             timer_error=timer_error,
             gate_families=fence.families,
             gate_lacks=fence.missing,
@@ -89,6 +90,17 @@ def _sources(netlink: Netlink, name: str) -> tuple[IPAddress, ...]:
         return ()
     found = (netlink.source_address_for(link.index, family) for family in (4, 6))
     return tuple(address for address in found if address is not None)
+
+
+def _gateways(config: Config, netlink: Netlink) -> dict[tuple[str, int], tuple[IPAddress, ...]]:
+    """The next hops on the VIPs' links, as the agent would ask them (`core/segment/hearing.py`)."""
+    found: dict[tuple[str, int], tuple[IPAddress, ...]] = {}
+    for name, family in dict.fromkeys((vip.link, vip.address.version) for vip in config.vips):
+        link = netlink.find_link(name)
+        around = None if link is None else netlink.surroundings_of(link.index)
+        if around is not None:
+            found[name, family] = tuple(each for each in around.gateways if each.version == family)
+    return found
 
 
 async def _probe(

@@ -32,7 +32,31 @@ def test_a_sound_machine_has_nothing_but_good_news() -> None:
         "fence",
         "mechanism",
         "health",
+        "reach",
     }
+
+
+def test_who_tells_which_side_serves() -> None:
+    """The gateway, what the documents name, or a majority; of two agents without either nobody can."""
+    (found,) = checks.check_reach(config(), MACHINE)
+    assert (found.level, "192.168.0.254 on eth0 (IPv4)" in found.text) == (Severity.OK, True)
+    lonely = {"gateways": {}, "etcd": {"agents": 2}}
+    (found,) = checks.check_reach(config(), machine(**lonely))
+    assert (found.level, "peer.reach" in found.remedy) == (Severity.WARNING, True)
+    (found,) = checks.check_reach(config("peer: {reach: [192.168.0.9]}"), machine(**lonely))
+    assert (found.level, "192.168.0.9" in found.text) == (Severity.OK, True)
+    for agents in (None, 0, 3, 5):
+        (found,) = checks.check_reach(config(), machine(gateways={}, etcd={"agents": agents}))
+        assert (found.level, "more than half" in found.text) == (Severity.OK, True)
+
+
+def test_the_bounds_name_what_may_be_dark_besides_a_crash() -> None:
+    agent = "healthChecks: [{name: api, tcp: {address: 127.0.0.1:6443}}]"
+    named = {bound.event: bound.bound_s for bound in checks.bounds(config(agent), MACHINE)}
+    assert named["its port on the VIP's link is dead"] == 5.0
+    assert named["its service refuses connections"] == 0.8
+    assert named["its service hangs or answers 5xx"] == pytest.approx(2.0 + 3 * (2.0 + 1.0))
+    assert "its service refuses connections" not in {bound.event for bound in checks.bounds(config(), MACHINE)}
 
 
 def test_every_error_and_warning_has_a_way_out() -> None:
