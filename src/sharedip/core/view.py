@@ -131,7 +131,7 @@ def _vip(node: Node, candidacy: Candidacy, now: Instant) -> VipView:
         "queue": [name_of(key) for key in candidacy.queue()],
         "right_remaining_s": max(0.0, remaining_s) if candidacy.phase is Phase.OWNING else None,
         "witnesses": node.designations.witnesses_of(candidacy.vip.address),
-        "silent": _silent(node, candidacy),
+        "silent": _silent(node, candidacy, now),
         "address_present": ownership.presence.value == "present",
         "conflict": None
         if conflict is None
@@ -150,9 +150,9 @@ def _vip(node: Node, candidacy: Candidacy, now: Instant) -> VipView:
     }
 
 
-def _silent(node: Node, candidacy: Candidacy) -> list[str]:
+def _silent(node: Node, candidacy: Candidacy, now: Instant) -> list[str]:
     """The agents behind an owner that do not answer its pings, and so cannot be its witnesses."""
     if candidacy.phase is not Phase.OWNING or node.settings.window_s is None:
         return []
     behind = [key for key in candidacy.others() if node.peers.of(key) is not None]
-    return [name_of(key) for key in behind if not node.peers.is_reachable(key.lease)]
+    return [name_of(key) for key in behind if not node.designations.answers(key.lease, now)]

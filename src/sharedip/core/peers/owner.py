@@ -499,7 +499,15 @@ class Designations:
             return False
         if peer is None or not peer.places:
             return self._peers.is_reachable(lease)
-        return self._voices.is_speaking(lease, now) and not self._peers.is_silent(lease)
+        return self._says_hello(lease, now) and not self._peers.is_silent(lease)
+
+    def _says_hello(self, lease: int, now: Instant) -> bool:
+        peer = self._peers.by_lease(lease)
+        return peer is not None and bool(peer.places) and self._voices.is_speaking(lease, now)
+
+    def answers(self, lease: int, now: Instant) -> bool:
+        """Whether that agent answers this node's datagrams, as far as it has been asked."""
+        return self._peers.is_reachable(lease) or (self._says_hello(lease, now) and not self._peers.is_silent(lease))
 
     def _is_proved_since(self, lease: int, since: Instant, now: Instant) -> bool:
         age_s = self._voices.proved_age_s(lease, now)
@@ -643,13 +651,17 @@ class Designations:
         return {each.right for each in owners if each.right in fresh and each.fence_is_tight}
 
     def _ping(self, candidacies: Collection[Candidacy], now: Instant) -> None:
-        """Learn which candidates could be witnesses, and which could be successors."""
+        """Learn which candidates could be witnesses, and which could be successors. Whose hellos come tells that by
+        itself, unless it has not answered beats, which may go another way.
+        """
         owned = [each for each in candidacies if each.phase is Phase.OWNING and each.ownership.right in self._owned]
         self._owned = {each.ownership.right for each in owned}
         leases = {key.lease for candidacy in owned for key in candidacy.queue()}
         self._pinged.clear()
         self._sequence = max(self._sequence + 1, int(now * 1e6))
         for lease in sorted(leases - {self._session.lease}):
+            if self._says_hello(lease, now) and not self._peers.is_silent(lease):
+                continue
             self._pinged[lease] = self._sequence, now
             self._send(DatagramKind.PING, lease, [Ping(self._sequence)])
 
