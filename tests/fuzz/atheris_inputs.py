@@ -31,8 +31,8 @@ with atheris.instrument_imports(include=["sharedip", "yaml", "h11"]):
     from sharedip.core.etcd.keys import Layout, Registry, read_record
     from sharedip.core.messages import GrantLease, KeepLeaseAlive, OpenWatch, ReadKeys, ReadMember, Transact
     from sharedip.core.model import Get, KeyValue, Put
-    from sharedip.core.peers import wire as peerwire
     from sharedip.core.peers.witness import read_witnesses
+    from sharedip.core.segment import wire as peerwire
     from sharedip.core.state import read_state
 
 SECRET = b"0123456789abcdef"

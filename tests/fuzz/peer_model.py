@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 
 from sharedip.core.messages import Transact, TransactionDone
 from sharedip.core.model import Delete, Get, IPAddress, KeyValue, Put
-from sharedip.core.peers.wire import (
+from sharedip.core.peers.witness import read_witnesses
+from sharedip.core.segment.wire import (
     Acknowledgement,
     DatagramKind,
     Entry,
@@ -29,7 +30,6 @@ from sharedip.core.peers.wire import (
     seal,
     unseal,
 )
-from sharedip.core.peers.witness import read_witnesses
 from tests.fuzz.liar import Liar, secret_of
 from tests.models.judge import LAYOUT
 

@@ -72,7 +72,7 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import Failure, FenceKind, IPAddress, KeyChange, KeyValue, LinkState, Vip
 from sharedip.core.node import Node
-from sharedip.core.peers.wire import MAGIC
+from sharedip.core.segment.wire import MAGIC
 from sharedip.core.settings import LIFETIME_LATE_S, Settings
 from sharedip.core.state import FormerRun
 from sharedip.core.view import view

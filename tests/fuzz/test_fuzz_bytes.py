@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from sharedip.adapters.kernel import diagwire, routewire, rtwire, wire
 from sharedip.adapters.kernel.view import View
 from sharedip.core.address import frames
-from sharedip.core.peers import wire as peerwire
-from sharedip.core.peers.wire import Acknowledgement, DatagramKind, Entry, Heartbeat, Ping, Pong, Released
+from sharedip.core.segment import wire as peerwire
+from sharedip.core.segment.wire import Acknowledgement, DatagramKind, Entry, Heartbeat, Ping, Pong, Released
 from tests.fuzz.effort import TIMEOUT_S, times
 
 pytestmark = pytest.mark.timeout(TIMEOUT_S)

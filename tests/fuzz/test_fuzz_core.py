@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from sharedip.core.messages import SendDatagram
 from sharedip.core.model import FenceKind
-from sharedip.core.peers.wire import MAGIC, DatagramKind, unseal
+from sharedip.core.segment.wire import MAGIC, DatagramKind, unseal
 from tests.fuzz.effort import TIMEOUT_S, times
 from tests.fuzz.stage import Stage, play, sizes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sharedip.core.election.candidacy import Phase
 from sharedip.core.etcd.keys import read_record
 from sharedip.core.messages import RemoveAddress, SurroundingsRead
-from sharedip.core.peers.wire import DatagramKind, unseal
+from sharedip.core.segment.wire import DatagramKind, unseal
 from tests.stages.harness import LAYOUT, LINK, VIP
 from tests.stages.segment import GATEWAY, Hall, lease_of
 

@@ -23,7 +23,7 @@ from sharedip.core.messages import (
     Transact,
 )
 from sharedip.core.model import Delete, Failure, Guard, GuardTarget
-from sharedip.core.peers.wire import Released
+from sharedip.core.segment.wire import Released
 from tests.stages.harness import VIP, Talk, deletes, restarted, waiting_behind
 from tests.stages.living import LEASES, Queue, place
 from tests.stages.witnessed import WITNESS, Watch

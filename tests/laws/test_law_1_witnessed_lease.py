@@ -14,7 +14,7 @@ from sharedip.core.messages import (
     Transact,
 )
 from sharedip.core.model import Delete, Guard, GuardTarget
-from sharedip.core.peers.wire import DatagramKind, Heartbeat
+from sharedip.core.segment.wire import DatagramKind, Heartbeat
 from tests.stages.harness import LAYOUT, THEIRS, VIP, agent_record
 from tests.stages.witnessed import SECRET, WINDOW_S, WITNESS, Owner, Watch
 

@@ -16,7 +16,7 @@ from sharedip.core.messages import (
     KeepLeaseAlive,
     ReadKeys,
 )
-from sharedip.core.peers.wire import DatagramKind, Released, seal
+from sharedip.core.segment.wire import DatagramKind, Released, seal
 from sharedip.core.settings import lease_margin_s
 from tests.stages.harness import LAYOUT, MAC, OURS, THEIRS, VIP, Talk, agent_record, owner, secret_of, waiting_behind
 from tests.stages.witnessed import WINDOW_S, Owner

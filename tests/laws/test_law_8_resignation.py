@@ -24,8 +24,8 @@ from sharedip.core.messages import (
     Transact,
 )
 from sharedip.core.model import Delete, GuardTarget, KeyValue
-from sharedip.core.peers.wire import DatagramKind, Released, unseal
 from sharedip.core.saved_state import UNSAVED_S_MAX
+from sharedip.core.segment.wire import DatagramKind, Released, unseal
 from tests.stages.harness import (
     LAYOUT,
     OURS,

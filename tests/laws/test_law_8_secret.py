@@ -16,7 +16,7 @@ from sharedip.core.messages import (
     SendDatagram,
 )
 from sharedip.core.model import Put
-from sharedip.core.peers.wire import DatagramKind, Entry, Heartbeat, Ping, Pong, Released, open_entry, seal, unseal
+from sharedip.core.segment.wire import DatagramKind, Entry, Heartbeat, Ping, Pong, Released, open_entry, seal, unseal
 from tests.stages.harness import (
     LAYOUT,
     OURS,

@@ -45,7 +45,7 @@ SERVING = "core/address/serving.py"
 HEALTH, SPACING = "core/health.py", "core/election/spacing.py"
 DEMAND, RUNNER = "adapters/probes/demand.py", "adapters/probes/runner.py"
 FORMER_SELF = "core/etcd/former_self.py"
-VOICES = "core/peers/voices.py"
+VOICES = "core/segment/voices.py"
 
 FROM_SENDING = "5: deadlines count from the moment a request was sent"
 PROOF = "election: a keepalive counts only with a linearizable read after it"

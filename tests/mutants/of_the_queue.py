@@ -255,8 +255,8 @@ MUTANTS = (
     Mutant(
         "the-dead-watch",
         DESIGNATION,
-        "        return self._voices.is_speaking(lease, now) and not self._peers.is_silent(lease)\n",
-        "        return True\n",
+        "        return self._says_hello(lease, now) and not self._peers.is_silent(lease)\n\n    def _says",
+        "        return True\n\n    def _says",
         WITNESSED,
         "A peer that nobody hears is designated, and withdrawn, and designated.",
     ),

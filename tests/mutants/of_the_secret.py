@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.mutant import CANNOT_TELL, DESIGNATION, INBOX, RENEWAL, WITNESS, Mutant
 
-PEERS, PEERWIRE, IDENTITY = "core/etcd/agent_records.py", "core/peers/wire.py", "core/identity.py"
+PEERS, PEERWIRE, IDENTITY = "core/etcd/agent_records.py", "core/segment/wire.py", "core/identity.py"
 AGREEMENT, STATE = "adapters/agreement.py", "adapters/state.py"
 SIGNED = "8: a word is signed with a secret that reading etcd does not give"
 SUCCESSOR = "right: a successor was proved after etcd had failed the owner"

@@ -30,7 +30,7 @@ from sharedip.core.messages import (
     Transact,
 )
 from sharedip.core.model import ConflictPolicy, FenceKind, Put
-from sharedip.core.peers.wire import Acknowledgement, DatagramKind, Heartbeat, Ping, Pong
+from sharedip.core.segment.wire import Acknowledgement, DatagramKind, Heartbeat, Ping, Pong
 from tests.stages.harness import LAYOUT, LINK, MAC, VIP, Talk
 from tests.stages.living import LEASES, Queue, place
 from tests.stages.witnessed import WITNESS, Watch

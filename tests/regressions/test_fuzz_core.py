@@ -22,7 +22,7 @@ from sharedip.core.messages import (
     TransactionDone,
 )
 from sharedip.core.model import FenceKind, KeyChange, KeyValue, LinkState
-from sharedip.core.peers.wire import DatagramKind, Pong, seal
+from sharedip.core.segment.wire import DatagramKind, Pong, seal
 from tests.fuzz.liar import secret_of, sound_agent
 from tests.fuzz.stage import VIPS, Stage
 from tests.models.judge import LAYOUT

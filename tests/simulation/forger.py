@@ -15,7 +15,7 @@ from sharedip.core.etcd.keys import read_record
 from sharedip.core.identity import Identity
 from sharedip.core.messages import DatagramReceived
 from sharedip.core.model import IPAddress
-from sharedip.core.peers.wire import (
+from sharedip.core.segment.wire import (
     HEADER,
     MAGIC,
     DatagramKind,

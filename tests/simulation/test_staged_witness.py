@@ -12,7 +12,7 @@ import pytest
 from sharedip.core.election.candidacy import Phase
 from sharedip.core.messages import Command, GateRefused, MoveRequested, OpenGate, SendDatagram, StopRequested
 from sharedip.core.model import FenceKind
-from sharedip.core.peers.wire import DatagramKind
+from sharedip.core.segment.wire import DatagramKind
 from tests.simulation.etcd import Spell
 from tests.simulation.faults_of_words import is_execution
 from tests.simulation.world import Host, World

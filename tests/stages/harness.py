@@ -57,7 +57,7 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import NEVER, Delete, Failure, LinkState, Put, Vip
 from sharedip.core.node import Node
-from sharedip.core.peers.wire import Released
+from sharedip.core.segment.wire import Released
 from sharedip.core.settings import LIFETIME_LATE_S, Settings
 from sharedip.core.state import FormerRun, read_state
 from tests.models.agreement import agreed_by_name

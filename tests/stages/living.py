@@ -9,7 +9,7 @@ from typing import Any
 
 from sharedip.core.messages import OpenGate, PeerAddressChanged, RemoveAddress, SendDatagram, Transact
 from sharedip.core.model import Delete, KeyValue
-from sharedip.core.peers.wire import DatagramKind, Entry, open_entry, seal, unseal
+from sharedip.core.segment.wire import DatagramKind, Entry, open_entry, seal, unseal
 from tests.stages.harness import LAYOUT, VIP, Talk, agent_record, secret_of
 
 LEASES = {"n2": 0x900, "n3": 0xA00, "n4": 0xB00, "n5": 0xC00}

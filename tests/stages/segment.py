@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 from sharedip.core.election.candidacy import Phase
 from sharedip.core.messages import AskNeighbour, DatagramReceived, NeighbourAnswered, SendDatagram
-from sharedip.core.peers.wire import DatagramKind, Hello, open_entry, seal, unseal
+from sharedip.core.segment.wire import DatagramKind, Hello, open_entry, seal, unseal
 from tests.stages.harness import LAYOUT, LINK, OWN_ADDRESSES, THEIRS, VIP, Talk, agent_record, secret_of
 
 OWN = OWN_ADDRESSES[0]

@@ -10,7 +10,7 @@ from typing import Any
 from sharedip.core.etcd.keys import write_record
 from sharedip.core.messages import DatagramReceived, PeerAddressChanged, SendDatagram, Transact
 from sharedip.core.model import Delete, Get, Operation
-from sharedip.core.peers.wire import NUMBERS, DatagramKind, Entry, Heartbeat, Ping, Pong, open_entry, seal, unseal
+from sharedip.core.segment.wire import NUMBERS, DatagramKind, Entry, Heartbeat, Ping, Pong, open_entry, seal, unseal
 from tests.stages.harness import LAYOUT, OURS, THEIRS, VIP, Talk, agent_record, secret_of
 
 SECRET = secret_of("n1", "n2")

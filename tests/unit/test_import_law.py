@@ -57,6 +57,7 @@ LEVELS = (
     {"orders", "history", "health", "saved_state"},
     {"etcd"},
     {"address"},
+    {"segment"},
     {"election"},
     {"peers"},
     {"vips"},

@@ -2,7 +2,7 @@
 
 Role: carry `SendDatagram` out, emit `DatagramReceived`.
 Must never: judge what it carries, block, or fail the agent: a datagram that can't leave is lost, as any may be.
-Counterpart: `core/peers/wire.py`.
+Counterpart: `core/segment/wire.py`.
 
 One UDP socket, where `peer.listen` says. What is sent from a link's own address, and comes back to it, has the same
 port, whatever address `peer.listen` names, and goes by that link, whatever the routes say. For IPv4 the first socket
@@ -30,7 +30,7 @@ from typing import Final
 
 from sharedip.core.messages import DatagramReceived, Level, Report, SendDatagram
 from sharedip.core.model import Instant, IPAddress
-from sharedip.core.peers.wire import DATAGRAM_BYTES_MAX
+from sharedip.core.segment.wire import DATAGRAM_BYTES_MAX
 
 DATAGRAMS_PER_WAKE_MAX = 64
 """A flood from strangers must leave the loop time for everything else (law 11)."""

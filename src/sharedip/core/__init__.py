@@ -1,12 +1,13 @@
 """The pure machine: facts in, orders out. No clock, socket, log or asyncio in here.
 
-Eleven levels, each of which imports only what stands below it; a test keeps it:
+Twelve levels, each of which imports only what stands below it; a test keeps it:
 
   view                                       what the operator sees
   node                                       the turn of one agent: expire, apply, settle, finish
   vips                                       the candidacies, and what facts mean for them
-  peers                                      what agents say to each other
+  peers                                      what agents agree on
   election                                   one VIP's way, and who should have the address
+  segment                                    what agents say, and who is heard on the VIPs' links
   address                                    the address on this node, its fences, the wire
   etcd                                       the lease, its proof, the picture of the keys
   orders history health saved_state          ranks; the operator's words; verdicts of checks; what is on disk

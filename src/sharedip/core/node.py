@@ -84,14 +84,14 @@ from sharedip.core.orders import in_order
 from sharedip.core.peers.handover import NO_WRITES, Handover, answer_drain, move
 from sharedip.core.peers.inbox import Inbox, Letter
 from sharedip.core.peers.owner import Appointed, Designations, FencesLoose, GateDue, Promised, RightsChange
-from sharedip.core.peers.voices import Voices
-from sharedip.core.peers.wire import Acknowledgement, Heartbeat, Hello, Ping, Pong, Released, leases_in
 from sharedip.core.peers.witness import Witness
 from sharedip.core.right import Right
 from sharedip.core.saved_state import SAVE_RETRY_S, SavedState
 from sharedip.core.segment.hearing import Hearing
 from sharedip.core.segment.isolation import Isolation
 from sharedip.core.segment.visibility import Visibility
+from sharedip.core.segment.voices import Voices
+from sharedip.core.segment.wire import Acknowledgement, Heartbeat, Hello, Ping, Pong, Released, leases_in
 from sharedip.core.settings import Settings
 from sharedip.core.state import FormerRun
 from sharedip.core.vips import Vips

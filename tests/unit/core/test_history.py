@@ -8,7 +8,7 @@ from sharedip.core.election.candidacy import Phase
 from sharedip.core.etcd.keys import read_record
 from sharedip.core.messages import DrainRequested, MoveRequested, RemoveAddress, SendDatagram, Transact
 from sharedip.core.model import KeyValue, Put
-from sharedip.core.peers.wire import Released, open_entry, unseal
+from sharedip.core.segment.wire import Released, open_entry, unseal
 from tests.stages.harness import LAYOUT, THEIRS, VIP, Talk, agent_record, owner, secret_of, waiting_behind
 
 SECRET = secret_of("n1", "n2")

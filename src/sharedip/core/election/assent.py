@@ -29,7 +29,7 @@ PROBE_AGAIN_S = 1.0
 
 
 @dataclass(slots=True)
-class _Asked:
+class _Asking:
     """What another owner asks for, at the revision at which we saw it first."""
 
     asks: tuple[str, ...]
@@ -52,7 +52,7 @@ class Assent:
         self._peers = peers
         self._fitness = fitness
         self._out = out
-        self._asked: dict[int, _Asked] = {}
+        self._asked: dict[int, _Asking] = {}
         self._newest: dict[str, Instant] = {}
         """Check → when its newest probe of those that were asked for started."""
         self._probed: dict[str, Instant] = {}
@@ -92,7 +92,7 @@ class Assent:
         for lease, peer in asking.items():
             known = self._asked.get(lease)
             if known is None or known.asks != peer.asks:
-                self._asked[lease] = _Asked(peer.asks, min(peer.revision, REVISION_MAX), now)
+                self._asked[lease] = _Asking(peer.asks, min(peer.revision, REVISION_MAX), now)
         answers = {lease: each.revision for lease, each in self._asked.items() if self._meets(each, vips, now)}
         if answers == self.answers:
             return False
@@ -115,7 +115,7 @@ class Assent:
         waiting = (each.probe_at for each in self._asked.values() if each.probe_at > NEVER)
         return min(waiting, default=float("inf"))
 
-    def _meets(self, asked: _Asked, vips: Mapping[IPAddress, Vip], now: Instant) -> bool:
+    def _meets(self, asked: _Asking, vips: Mapping[IPAddress, Vip], now: Instant) -> bool:
         checks = [ask.removeprefix(CHECK) for ask in asked.asks if ask.startswith(CHECK)]
         places = [_vip(ask.removeprefix(SERVE), vips) for ask in asked.asks if ask.startswith(SERVE)]
         stale = [name for name in checks if self._probed.get(name, NEVER) <= asked.seen_at]

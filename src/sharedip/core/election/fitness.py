@@ -50,7 +50,7 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
-class Flaws:
+class PublishedFlaws:
     """Why this node had better not have some VIPs: by link and family, and where that differs, by VIP."""
 
     of_places: dict[tuple[str, int], str]
@@ -127,7 +127,7 @@ class Fitness:
         """Whether anything at all keeps this node from being fit as an owner, but a drain."""
         return self.health.healthy is False or self._own_side.is_flawed or self._isolation.is_on_worse_side
 
-    def flaws(self, vips: Iterable[Vip]) -> Flaws:
+    def flaws(self, vips: Iterable[Vip]) -> PublishedFlaws:
         """What our record says of this node's flaws: one code for a place where all its VIPs have that one."""
         of_places: dict[tuple[str, int], str] = {}
         of_vips: dict[str, str] = {}
@@ -140,7 +140,7 @@ class Fitness:
                     of_places[place] = next(iter(codes.values()))
                 else:
                     of_vips |= {str(vip): code for vip, code in codes.items() if code}
-        return Flaws(of_places, dict(sorted(of_vips.items())[:CODES_MAX]))
+        return PublishedFlaws(of_places, dict(sorted(of_vips.items())[:CODES_MAX]))
 
     # -- an overload is not to be driven in circles (`spacing.py`) -----------------------------------------------------
 

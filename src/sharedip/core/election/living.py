@@ -2,14 +2,13 @@
 
 Silence, and an etcd that does not prove a lease, are evidence only while this node itself hears and is proved; an agent
 of an older version, and a plain candidate of etcd's recipe, are "cannot tell" (law 4) and are never found out.
-Must never: delete a key; that is `evictions.py`, and the owner's alone. Counterparts: `peers/voices.py` (who speaks),
+Must never: delete a key; that is `evictions.py`, and the owner's alone. Counterparts: `segment/voices.py` (who speaks),
 `fitness.py` (what records say), `candidacy.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from typing import Protocol
 
 from sharedip.core.election.fitness import NO_AGENT, NOT_KNOWN, Fitness
 from sharedip.core.etcd.agent_records import Peer, Peers
@@ -17,6 +16,7 @@ from sharedip.core.etcd.session import Session
 from sharedip.core.history import name_of
 from sharedip.core.messages import Command, Level, Report
 from sharedip.core.model import NEVER, Instant, IPAddress, KeyValue, Vip
+from sharedip.core.segment.voices import Voices
 from sharedip.core.settings import RENEW_EVERY_S_MAX, SILENCE_FRACTION
 
 SILENT_S = 3.0
@@ -34,29 +34,6 @@ LOOK_EVERY_S = 1.0
 LOOK_S_MIN = 0.01
 
 
-class Heard(Protocol):
-    """What there is to know of an agent's voice; `peers/voices.py`, which stands above this part."""
-
-    def is_speaking(self, lease: int, now: Instant) -> bool:
-        """Whether it was heard a moment ago."""
-
-    def spoke_at(self, lease: int) -> Instant:
-        """When it was heard last."""
-
-    def silent_s(self, lease: int, now: Instant) -> float:
-        """For how long silence has counted; 0.0 while it can't be told."""
-
-    def is_gone(self, lease: int, now: Instant) -> bool:
-        """Whether it is dead or frozen, or can neither be heard nor write."""
-
-    def proved_age_s(self, lease: int, now: Instant) -> float | None:
-        """How long ago etcd proved its lease; None: it has not said."""
-
-    @property
-    def hears_nobody(self) -> bool:
-        """Whether no agent has been heard yet."""
-
-
 class Living:
     """Invariant: whoever is in `_unproved_since` has been speaking without a proof, beside our own, since then."""
 
@@ -65,7 +42,7 @@ class Living:
         session: Session,
         peers: Peers,
         fitness: Fitness,
-        voices: Heard,
+        voices: Voices,
         witnesses_of: Callable[[IPAddress], Collection[int]],
         out: Callable[[Command], None],
     ) -> None:

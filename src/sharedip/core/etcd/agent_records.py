@@ -86,7 +86,7 @@ class Peer:
     moves: Mapping[str, int] = field(default_factory=dict)
     """Health check → how often in a row addresses have moved for its slowness (`core/election/spacing.py`)."""
     unseen: Mapping[str, str] = field(default_factory=dict)
-    """VIP → what is wrong with it on the wire, as this agent sees its owner (`core/peers/visibility.py`)."""
+    """VIP → what is wrong with it on the wire, as this agent sees its owner (`core/segment/visibility.py`)."""
 
     @property
     def misses(self) -> frozenset[int]:

@@ -1,6 +1,5 @@
-"""What agents say to each other (docs/protocol.md).
+"""What agents agree on (docs/protocol.md).
 
-wire          datagrams as bytes
 inbox         opens authentic datagrams, counts all others
 owner, choose the owner's side of the witnessed lease; which candidates become its witnesses
 witness       the witness's side

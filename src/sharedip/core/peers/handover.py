@@ -25,7 +25,7 @@ from sharedip.core.history import name_of
 from sharedip.core.messages import AnswerOperator, Command, DrainRequested, MoveRequested, SendDatagram
 from sharedip.core.model import Instant, Vip
 from sharedip.core.peers.owner import Designations
-from sharedip.core.peers.wire import RELEASES_MAX, DatagramKind, Released, seal
+from sharedip.core.segment.wire import RELEASES_MAX, DatagramKind, Released, seal
 
 NO_WRITES = (
     "etcd takes no writes, for its database is full: this node could not queue again, and nobody would hear of it; "

@@ -14,7 +14,7 @@ from sharedip.core.etcd.agent_records import Peers
 from sharedip.core.etcd.session import Session
 from sharedip.core.messages import DatagramReceived, SendDatagram
 from sharedip.core.model import Instant
-from sharedip.core.peers.wire import Acknowledgement, DatagramKind, Entry, Ping, Pong, open_entry, seal, unseal
+from sharedip.core.segment.wire import Acknowledgement, DatagramKind, Entry, Ping, Pong, open_entry, seal, unseal
 
 
 @dataclass(frozen=True, slots=True)

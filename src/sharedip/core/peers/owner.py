@@ -29,9 +29,9 @@ from sharedip.core.etcd.session import Session
 from sharedip.core.messages import Command, RequestFailed, SendDatagram, TransactionDone
 from sharedip.core.model import NEVER, REVISION_MAX, Delete, FenceKind, Guard, GuardTarget, Instant, IPAddress, Put
 from sharedip.core.peers.choose import Choices
-from sharedip.core.peers.voices import Voices
-from sharedip.core.peers.wire import ENTRIES_MAX, Acknowledgement, DatagramKind, Entry, Heartbeat, Ping, Pong, seal
 from sharedip.core.right import Deadline, Right
+from sharedip.core.segment.voices import Voices
+from sharedip.core.segment.wire import ENTRIES_MAX, Acknowledgement, DatagramKind, Entry, Heartbeat, Ping, Pong, seal
 from sharedip.core.settings import (
     CLOCK_DRIFT,
     VIPS_PER_TRANSACTION,

@@ -21,7 +21,7 @@ from sharedip.core.etcd.keys import read_record
 from sharedip.core.etcd.session import Session
 from sharedip.core.messages import Command, Level, Report
 from sharedip.core.model import NEVER, Delete, Guard, GuardTarget, Instant, IPAddress
-from sharedip.core.peers.wire import Acknowledgement, Heartbeat
+from sharedip.core.segment.wire import Acknowledgement, Heartbeat
 from sharedip.core.settings import CLOCK_DRIFT, VIPS_PER_TRANSACTION, Settings
 
 DEPOSE_RETRY_S = 0.05

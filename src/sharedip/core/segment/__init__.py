@@ -1,5 +1,7 @@
-"""Who is heard on the links of the VIPs, and what follows from it (law 12).
+"""What agents say, and who is heard on the links of the VIPs (law 12).
 
+wire          datagrams as bytes
+voices        which agents speak at all
 hearing       hellos both ways, asks behind them, the gateway
 sides         which part of a segment that has come apart should have an address
 isolation     whether this node is on a worse one

@@ -32,9 +32,9 @@ from sharedip.core.messages import (
     SurroundingsRead,
 )
 from sharedip.core.model import NEVER, Instant, IPAddress, LinkState, Vip
-from sharedip.core.peers.voices import HELLO_EVERY_S, LATE_S, Voices
-from sharedip.core.peers.wire import HELLO_AGE_MS_MAX, DatagramKind, Hello, seal
 from sharedip.core.schedule import Pace
+from sharedip.core.segment.voices import HELLO_EVERY_S, LATE_S, Voices
+from sharedip.core.segment.wire import HELLO_AGE_MS_MAX, DatagramKind, Hello, seal
 from sharedip.core.settings import Settings
 
 MISSED_AFTER_S = 1.25
@@ -70,7 +70,7 @@ class Hears(Enum):
 
 
 @dataclass(slots=True)
-class _Asked:
+class _Neighbour:
     """Somebody whom we ask by ARP or ND, in rounds of three."""
 
     answered_at: Instant = NEVER
@@ -110,7 +110,7 @@ class _Pair:
     hears_us: bool = False
     state: Hears = Hears.UNKNOWN
     since: Instant = NEVER
-    asked: _Asked = field(default_factory=_Asked)
+    asked: _Neighbour = field(default_factory=_Neighbour)
     extra_at: Instant = NEVER
 
 
@@ -126,7 +126,7 @@ class _Place:
     vips: tuple[Vip, ...]
     pairs: dict[int, _Pair] = field(default_factory=dict)
     gateways: tuple[IPAddress, ...] = ()
-    gateway: _Asked = field(default_factory=_Asked)
+    gateway: _Neighbour = field(default_factory=_Neighbour)
     outsiders: dict[IPAddress, bytes] = field(default_factory=dict)
     outsider_at: Instant = NEVER
     outsiders_asked_at: Instant = NEVER
@@ -396,7 +396,7 @@ class Hearing:
         """While somebody is missed: does the gateway answer, do others whom we know?"""
         is_doubtful = place.is_doubtful
         if not is_doubtful:
-            before, place.gateway = self._gateway(place), _Asked()
+            before, place.gateway = self._gateway(place), _Neighbour()
             return before is not None
         if now >= place.read_at + SURROUNDINGS_EVERY_S:
             place.read_at = now

@@ -3,7 +3,7 @@
 A switch or a hypervisor may let an owner speak and eat what it says of the VIP (a spoof guard, proxy ARP, the ARP
 suppression of an EVPN fabric). Then its own address is answered and the VIP is not, or somebody else answers for it.
 Both are asked for by the same means in the same round: to the owner's MAC, then to everybody. It is almost always the
-same on every node, so it moves nothing: it is a problem in red on every node (law 14), by the code in the record.
+same on every node, so it moves nothing: it is a problem in red on every node, by the code in the record.
 
 Few asks: one VIP of one owner in a round, in turn, however many there are; none in the first seconds after a change of
 owner, and none of an owner that we do not hear, for that is `hearing.py`'s matter.

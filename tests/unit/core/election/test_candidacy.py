@@ -34,7 +34,7 @@ from sharedip.core.messages import (
     Transact,
 )
 from sharedip.core.model import Delete, Failure, Put
-from sharedip.core.peers.wire import Released
+from sharedip.core.segment.wire import Released
 from tests.stages.harness import (
     LAYOUT,
     LINK,

@@ -22,7 +22,7 @@ from sharedip.core.messages import (
     Transact,
 )
 from sharedip.core.model import Failure
-from sharedip.core.peers.wire import DatagramKind, Heartbeat, seal
+from sharedip.core.segment.wire import DatagramKind, Heartbeat, seal
 from tests.stages.harness import LAYOUT, OURS, THEIRS, VIP, SmallEtcd, Talk
 
 PEER = "192.0.2.1:9470"

@@ -21,7 +21,7 @@ from sharedip.core.messages import (
     Transact,
 )
 from sharedip.core.model import Vip
-from sharedip.core.peers.wire import RELEASES_MAX, DatagramKind, Released, open_entry, unseal
+from sharedip.core.segment.wire import RELEASES_MAX, DatagramKind, Released, open_entry, unseal
 from sharedip.core.state import FormerRun
 from tests.stages.harness import LAYOUT, THEIRS, VIP, Talk, agent_record, owner, secret_of, waiting_behind
 

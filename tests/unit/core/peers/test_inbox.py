@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 
 from sharedip.core.messages import DatagramReceived
-from sharedip.core.peers.wire import Acknowledgement, DatagramKind, Entry, Heartbeat, Ping, Pong, Released, seal, unseal
+from sharedip.core.segment.wire import (
+    Acknowledgement,
+    DatagramKind,
+    Entry,
+    Heartbeat,
+    Ping,
+    Pong,
+    Released,
+    seal,
+    unseal,
+)
 from tests.stages.harness import OURS, THEIRS, VIP, Talk, secret_of, waiting_behind
 
 SECRET = secret_of("n1", "n2")

@@ -10,8 +10,8 @@ from sharedip.core.etcd.requests import RequestKind
 from sharedip.core.messages import ReadKeys, SendDatagram, TimePassed, Transact
 from sharedip.core.model import FenceKind, Put
 from sharedip.core.peers.owner import APPOINT_RETRY_S, Appointed, FencesLoose, GateDue, Promised
-from sharedip.core.peers.wire import Acknowledgement, DatagramKind, Pong, unseal
 from sharedip.core.right import Deadline
+from sharedip.core.segment.wire import Acknowledgement, DatagramKind, Pong, unseal
 from tests.stages.harness import LAYOUT, THEIRS, Talk
 from tests.stages.witnessed import WINDOW_S, WITNESS, Owner
 

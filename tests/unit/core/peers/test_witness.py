@@ -9,8 +9,8 @@ import pytest
 from sharedip.core.address.links import Links
 from sharedip.core.messages import Command, Report, Transact
 from sharedip.core.model import LinkState
-from sharedip.core.peers.wire import Acknowledgement, Heartbeat
 from sharedip.core.peers.witness import Witness, read_witnesses
+from sharedip.core.segment.wire import Acknowledgement, Heartbeat
 from tests.stages.harness import LINK, THEIRS, VIP
 from tests.stages.witnessed import WINDOW_S, Watch
 

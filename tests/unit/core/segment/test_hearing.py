@@ -8,8 +8,8 @@ from ipaddress import ip_address
 import pytest
 
 from sharedip.core.messages import AskNeighbour, DatagramReceived, LinkChanged, SurroundingsRead, TimePassed
-from sharedip.core.peers.wire import DatagramKind, Hello, seal
 from sharedip.core.segment.hearing import Hears
+from sharedip.core.segment.wire import DatagramKind, Hello, seal
 from tests.stages.harness import LINK, VIP, secret_of
 from tests.stages.segment import GATEWAY, Hall, address_of, lease_of
 

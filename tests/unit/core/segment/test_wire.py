@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from sharedip.core.peers.wire import (
+from sharedip.core.segment.wire import (
     DATAGRAM_BYTES_MAX,
     ENTRIES_MAX,
     REASON_BYTES,
