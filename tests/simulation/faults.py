@@ -311,14 +311,11 @@ def _is_free(world: World, name: str) -> bool:
 
 def _hears_at_once(world: World, host: Host) -> bool:
     awake = host.core is not None and not host.frozen and host.freeze_after is None
-    # H1: while it owns by a word that etcd has not executed, the next one has the same word, and would not wait.
-    core = host.core
-    awake = awake and core is not None and not any(each.words.unexecuted for each in core.candidacies.values())
     awake = awake and not host.dooms and not host.stall_s and not host.pause_at_word_s
     awake = awake and host.busy_until <= world.t  # a loop that was late works off what waited
     willing = all(name != host.name for name, _ in world.refusals)
-    # Whoever is next has the same word as an owner by a word that etcd has not executed, and takes it unasked. On a
-    # real segment that owner's announcement speaks against the word (`Words.claimed`); frames are not played here.
+    # H1: the next one has the same word as an owner by a word that etcd has not executed, and takes it unasked, unless
+    # that owner's announcement, which speaks against the word (`Words.claimed`), has been heard by then.
     by_word = host.core is not None and any(each.words.unexecuted for each in host.core.vips.all())
     return awake and willing and not by_word and not world.slow and not world.loss and world.etcd.hears(host)
 

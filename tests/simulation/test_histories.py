@@ -86,6 +86,7 @@ def test_no_history_breaks_a_law(capsys: pytest.CaptureFixture[str]) -> None:
         print("\n  " + ", ".join(f"{name} {kinds[name]}" for name in wanted))
         print("  answers that were due: " + ", ".join(f"{rule.name} {due[rule.name]}" for rule in Rule))
     assert played == HISTORIES
-    lasting = set(Rule) - {Rule.IN_ORDER}  # which is mostly over between two looks of the judge
+    # Who goes in order, or past a dead one, is mostly replaced between two looks of the judge.
+    lasting = set(Rule) - {Rule.IN_ORDER, Rule.BEHIND_A_SILENT_ONE}
     never = [name for name in wanted if not kinds[name]] + [rule.name for rule in lasting if not due[rule.name]]
     assert not never or played < EACH_KIND_IS_PLAYED_WITHIN, f"never played: {never}"
