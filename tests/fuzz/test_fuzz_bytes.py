@@ -14,7 +14,7 @@ from sharedip.adapters.kernel import diagwire, routewire, rtwire, wire
 from sharedip.adapters.kernel.view import View
 from sharedip.core.address import frames
 from sharedip.core.segment import wire as peerwire
-from sharedip.core.segment.wire import Acknowledgement, DatagramKind, Entry, Heartbeat, Ping, Pong, Released
+from sharedip.core.segment.wire import Acknowledgement, DatagramKind, Entry, Heartbeat, Hello, Ping, Pong, Released
 from tests.fuzz.effort import TIMEOUT_S, times
 
 pytestmark = pytest.mark.timeout(TIMEOUT_S)
@@ -33,6 +33,8 @@ some: dict[DatagramKind, st.SearchStrategy[Entry]] = {
     DatagramKind.RELEASE: releases,
     DatagramKind.PING: st.builds(Ping, numbers),
     DatagramKind.PONG: st.builds(Pong, numbers, numbers),
+    DatagramKind.HELLO: st.builds(Hello, numbers, st.integers(0, peerwire.HELLO_AGE_MS_MAX), st.booleans()),
+    DatagramKind.UNTOUCHED: st.builds(Acknowledgement, numbers, numbers, st.just(False)),
 }
 
 

@@ -196,6 +196,7 @@ _QUEUE = (
         "the next one is cut from etcd for 10 s, then the owner's agent is killed",
         succession.after(strikes.cut_etcd, strikes.kill, wait_s=10.0),
         CRASHED_S,
+        leader="owner",
     ),
     Scene(
         "next-drained",
@@ -234,7 +235,7 @@ _QUEUE = (
         "L10b",
         "two agents, etcd's leader on the candidate's node: the owner's agent is killed",
         strikes.kill,
-        6.0,
+        LEASE_S,  # nobody is left who could be its witness
         nodes=2,
         leader="next",
     ),

@@ -158,6 +158,8 @@ class Designations:
         self._attempts: dict[int, _Attempt] = {}
         self._attempted: set[IPAddress] = set()
         self._known: dict[IPAddress, tuple[int, int]] = {}
+        self._refused_at: Instant = NEVER
+        """When a guard has failed last, and led to another look at once."""
         self._look_at: Instant = NEVER
         self._beat_at: Instant = NEVER
         self._ping_at: Instant = NEVER
@@ -301,6 +303,8 @@ class Designations:
             return []  # law 4: it may be applied or not; our witnesses can still depose us
         if answer.succeeded:
             return self._appointed(attempt, answer.revision, candidacies, now)
+        if now >= self._refused_at + APPOINT_RETRY_S:  # L8: the answer shows what stands, so the next try can be at once
+            self._refused_at = self._look_at = now
         layout, own = self._session.layout, self._session.lease
         found = {layout.witness_of(key.key): key.mod_revision for key in answer.keys}
         stand = {key.key: key.create_revision for key in answer.keys}
