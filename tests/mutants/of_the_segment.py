@@ -199,7 +199,7 @@ MUTANTS = (
     Mutant(
         "flaws-of-others-unread",
         FITNESS,
-        'return (place.flaw if place is not None else "") or peer.flaws.get(str(vip)) or None',
+        'return (place.flaw if place is not None else "") or flaws or None',
         "return None",
         HEARD,
         "The address is given to a node that says that it can't serve.",

@@ -49,6 +49,11 @@ class Health:
     failing: tuple[tuple[str, Ailment], ...] = ()
 
 
+def every_vip_of(version: int) -> str:
+    """What stands for all VIPs of a family among the flaws of a node that has no place for them at all."""
+    return f"*{version}"
+
+
 @dataclass(frozen=True, slots=True)
 class PublishedFlaws:
     """Why this node had better not have some VIPs: by link and family, and where that differs, by VIP."""
@@ -136,8 +141,11 @@ class Fitness:
             for vip in vips:
                 by_place.setdefault((vip.link, vip.address.version), {})[vip] = self.flaw(vip)
             for place, codes in by_place.items():
-                if len(set(codes.values())) == 1:
+                is_same = len(set(codes.values())) == 1
+                if is_same and self._hearing.has_place(*place):
                     of_places[place] = next(iter(codes.values()))
+                elif is_same and sum(version == place[1] for _, version in by_place) == 1:
+                    of_vips[every_vip_of(place[1])] = next(iter(codes.values()))
                 else:
                     of_vips |= {str(vip): code for vip, code in codes.items() if code}
         return PublishedFlaws(of_places, dict(sorted(of_vips.items())[:CODES_MAX]))
@@ -222,7 +230,8 @@ class Fitness:
         if peer.healthy is not True:
             return "unhealthy" if peer.healthy is False else NOT_KNOWN
         place = peer.place_of(vip.address)
-        return (place.flaw if place is not None else "") or peer.flaws.get(str(vip)) or None
+        flaws = peer.flaws.get(str(vip)) or peer.flaws.get(every_vip_of(vip.address.version))
+        return (place.flaw if place is not None else "") or flaws or None
 
     def _is_missed(self, vip: Vip) -> bool:
         """Whether another agent has written that it hears us no more where the VIP is: so it lives, and we are cut off.

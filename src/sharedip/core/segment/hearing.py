@@ -218,9 +218,9 @@ class Hearing:
         place = self._places.get((vip.link, vip.address.version))
         return None if place is None else (place.index, place.source)
 
-    def on_link(self, vip: Vip) -> bool:
-        """Whether anything is known of the place of this VIP."""
-        return (vip.link, vip.address.version) in self._places
+    def has_place(self, link: str, version: int) -> bool:
+        """Whether this node has an address of its own there, and the link is up: from there it speaks."""
+        return (link, version) in self._places
 
     def report(self, flaws: Mapping[tuple[str, int], str], now: Instant) -> list[dict[str, object]]:
         """The `places` of our record. Bad news changes it at once, good news at most once in `GOOD_NEWS_EVERY_S`.

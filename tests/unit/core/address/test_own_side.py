@@ -14,7 +14,7 @@ from sharedip.core.messages import (
     RemoveAddress,
     SurroundingsRead,
 )
-from tests.stages.harness import LINK, OWN_ADDRESSES, VIP, Talk, owner
+from tests.stages.harness import LAYOUT, LINK, OWN_ADDRESSES, VIP, Talk, agent_record, owner
 
 OWN = OWN_ADDRESSES[0]
 
@@ -96,3 +96,8 @@ def test_a_node_that_can_not_serve_says_so_and_takes_nothing_before_one_that_can
     talk.store.end_lease(0x900)
     talk.run(1.0)
     assert not talk.candidacy.ownership.may_stand
+    assert talk.node.session.own_record.content["flaws"] == {"*4": "no-address"}
+    queue = talk.candidacy.queue()
+    talk.store.put(LAYOUT.agent("n3"), agent_record("n3", flaws={"*4": "no-address"}), 0x901)
+    talk.tell_changes()
+    assert talk.node.fitness.why_unfit(queue[0], VIP) == "no-address"
