@@ -310,8 +310,8 @@ def _measure(stage: Stage, scene: Scene, outcome: Outcome, began_at: float, serv
     outcome.client_gap_s = recording.answers.longest_gap(began_at, outcome.healed_at)
     if service is not None:
         outcome.client_gap_s = service.gap_s(began_at, outcome.healed_at)
-        # The move begins when the address leaves its node: what begins after that meets nobody, and what is in flight at
-        # that instant is reset, so that its client asks again at once.
+        # The move begins when the address leaves its node: what begins after that meets nobody, and what is in flight
+        # by then is reset, so that its client asks again at once.
         gone = [end for _, end in recording.presence.ended.get(outcome.struck, ()) if end >= began_at]
         moved_at = min([*gone, outcome.healed_at])
         failed = service.failed(began_at, moved_at - IN_FLIGHT_S)

@@ -303,9 +303,7 @@ class Designations:
             return []  # law 4: it may be applied or not; our witnesses can still depose us
         if answer.succeeded:
             return self._appointed(attempt, answer.revision, candidacies, now)
-        if (
-            now >= self._refused_at + APPOINT_RETRY_S
-        ):  # L8: the answer shows what stands: try at once
+        if now >= self._refused_at + APPOINT_RETRY_S:  # L8: the answer shows what stands: try at once
             self._refused_at = self._look_at = now
         layout, own = self._session.layout, self._session.lease
         found = {layout.witness_of(key.key): key.mod_revision for key in answer.keys}
