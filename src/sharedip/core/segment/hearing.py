@@ -53,6 +53,8 @@ SURROUNDINGS_EVERY_S = 5.0
 """While somebody is missed. A node may have ten thousand routes, and reading them takes its time."""
 OUTSIDERS_ASKED = 3
 OUTSIDER_COUNTS_S = 1.5
+PORT = 9470
+"""Of `peer.listen` by default: of an agent that has no address for beats, but a place (its node has IPv6 alone)."""
 GOOD_NEWS_AFTER_S = 0.5
 """Who hears one hears others a moment later."""
 GOOD_NEWS_EVERY_S = 5.0
@@ -441,7 +443,7 @@ class Hearing:
             pair = place.pairs[receiver]
             hears = now - max(pair.heard_at, self._awake_since) <= MISSED_AFTER_S and pair.heard_at > NEVER
             datagram = seal(DatagramKind.HELLO, lease, receiver, [Hello(self._sequence, age_ms, hears)], secret)
-            self._out(SendDatagram(str(there.address), peer.port, datagram, place.source, place.index))
+            self._out(SendDatagram(str(there.address), peer.port or PORT, datagram, place.source, place.index))
 
     @staticmethod
     def _there(peer: Peer | None, place: _Place) -> PeerPlace | None:
