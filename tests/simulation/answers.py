@@ -18,7 +18,7 @@ from enum import Enum
 
 from sharedip.core.model import Vip
 from tests.simulation.etcd import ELECTION_TIMEOUT_S, EXPIRY_SCAN_S
-from tests.simulation.wire import GATEWAY
+from tests.simulation.wire import CLIENT, GATEWAY
 from tests.simulation.world import Host, InvariantBrokenError, World
 
 
@@ -205,12 +205,21 @@ class Answers:
         sides = world.segment.sides(version, names)
         return next((side for side in sides if len(side) * 2 > len(world.hosts)), frozenset())
 
+    def _served(self, version: int) -> frozenset[str]:
+        """Where no gateway tells, the nodes of the side that has the client: an owner there serves somebody."""
+        world = self._world
+        if world.wire.gateway is not None or CLIENT not in world.segment.ports:
+            return frozenset()
+        names = [host.name for host in world.hosts if host.port.is_up]
+        return next(side for side in world.segment.sides(version, [*names, CLIENT]) if CLIENT in side)
+
     # -- the judgement ------------------------------------------------------------------------------------------------
 
     def _judge(self, vip: Vip, changed: list[str]) -> None:
         world = self._world
         on_the_wire = self._on_the_wire(vip.address.version)
-        answering = [host for host in world.hosts if host.name in on_the_wire and host.uses(vip.address)]
+        heard = on_the_wire | self._served(vip.address.version)
+        answering = [host for host in world.hosts if host.name in heard and host.uses(vip.address)]
         dark = self._dark.pop(vip, None)
         if answering:
             self._answered[vip] = answering
