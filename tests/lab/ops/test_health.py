@@ -156,6 +156,7 @@ def test_flapping_checks_do_not_flap_the_vip_and_etcd_hears_only_of_changes(plan
     with _cluster(replace(plan, settings=settings), authority.server_file) as (stage, servers):
         owner = stage.owner()
         assert owner is not None
+        assert not stage.wait_heard()
         before, begin = stage.etcd.revision(), time.monotonic()
         servers[owner].tell("flap")
         stays(stage, owner, 5.0)
