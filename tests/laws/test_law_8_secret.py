@@ -92,6 +92,9 @@ def test_no_two_attempts_to_designate_write_the_same() -> None:
 
 def test_an_acknowledgement_under_the_nonce_promises_nothing() -> None:
     owning = Owner().witnessed()
+    owning.acknowledge()
+    while not owning.beats():
+        owning.step()
     until = owning.talk.right_until
     (beat,) = owning.beats()[-1:]
     owning.talk.now += 0.2

@@ -143,6 +143,7 @@ class Owner:
     def witnessed(self) -> Owner:
         """Designated, and the first beat is on its way."""
         self.talk.answer(self.designation())
+        self.talk.serve()  # the kernel confirms the fence, and the first beat waits for nothing else
         while not self.beats():
             self.step()
         return self

@@ -274,8 +274,10 @@ class Node:
             case AddressHeld() | AddressRefused() | AddressRemoved() | RemovalFailed() | ForeignClaim():
                 if self.vips.kernel_answered(event, now):
                     self.designations.look_again(now)
+                self.designations.fence_answered(now)
             case GateOpened() | GateClosed() | GateRefused():
                 self.vips.gates_answered(event, now)
+                self.designations.fence_answered(now)
             case DatagramReceived():
                 said = leases_in(event.payload) if self.session.former_self.lease is not None else None
                 if said is not None:

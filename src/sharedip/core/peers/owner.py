@@ -368,6 +368,11 @@ class Designations:
                 freed.append(candidacy.ownership.right)
         return [Appointed(tuple(freed))] if freed else []
 
+    def fence_answered(self, now: Instant) -> None:
+        """The kernel has said something of an address or its gate: a first beat that waited for that may leave."""
+        if any(not each.has_begun and not each.found for each in self.active.values()):
+            self._beat_at = min(self._beat_at, now)
+
     def lease_lost(self) -> None:
         """Every key of ours is gone, and with it every power to depose us."""
         for address in list(self._of_vip):
