@@ -89,7 +89,7 @@ def _ordered(stage: Stage, node: str, *words: str) -> int:
     return status
 
 
-WATCHED_AFTER_S = 0.05
+WATCHED_AFTER_S = 0.1
 """A designation, the watch that tells the witness, and the first beat. Who dies sooner is missed by nobody but etcd."""
 
 

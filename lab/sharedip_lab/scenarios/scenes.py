@@ -208,7 +208,7 @@ _QUEUE = (
     Scene(
         "new-owner-killed",
         "L8",
-        "four agents: SIGTERM, and the new owner is killed 50 ms after it has taken over",
+        "four agents: SIGTERM, and the new owner is killed 0.1 s after it has taken over",
         hardships.new_owner_killed,
         CRASHED_S,
         nodes=4,
