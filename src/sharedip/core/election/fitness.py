@@ -3,11 +3,12 @@ the successor.
 
 A node is fit for a VIP when its agent says that it is healthy and not drained, that it can serve on the VIP's link, and
 that it is heard there (law 12). An unfit owner hands over to a fit node, an unfit candidate takes nothing before a fit
-one, and where nobody is fit the address stays. Beside that, the candidate on the node of etcd's
-leader stays out of second place where an owner may have two witnesses: if the owner and its successor die at once, the
-others can only make that dead node the owner, until its lease ends. A witness is not chosen as successor for that
-reason, but the node of etcd's leader can be no witness. So its candidate goes to the end of the queue: it gives its key
-up, as a drained one does, and campaigns again.
+one, and where nobody is fit the address stays.
+
+Beside that, the candidate on the node of etcd's leader stays out of second place where an owner may have two witnesses:
+if the owner and its successor die at once, the others can only make that dead node the owner, until its lease ends. A
+witness is not chosen as successor for that reason, but the node of etcd's leader can be no witness. So its candidate
+goes to the end of the queue: it gives its key up, and campaigns again.
 
 Must never: take an address away because health is unknown (law 4), or let an owner step back, or a node that may
 become one at this moment. Counterparts: `health.py` (one check's verdict), `candidacy.py` (which asks).
@@ -142,6 +143,8 @@ class Fitness:
                 by_place.setdefault((vip.link, vip.address.version), {})[vip] = self.flaw(vip)
             for place, codes in by_place.items():
                 is_same = len(set(codes.values())) == 1
+                if not any(codes.values()):
+                    continue
                 if is_same and self._hearing.has_place(*place):
                     of_places[place] = next(iter(codes.values()))
                 elif is_same and sum(version == place[1] for _, version in by_place) == 1:
