@@ -279,9 +279,6 @@ class Node:
                 self.vips.gates_answered(event, now)
                 self.designations.fence_answered(now)
             case DatagramReceived():
-                said = leases_in(event.payload) if self.session.former_self.lease is not None else None
-                if said is not None:
-                    self.session.former_self.heard(*said, now)
                 self._heard(event, now)
             case HealthChanged():
                 self.fitness.health = Health(event.healthy, event.detail, event.failing)
@@ -400,6 +397,9 @@ class Node:
 
     def _heard(self, event: DatagramReceived, now: Instant) -> None:
         """Hand each authentic entry to the part it concerns; the answers leave in one datagram."""
+        said = leases_in(event.payload) if self.session.former_self.lease is not None else None
+        if said is not None:
+            self.session.former_self.heard(*said, now)
         letter = self.inbox.open(event)
         if letter is None:
             return
