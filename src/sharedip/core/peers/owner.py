@@ -158,6 +158,8 @@ class Designations:
         self._attempts: dict[int, _Attempt] = {}
         self._attempted: set[IPAddress] = set()
         self._known: dict[IPAddress, tuple[int, int]] = {}
+        self._hurried_at: Instant = NEVER
+        """When a beat was last sent out of turn."""
         self._refused_at: Instant = NEVER
         """When a guard has failed last, and led to another look at once."""
         self._look_at: Instant = NEVER
@@ -370,7 +372,9 @@ class Designations:
 
     def fence_answered(self, now: Instant) -> None:
         """The kernel has said something of an address or its gate: a first beat that waited for that may leave."""
-        if any(not each.has_begun and not each.found for each in self.active.values()):
+        waits = any(not each.has_begun and not each.found for each in self.active.values())
+        if waits and now >= self._hurried_at + FENCE_RETRY_S:  # each look at a loose fence orders a tighter one
+            self._hurried_at = now
             self._beat_at = min(self._beat_at, now)
 
     def lease_lost(self) -> None:
