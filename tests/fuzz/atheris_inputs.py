@@ -175,7 +175,9 @@ def etcd(data: bytes) -> None:
             case 4:
                 answers.member_read(ReadMember(1, 0, 1.0), pb.StatusResponse.FromString(body))
             case _:
-                change = answers.keys_changed(watch, 0, 4, pb.WatchResponse.FromString(body))
+                watched, begun = pb.WatchResponse.FromString(body), list[pb.Event]()
+                answers.whole_revisions(begun, watched)
+                change = answers.keys_changed(watch, 0, 4, watched)
                 assert change is None or change.revision > 4
     except (EtcdError, DecodeError):
         return

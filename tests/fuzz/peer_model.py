@@ -15,14 +15,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from sharedip.core.messages import Transact, TransactionDone
-from sharedip.core.model import Delete, Get, IPAddress, KeyValue, Put
+from sharedip.core.model import Delete, Get, IPAddress, KeyValue, Put, Vip
 from sharedip.core.peers.witness import read_witnesses
 from sharedip.core.segment.wire import (
     Acknowledgement,
+    Clients,
     DatagramKind,
     Entry,
     Envelope,
     Heartbeat,
+    Noted,
     Ping,
     Pong,
     Released,
@@ -180,8 +182,22 @@ class PeerModel:
         if what < 0.8:
             return seal(DatagramKind.PING, peer, lease, [Ping(self._sequence)], secret_of(peer))
         vip = chance.choice(self._etcd.vips)
+        if what < 0.9:
+            return self._list_of(chance, vip, lease)
         released = Released(2**40 + self._sequence, vip.address)  # of no epoch there is
         return seal(DatagramKind.RELEASE, peer, lease, [released], secret_of(peer))
+
+    def _list_of(self, chance: random.Random, vip: Vip, lease: int) -> bytes:
+        """Whoever comes first tells of clients, or says that it has noted some."""
+        keys = [key for name, key in self._etcd.store.keys.items() if LAYOUT.election_of(name) == vip.address]
+        epoch, owner = min(((key.create_revision, key.lease) for key in keys), default=(1, 1))
+        if chance.random() < 0.3:
+            noted = Noted(self._sequence, chance.choice([0, self._sequence]))
+            return seal(DatagramKind.NOTED, owner, lease, [noted], secret_of(owner))
+        some = tuple(chance.randbytes(4) + vip.address.packed for _ in range(chance.randrange(4)))
+        base = chance.choice([0, self._sequence - 1])
+        clients = Clients(epoch, self._sequence, base, vip.address, some, some[:1])
+        return seal(DatagramKind.CLIENTS, owner, lease, [clients], secret_of(owner))
 
 
 def _is_free(address: IPAddress, attempt: _Designation, shown: Iterable[KeyValue]) -> bool:

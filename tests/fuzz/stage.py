@@ -24,6 +24,8 @@ from sharedip.core.messages import (
     Announce,
     AnnounceOnceHeld,
     AnswerOperator,
+    ClientsRead,
+    ClientsTickled,
     CloseGate,
     CloseWatch,
     Command,
@@ -50,6 +52,7 @@ from sharedip.core.messages import (
     OpenWatch,
     PeerAddressChanged,
     ProbeChecks,
+    ReadClients,
     ReadKeys,
     ReadMember,
     ReadSurroundings,
@@ -59,11 +62,14 @@ from sharedip.core.messages import (
     Report,
     RequestFailed,
     RevokeLease,
+    RunHook,
     SaveState,
     SegmentCommand,
     SendDatagram,
     SettingsChanged,
     StateSaved,
+    StopHook,
+    TickleClients,
     TimePassed,
     Transact,
     TransactionDone,
@@ -431,6 +437,11 @@ class Stage:
                         self.facts.append(RequestFailed(number, asked.endpoint, Failure.UNAVAILABLE, "dropped"))
             case Exit():
                 self.over = True
+            case ReadClients():
+                some = tuple((each, bytes((0, 80, 0, 1, *each.packed[:-1], 1))) for each in order.addresses)
+                self.facts.append(ClientsRead(order.number, some, True))
+            case TickleClients():
+                self.facts.append(ClientsTickled(order.vip, len(order.clients), 0))
             case SendDatagram():
                 self.peers.sent(order.payload, self.now)
             case Transact():
@@ -439,7 +450,7 @@ class Stage:
                 self._ask(order)
             case GrantLease() | KeepLeaseAlive() | ReadKeys() | RevokeLease() | ReadMember():
                 self._ask(order)
-            case Report() | AnswerOperator() | ReadSurroundings() | ProbeChecks():
+            case Report() | AnswerOperator() | ReadSurroundings() | ProbeChecks() | RunHook() | StopHook():
                 pass
             case _:
                 assert_never(order)

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from sharedip.adapters.api import Api
 from sharedip.adapters.api.connection import BODY_BYTES_MAX, HEADER_BYTES_MAX
-from sharedip.adapters.api.server import CONNECTIONS_MAX
+from sharedip.adapters.api.listener import CONNECTIONS_MAX
 from sharedip.core.messages import Level, Report
 from tests.fuzz.effort import TIMEOUT_S, times
 from tests.unit.adapters.api.api_stage import FakeAgent, stage, status, vip

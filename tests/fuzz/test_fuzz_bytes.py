@@ -13,8 +13,22 @@ from hypothesis import strategies as st
 from sharedip.adapters.kernel import diagwire, routewire, rtwire, wire
 from sharedip.adapters.kernel.view import View
 from sharedip.core.address import frames
+from sharedip.core.model import CLIENT_BYTES
 from sharedip.core.segment import wire as peerwire
-from sharedip.core.segment.wire import Acknowledgement, DatagramKind, Entry, Heartbeat, Hello, Ping, Pong, Released
+from sharedip.core.segment.wire import (
+    Acknowledgement,
+    Clients,
+    DatagramKind,
+    Entry,
+    Heartbeat,
+    Hello,
+    Noted,
+    Over,
+    Owned,
+    Ping,
+    Pong,
+    Released,
+)
 from tests.fuzz.effort import TIMEOUT_S, times
 
 pytestmark = pytest.mark.timeout(TIMEOUT_S)
@@ -27,6 +41,16 @@ addresses = st.ip_addresses().filter(lambda each: each.version == 4 or each.ipv4
 releases = st.builds(Released, numbers, addresses)
 
 
+@st.composite
+def lists_of_clients(draw: st.DrawFn) -> Clients:
+    """As many as fit, or fewer."""
+    address = draw(addresses)
+    size, most = CLIENT_BYTES[address.version], peerwire.clients_max(address.version)
+    each = tuple(draw(st.lists(st.binary(min_size=size, max_size=size), max_size=most)))
+    joined = draw(st.integers(0, len(each)))
+    return Clients(draw(numbers), draw(numbers), draw(numbers), address, each[:joined], each[joined:])
+
+
 some: dict[DatagramKind, st.SearchStrategy[Entry]] = {
     DatagramKind.HEARTBEAT: beats,
     DatagramKind.ACKNOWLEDGEMENT: st.builds(Acknowledgement, numbers, numbers),
@@ -35,11 +59,15 @@ some: dict[DatagramKind, st.SearchStrategy[Entry]] = {
     DatagramKind.PONG: st.builds(Pong, numbers, numbers),
     DatagramKind.HELLO: st.builds(Hello, numbers, st.integers(0, peerwire.HELLO_AGE_MS_MAX), st.booleans()),
     DatagramKind.UNTOUCHED: st.builds(Acknowledgement, numbers, numbers, st.just(False)),
+    DatagramKind.DEPOSED: st.builds(Over, numbers, numbers),
+    DatagramKind.OWNED: st.builds(Owned, numbers, numbers),
+    DatagramKind.CLIENTS: lists_of_clients(),
+    DatagramKind.NOTED: st.builds(Noted, numbers, numbers),
 }
 
 
 def sealed(data: st.DataObject, kind: DatagramKind) -> tuple[bytes, list[Entry]]:
-    most = peerwire.RELEASES_MAX if kind is DatagramKind.RELEASE else peerwire.ENTRIES_MAX
+    most = {DatagramKind.RELEASE: peerwire.RELEASES_MAX, DatagramKind.CLIENTS: 1}.get(kind, peerwire.ENTRIES_MAX)
     entries = data.draw(st.lists(some[kind], min_size=1, max_size=most))
     sender, receiver = data.draw(numbers), data.draw(numbers)
     return peerwire.seal(kind, sender, receiver, entries, SECRET), entries
@@ -53,7 +81,7 @@ def opened(datagram: bytes, secret: bytes | None = SECRET) -> list[Entry | None]
 
 
 @settings(max_examples=times(300), deadline=None)
-@given(st.binary(max_size=peerwire.DATAGRAM_BYTES_MAX + 50), st.integers(0, 6), st.integers(0, 50))
+@given(st.binary(max_size=peerwire.DATAGRAM_BYTES_MAX + 50), st.integers(0, 12), st.integers(0, 50))
 def test_no_datagram_without_the_secret_says_anything(garbage: bytes, kind: int, count: int) -> None:
     """Neither as it is, nor behind a header that makes it well formed."""
     head = peerwire.HEADER.pack(peerwire.MAGIC, kind, count, 1, 2)

@@ -176,6 +176,32 @@ def test_who_hears_nobody_does_not_assent() -> None:
     assert record["answers"] == {}
 
 
+def test_who_stands_beside_the_owner_that_asks_does_not_assent_before_its_own_verdict_counts() -> None:
+    """2|2: the gateway answers n3 and n4. n2's verdict counts a moment before ours, and we would be the next to ask."""
+    hall = Hall("n2", "n3", "n4").behind("n2")
+    hall.go_on(3.0, *hall.names)
+    hall.publish("n3", heard=["n4"], silent=["n1", "n2"], gateway=True)
+    hall.publish("n4", heard=["n3"], silent=["n1", "n2"], gateway=True)
+    hall.publish("n2", heard=["n1"], silent=["n3", "n4"], gateway=False)
+    hall.tell_changes()
+    hall.go_on(1.0, "n2")
+    hall.publish("n2", heard=["n1"], silent=["n3", "n4"], gateway=False, asks=[f"serve {VIP}"], flaw="isolated")
+    hall.tell_changes()
+    hall.go_on(0.2, "n2")
+    assert hall.node.isolation.better_side(VIP.link, 4) is None, "it does not count yet"
+    record = read_record(hall.store.keys.get(LAYOUT.agent("n1")))
+    assert record is not None
+    assert record["answers"] == {}
+    revision = hall.store.keys[LAYOUT.agent("n2")].mod_revision
+    hall.publish("n3", heard=["n1", "n2", "n4"])
+    hall.publish("n4", heard=["n1", "n2", "n3"])
+    hall.tell_changes()
+    hall.go_on(1.0, *hall.names)
+    record = read_record(hall.store.keys.get(LAYOUT.agent("n1")))
+    assert record is not None
+    assert record["answers"] == {hall.lease("n2"): revision}, "nobody is better any more, and it is heard"
+
+
 def test_hellos_go_on_all_the_while() -> None:
     """By them it learns that all is healed."""
     hall = isolated("n2", "n3")
@@ -183,3 +209,33 @@ def test_hellos_go_on_all_the_while() -> None:
     orders = hall.pass_time(1.1)
     kinds = [unseal(each.payload) for each in orders if hasattr(each, "payload")]
     assert sum(each is not None and each.kind is DatagramKind.HELLO for each in kinds) >= 2
+
+
+def test_a_hello_that_changes_nothing_costs_no_turn_and_is_heard() -> None:
+    """Most of what a node at rest hears. Silence is counted from it as from any other."""
+    hall = Hall("n2", "n3").enter()
+    hall.go_on(3.0, *hall.names)
+    hall.node.next_deadline()
+    looked = hall.node.hearing.advance
+    turns: list[float] = []
+
+    def counted(now: float) -> bool:
+        turns.append(now)
+        return looked(now)
+
+    hall.node.hearing.advance = counted  # type: ignore[method-assign]
+    hall.greet("n2")
+    assert turns == []
+    assert hall.node.voices.spoke_at(lease_of("n2")) == hall.now
+    hall.greet("n2", hears_you=False)
+    assert turns, "it does not hear us: that is news"
+
+
+def test_what_is_due_when_a_hello_comes_is_done_first() -> None:
+    """Law 2: no fact goes ahead of time, not even one that changes nothing."""
+    hall = Hall("n2", "n3").enter()
+    hall.go_on(3.0, *hall.names)
+    hall.hellos()
+    hall.now = hall.node.next_deadline() + 0.001
+    hall.greet("n2")
+    assert hall.node.next_deadline() > hall.now, "nothing that was due is left"

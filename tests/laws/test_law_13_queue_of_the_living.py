@@ -6,13 +6,18 @@ from dataclasses import replace
 
 import pytest
 
-from sharedip.core.election.candidacy import EVICT_WITHIN_S, Phase
+from sharedip.core.address.links import DOWN_GRACE_S
+from sharedip.core.election.candidacy import EVICT_WITHIN_S, PASSES_WITHIN_S, Phase
 from sharedip.core.election.living import EVERY_S, SILENT_S, UNFIT_S, UNPROVED_FOR_S, UNPROVED_S
 from sharedip.core.messages import (
+    AddressGone,
+    AddressRefused,
     AnswerOperator,
     DrainRequested,
+    HoldAddress,
     KeepLeaseAlive,
     Level,
+    LinkChanged,
     MoveRequested,
     RemoveAddress,
     RequestFailed,
@@ -24,7 +29,7 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import Delete, Failure, Guard, GuardTarget
 from sharedip.core.segment.wire import Released
-from tests.stages.harness import VIP, Talk, deletes, restarted, waiting_behind
+from tests.stages.harness import LAYOUT, LINK, THEIRS, VIP, Talk, deletes, restarted, waiting_behind
 from tests.stages.living import LEASES, Queue, place
 from tests.stages.witnessed import WITNESS, Watch
 
@@ -137,6 +142,7 @@ def test_an_agent_is_taken_out_at_most_once_a_minute() -> None:
 def test_who_was_taken_out_queues_again_at_the_end_and_says_nothing_alarming() -> None:
     """One write, and no line in its log."""
     talk = waiting_behind()
+    talk.store.put(LAYOUT.owner(VIP.address), b'{"epoch":%d}' % talk.candidacy.queue()[0].create_revision, THEIRS)
     revision = talk.store.revision
     talk.store.delete(talk.key)
     talk.run(5.0)
@@ -205,9 +211,9 @@ def test_an_evicted_key_gets_no_word() -> None:
     """From the order on it counts as gone: the request may be applied when that candidate has taken the address."""
     queue = dead_next()
     queue.speak("n2")
-    queue.talk.hear(MoveRequested(1, VIP.address, None))
+    queue.talk.hear(StopRequested())
     save(queue.talk)
-    queue.talk.pass_time(EVICT_WITHIN_S + 0.01)
+    queue.talk.pass_time(PASSES_WITHIN_S + 0.01)
     queue.talk.answer(queue.talk.expect(RemoveAddress))
     save(queue.talk)
     assert queue.told() == {"n3"}
@@ -223,8 +229,8 @@ def test_a_restart_forgets_no_eviction() -> None:
     talk.run(0.5, Transact)
     assert talk.is_in(Phase.OWNING)
     later.speak("n2", "n3")
-    talk.hear(MoveRequested(1, VIP.address, None))
-    talk.pass_time(EVICT_WITHIN_S + 0.01)
+    talk.hear(StopRequested())
+    talk.pass_time(PASSES_WITHIN_S + 0.01)
     talk.answer(talk.expect(RemoveAddress))
     assert later.told() == {"n3"}
 
@@ -342,7 +348,7 @@ def test_an_owner_takes_the_dead_out_of_its_successors_way_before_it_leaves(
 ) -> None:
     """L5: one save and one transaction, while the address still answers."""
     queue = Queue("n2", "n3")
-    queue.live(2.9, "n3")
+    queue.live(2.7, "n3")
     before = queue.talk.now
     queue.talk.hear(event)
     assert not queue.is_leaving()
@@ -358,12 +364,33 @@ def test_an_owner_takes_the_dead_out_of_its_successors_way_before_it_leaves(
     assert queue.talk.now == before
 
 
-def test_an_owner_that_etcd_does_not_answer_leaves_all_the_same() -> None:
-    """After 0.3 s, and without a word to the dead."""
+def test_who_leaves_takes_the_dead_out_of_the_way_however_lately_that_was_done_before() -> None:
+    """Once a minute is for an owner that stays."""
     queue = Queue("n2", "n3")
-    queue.live(2.9, "n3")
+    queue.talk.node.living.evicts(queue.talk.candidacy.others()[0], VIP, "a test", queue.talk.now)
+    queue.live(2.7, "n3")
     queue.talk.hear(StopRequested())
-    queue.talk.pass_time(EVICT_WITHIN_S - 0.01)
+    assert len(queue.evictions()) == 1
+    assert not queue.is_leaving()
+
+
+def test_who_waits_for_the_way_to_be_clear_is_not_woken_all_the_while() -> None:
+    """It had just taken the address, and its record is not written yet: it will not be."""
+    queue = Queue("n2", "n3")
+    queue.live(2.7, "n3")
+    queue.talk.candidacy.record.want()
+    queue.talk.hear(StopRequested())
+    assert queue.evictions()
+    assert not queue.is_leaving()
+    assert queue.talk.node.next_deadline() > queue.talk.now
+
+
+def test_an_owner_that_etcd_does_not_answer_leaves_all_the_same() -> None:
+    """After 3 s in which its clients are served, and without a word to the dead."""
+    queue = Queue("n2", "n3")
+    queue.live(2.7, "n3")
+    queue.talk.hear(StopRequested())
+    queue.live(PASSES_WITHIN_S - 0.01, "n3", but=(Transact,))
     assert not queue.is_leaving()
     queue.talk.pass_time(0.02)
     assert queue.is_leaving()
@@ -371,10 +398,84 @@ def test_an_owner_that_etcd_does_not_answer_leaves_all_the_same() -> None:
     assert queue.told() == {"n3"}
 
 
+def test_an_owner_that_serves_nobody_waits_for_etcd_no_longer_than_a_moment() -> None:
+    """The kernel took the address away: what is dark does not stay dark for an eviction."""
+    queue = Queue("n2", "n3")
+    queue.live(2.7, "n3")
+    queue.talk.hear(AddressGone(2, VIP.address, 32))
+    queue.talk.expect(HoldAddress)
+    queue.talk.hear(AddressRefused(VIP, "EOPNOTSUPP", is_for_good=True))
+    assert queue.talk.is_in(Phase.OWNING)
+    assert queue.evictions()
+    queue.talk.pass_time(EVICT_WITHIN_S + 0.01)
+    assert not queue.talk.is_in(Phase.OWNING)
+
+
+@pytest.mark.parametrize("wish", ["move", "drain"])
+def test_an_address_that_may_stay_is_not_left_to_a_silent_node(wish: str) -> None:
+    """etcd does not answer: the dead one's key stands before the sound one's. Better here than nowhere."""
+    queue = Queue("n2", "n3")
+    queue.live(2.7, "n3")
+    queue.talk.hear(MoveRequested(1, VIP.address, None) if wish == "move" else DrainRequested(1, drained=True))
+    queue.live(PASSES_WITHIN_S + 0.2, "n3", but=(Transact,))
+    assert queue.talk.is_in(Phase.OWNING)
+    assert not queue.is_leaving()
+    assert [each.text for each in queue.talk.reports if "stays here" in each.text]
+    assert queue.told() == set()
+
+
+def test_a_link_that_goes_while_an_owner_waits_ends_the_waiting() -> None:
+    """Nobody is served any more: it leaves as an owner whose link was lost before, and does not stay."""
+    queue = Queue("n2", "n3")
+    queue.live(2.7, "n3")
+    queue.talk.hear(MoveRequested(1, VIP.address, None))
+    queue.live(0.5, "n3", but=(Transact,))
+    assert queue.talk.is_in(Phase.OWNING)
+    queue.talk.hear(LinkChanged(replace(LINK, running=False)))
+    for _ in range(2):  # a carrier that flickers is none that is lost
+        queue.talk.pass_time(DOWN_GRACE_S + EVICT_WITHIN_S / 2)
+    assert not queue.talk.is_in(Phase.OWNING)
+
+
+def test_an_agent_that_is_stopped_while_it_waits_leaves_when_that_time_is_up() -> None:
+    """A move may stay, a stop may not."""
+    queue = Queue("n2", "n3")
+    queue.live(2.7, "n3")
+    queue.talk.hear(MoveRequested(1, VIP.address, None))
+    queue.live(0.5, "n3", but=(Transact,))
+    queue.talk.hear(StopRequested())
+    queue.live(PASSES_WITHIN_S - 0.4, "n3", but=(Transact, RemoveAddress))
+    assert queue.is_leaving()
+    assert not [each.text for each in queue.talk.reports if "stays here" in each.text]
+
+
+def test_a_move_waits_until_one_that_has_just_fallen_silent_is_found_dead() -> None:
+    """It misses a hello for 1.5 s, and is dead after 2.5 s: in between nobody can tell, and clients are served."""
+    queue = Queue("n2", "n3")
+    queue.live(1.7, "n3")
+    queue.talk.hear(MoveRequested(1, VIP.address, None))
+    queue.live(0.5, "n3")
+    assert not queue.is_leaving()
+    assert queue.queue() == ["n1", "n2", "n3"]
+    queue.live(0.6, "n3", but=(RemoveAddress,))
+    assert queue.queue() == ["n1", "n3"]
+    assert queue.is_leaving()
+
+
+def test_a_move_that_waits_goes_on_when_the_next_one_is_heard_again() -> None:
+    """And to that one, which nobody has evicted."""
+    queue = Queue("n2", "n3")
+    queue.live(1.7, "n3")
+    queue.talk.hear(MoveRequested(1, VIP.address, None))
+    queue.live(0.3, "n3", "n2", but=(RemoveAddress,))
+    assert queue.is_leaving()
+    assert queue.queue() == ["n1", "n2", "n3"]
+
+
 def test_a_right_that_ends_does_not_wait_for_an_eviction() -> None:
     """The removal goes at once, as the right says."""
     queue = Queue("n2", "n3")
-    queue.live(2.9, "n3")
+    queue.live(2.7, "n3")
     queue.talk.hear(StopRequested())
     queue.talk.candidacy.ownership.right.set("somebody's promise", queue.talk.now + 0.1)
     queue.talk.pass_time(0.1)

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from sharedip.core.election.candidacy import IDLE_S_MIN, Phase
+from sharedip.core.election.candidacy import DEFENDS_AFTER_S, IDLE_S_MIN, Phase
 from sharedip.core.messages import (
     Announce,
     ForeignClaim,
@@ -124,11 +124,9 @@ def test_a_stranger_is_named_and_met_as_the_policy_says(policy: ConflictPolicy) 
     talk.open.clear()
     talk.hear(ForeignClaim(VIP, MAC, talk.now))
     assert any(MAC.hex(":") in report.text for report in talk.reports)
-    if policy is ConflictPolicy.DEFEND:
-        talk.expect(Announce)
-        talk.none(RemoveAddress)
-    else:
-        talk.expect(RemoveAddress)
+    talk.none(RemoveAddress)
+    talk.pass_time(DEFENDS_AFTER_S)
+    talk.expect(Announce if policy is ConflictPolicy.DEFEND else Probe)
 
 
 OTHER = Vip(ip_address("192.168.0.16"), "eth0")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from sharedip.core.election.candidacy import Phase
+from sharedip.core.election.candidacy import RELEASE_RETRY_S, Phase
 from sharedip.core.etcd.keys import read_record
 from sharedip.core.messages import AnswerOperator, DrainRequested, MoveRequested, RemoveAddress, SendDatagram, Transact
 from sharedip.core.model import Delete, Failure, Get, Guard, GuardTarget, Put
@@ -244,40 +244,53 @@ def test_a_key_is_given_up_though_etcd_takes_no_writes() -> None:
     assert not talk.is_in(Phase.RELEASING)
 
 
-def test_a_release_is_a_deletion_and_its_record_goes_ahead() -> None:
-    """Guarded by our own epoch, both."""
+def test_a_release_and_its_record_are_one_transaction() -> None:
+    """Two requests would arrive in any order, and a record behind its key is refused: nobody would know why."""
     talk = leaving()
     talk.answer(talk.expect(RemoveAddress))
-    record, release = talk.expect(Transact), talk.expect(Transact)
-    assert [op.key for op in puts(record)] == [RECORD]
-    assert release.then == (Delete(talk.key),)
-
-
-@pytest.mark.parametrize("failure", [Failure.FULL, Failure.TIMEOUT])
-def test_a_release_to_a_named_node_waits_for_its_record_and_for_no_outcome_of_it(failure: Failure) -> None:
-    """Who is meant to have it need not be the next: the record comes first, or is refused."""
-    talk = owner()
-    talk.store.stand("n2")
-    talk.store.stand("n3", THEIRS + 1)
-    talk.tell_changes()
-    talk.hear(MoveRequested(1, VIP.address, "n3"))
-    talk.answer(talk.expect(RemoveAddress))
-    record = talk.expect(Transact)
-    assert puts(record)
+    release = talk.expect(Transact)
+    assert [op.key for op in puts(release)] == [RECORD]
+    assert deletes(release, talk.key)
     talk.none(Transact)
-    talk.fail(record, failure)
+
+
+@pytest.mark.parametrize("failure", [Failure.FULL, Failure.REFUSED])
+def test_where_etcd_takes_no_record_the_deletion_goes_alone_and_at_once(failure: Failure) -> None:
+    """A full one, or one whose permissions are for keys of candidates alone."""
+    talk = leaving()
+    talk.answer(talk.expect(RemoveAddress))
+    talk.fail(talk.expect(Transact), failure)
     talk.pass_time(0.0)
-    assert any(deletes(order, talk.key) for order in talk.open)
+    assert talk.release().then == (Delete(talk.key),)
 
 
-def test_nothing_is_moved_or_drained_by_a_person_while_etcd_takes_no_writes() -> None:
-    """Who has given the address away could not queue again; nobody would hear of the drain."""
+def test_a_release_without_an_answer_is_sent_again_with_its_record() -> None:
+    """It may have been applied, or not: then the second one is, or its guard fails."""
+    talk = leaving()
+    talk.answer(talk.expect(RemoveAddress))
+    talk.fail(talk.expect(Transact), Failure.TIMEOUT)
+    talk.none(Transact)
+    talk.pass_time(RELEASE_RETRY_S)
+    assert puts(talk.release())
+
+
+@pytest.mark.parametrize("wish", [MoveRequested(1, VIP.address, None), DrainRequested(2, drained=True)])
+def test_nothing_is_moved_or_drained_by_a_person_while_etcd_takes_no_writes(
+    wish: MoveRequested | DrainRequested,
+) -> None:
+    """Who has given the address away could not queue again; nobody would hear of the drain. It shows by a write, made
+    before anything is given up; once it is known, by that.
+    """
     talk = owner()
     talk.store.stand("n2")
     talk.tell_changes()
-    talk.node.session.space.refused(FULL_WORDS, talk.now)
-    for request in (MoveRequested(1, VIP.address, None), DrainRequested(2, drained=True)):
-        talk.hear(request)
+    talk.tries_answer = False
+    talk.hear(wish)
+    talk.none(AnswerOperator, RemoveAddress)
+    talk.hear(wish)
+    talk.fail(talk.expect_own_record(), Failure.FULL)
+    talk.hear(wish)
+    for _ in range(3):
         answer = talk.expect(AnswerOperator)
         assert not answer.accepted
         assert "database is full" in answer.text
@@ -285,6 +298,17 @@ def test_nothing_is_moved_or_drained_by_a_person_while_etcd_takes_no_writes() ->
     assert not talk.node.fitness.drained
     talk.hear(DrainRequested(3, drained=False))
     assert talk.expect(AnswerOperator).accepted
+
+
+def test_who_has_made_room_need_not_wait_until_that_is_found_out() -> None:
+    """A move asks etcd again, whatever it said before."""
+    talk = owner()
+    talk.store.stand("n2")
+    talk.tell_changes()
+    talk.node.session.space.refused(FULL_WORDS, talk.now)
+    talk.hear(MoveRequested(1, VIP.address, None))
+    assert talk.expect(AnswerOperator).accepted
+    assert not talk.node.session.space.is_full
 
 
 def test_a_candidate_keeps_its_place_in_a_full_etcd(monkeypatch: pytest.MonkeyPatch) -> None:

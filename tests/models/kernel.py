@@ -31,6 +31,10 @@ from sharedip.core.settings import LIFETIME_LATE_S, gate_timeout_s
 KernelOrder = HoldAddress | RemoveAddress | ReorderAddress | OpenGate | CloseGate
 """What changes a kernel; announcements, probes and datagrams pass through it."""
 
+TICK_S = 0.005
+VOUCHED_S = 1.0
+"""As `adapters/kernel/nftables.py` has them."""
+
 Refusal = AddressRefused | RemovalFailed | GateRefused
 KernelAnswer = AddressHeld | AddressRemoved | GateOpened | GateClosed | Refusal
 
@@ -59,6 +63,12 @@ class Kernel:
     """Each with the end of its lifetime."""
     guarded: set[IPAddress] = field(default_factory=set)
     gates: dict[IPAddress, float] = field(default_factory=dict)
+    peers: frozenset[bytes] = frozenset()
+    """The cards by which other nodes claim an address."""
+    claimed: dict[IPAddress, float] = field(default_factory=dict)
+    """What another node has announced, and since when: mute until a newer proof (`nftrules.py`)."""
+    vouched: dict[IPAddress, float] = field(default_factory=dict)
+    """What has just been proved, and until when no claim counts."""
     missing_links: set[str] = field(default_factory=set)
 
     # -- orders -------------------------------------------------------------------------------------------------------
@@ -95,6 +105,9 @@ class Kernel:
                 for vip in order.vips:
                     self.guarded.add(vip.address)
                     self.gates[vip.address] = now + _open_for_s(order, now) + late_s
+                    if self.claimed.get(vip.address, order.proved_at) + TICK_S < order.proved_at:
+                        del self.claimed[vip.address]
+                        self.vouched[vip.address] = now + VOUCHED_S
                 return GateOpened(order.vips, order.not_after)
             case CloseGate():
                 for vip in order.vips:
@@ -107,11 +120,16 @@ class Kernel:
 
     def lets_pass(self, address: IPAddress, now: float) -> bool:
         """Whether the fence, as long as its rules stand, lets traffic for the address pass."""
-        return address not in self.guarded or self.gates.get(address, now) > now
+        return address not in self.guarded or (self.gates.get(address, now) > now and address not in self.claimed)
 
     def uses(self, address: IPAddress, now: float) -> bool:
         """Whether clients could reach the address here."""
         return address in self.addresses and self.lets_pass(address, now)
+
+    def hear_claim(self, address: IPAddress, mac: bytes, now: float) -> None:
+        """Somebody announces the address: the rules shut it before any program runs."""
+        if address in self.guarded and mac in self.peers and self.vouched.get(address, now) <= now:
+            self.claimed.setdefault(address, now)
 
     # -- what happens by itself, or by others -------------------------------------------------------------------------
 
@@ -126,6 +144,8 @@ class Kernel:
         """Somebody takes the fence's rules away, and the gates with them."""
         self.guarded.clear()
         self.gates.clear()
+        self.claimed.clear()
+        self.vouched.clear()
 
 
 def _open_for_s(order: OpenGate, now: float) -> float:

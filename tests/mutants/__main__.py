@@ -31,11 +31,19 @@ SEEDS_OF_HISTORIES = 2000
 LAWS = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "tests/laws").glob("test_law_*.py"))]
 """First, because they are quick and find most."""
 
-KEYS = [f"tests/unit/adapters/test_{name}.py" for name in ("agreement", "state")]
+KEYS = [f"tests/unit/adapters/test_{name}.py" for name in ("agreement", "state", "peer", "logs", "kept")]
 ORDERS = "tests/unit/agent/test_executor.py"
+DOCUMENTS = "tests/unit/agent/test_reload.py"
 REGRESSIONS = [f"tests/regressions/test_{name}.py" for name in ("attacks", "forged_words", "dark_without_need")]
 PROBES = "tests/unit/adapters/probes/test_runner.py"
-UNIT = [*KEYS, ORDERS, PROBES, "tests/unit/core", *REGRESSIONS, "-k", "not no_restart_in_between"]
+RIGHTS = "tests/unit/adapters/probes/test_rights.py"
+MODES = "tests/unit/config/test_modes.py"
+API = "tests/unit/adapters/api"
+LIFE = "tests/unit/agent/test_life.py"
+UNIT = [
+    *(*KEYS, ORDERS, DOCUMENTS, PROBES, RIGHTS, MODES, API, LIFE, "tests/unit/core", *REGRESSIONS),
+    *("-k", "not no_restart_in_between"),
+]
 
 HISTORIES = ["tests/simulation/test_histories.py"]
 STAGED = [
@@ -45,6 +53,9 @@ STAGED = [
         for name in (
             "staged_witness",
             "standing",
+            "paused",
+            "anew",
+            "window",
             "answers",
             "late_writes",
             "forger",

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from tests.mutants import (
     of_health,
+    of_the_clients,
     of_the_former_run,
     of_the_former_self,
+    of_the_hardening,
+    of_the_hooks,
+    of_the_pause,
     of_the_queue,
     of_the_right,
     of_the_secret,
     of_the_segment,
+    of_the_truth,
     of_the_way,
     of_the_witness,
 )
@@ -23,12 +28,17 @@ MUTANTS: tuple[Mutant, ...] = (
     *of_the_right.MUTANTS,
     *of_the_way.MUTANTS,
     *of_the_witness.MUTANTS,
+    *of_the_pause.MUTANTS,
     *of_the_secret.MUTANTS,
     *of_the_former_run.MUTANTS,
     *of_the_former_self.MUTANTS,
     *of_health.MUTANTS,
+    *of_the_hooks.MUTANTS,
     *of_the_queue.MUTANTS,
     *of_the_segment.MUTANTS,
+    *of_the_truth.MUTANTS,
+    *of_the_hardening.MUTANTS,
+    *of_the_clients.MUTANTS,
 )
 
 __all__ = ["MUTANTS", "Mutant"]

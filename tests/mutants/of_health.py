@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from tests.mutants.mutant import DEMAND, HEALTH, NEVER_BY_OVERLOAD, RUNNER, SPACING, Mutant
+from tests.mutants.mutant import DEMAND, FITNESS, HEALTH, NEVER_BY_OVERLOAD, RUNNER, SPACING, Mutant
 
 MUTANTS = (
+    Mutant(
+        "leaves-while-it-recovers",
+        FITNESS,
+        "        if self.health.recovering and all(",
+        "        if False and all(",
+        NEVER_BY_OVERLOAD,
+        "After an overload of all the address goes to whoever is trusted first.",
+    ),
     Mutant(
         "overload-is-death",
         HEALTH,
@@ -56,8 +64,8 @@ MUTANTS = (
     Mutant(
         "only-the-sum-is-news",
         HEALTH,
-        "if healthy is None or (healthy, self.failing) == self._told:",
-        "if healthy is None or (self._told is not None and healthy == self._told[0]):",
+        "return None if told is not None and replace(told, detail=change.detail) == change else change",
+        "return None if told is not None and told.healthy == change.healthy else change",
         NEVER_BY_OVERLOAD,
         "Nobody is told that what was slow is dead.",
     ),

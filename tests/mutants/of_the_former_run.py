@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from tests.mutants.mutant import (
+    ANEW,
     BATCHES,
     CANDIDACY,
     DESIGNATION,
+    FENCE,
     GATE,
     NODE,
     OWNERSHIP,
     RESIGNED,
     SAVED_STATE,
     VIPS,
+    WITNESSED,
     WORDS,
     Mutant,
 )
@@ -22,6 +25,38 @@ OURS = "10: ours is what we put there"
 NO_KEY_ALONE = "election: no key without somebody who answers for it"
 
 MUTANTS = (
+    Mutant(
+        "a-new-start-leaves-the-witness-its-power",
+        DESIGNATION,
+        "        if self._settings.window_s is None or self.suspended:\n            return ()\n        if choices",
+        "        if self._settings.window_s is None:\n            return ()\n        if choices",
+        WITNESSED,
+        "An agent that is started anew is deposed meanwhile, or never gets ready.",
+    ),
+    Mutant(
+        "a-new-start-waits-for-no-withdrawal",
+        ANEW,
+        "            if designations.may_depose(each.vip.address):\n",
+        "            if False:\n",
+        WITNESSED,
+        "The process is replaced while a witness may still depose it.",
+    ),
+    Mutant(
+        "a-new-start-leaves-the-fences-short",
+        NODE,
+        "            candidacy.ownership.stretch(now)\n",
+        "            pass\n",
+        FENCE,
+        "The address goes with its lifetime while the program starts.",
+    ),
+    Mutant(
+        "a-new-start-without-room",
+        ANEW,
+        "            if each.ownership.stands_alone_s(now) < LASTS_S_MIN:\n",
+        "            if False:\n",
+        FENCE,
+        "The process is replaced though its addresses can't stand until the new one has proved its right.",
+    ),
     # -- what a former run may have left ------------------------------------------------------------------------------
     Mutant(
         "what-is-found-gives-a-window",

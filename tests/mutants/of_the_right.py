@@ -296,7 +296,7 @@ MUTANTS = (
     Mutant(
         "gate-dropped",
         GATE,
-        "self._out(OpenGate((self._vip,), timeout_s, until))",
+        "self._out(OpenGate((self._vip,), timeout_s, until, proved_at))",
         'self._out(OpenGate((self._vip,), 3600.0, float("inf")))',
         NOTHING_BEHIND,
         "The gate stays open until the agent closes it.",
@@ -304,15 +304,15 @@ MUTANTS = (
     Mutant(
         "gate-for-the-lease",
         OWNERSHIP,
-        "self._gate.keep_open(self.right.until, now)",
-        'self._gate.keep_open(self.right.get("lease"), now)',
+        "self._gate.keep_open(self.right.until, now, self._proved_at)",
+        'self._gate.keep_open(self.right.get("lease"), now, self._proved_at)',
         WITNESSED,
         "The gate keeps the lease, and no witness's window.",
     ),
     Mutant(
         "beats-keep-the-gate-for-the-lease",
         NODE,
-        "            self._commands.append(OpenGate(vips, gate.timeout_s, gate.until))\n",
+        "            self._commands.append(OpenGate(vips, gate.timeout_s, gate.until, gate.proved_at))\n",
         "            until = self.session.lease_until\n"
         "            self._commands.append(OpenGate(vips, gate.timeout_s + until - gate.until, until))\n",
         WITNESSED,

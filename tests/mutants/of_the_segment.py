@@ -11,6 +11,22 @@ ASSENT = "core/election/assent.py"
 MUTANTS = (
     # -- who is heard --------------------------------------------------------------------------------------------------
     Mutant(
+        "a-hello-goes-ahead-of-time",
+        NODE,
+        "if len(events) == 1 and now < self._deadline and self._is_but_a_hello(events[0]):",
+        "if len(events) == 1 and self._is_but_a_hello(events[0]):",
+        HEARD,
+        "What has ended stands until something else than a hello happens.",
+    ),
+    Mutant(
+        "every-hello-is-as-before",
+        HEARING,
+        "        if not (pair.state is Hears.HEARD and pair.hears_us and hello.hears_you):\n            return False\n",
+        "",
+        HEARD,
+        "Who does not hear us, or is heard again, is no news.",
+    ),
+    Mutant(
         "one-way-is-heard",
         HEARING,
         "if arrives and pair.hears_us and pair.heard_at > NEVER:",
@@ -21,10 +37,18 @@ MUTANTS = (
     Mutant(
         "silence-of-who-was-never-heard",
         HEARING,
-        "        if pair.state is Hears.UNKNOWN:\n            return False\n",
-        "",
+        "if pair.state is Hears.UNKNOWN or self._is_excused(pair, now):",
+        "if self._is_excused(pair, now):",
         CANNOT_TELL,
         "A node that has just begun, or says no hello, counts as silent.",
+    ),
+    Mutant(
+        "who-does-not-know-us-yet-is-mute",
+        HEARING,
+        "if pair.state is Hears.UNKNOWN or self._is_excused(pair, now):",
+        "if pair.state is Hears.UNKNOWN:",
+        CANNOT_TELL,
+        "An agent with a new lease tells everybody of lost datagrams, for they speak to its former one.",
     ),
     Mutant(
         "asleep-is-silence",
@@ -173,6 +197,14 @@ MUTANTS = (
         "A service that fails on all nodes at once has passed on each a moment ago.",
     ),
     Mutant(
+        "assents-while-another-side-is-better",
+        FITNESS,
+        "self.why_not_candidate(vip) is None and not is_in_question",
+        "self.why_not_candidate(vip) is None",
+        HEARD,
+        "The one beside an isolated owner takes the address, and finds out a moment later that it is isolated, too.",
+    ),
+    Mutant(
         "assent-unheard",
         FITNESS,
         "return is_fit and own is not None and bool(own.heard | own.mute or own.gateway)",
@@ -216,9 +248,33 @@ MUTANTS = (
     Mutant(
         "unseen-right-after-a-change",
         VISIBILITY,
-        "        if now < since + QUIET_AFTER_CHANGE_S:\n            return None\n",
-        "",
+        "        if now < since + QUIET_AFTER_CHANGE_S or may_have_let_go:\n",
+        "        if may_have_let_go:\n",
         HEARD,
         "Each change of owner is asked after while its announcements are still under way.",
+    ),
+    Mutant(
+        "unseen-while-etcd-is-away",
+        VISIBILITY,
+        "        if now < since + QUIET_AFTER_CHANGE_S or may_have_let_go:\n",
+        "        if now < since + QUIET_AFTER_CHANGE_S:\n",
+        HEARD,
+        "An owner that let go for want of a proof, and keeps its key, is taken for one behind a spoof guard.",
+    ),
+    Mutant(
+        "all-ask-as-often",
+        VISIBILITY,
+        "max(ROUND_EVERY_S, (agents - 1) * ASKS_EVERY_S)",
+        "ROUND_EVERY_S",
+        HEARD,
+        "The more agents, the more asks: a segment of fifty has seventeen a second.",
+    ),
+    Mutant(
+        "hellos-answer-each-other",
+        HEARING,
+        "JOINS_S = HELLO_EVERY_S / 2",
+        "JOINS_S = HELLO_EVERY_S",
+        HEARD,
+        "Each hello is answered by one, and that by one: a storm.",
     ),
 )

@@ -22,6 +22,22 @@ from tests.mutants.mutant import (
 )
 
 MUTANTS = (
+    Mutant(
+        "a-dead-witness-makes-the-window-longer",
+        DESIGNATION,
+        "        if all(self._voices.spoke_at(lease) > lapsed_at for lease in witnesses):\n",
+        "        if True:\n",
+        WITNESSED,
+        "A crash that is no fault of the window makes each failover of the next hour longer.",
+    ),
+    Mutant(
+        "a-longer-window-is-not-written",
+        DESIGNATION,
+        "        window_s = round((self.window.now_s or 0.0) * 1000) / 1000  # as it is written\n",
+        "        window_s = round((self._settings.window_s or 0.0) * 1000) / 1000  # as it is written\n",
+        WITNESSED,
+        "The window is said to be longer, and the next witness promises the old one.",
+    ),
     # -- the witnessed lease: the four breaks that the model found, and their neighbours ------------------------------
     Mutant(
         "chosen-by-the-former-leader",

@@ -219,6 +219,7 @@ def test_a_late_write_of_the_agents_own_record_is_set_right() -> None:
     """Nobody hands over to a node whose record says 'drained' though it is not."""
     talk = owner()
     talk.hear(DrainRequested(1, drained=True))
+    talk.tell_changes()
     late = talk.expect(Transact)
     talk.fail(late)
     talk.hear(DrainRequested(2, drained=False))

@@ -227,7 +227,8 @@ class Answers:
                 self.demanded.update(dark.demand.rules)
             return
         in_order = self._goes_in_order(changed)
-        if dark is None or not in_order:
+        nobody_could = dark is not None and not self._able(vip)  # who goes in order may be who was heard by the rest
+        if dark is None or not in_order or nobody_could:
             demand = self._demand(vip, on_the_wire, in_order=in_order and dark is None) if self._is_fair else None
             fell_silent = demand is not None and Rule.SILENT in demand.rules  # its kernel has answered on since then
             dark = Dark(max(self._changed_at.values()) if fell_silent else world.t, demand)
@@ -253,8 +254,8 @@ class Answers:
 
     def _demand(self, vip: Vip, on_the_wire: frozenset[str], *, in_order: bool) -> Demand | None:
         """What is due now that nobody answers; None where nobody could."""
-        world, version = self._world, vip.address.version
-        able = [host for host in world.hosts if self._is_able(host, vip) and self._is_heard(host, version)]
+        world = self._world
+        able = self._able(vip)
         if not able:
             return None
         silent = [host for host in world.hosts if not self._is_awake(host)]
@@ -292,6 +293,7 @@ class Answers:
         if in_order and was_awake and len(silent) == len(long_silent) < 2:
             return behind | {Rule.IN_ORDER}, IN_ORDER_S
         is_witnessed = None not in windows and len(able) > 1 + len(long_silent)
+        is_witnessed = is_witnessed and not any(map(_has_let_its_witness_go, silent))
         fresh = [host for host in silent if host not in long_silent]
         is_the_owner = fresh == self._answered.get(vip) and all(map(self._fell_alone, fresh))
         if is_witnessed and is_the_owner and window_s is not None and len(long_silent) < 2:
@@ -306,6 +308,10 @@ class Answers:
         is_calm = max(others) <= fell_at - MET_FOR_S
         return is_calm and not is_apart and not host.port.deaf and not host.port.dumb
 
+    def _able(self, vip: Vip) -> list[Host]:
+        version = vip.address.version
+        return [host for host in self._world.hosts if self._is_able(host, vip) and self._is_heard(host, version)]
+
     def _is_able(self, host: Host, vip: Vip) -> bool:
         return self._is_sound(host) and host.core is not None and vip in host.core.settings.vips
 
@@ -319,3 +325,8 @@ class Answers:
         """For how long the node, and the segment, have been as they are."""
         changed_at = max(self._changed_at[host.name], self._changed_at[SEGMENT])
         return self._world.t - changed_at
+
+
+def _has_let_its_witness_go(host: Host) -> bool:
+    """About to start anew: it has withdrawn its witness, so that nobody deposes it, and the lease alone decides."""
+    return host.core is not None and host.core.designations.suspended

@@ -193,11 +193,13 @@ class ModelEtcd:
                 ttl_s = self.store.leases[command.lease].ttl_s
                 return KeepaliveConfirmed(request, endpoint, command.lease, ttl_s, member.stale_term, sent_at)
             if stale and isinstance(command, ReadMember):
-                return MemberRead(request, endpoint, endpoint + 1, endpoint + 1, member.stale_term, "3.5.1")
+                return MemberRead(
+                    request, endpoint, endpoint + 1, endpoint + 1, member.stale_term, "3.5.1", self.store.full
+                )
             return None
         if isinstance(command, ReadMember):
             leader_id = 0 if self.leader is None else self.leader + 1
-            return MemberRead(request, endpoint, endpoint + 1, leader_id, member.applied_term, "3.5.1")
+            return MemberRead(request, endpoint, endpoint + 1, leader_id, member.applied_term, "3.5.1", self.store.full)
         if isinstance(command, KeepLeaseAlive) and self.world.t < member.stale_leader_until:
             lease = self.store.leases.get(command.lease)
             if lease is not None:  # it has just woken up, and believes to lead: the store's lease is not renewed

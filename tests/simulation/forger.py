@@ -68,9 +68,11 @@ def _forge_on(world: World, until: float) -> None:
         receivers = [lease for lease in publics if world.etcd.holders.get(lease) is host]
         for receiver in receivers:
             senders = [lease for lease in publics if lease != receiver]
+            said = {event.payload for event, _ in world.overheard}  # an answer may push the oldest out
             for payload in _forgeries(world, receiver, senders, publics):
                 # What somebody has said himself is no forgery, be it an answer to the lie before this one.
-                if payload not in {event.payload for event, _ in world.overheard}:
+                said |= {event.payload for event, _ in world.overheard}
+                if payload not in said:
                     host.hear(host.run, DatagramReceived(FORGER, 9470, payload, 0.0, LINK_INDEX, is_direct=True))
     if world.t + FORGE_EVERY_S < until:
         world.later(FORGE_EVERY_S, _forge_on, world, until)

@@ -6,10 +6,11 @@ from collections import Counter
 from dataclasses import dataclass
 from random import Random
 
-from sharedip.core.messages import DrainRequested, HealthChanged, MoveRequested, SettingsChanged
+from sharedip.core.messages import DrainRequested, HealthChanged, MoveRequested, RestartRequested, SettingsChanged
 from sharedip.core.model import FenceKind
 from tests.simulation.answers import Answers
 from tests.simulation.catalogue import strike
+from tests.simulation.hooks import PlayedHooks
 from tests.simulation.liveness import Watchman, is_apart
 from tests.simulation.world import InvariantBrokenError, World
 
@@ -46,10 +47,19 @@ class Outcome:
     """Each kind of fault, and what was wrong from the beginning, with how often it was drawn."""
 
 
-def play(seed: int, *, verbose: bool = False) -> Outcome:
-    """Play one history. `failure` is None when every invariant held and the cluster converged."""
+def play(
+    seed: int, *, verbose: bool = False, hooks: PlayedHooks | None = None, window_s: float | None = None
+) -> Outcome:
+    """Play one history. `failure` is None when every invariant held and the cluster converged.
+
+    With hooks, who may answer at all is up to them, so nobody judges how soon somebody does. `window_s`: instead of the
+    one that is drawn, where there is a witness and the fence can keep it.
+    """
     world = _world(seed, verbose=verbose)
-    judge = Answers(world)
+    if window_s is not None and world.window_s is not None and world.fence is FenceKind.NFTABLES:
+        world.window_s = window_s
+    world.hooks = hooks
+    judge = Answers(world) if hooks is None else Answers(world, frozenset())
     failure = None
     try:
         _trouble(world, judge)
@@ -134,6 +144,11 @@ def _take_on(world: World, trait: str) -> bool:
 
 TRAITS = ("kernels without tags", "raft snapshots", "mixed fences", "clones", "clones with one peer address")
 TRAIT_CHANCE = 0.15
+PAUSED = "paused as a whole"
+PAUSED_CHANCE = 0.3
+PAUSES = 2
+ANEW = "started anew"
+ANEW_CHANCE = 0.2
 CLONES_AMONG = 3
 """Two that are one by their name leave an election with two candidates."""
 
@@ -154,9 +169,48 @@ def _trouble(world: World, judge: Answers) -> None:
         world.run_until(begin + PATIENT_S)
         return
     end = world.t + (TROUBLE_SHORT_S if world.window_s == 0.3 else TROUBLE_S)
+    _pauses(world, end)
+    _anew(world, end)
     for _ in range(random.randint(1, FAULTS)):
         world.at(random.uniform(world.t, end), strike, world)
     world.run_until(end)
+
+
+def _pauses(world: World, end: float) -> None:
+    """Machines stand still as a whole. By lots of their own, so that nothing else of a history hangs on them."""
+    lots = Random(f"pauses {world.seed}")
+    if lots.random() >= PAUSED_CHANCE:
+        return
+    for _ in range(lots.randint(1, PAUSES)):
+        seconds = lots.choice((0.05, 0.5, 1.5, 3.0, 6.0)) * lots.uniform(0.8, 1.2)
+        is_deaf, any_host = lots.random() < 0.3, lots.randrange(len(world.hosts))
+        world.at(lots.uniform(world.t, end), _pause, world, any_host, seconds, is_deaf)
+
+
+def _anew(world: World, end: float) -> None:
+    """Agents are started anew, keeping what they have; by lots of their own, too."""
+    lots = Random(f"anew {world.seed}")
+    if lots.random() >= ANEW_CHANCE:
+        return
+    for _ in range(lots.randint(1, PAUSES)):
+        world.at(lots.uniform(world.t, end), _start_anew, world, lots.randrange(len(world.hosts)), lots.random() * 4.0)
+
+
+def _start_anew(world: World, number: int, seconds: float) -> None:
+    host = world.hosts[number]
+    if host.core is not None and not world.is_healed:
+        host.anew_s = seconds
+        host.hear(host.run, RestartRequested(9))
+        world.played[ANEW] += 1
+        world.note(f"--- {ANEW}: {host.name}, {seconds:.2f} s")
+
+
+def _pause(world: World, number: int, seconds: float, is_deaf: bool) -> None:
+    owners = [host for host in world.hosts if host.kernel.addresses]
+    host = owners[number % len(owners)] if owners and number % 3 else world.hosts[number]
+    if host.pause(seconds, is_deaf=is_deaf):
+        world.played[PAUSED] += 1
+        world.note(f"--- {PAUSED}: {host.name}, {seconds:.2f} s" + (", and hears nothing of it" if is_deaf else ""))
 
 
 def _scatter(world: World) -> None:
@@ -171,6 +225,8 @@ def _heal(world: World) -> None:
     """All faults end at once; healings that were still to come find nothing left to heal."""
     world.note("--- all healed")
     world.is_healed = True
+    if world.hooks is not None:
+        world.hooks.heal()
     world.loss = world.slow = world.disorder = world.late_words = 0.0
     world.etcd.spells.clear()
     world.etcd.make_room()
@@ -187,6 +243,7 @@ def _heal(world: World) -> None:
         host.freeze_after, host.disk = None, "well"
         host.stall_s = host.pause_at_word_s = 0.0
         host.dooms.clear()
+        host.resume(host.run)
         host.thaw(host.run)
         host.start()
         if not host.running_link:

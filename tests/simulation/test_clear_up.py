@@ -58,7 +58,7 @@ def in_the_simulation(
     settings = world.settings(host.name)
     host._clear_up(former, settings)
     look()
-    core: Any = SimpleNamespace(settings=settings)
+    core: Any = SimpleNamespace(settings=settings, starts_anew=False)
     host.core = core
     for address in sorted(host.kernel.addresses, key=int)[:1]:
         host.take_off(address)

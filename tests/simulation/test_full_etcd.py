@@ -9,7 +9,8 @@ from __future__ import annotations
 import pytest
 
 from sharedip.core.election.candidacy import Phase
-from sharedip.core.messages import AnswerOperator, MoveRequested, StopRequested
+from sharedip.core.etcd.space import LOOK_EVERY_S
+from sharedip.core.messages import MoveRequested, StopRequested
 from tests.simulation.scenarios import Story
 from tests.simulation.world import Host
 
@@ -84,14 +85,33 @@ def test_a_dead_owner_is_replaced_as_fast_as_ever() -> None:
     assert len(story.owners(story.vips[0].address)) == 1
 
 
-def test_who_has_given_the_address_away_lets_go_of_its_key() -> None:
-    """L12: `move`, before anybody knew; then the new owner dies. The third has it when that one's lease ends."""
+def test_a_move_finds_out_before_it_gives_anything_up() -> None:
+    """L12, before anybody knew: refused, and the owner is as well guarded as before. Killed then, it costs a second."""
     story = full_etcd()
-    story.n1.hear(story.n1.run, MoveRequested(1, story.vips[0].address, None))
+    owner = story.n1
+    owner.hear(owner.run, MoveRequested(1, story.vips[0].address, None))
+    assert owners_during(story, 2.0) == {"n1"}
+    core = owner.core
+    assert core is not None
+    assert core.session.space.is_full
+    assert core.designations.witnesses_of(story.vips[0].address)
+    owner.kill()
+    assert dark_s(story, 5.0) < 1.5
+    assert len(story.owners(story.vips[0].address)) == 1
+
+
+def test_who_has_given_the_address_away_lets_go_of_its_key() -> None:
+    """L12: etcd fills while it is moved; then the new owner dies. The third has it when that one's lease ends."""
+    story = Story(witnessed=True)
+    owner, core = story.n1, story.n1.core
+    assert core is not None
+    core.wishes.waits = lambda *_: False  # type: ignore[method-assign]
+    story.etcd.fill()
+    owner.hear(owner.run, MoveRequested(1, story.vips[0].address, None))
     assert dark_s(story, 1.0) < 0.1
     (second,) = (host for host in story.hosts if story.owners(story.vips[0].address) == [host.name])
-    assert second is not story.n1
-    assert phase_of(story, story.n1) in (Phase.OUT, Phase.CAMPAIGNING)
+    assert second is not owner
+    assert phase_of(story, owner) in (Phase.OUT, Phase.CAMPAIGNING)
     second.kill()
     assert dark_s(story, LEASE_S + 3.0) < LEASE_S + 1.0
     assert len(story.owners(story.vips[0].address)) == 1
@@ -107,10 +127,8 @@ def test_once_it_is_known_nothing_is_moved_and_an_orderly_end_still_hands_over()
     core = story.n1.core
     assert core is not None
     assert core.session.space.is_full, "its next witness was refused"
-    orders = core.handle(MoveRequested(7, story.vips[0].address, None), story.n1.now())
-    (answer,) = (order for order in orders if isinstance(order, AnswerOperator))
-    assert not answer.accepted
-    assert "database is full" in answer.text
+    story.n1.hear(story.n1.run, MoveRequested(7, story.vips[0].address, None))
+    assert owners_during(story, 2.0) == {"n1"}
     story.n1.hear(story.n1.run, StopRequested())
     assert dark_s(story, 1.0) < 0.1
     assert story.owners(story.vips[0].address)
@@ -134,6 +152,18 @@ def test_it_is_told_once_and_its_end_is_found_out() -> None:
     assert text.count("n1: etcd takes writes again") == 1
     assert core.designations.witnesses_of(story.vips[0].address) != []
     assert not core.session.space.is_full
+
+
+def test_it_is_told_where_nobody_writes() -> None:
+    """An idle cluster writes nothing that could be refused: the alarm is looked at beside a renewal."""
+    story = full_etcd()
+    refused = story.etcd.store.refused
+    story.go_on(LOOK_EVERY_S + 3.0)
+    told = [line for line in story.transcript if "n1: etcd takes no writes: its database is full" in line]
+    assert len(told) == 1
+    assert "(alarm NOSPACE)" in told[0]
+    assert all(host.core is not None and host.core.session.space.is_full for host in story.hosts)
+    assert story.etcd.store.refused - refused <= len(story.hosts)
 
 
 def test_a_full_etcd_is_asked_for_little() -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from tests.simulation.answers import Rule
 from tests.simulation.catalogue import NAMES
-from tests.simulation.histories import TRAITS, play
+from tests.simulation.histories import ANEW, PAUSED, TRAITS, play
 
 HISTORIES = int(os.environ.get("SHAREDIP_HISTORIES", "5000"))
 FIRST_SEED = int(os.environ.get("SHAREDIP_HISTORIES_FROM", "0"))
@@ -81,7 +81,7 @@ def test_no_history_breaks_a_law(capsys: pytest.CaptureFixture[str]) -> None:
                     print(
                         f"\n  {played} of {HISTORIES} histories, {steps} steps, {rate:.0f} a second", end="", flush=True
                     )
-    wanted = [*NAMES, *TRAITS]
+    wanted = [*NAMES, *TRAITS, PAUSED, ANEW]
     with capsys.disabled():
         print("\n  " + ", ".join(f"{name} {kinds[name]}" for name in wanted))
         print("  answers that were due: " + ", ".join(f"{rule.name} {due[rule.name]}" for rule in Rule))

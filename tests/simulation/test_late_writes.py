@@ -37,6 +37,7 @@ def test_a_release_that_is_applied_after_the_agents_restart_makes_no_second_owne
     world = Staged(seed)
     n1 = world.owner()
     n1.hear(n1.run, MoveRequested(1, world.vips[0].address, None))
+    assert world.run_while(lambda: world.phase(n1) is Phase.OWNING, 1.0)
     assert world.phase(n1) is Phase.LEAVING
     world.next_delays_s = [3.0]
     assert world.run_while(lambda: world.phase(n1) is Phase.LEAVING, 1.0)

@@ -74,10 +74,12 @@ def refuse_executions(world: Robbed) -> None:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_where_etcd_answers_it_lasts_until_the_watch_tells_the_true_owner(seed: int) -> None:
-    """The taker executes the word, the owner sees its key gone, and stops: a round trip and a watch event."""
+    """The taker executes the word, the owner sees its key gone, and stops: a round trip and a watch event. Where the
+    owner's kernel hears the taker's claim, it is mute before that.
+    """
     both_s = Robbed(seed).rob()
     print(f"etcd answers both: {both_s * 1000:.0f} ms")
-    assert 0.0 < both_s < 0.05
+    assert both_s < 0.05
 
 
 @pytest.mark.parametrize("seed", range(5))

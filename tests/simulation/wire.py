@@ -11,6 +11,7 @@ Its lots are drawn apart from the world's, so that a frame more changes nothing 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from random import Random
 from typing import TYPE_CHECKING, Any, assert_never
@@ -132,6 +133,16 @@ class Wire:
                 self._learn(receiver, order.source, sender.port.mac)
                 self._world.later(self._world.delay_of(self._random), self.deliver, order.host, event)
 
+    @staticmethod
+    def routed(sender: Host, order: SendDatagram) -> SendDatagram:
+        """What is for an address of this link leaves by it, as the routes say."""
+        try:
+            target = ip_address(order.host)
+        except ValueError:
+            return order
+        source = next((one for one in sender.port.addresses if one.version == target.version), None)
+        return order if source is None else replace(order, source=source, index=LINK_INDEX)
+
     def lets_pass(self, sender: Host, receiver: Host, version: int) -> bool:
         """Whether this one datagram gets through the segment."""
         return self.segment.carries(sender.name, receiver.name, version) and not self._is_lost()
@@ -148,7 +159,11 @@ class Wire:
         """A frame to everybody that says where the address is."""
         for host in self._hosts.values():
             if host.port is not port and self.segment.tells(port.name, host.name, address) and not self._is_lost():
-                self._later(self._hear_claim, host, address, port.mac)
+                self._later(self._hear_announcement, host, address, port.mac)
+
+    def _hear_announcement(self, host: Host, address: IPAddress, mac: bytes) -> None:
+        host.hear_announcement(address, mac)
+        self._hear_claim(host, address, mac)
 
     def _hear_claim(self, host: Host, address: IPAddress, mac: bytes) -> None:
         core, now = host.core, self._world.t

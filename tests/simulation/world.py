@@ -38,16 +38,21 @@ from sharedip.core.messages import (
     PeerAddressChanged,
     Probe,
     ProbeChecks,
+    ReadClients,
     ReadSurroundings,
     RemoveAddress,
     ReorderAddress,
     Report,
     RequestFailed,
+    RunHook,
     SaveState,
     SendDatagram,
+    SessionFact,
     SettingsChanged,
     StateNotSaved,
     StateSaved,
+    StopHook,
+    TickleClients,
     TimePassed,
 )
 from sharedip.core.model import Failure, FenceKind, IPAddress, LinkState
@@ -57,7 +62,9 @@ from sharedip.core.state import FormerRun, read_state
 from tests.models.agreement import ModelAgreement
 from tests.models.judge import KEY_PREFIX, LAYOUT, given_up_too_early, outlives_its_lease
 from tests.models.kernel import Kernel, refused
+from tests.simulation.clients import ServedClients
 from tests.simulation.etcd import ModelEtcd
+from tests.simulation.hooks import PlayedHooks
 from tests.simulation.wire import LINK_INDEX, NETWORKS, Wire, own_addresses, plug_in, vip_of
 
 OTHER_LINK_INDEX = 3
@@ -82,6 +89,14 @@ PROBE_S = 0.005
 
 WAKES_MAX = 200
 """So many wakings within a millisecond each mean a core that spins."""
+
+
+LOOK_S = 0.001
+EXCUSED_LATE_S = 0.2
+"""Beside what was left of its right: a lifetime, or its clock."""
+
+RETRANSMITTED_S = 1.0
+"""After a machine that stood still runs again, what TCP could not deliver meanwhile comes so late, or later."""
 
 
 class InvariantBrokenError(AssertionError):
@@ -115,7 +130,19 @@ class Host:
         self.run = 0
         self.boot = 0
         self.frozen = False
+        self.paused_at: float | None = None
+        """Since when the machine stands still as a whole; None: it runs."""
+        self.resumed_at = float("-inf")
+        """When this machine ran again after its last pause, by its own clock."""
+        self.excused: dict[IPAddress, float] = {}
+        """After a pause, and until when it may use them by what it knew before: no local clock tells."""
+        self.has_heard: set[IPAddress] = set()
+        """Of those, what another node has announced to it since the pause began."""
+        self.unheard: list[tuple[IPAddress, bytes]] = []
+        """Announcements that wait for a machine that stands still."""
         self.inbox: list[Event] = []
+        self.unsent: list[Event] = []
+        """What etcd has sent to a machine that stood still: its TCP tries again, ever more seldom."""
         self.pending: dict[int, int] = {}
         self.rest: list[Command] = []
         self.state: bytes | None = None
@@ -148,6 +175,8 @@ class Host:
         """So long may a fact wait in the agent's loop."""
         self.busy_until = float("-inf")
         self.pause_at_word_s = 0.0
+        self.anew_s = 0.7
+        """How long a program takes to start that replaces itself."""
         self.wakes = 0
         self.woken_at = 0.0
         self.is_durable = False
@@ -162,7 +191,11 @@ class Host:
 
     def now(self) -> float:
         """CLOCK_BOOTTIME of this host."""
-        return self.offset + self.rate * self.world.t
+        return self.offset + self.rate * (self.world.t if self.paused_at is None else self.paused_at)
+
+    def _at(self, instant: float) -> float:
+        """When this host's clock will show that, if the machine runs on."""
+        return max(self.world.t, (instant - self.offset) / self.rate + 1e-6)
 
     # -- the agent's life ---------------------------------------------------------------------------------------------
 
@@ -251,8 +284,8 @@ class Host:
             kernel.gates.clear()
 
     def kill(self) -> None:
-        """SIGKILL: the kernel keeps the address until its lifetime ends."""
-        if self.world.t >= self.unharmed_until:
+        """SIGKILL: the kernel keeps the address until its lifetime ends. On a machine that stands still nobody can."""
+        if self.world.t >= self.unharmed_until and self.paused_at is None:
             self._end()
 
     def _end(self) -> None:
@@ -260,7 +293,8 @@ class Host:
         self.went_in_order = False
         self.run += 1
         self.timer = float("inf")
-        self.frozen, self.rest, self.inbox = False, [], []
+        self.frozen, self.rest, self.inbox, self.unsent, self.paused_at = False, [], [], [], None
+        self.unheard = []
 
     def crash(self) -> None:
         """The machine is gone, and with it its addresses and its /run."""
@@ -269,6 +303,7 @@ class Host:
         self.boot += 1
         self.kernel.addresses.clear()
         self.kernel.flush()
+        self.kernel.peers = frozenset()
         self.state, self.private = None, None
 
     def freeze(self, seconds: float) -> None:
@@ -284,12 +319,74 @@ class Host:
         self.frozen = False
         rest, self.rest = self.rest, []
         self._execute(rest)
+        self.inbox.sort(key=lambda event: not isinstance(event, ForeignClaim))  # as agent/queue.py
         while self.inbox and not self.frozen and self.core is not None:
             self.process(self.inbox.pop(0))
         if not self.frozen:
             self._arm()
 
+    def pause(self, seconds: float, *, is_deaf: bool = False) -> bool:
+        """The hypervisor stops the machine: clocks, timers, kernel and agent stand still together, and no clock here
+        tells of it afterwards. Frames that come meanwhile are read first when it runs again; or are lost, if `is_deaf`.
+        True: it stands still now.
+        """
+        if self.paused_at is not None or self.frozen or self.core is None or self.world.is_healed:
+            return False
+        self.paused_at, self.frozen = self.world.t, True
+        self.port.is_up = self.port.is_up and not is_deaf
+        self.world.later(seconds, self.resume, self.run)
+        return True
+
+    def resume(self, run: int) -> None:
+        """The machine runs again."""
+        if run != self.run or self.paused_at is None:
+            return
+        self._excuse()
+        self.offset -= self.rate * (self.world.t - self.paused_at)
+        self.paused_at = None
+        self.resumed_at = self.now()
+        self.port.is_up = self.running_link
+        for address, until in self.kernel.addresses.items():
+            self.world.at(self._at(until), self._expire, address, until)
+        unheard, self.unheard = self.unheard, []
+        for address, mac in unheard:
+            self.hear_announcement(address, mac)
+        self.world.later(RETRANSMITTED_S, self._retransmitted, run)
+        self.thaw(run)
+
+    def _retransmitted(self, run: int) -> None:
+        """What etcd has sent meanwhile, and what it has sent behind that: TCP keeps the order."""
+        if run == self.run and self.paused_at is None:
+            unsent, self.unsent = self.unsent, []
+            for event in unsent:
+                self.hear(run, event)
+
+    def _excuse(self) -> None:
+        """docs/safety.md, "A machine that was paused": for how long it may go on by what it knew before."""
+        assert self.core is not None
+        ttl_s = self.core.session.ttl_s
+        self.has_heard.clear()
+        for address in (vip.address for vip in self.world.vips):  # also what it was about to take
+            is_witnessed = address in self.kernel.addresses and self.core.designations.leases_of(address)
+            longest_s = (self.core.settings.window_s or ttl_s) if is_witnessed else ttl_s
+            end = self.excused[address] = self.world.t + longest_s + EXCUSED_LATE_S
+            self.world.at(end + LOOK_S, self.world.check_excuse, address)
+
+    def is_excused(self, address: IPAddress | None = None) -> bool:
+        """Whether it stood still so lately that its right may be stale; for this address, or any."""
+        ends = self.excused.values() if address is None else [self.excused.get(address, 0.0)]
+        return any(self.world.t < end for end in ends)
+
     # -- facts --------------------------------------------------------------------------------------------------------
+
+    def hear_announcement(self, address: IPAddress, mac: bytes) -> None:
+        """A frame reaches this machine: its rules see it before its agent does."""
+        if self.paused_at is not None:
+            self.unheard.append((address, mac))
+        elif self.is_running:
+            self.kernel.hear_claim(address, mac, self.now())
+            if mac in self.kernel.peers:
+                self.has_heard.add(address)
 
     def hear(self, run: int, event: Event) -> None:
         """A fact for one run of the agent; another run never hears it."""
@@ -313,7 +410,10 @@ class Host:
 
     def _take(self, run: int, event: Event) -> None:
         if run == self.run and self.core is not None:
-            if self.frozen:
+            is_from_etcd = isinstance(event, SessionFact)
+            if is_from_etcd and (self.unsent or self.paused_at is not None):
+                self.unsent.append(event)
+            elif self.frozen:
                 self.inbox.append(event)
             else:
                 self.process(event)
@@ -355,11 +455,16 @@ class Host:
         is_forged = isinstance(event, DatagramReceived) and event.host == FORGER
         if is_forged and core.inbox.strange_datagrams == strange:
             raise InvariantBrokenError(f"t={self.world.t:.3f} {self.name} believes a forger")
-        if core.session.lease_until != self.proved_until:
+        is_of_before = core.session.proved_sent_at < self.resumed_at  # counted by a clock that has stood still since
+        if core.session.lease_until != self.proved_until and not is_of_before and not self.is_excused():
             self._check_proof(core)
         if isinstance(event, DatagramReceived) and event.payload[4] in (ACKNOWLEDGEMENT, UNTOUCHED) and not is_forged:
             self._check_promises(core, event.payload)
+        cards = core.cards_of_others()
+        self.kernel.peers = self.kernel.peers if cards is None else cards
         self._execute(orders)
+        if self.world.hooks is not None:
+            self.world.hooks.check_waits(self)
         if not self.frozen:
             self._arm()
 
@@ -400,7 +505,7 @@ class Host:
         if deadline == float("inf"):
             self.timer = deadline
             return
-        at = max(self.world.t, (deadline - self.offset) / self.rate + 1e-6)
+        at = self._at(deadline)
         if at != self.timer:
             self.timer = at
             self.world.at(at, self._fire, self.run, at)
@@ -463,6 +568,9 @@ class Host:
                 world.note(f"{self.name}: {order.text}" + (f" ({order.reason})" if order.reason else ""))
             case SaveState():
                 self._save(order)
+            case Exit() if self.core is not None and self.core.starts_anew:
+                self._end()
+                world.later(self.anew_s, self.start)
             case Exit():
                 self.kernel.guarded &= self.kernel.addresses.keys()
                 self._end()
@@ -477,17 +585,39 @@ class Host:
             case SendDatagram():
                 world.carry(self, order)
             case Announce() | AnnounceOnceHeld() | Probe() | AskNeighbour():
+                if not isinstance(order, Probe | AskNeighbour):
+                    self._check_silence(order.vip.address)
                 world.wire.send(self, order)
             case ReadSurroundings():
                 self._soon(world.wire.read(self, order))
+            case ReadClients() | TickleClients():
+                self._about_clients(order)
             case AnswerOperator():
                 pass
+            case RunHook() | StopHook():
+                if world.hooks is not None:
+                    world.hooks.perform(self, order)
             case ProbeChecks():
                 if SERVICE in order.names:
                     world.later(PROBE_S, self._probe, self.run, self.now())
             case _:
                 self._check_release(order)
                 world.etcd.receive(self, order)
+
+    def _about_clients(self, order: ReadClients | TickleClients) -> None:
+        assert self.core is not None
+        epochs = {each.vip.address: each.epoch for each in self.core.candidacies.values() if each.epoch is not None}
+        if isinstance(order, ReadClients):
+            here = {address: epoch for address, epoch in epochs.items() if self.uses(address)}
+            self._soon(self.world.clients.read(order, here))
+        elif order.vip.address in epochs:
+            self._soon(self.world.clients.tickle(self.name, order, epochs[order.vip.address]))
+
+    def _check_silence(self, address: IPAddress) -> None:
+        """Silence before proof: who stood still, and has heard its successor, announces nothing."""
+        others = [name for name in self.world.owners(address) if name != self.name]
+        if others and self.is_excused(address) and address in self.has_heard:
+            raise InvariantBrokenError(f"t={self.world.t:.3f} {self.name} announces {address} against {others}")
 
     def _probe(self, run: int, started_at: float) -> None:
         """The service was asked, and says how it is."""
@@ -525,12 +655,17 @@ class Host:
         if refusal is not None:
             self._soon(refusal)
             return
+        if world.hooks is not None:
+            world.hooks.check_hold(self, order)
         if self.kernel.lets_pass(address, now):
             world.check_use(self, address)
         late_s = world.random.random()
         answer = self.kernel.carry_out(order, now, late_s=late_s)
         assert self.core is not None
         self.put_up_under[address] = self.core.session.lease or 0
+        holder = self.core.candidacies.get(address)
+        if holder is not None and holder.epoch is not None:
+            world.clients.put_up(address, holder.epoch)
         # The kernel's clock is the host's: a lifetime of N s on a slow clock is longer in real time.
         ends_at = world.t + (order.valid_lft_s + late_s) / self.rate
         world.at(ends_at, self._expire, address, self.kernel.addresses[address])
@@ -552,7 +687,10 @@ class Host:
         for vip in order.vips:
             if vip.address in self.kernel.addresses:
                 self.world.check_use(self, vip.address)
+        claimed = set(self.kernel.claimed)
         answer = self.kernel.carry_out(order, now, late_s=late_s * self.rate)
+        for address in claimed - self.kernel.claimed.keys():
+            self.excused.pop(address, None)  # a proof has spoken against the claim: from now on there is no excuse
         self._soon(refused(order, "the kernel did not answer") if is_doubtful else answer)
 
     def flush_fence(self) -> None:
@@ -574,9 +712,11 @@ class Host:
 
     def uses(self, address: IPAddress) -> bool:
         """Whether clients could reach the address here, whatever the agent believes."""
-        return self.kernel.uses(address, self.now())
+        return self.paused_at is None and self.kernel.uses(address, self.now())
 
     def _expire(self, address: IPAddress, until: float) -> None:
+        if self.paused_at is not None or self.now() < until - 1e-6:
+            return  # the machine stood still meanwhile
         if self.kernel.addresses.get(address) == until:  # else renewed, or gone and put up anew
             self.take_off(address)
 
@@ -620,6 +760,7 @@ class World:
         client: bool = False,
     ) -> None:
         """`vips_of_ipv6`: so many of the VIPs, the last ones."""
+        self.seed = seed
         self.random = random.Random(seed)
         self.t = 100.0
         self.steps = 0
@@ -656,6 +797,9 @@ class World:
         self.cuts: set[tuple[str, int]] = set()
         self.rejects: set[tuple[str, int]] = set()
         """Of the cuts, those at which a connection is refused at once."""
+        self.hooks: PlayedHooks | None = None
+        """The operator's own programs, on every node."""
+        self.clients = ServedClients()
         self.etcd = ModelEtcd(self, members)
         self.etcd.clock_rate = 1.0 + self.random.uniform(-drift, drift)
         self.hosts = [
@@ -681,6 +825,7 @@ class World:
             fence=host.fence,
             local_endpoint=(int(name[1:]) - 1) % self.members,
             check_names=(SERVICE,),
+            hooks=() if self.hooks is None else self.hooks.times,
         )
 
     # -- time ---------------------------------------------------------------------------------------------------------
@@ -744,6 +889,8 @@ class World:
         """UDP between agents: lost, late, twice, out of order."""
         if order.payload[4] == HEARTBEAT:
             sender.note_beats(order.payload)
+        if not order.index:
+            order = self.wire.routed(sender, order)
         if order.index:
             self.wire.carry(sender, order)
         else:
@@ -790,23 +937,39 @@ class World:
 
     # -- the judge ----------------------------------------------------------------------------------------------------
 
+    def broken(self, what: str) -> None:
+        """A law was broken now."""
+        raise InvariantBrokenError(f"t={self.t - 100.0:.3f} {what}")
+
     def owners(self, address: IPAddress) -> list[str]:
         """The hosts on which clients could reach the address."""
         return [host.name for host in self.hosts if host.uses(address)]
 
     def check_use(self, host: Host, address: IPAddress) -> None:
         """Law 1, checked whenever a kernel makes the address usable: nobody else's does."""
-        others = [name for name in self.owners(address) if name != host.name]
-        if others:
+        using = [each for each in self.hosts if each is not host and each.uses(address)]
+        others = [each.name for each in using if not each.is_excused(address)]
+        if others and not host.is_excused(address):
             raise InvariantBrokenError(f"t={self.t - 100.0:.3f} {host.name} brings {address} up while {others} have it")
         if not host.uses(address):
             self.note(f"{host.name}: has {address}")
+
+    def check_excuse(self, address: IPAddress) -> None:
+        """Who stood still has let go by now, if another one owns."""
+        owners = [host for host in self.hosts if host.uses(address)]
+        if len(owners) > 1 and not any(host.is_excused(address) for host in owners):
+            names = [host.name for host in owners]
+            raise InvariantBrokenError(
+                f"t={self.t - 100.0:.3f} {names} have {address}, one of them from before a pause"
+            )
 
     def check_gone(self, holder: Host | None, key: str) -> None:
         """Laws 1 and 3, checked whenever a key goes: whoever stood on it has no use of the address any more."""
         if holder is None or ":election:" not in key:
             return
         address = LAYOUT.election_of(key)
+        if address is not None and holder.is_excused(address):
+            return
         under = key.rpartition("/")[2]
         if address is not None and holder.uses(address) and f"{holder.put_up_under[address]:x}" == under:
             raise InvariantBrokenError(f"t={self.t - 100.0:.3f} {holder.name}'s key goes while it has {address}")

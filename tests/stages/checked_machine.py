@@ -27,7 +27,7 @@ def config(agent: str = "") -> Config:
 
 LINK = LinkState(2, ("eth0",), b"\2\0\0\0\0\2", running=True)
 MEMBER = Member("https://127.0.0.1:2379", reachable=True, version="3.5.21", leader=True, has_leader=True, rtt_s=0.0012)
-ETCD = EtcdFacts((MEMBER,), (), ("ca.crt: valid until 2030-01-01",), 2, {}, "")
+ETCD = EtcdFacts((MEMBER,), (), ("ca.crt: valid until 2030-01-01",), 2, {}, "", agents=0)
 MACHINE = MachineFacts(
     links=(
         LinkFacts(("eth0",), (ip_interface("192.168.0.2/24"),), state=LINK, on_link=(ip_network("192.168.0.0/24"),)),

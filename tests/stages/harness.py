@@ -22,9 +22,12 @@ from sharedip.core.messages import (
     AddressSeen,
     Ailment,
     AnswerOperator,
+    ClientsRead,
+    ClientsTickled,
     CloseGate,
     CloseWatch,
     Command,
+    DrainRequested,
     DropEndpoint,
     Event,
     Exit,
@@ -40,6 +43,7 @@ from sharedip.core.messages import (
     OpenWatch,
     PeerAddressChanged,
     ProbeChecks,
+    ReadClients,
     ReadKeys,
     ReadMember,
     ReadSurroundings,
@@ -48,14 +52,17 @@ from sharedip.core.messages import (
     Report,
     RequestFailed,
     RevokeLease,
+    RunHook,
     SaveState,
     SegmentCommand,
     SendDatagram,
     StateSaved,
+    StopHook,
+    TickleClients,
     TimePassed,
     Transact,
 )
-from sharedip.core.model import NEVER, Delete, Failure, LinkState, Put, Vip
+from sharedip.core.model import NEVER, Client, Delete, Failure, IPAddress, LinkState, Put, Vip
 from sharedip.core.node import Node
 from sharedip.core.segment.wire import Released
 from sharedip.core.settings import LIFETIME_LATE_S, Settings
@@ -86,6 +93,8 @@ ANSWERED = (
     ReorderAddress,
     RemoveAddress,
     CloseGate,
+    ReadClients,
+    TickleClients,
 )
 """The orders that a healthy world answers."""
 
@@ -155,6 +164,8 @@ class Talk:
         self.store = SmallEtcd() if store is None else store
         self.kernel = Kernel()
         """It removes as late as it may."""
+        self.clients: dict[IPAddress, set[Client]] = {}
+        """Who has a connection on this node's addresses."""
         self.now = now
         self.term = 5
         self.open: list[Command] = []
@@ -167,6 +178,8 @@ class Talk:
         self.saves: list[SaveState] = []
         """Not answered yet: the disk answers at once, unless `disk_answers` is False."""
         self.disk_answers = True
+        self.tries_answer = True
+        """The write that a person's wish waits for is answered at once."""
 
     # -- shorthands ---------------------------------------------------------------------------------------------------
 
@@ -233,7 +246,23 @@ class Talk:
     def hear(self, event: Event, *, after_s: float = 0.0) -> list[Command]:
         """One fact; returns the orders that it led to."""
         self.now += after_s
-        return self._note(self.node.handle(event, self.now)) + self._save()
+        orders = self._note(self.node.handle(event, self.now)) + self._save()
+        if self.node.wishes.is_waiting and self.tries_answer and isinstance(event, MoveRequested | DrainRequested):
+            for write in [order for order in self.open if self._writes_own_record(order)]:
+                self.open.remove(write)
+                orders += self.answer(write)
+        return orders
+
+    def _writes_own_record(self, order: Command) -> bool:
+        own = self.node.session.own_record.key
+        return isinstance(order, Transact) and any(isinstance(op, Put) and op.key == own for op in order.then)
+
+    def expect_own_record(self) -> Transact:
+        """The write of the agent's own record that is open; it counts as taken."""
+        write = next((order for order in self.open if self._writes_own_record(order)), None)
+        assert isinstance(write, Transact), f"no write of the own record among {self.open}"
+        self.open.remove(write)
+        return write
 
     def _save(self) -> list[Command]:
         """A disk that is well answers before the next fact."""
@@ -311,14 +340,19 @@ class Talk:
             case GrantLease() | KeepLeaseAlive() | ReadKeys() | Transact() | RevokeLease():
                 return store.answer(order, term, sent_at)
             case ReadMember():
-                return MemberRead(order.request, order.endpoint, order.endpoint + 1, 1, term, "3.5.1")
+                return MemberRead(order.request, order.endpoint, order.endpoint + 1, 1, term, "3.5.1", store.full)
             case HoldAddress() | ReorderAddress() | RemoveAddress() | OpenGate() | CloseGate():
                 return self.kernel.carry_out(order, self.now, late_s=LIFETIME_LATE_S)
             case SaveState():
                 return StateSaved(order.number)
+            case ReadClients():
+                standing = ((each, client) for each in order.addresses for client in self.clients.get(each, ()))
+                return ClientsRead(order.number, tuple(standing), True)
+            case TickleClients():
+                return ClientsTickled(order.vip, len(order.clients), 0)
             case OpenWatch() | CloseWatch() | DropEndpoint() | SendDatagram():
                 raise AssertionError(f"nobody answers {order}")
-            case Report() | AnswerOperator() | Exit() | ReadSurroundings() | ProbeChecks():
+            case Report() | AnswerOperator() | Exit() | ReadSurroundings() | ProbeChecks() | RunHook() | StopHook():
                 raise AssertionError(f"nobody answers {order}")
             case _:
                 assert_never(order)
@@ -363,11 +397,10 @@ class Talk:
         self.now = until
 
     def release(self) -> Transact:
-        """The deletion that gives the first VIP's key up; it counts as taken, and its record ahead of it as lost."""
+        """The deletion that gives the first VIP's key up; it counts as taken."""
         for order in self.open:
             if deletes(order, self.key):
                 self.open.remove(order)
-                self.drop(Transact)
                 assert isinstance(order, Transact)
                 return order
         raise AssertionError(f"no release among {self.open}")

@@ -30,6 +30,7 @@ class Watch:
         self.talk = Talk(name="n2", window_s=WINDOW_S)
         self.owner_key = self.talk.store.stand("n1")
         self.talk.start()
+        self.talk.hear(PeerAddressChanged("n2:9470"))
         self.talk.run(1.0)
         self.epoch = self.talk.store.keys[self.owner_key].create_revision
         self.sequence = 0
@@ -44,9 +45,9 @@ class Watch:
             "windowMs": round(WINDOW_S * 1000),
         }
         self.talk.store.put(WITNESS, write_record(record), THEIRS)
+        self.revision = self.talk.store.revision
         self.talk.serve()
         self.talk.open.clear()
-        self.revision = self.talk.store.revision
 
     def beat(self, secret: bytes = SECRET, sequence: int | None = None, sender: int = THEIRS) -> list[Heartbeat]:
         """One heartbeat of n1 arrives; returns what is acknowledged."""

@@ -51,18 +51,23 @@ HEAVY = ("rich", "pyroute2", "scapy", "pydantic", "hypothesis", "pytest")
 """What costs more memory than the whole agent, or is only for tests."""
 
 LEVELS = (
-    {"model", "identity", "status"},
+    {"model", "identity", "status", "steps"},
     {"settings", "right", "timers", "schedule", "state"},
+    {"keeping"},
     {"messages"},
-    {"orders", "history", "health", "saved_state"},
+    {"orders", "history", "health", "saved_state", "problems"},
     {"etcd"},
     {"address"},
     {"segment"},
     {"election"},
     {"peers"},
+    {"clients"},
     {"vips"},
+    {"outlook"},
+    {"alarms"},
+    {"anew"},
     {"node"},
-    {"view"},
+    {"view", "explanation"},
 )
 """The map on the core's face, lowest first. Parts of one level do not know each other."""
 LEVEL = {part: number for number, parts in enumerate(LEVELS) for part in parts}

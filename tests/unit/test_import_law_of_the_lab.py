@@ -16,6 +16,7 @@ LEVELS = (
     {"world"},
     {"observe"},
     {"stage", "programs"},
+    {"machine_stage"},
     {"faults"},
     {"scenarios"},
     {"report"},

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import select
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +23,11 @@ from sharedip.core.messages import Level, Report
 LOGGER_NAME = "sharedip"
 REPEAT_WINDOW_S = 60.0
 """An equal line comes at most once in this time."""
+ALIKE_MAX = 10
+"""Of lines about one VIP that differ in names, numbers and addresses alone, so many come in that time."""
+ALIKE_OF_NO_VIP_MAX = 200
+"""A reload names each mistake in a line of its own."""
+KINDS_REMEMBERED_MAX = 4096
 REMEMBERED_LINES_MAX = 256
 LINE_BYTES_MAX = 4096
 """PIPE_BUF: poll(2) promises that a write of so many bytes to a pipe which is ready does not block (pipe(7))."""
@@ -35,8 +41,17 @@ _LEVELS = {
 }
 # syslog(3) priorities as systemd reads them before a line (sd-daemon(3)).
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
-# C0, DEL and C1: a terminal obeys them, a log line ends at some of them.
-_CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+# C0, DEL and C1: a terminal obeys them, a log line ends at some of them. The line and paragraph separators end it for
+# some readers; what turns the direction of writing shows another text than is there (Unicode TR 36, "bidirectional").
+_CONTROL = {
+    **{code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))},
+    **{code: f"\\u{code:04x}" for code in (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))},
+}
+_JSON = {code: text for code, text in _CONTROL.items() if code > 0xFF}
+"""In a string of JSON the same escapes are its own."""
+_VIP_AT = 2
+_CHOSEN = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}|[0-9A-Fa-f:.]*\d[0-9A-Fa-f:.]*|'[^']*'|\"[^\"]*\"")
+"""What a line's author may choose in it."""
 
 
 def printable(text: str) -> str:
@@ -96,7 +111,7 @@ class JsonFormatter(_FactFormatter):
         }
         if record.exc_info:
             document["trace"] = self.trace(record)[-20:]
-        return json.dumps(document, ensure_ascii=False)
+        return json.dumps(document, ensure_ascii=False).translate(_JSON)
 
 
 def _timestamp(seconds: float) -> str:
@@ -108,14 +123,16 @@ class _Repetition:
     record: logging.LogRecord
     said_at: float
     suppressed: int = 0
+    is_alike: bool = False
+    """Whether what was suppressed differed in what its author may choose."""
 
 
 class FactHandler(logging.Handler):
     """Writes lines to a file descriptor without ever waiting for its reader.
 
-    Invariant: of equal lines at most one is written in `REPEAT_WINDOW_S`; what was left out is said as a number once
-    the window is over and something is logged again, or at `say_repetitions` (which the agent may call from its own
-    tick).
+    Invariant: of equal lines at most one is written in `REPEAT_WINDOW_S`, of lines that are alike a few: nobody outside
+    decides how many there are (law 11). What was left out is counted in `suppressed`; it is said as a number once the
+    window is over and something is logged again, or at `say_repetitions` (which the agent may call from its own tick).
     """
 
     def __init__(self, fd: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -123,6 +140,8 @@ class FactHandler(logging.Handler):
         self._fd = fd
         self._clock = clock
         self._said: dict[tuple[object, ...], _Repetition] = {}
+        self._kinds: dict[tuple[object, ...], tuple[float, int]] = {}
+        self.suppressed = 0
         self._lost = 0
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
@@ -131,14 +150,40 @@ class FactHandler(logging.Handler):
         """Write the line, unless an equal one was written a moment ago."""
         now = self._clock()
         self.say_repetitions(now)
-        key = (record.levelno, record.getMessage(), *_FactFormatter.fields(record).values())
+        key: tuple[object, ...] = (record.levelno, record.getMessage(), *_FactFormatter.fields(record).values())
+        kind = self._kind(record)
+        is_alike = key not in self._said and self._is_one_too_many(kind, now)
+        if is_alike:
+            key = kind
         if (repetition := self._said.get(key)) is not None:
             repetition.suppressed += 1
+            self.suppressed += 1
             return
         while len(self._said) >= REMEMBERED_LINES_MAX:
             self._forget(next(iter(self._said)))
+        if is_alike:
+            self._said[key] = _Repetition(record, now, 1, is_alike=True)
+            self.suppressed += 1
+            return
         self._said[key] = _Repetition(record, now)
         self._write(record)
+
+    @staticmethod
+    def _kind(record: logging.LogRecord) -> tuple[object, ...]:
+        fields = _FactFormatter.fields(record)
+        text = f"{record.getMessage()[:TEXT_CHARACTERS_MAX]} {str(fields['reason'] or '')[:TEXT_CHARACTERS_MAX]}"
+        return "alike", record.levelno, fields["vip"], _CHOSEN.sub("#", text)
+
+    def _is_one_too_many(self, kind: tuple[object, ...], now: float) -> bool:
+        began_at, count = self._kinds.get(kind, (now, 0))
+        if now - began_at >= REPEAT_WINDOW_S:
+            began_at, count = now, 0
+        elif kind not in self._kinds and len(self._kinds) >= KINDS_REMEMBERED_MAX:
+            self._kinds = {each: told for each, told in self._kinds.items() if now - told[0] < REPEAT_WINDOW_S}
+            while len(self._kinds) >= KINDS_REMEMBERED_MAX:
+                del self._kinds[next(iter(self._kinds))]
+        self._kinds[kind] = (began_at, count + 1)
+        return count >= (ALIKE_OF_NO_VIP_MAX if kind[_VIP_AT] is None else ALIKE_MAX)
 
     def say_repetitions(self, now: float | None = None) -> None:
         """Say how often a line came again, for every line whose window is over."""
@@ -161,8 +206,9 @@ class FactHandler(logging.Handler):
         if repetition.suppressed:
             old = repetition.record
             times = "once more" if repetition.suppressed == 1 else f"{repetition.suppressed} times"
+            count = f"{repetition.suppressed} lines like this one" if repetition.is_alike else f"repeated {times}"
             again = logging.makeLogRecord({**old.__dict__, "created": time.time(), "exc_info": None})
-            again.msg, again.args = f"{old.getMessage()} (repeated {times})", ()
+            again.msg, again.args = f"{old.getMessage()} ({count})", ()
             self._write(again)
 
     def _write(self, record: logging.LogRecord) -> None:

@@ -11,6 +11,9 @@ a source only for a bound socket (ip6_route_output_flags). Where `peer.listen` d
 hears direct datagrams alone: who chose one address for his agents has not opened the port to other networks. It is
 opened when the first such datagram is sent, so on no link that has nothing to say.
 
+What is no datagram of ours, or is for another lease than the agent's, the kernel drops before it takes room in the
+socket's buffer: a flood of garbage must not crowd out a witness's answer (law 11).
+
 Each family has its own way to tell link and hop limit; on an IPv6 socket that hears IPv4 as well, Linux tells the link
 the IPv6 way and the TTL the IPv4 way (ip6_datagram_recv_common_ctl, ip_cmsg_recv_offset).
 """
@@ -30,7 +33,7 @@ from typing import Final
 
 from sharedip.core.messages import DatagramReceived, Level, Report, SendDatagram
 from sharedip.core.model import Instant, IPAddress
-from sharedip.core.segment.wire import DATAGRAM_BYTES_MAX
+from sharedip.core.segment.wire import DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN, MAGIC, RECEIVER_AT, DatagramKind
 
 DATAGRAMS_PER_WAKE_MAX = 64
 """A flood from strangers must leave the loop time for everything else (law 11)."""
@@ -41,6 +44,9 @@ RECEIVE_BUFFER_BYTES = 1 << 18
 _IP_PKTINFO: Final = 8  # linux/in.h; Python names neither before 3.14
 _IP_RECVTTL: Final = 12
 _SO_ATTACH_FILTER: Final = 26
+_SO_MEMINFO: Final = 55
+_MEMINFO = struct.Struct("=9I")
+_DROPS: Final = 8  # SK_MEMINFO_DROPS, linux/sock_diag.h: by the filter, and for want of room
 _SO_BINDTOIFINDEX: Final = 62
 _DIRECT: Final = struct.pack("=i", 255)
 """The hop limit that no router leaves as it is (RFC 5082)."""
@@ -51,6 +57,11 @@ _MAPPED: Final = "::ffff:"
 """What an IPv6 socket puts before an IPv4 address (RFC 4291 section 2.5.5.2)."""
 _HOP_LIMIT_AT: Final = {socket.AF_INET: 8, socket.AF_INET6: 7}
 _NETWORK_HEADER: Final = 0x1_0000_0000 - 0x10_0000  # SKF_NET_OFF, linux/filter.h
+_UDP_HEADER: Final = 8
+"""Where a filter on a UDP socket finds the payload (udp_queue_rcv_one_skb)."""
+_LENGTH, _WORD, _BYTE = 0x80, 0x20, 0x30  # BPF_LD with BPF_W | BPF_LEN, BPF_W | BPF_ABS, BPF_B | BPF_ABS
+_EQUAL, _GREATER, _AT_LEAST = 0x15, 0x25, 0x35  # BPF_JMP with BPF_JEQ, BPF_JGT, BPF_JGE; all with BPF_K
+_RETURN, _WHOLE = 0x06, 0x4_0000
 _NAMES: Final = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
 _EVERY: Final = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104 - direct datagrams alone
 
@@ -59,7 +70,7 @@ _Place = tuple[socket.AddressFamily, int]
 Ancillary = Sequence[tuple[int, int, bytes]]
 
 
-class _DirectFilter(ctypes.Structure):
+class _SocketFilter(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
 
 
@@ -94,6 +105,8 @@ class PeerSocket:
         self._beside: dict[_Place, socket.socket] = {}
         self._beside_again_at: dict[_Place, Instant] = {}
         self._beside_trouble: dict[_Place, str] = {}
+        self._lease: int | None = None
+        self._dropped_by_closed = 0
         self.sent = 0
         self.unsent = 0
         self.received = 0
@@ -101,15 +114,9 @@ class PeerSocket:
     def open(self) -> None:
         """Listen, now or as soon as it works."""
         self._retry = None
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        channel = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
-            if family == socket.AF_INET6:
-                channel.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            _prepare(channel)
-            channel.bind((self._host, self._port))
+            channel = self._bind()
         except OSError as error:
-            channel.close()
             reason = error.strerror or str(error)
             if reason != self._trouble:
                 self._trouble = reason
@@ -124,10 +131,48 @@ class PeerSocket:
         asyncio.get_running_loop().add_reader(channel, self._receive, channel)
         self._bound()
 
+    def _bind(self) -> socket.socket:
+        host = host_of_every_family(self._host)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        channel = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            if family == socket.AF_INET6:
+                channel.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            _prepare(channel)
+            self._filter(channel)
+            channel.bind((host, self._port))
+        except OSError:
+            channel.close()
+            raise
+        self._heard_by_first = _heard_by(host)
+        return channel
+
     @property
     def is_bound(self) -> bool:
         """Whether peers reach us, and nobody else on this kernel, at the port."""
         return self._socket is not None
+
+    @property
+    def dropped(self) -> int:
+        """Datagrams that the kernel has dropped: none of ours, for another lease, or too many."""
+        opened = [*self._beside.values(), *([] if self._socket is None else [self._socket])]
+        return self._dropped_by_closed + sum(_drops(channel) for channel in opened)
+
+    def hear_for(self, lease: int | None) -> None:
+        """From now on hear what is for this lease alone; None: whatever comes."""
+        if lease == self._lease:
+            return
+        self._lease = lease
+        if self._socket is not None:
+            self._filter(self._socket)
+        for place, channel in self._beside.items():
+            self._filter(channel, only_direct=place[0] not in self._heard_by_first)
+
+    def _filter(self, channel: socket.socket, *, only_direct: bool = False) -> None:
+        hop_limit_at = _NETWORK_HEADER + _HOP_LIMIT_AT[channel.family] if only_direct else None
+        program = filter_program(self._lease, hop_limit_at)
+        buffer = _SocketFilter(len(program) // 8, program)
+        channel.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, bytes(buffer))
 
     def close(self) -> None:
         """Stop; nothing is emitted afterwards."""
@@ -186,7 +231,9 @@ class PeerSocket:
                 self._beside_again_at.pop(place, None)
                 self._beside_trouble.pop(place, None)
                 if place in self._beside:
-                    _close(self._beside.pop(place))
+                    gone = self._beside.pop(place)
+                    self._dropped_by_closed += _drops(gone)
+                    _close(gone)
 
     def _open_beside(self, first: socket.socket, place: _Place) -> None:
         family, index = place
@@ -195,7 +242,8 @@ class PeerSocket:
         except OSError:  # the link has vanished, and the core will hear of it
             return
         try:
-            channel = _bind_beside(first, place, is_open=family in self._heard_by_first)
+            only_direct = family not in self._heard_by_first
+            channel = _bind_beside(first, place, lambda made: self._filter(made, only_direct=only_direct))
         except OSError as error:
             self._beside_again_at[place] = self._clock() + self._retry_s
             reason = error.strerror or str(error)
@@ -231,6 +279,17 @@ class PeerSocket:
         return read
 
 
+def host_of_every_family(host: str) -> str:
+    """Where to listen so that every address of every family is heard: a kernel without IPv6 has those of IPv4 alone."""
+    if host != _EVERY[socket.AF_INET6]:
+        return host
+    try:
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).close()
+    except OSError as error:
+        return _EVERY[socket.AF_INET] if error.errno == errno.EAFNOSUPPORT else host
+    return host
+
+
 def _heard_by(host: str) -> tuple[socket.AddressFamily, ...]:
     """The families of which a socket at this address hears everything."""
     address = ip_address(host)
@@ -255,8 +314,16 @@ def _close(channel: socket.socket) -> None:
     channel.close()
 
 
-def _bind_beside(first: socket.socket, place: _Place, *, is_open: bool) -> socket.socket:
-    """A socket for what comes by this link to our port: all of it, or only what comes directly.
+def _drops(channel: socket.socket) -> int:
+    try:
+        told = channel.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
+    except OSError:  # kernels before 4.12
+        return 0
+    return int(_MEMINFO.unpack(told)[_DROPS]) if len(told) == _MEMINFO.size else 0
+
+
+def _bind_beside(first: socket.socket, place: _Place, prepare: Callable[[socket.socket], None]) -> socket.socket:
+    """A socket for what comes by this link to our port; `prepare` is done before it hears anything.
 
     For each datagram Linux takes the socket that names its address, if there is one (compute_score), so `first` goes on
     hearing its own. Both allow the other for the moment of the binding alone.
@@ -268,8 +335,7 @@ def _bind_beside(first: socket.socket, place: _Place, *, is_open: bool) -> socke
             channel.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         channel.setsockopt(socket.SOL_SOCKET, _SO_BINDTOIFINDEX, index)
         _prepare(channel)
-        if not is_open:
-            _drop_what_came_by_a_router(channel)
+        prepare(channel)
         for one in (first, channel):
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -283,12 +349,31 @@ def _bind_beside(first: socket.socket, place: _Place, *, is_open: bool) -> socke
     return channel
 
 
-def _drop_what_came_by_a_router(channel: socket.socket) -> None:
-    """In the kernel, before it wakes anybody: load the hop limit; is it 255? The whole datagram; else nothing of it."""
-    hop_limit_at = _NETWORK_HEADER + _HOP_LIMIT_AT[channel.family]
-    code = ((0x30, 0, 0, hop_limit_at), (0x15, 0, 1, 255), (0x06, 0, 0, 0x4_0000), (0x06, 0, 0, 0))
-    program = b"".join(struct.pack("=HBBI", *one) for one in code)
-    channel.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, bytes(_DirectFilter(len(code), program)))
+def filter_program(lease: int | None, hop_limit_at: int | None) -> bytes:
+    """A classic BPF program (linux/filter.h) that lets the whole datagram pass, or nothing of it: by its length, its
+    first bytes and the lease that it is for, if there is one; and, where `hop_limit_at` says where that is, only if it
+    came by no router.
+    """
+    code: list[tuple[int, int, int, int]] = []
+    if lease is not None:
+        code += [(_LENGTH, 0, 0, 0), (_AT_LEAST, 1, 0, _UDP_HEADER + DATAGRAM_BYTES_MIN), _REFUSE]
+        code += [(_GREATER, 0, 1, _UDP_HEADER + DATAGRAM_BYTES_MAX), _REFUSE]
+        code += _only(_WORD, _UDP_HEADER, int.from_bytes(MAGIC))
+        code += [(_BYTE, 0, 0, _UDP_HEADER + len(MAGIC)), (_GREATER, 0, 1, max(DatagramKind)), _REFUSE]
+        code += _only(_WORD, _UDP_HEADER + RECEIVER_AT, lease >> 32)
+        code += _only(_WORD, _UDP_HEADER + RECEIVER_AT + 4, lease & 0xFFFF_FFFF)
+    if hop_limit_at is not None:
+        code += _only(_BYTE, hop_limit_at, 255)
+    code.append((_RETURN, 0, 0, _WHOLE))
+    return b"".join(struct.pack("=HBBI", *one) for one in code)
+
+
+_REFUSE: Final = (_RETURN, 0, 0, 0)
+
+
+def _only(load: int, at: int, value: int) -> list[tuple[int, int, int, int]]:
+    """Go on if this is what stands there, else refuse."""
+    return [(load, 0, 0, at), (_EQUAL, 1, 0, value), _REFUSE]
 
 
 def _arrival(ancillary: Ancillary) -> tuple[int, bool]:

@@ -66,7 +66,7 @@ class StateDirectory:
             # Parents come into being with the umask's mode; only the directory itself holds secrets.
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.mkdir(mode=0o700, exist_ok=True)
-            status = self.path.stat()
+            status, itself = self.path.stat(), self.path.lstat()
         except OSError as error:
             raise StateRefusedError(
                 f"cannot make the state directory {self.path} ({error.strerror}); create it, or set stateDir"
@@ -80,6 +80,12 @@ class StateDirectory:
             raise StateRefusedError(
                 f"others may write to {self.path}; run: chmod 0700 {self.path}, or set stateDir to another"
             )
+        if itself.st_uid not in {0, os.geteuid()}:
+            # Where others may make files, such as /tmp, it may lead to any folder of ours.
+            raise StateRefusedError(f"{self.path} is a link of user {itself.st_uid}'s; set stateDir to another")
+        for parent in self.path.resolve().parents:
+            if _others_may_exchange(parent.stat()):
+                raise StateRefusedError(f"others may write to {parent}; set stateDir to where they may not")
         self._lock()
 
     def close(self) -> None:
@@ -212,6 +218,14 @@ def _decode_key(data: bytes, boot: str, length: int) -> bytes | None:
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return private if len(private) == length else None
+
+
+def _others_may_exchange(folder: os.stat_result) -> bool:
+    """Whether others may put another thing in the place of what is in that folder; with the sticky bit they may not."""
+    if folder.st_uid not in {0, os.geteuid()}:
+        return True
+    is_open = folder.st_mode & stat.S_IWOTH or (folder.st_mode & stat.S_IWGRP and folder.st_gid != 0)
+    return bool(is_open) and not folder.st_mode & stat.S_ISVTX
 
 
 def _unusable(path: Path, why: str) -> LoadedState:

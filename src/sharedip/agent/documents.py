@@ -16,7 +16,7 @@ from sharedip.adapters.kernel.rtwire import AddressRecord
 from sharedip.adapters.kernel.view import View
 from sharedip.adapters.state import StateDirectory
 from sharedip.config.checks import addresses_to_come, check_against_links
-from sharedip.config.model import Config, LinkFacts
+from sharedip.config.model import Config, IPInterface, LinkFacts
 from sharedip.config.problems import Problem
 from sharedip.core.messages import Level, Report
 from sharedip.core.model import IPAddress, IPNetwork
@@ -79,10 +79,11 @@ def link_facts(view: View, held: Held, networks: Networks | None = None) -> tupl
     return tuple(
         LinkFacts(
             view.links[index].names,
-            tuple(ip_interface((record.address, record.prefix_length)) for record in own.get(index, ())),
+            tuple(_interface(record) for record in own.get(index, ())),
             frozenset(record.address for record in own.get(index, ()) if _is_passing(record)),
             view.links[index],
             (networks or {}).get(index),
+            tuple(_interface(record) for record in own.get(index, ()) if _is_leased(record)),
         )
         for index in sorted(view.links)
     )
@@ -109,5 +110,13 @@ def _is_host_address(record: AddressRecord) -> bool:
     return record.prefix_length == record.address.max_prefixlen
 
 
+def _interface(record: AddressRecord) -> IPInterface:
+    return ip_interface((record.address, record.prefix_length))
+
+
 def _is_passing(record: AddressRecord) -> bool:
     return _is_host_address(record) and not record.flags & _IFA_F_PERMANENT
+
+
+def _is_leased(record: AddressRecord) -> bool:
+    return not _is_host_address(record) and not record.flags & _IFA_F_PERMANENT

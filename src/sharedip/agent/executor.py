@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable
 from typing import assert_never
 
 from sharedip.adapters.etcd import EtcdClient
+from sharedip.adapters.kernel.clients import ClientSockets
 from sharedip.adapters.kernel.facts import AddressOrder
 from sharedip.adapters.kernel.netlink import Netlink
 from sharedip.adapters.kernel.nftables import Fence
 from sharedip.adapters.kernel.packet import Segment
 from sharedip.adapters.peer import PeerSocket
+from sharedip.adapters.probes.hooks import HookRunner
 from sharedip.adapters.probes.runner import ProbeRunner
 from sharedip.adapters.state import StateDirectory
 from sharedip.agent.reports import Reports
@@ -43,16 +45,20 @@ from sharedip.core.messages import (
     OpenWatch,
     Probe,
     ProbeChecks,
+    ReadClients,
     ReadKeys,
     ReadMember,
     ReadSurroundings,
     RemoveAddress,
     Report,
     RevokeLease,
+    RunHook,
     SaveState,
     SendDatagram,
     StateNotSaved,
     StateSaved,
+    StopHook,
+    TickleClients,
     Transact,
 )
 
@@ -65,10 +71,12 @@ class Executor:
         *,
         netlink: Netlink,
         segment: Segment,
+        clients: ClientSockets,
         fence: Fence,
         etcd: EtcdClient,
         peers: PeerSocket,
         probes: ProbeRunner,
+        hooks: HookRunner,
         state: StateDirectory,
         tickets: Tickets,
         reports: Reports,
@@ -76,10 +84,12 @@ class Executor:
     ) -> None:
         self._netlink = netlink
         self._segment = segment
+        self._clients = clients
         self._fence = fence
         self._etcd = etcd
         self._peers = peers
         self._probes = probes
+        self._hooks = hooks
         self._state = state
         self._emit = emit
         self._tickets = tickets
@@ -124,10 +134,14 @@ class Executor:
                     pass
                 case Announce() | AnnounceOnceHeld() | Probe() | AskNeighbour():
                     self._segment.perform(order)
+                case ReadClients() | TickleClients():
+                    self._clients.perform(order)
                 case ReadSurroundings():
                     self._netlink.read_surroundings(order)
                 case ProbeChecks():
                     self._probes.probe_now(order.names)
+                case RunHook() | StopHook():
+                    self._hooks.perform(order)
                 case SaveState():
                     self._save(order)
                 case Report():
@@ -145,6 +159,7 @@ class Executor:
         """What leaves is announced no more; what a later run would find and not know of must not go up."""
         if isinstance(order, RemoveAddress):
             self._segment.withhold(order.vip)
+            self._clients.withhold(order.vip)
         elif isinstance(order, HoldAddress) and order.once_saved and not self._is_durable:
             self._emit(AddressRefused(order.vip, "the state could be neither saved nor deleted"))
             return False
@@ -161,7 +176,7 @@ class Executor:
         reason = self._state.save(order.content)
         stays = None if reason is None else self._state.discard()
         self._is_durable = stays is None
-        self._emit(StateSaved(order.number) if stays is None else StateNotSaved(order.number, stays))
+        self._emit(StateSaved(order.number, reason or "") if stays is None else StateNotSaved(order.number, stays))
         if reason is not None:
             if self._is_saved:
                 self._reports.tell(Report(Level.WARNING, "a restarted agent will start afresh", reason=reason))

@@ -31,6 +31,8 @@ class VipGuard:
         self._fence = fence
         self._segment = segment
         self._again_at: Instant = 0.0
+        self._cards: frozenset[bytes] | None = None
+        """Whose claims the fence heeds."""
 
     def listen_on(self, link: LinkState) -> None:
         """A link appeared or changed: be there for what is guarded on it."""
@@ -54,6 +56,9 @@ class VipGuard:
         """When the core has taken a reload over, and when something has left: guard and listen for exactly the rest."""
         if self._node.settings is not self._settings:
             return None  # the core does not know of everything yet
+        report = self._heed(now)
+        if report is not None:
+            return report
         wanted = self._node.guarded()
         if wanted is self.vips:
             return None
@@ -69,6 +74,23 @@ class VipGuard:
         is_new, self._again_at = not self._again_at, now + GUARD_AGAIN_S
         text = "the nftables fence could not be told what it guards now; trying again"
         return Report(Level.WARNING, text, reason=reason) if is_new else None
+
+    def _heed(self, now: Instant) -> Report | None:
+        """By which cards the other nodes of the cluster claim an address."""
+        cards = self._node.cards_of_others()
+        if (
+            cards is None
+            or cards == self._cards
+            or now < self._again_at
+            or self._settings.fence is not FenceKind.NFTABLES
+        ):
+            return None
+        reason = self._fence.know(cards)
+        if reason is None:
+            self._cards = cards
+            return None
+        self._again_at = now + GUARD_AGAIN_S
+        return Report(Level.WARNING, "the nftables fence could not be told whose claims it heeds", reason=reason)
 
     def _guard(self, wanted: tuple[Vip, ...]) -> str | None:
         """Fence and listen for these, and no others; None, or why it stays as it was."""

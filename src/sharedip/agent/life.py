@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import signal
+import time
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from sharedip.adapters.api.server import Api
+from sharedip.adapters.etcd import first_to_end
+from sharedip.adapters.kept import KeptHistory
 from sharedip.adapters.notify import feed_watchdog
 from sharedip.agent.loop import Loop
 from sharedip.agent.queue import Queue
@@ -25,14 +29,25 @@ from sharedip.agent.settings import find_tls_files
 from sharedip.agent.start import LOOK_EVERY_S, FormerFence, StartRefusal, former_run, may_begin
 from sharedip.agent.world import World
 from sharedip.config.model import Config
-from sharedip.core.messages import Level, Report, StopRequested
+from sharedip.core.messages import CertificateRead, Level, Report, StopRequested, WallClockRead
 from sharedip.core.node import Node
+from sharedip.core.segment.wall_clocks import is_step
 
 GARBAGE_THRESHOLD = 20_000
 """Objects made and not freed before the collector looks for cycles. Ours have next to none; at Python's 700 a thousand
 addresses that change hands cost a tenth of the time in collections that find nothing."""
 
+SHORTAGE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""Descriptors, of this process or of all; buffers; memory."""
+
 CERTIFICATES_EVERY_S = 1.0
+CERTIFICATES_READ_EVERY_S = 60.0
+"""A renewed one ends the problem that the old one was; some hundred microseconds each time."""
+WALL_CLOCK_READ_EVERY_S = 5.0
+DOCUMENTS_EVERY_S = 5.0
+HISTORY_EVERY_S = 1.0
+ANSWERED_AFTER_TURNS = 5
+"""Of the event loop: from a ticket's answer to the bytes in the socket."""
 CONTROL_PLANE_EVERY_S = 2.0
 """Three calls of stat(2); an API server takes longer than that to its first answer."""
 
@@ -52,10 +67,14 @@ class Agent:
         former_fence: FormerFence,
         reload: Reload,
         reports: Reports,
+        history: KeptHistory | None,
         first_reports: Sequence[Report],
         awaits_certificates: bool,
+        is_anew: bool = False,
     ) -> None:
-        """`first_reports`: what was found out while it was put together."""
+        """`first_reports`: what was found out while it was put together. `is_anew`: it replaces a process that was
+        asked to start anew.
+        """
         self._config = config
         self._world = world
         self._api = api
@@ -65,8 +84,11 @@ class Agent:
         self._former_fence = former_fence
         self._reload = reload
         self._reports = reports
+        self._history = history
+        self._history_fails = False
         self._first_reports = first_reports
         self._awaits_certificates = awaits_certificates
+        self._is_anew = is_anew
         self._look_timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -75,8 +97,14 @@ class Agent:
         world = self._world
         return may_begin(self._config, world.state, world.netlink, world.fence, self._reports)
 
-    async def run(self) -> None:
-        """Until everything is given up in order, or a bug shows itself (raised here)."""
+    def is_turning(self) -> bool:
+        """Whether facts are taken in."""
+        return self._loop.is_turning()
+
+    async def run(self) -> bool:
+        """Until everything is given up in order, or a bug shows itself (raised here). True: the process is to be
+        replaced by a new one, which keeps the addresses.
+        """
         loop, world = asyncio.get_running_loop(), self._world
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
@@ -95,6 +123,10 @@ class Agent:
         if self._awaits_certificates:
             self._begin(self._await_certificates())
         self._begin(self._await_control_plane())
+        self._begin(self._watch_documents())
+        self._begin(self._keep_history())
+        self._begin(self._watch_certificates())
+        self._begin(self._watch_the_wall_clock())
         self._begin(feed_watchdog(world.notifier, self._loop.is_turning))
         world.notifier.ready("waiting for etcd")
         # What was imported and built lives as long as the agent: a collection need not look at it again and again.
@@ -103,13 +135,19 @@ class Agent:
         gc.set_threshold(GARBAGE_THRESHOLD)
         try:
             await self._loop.over
+            if self._node.starts_anew:
+                for _ in range(ANSWERED_AFTER_TURNS):  # whoever asked for it hears that it is so
+                    await asyncio.sleep(0)
         finally:
             await self.close()
+        return self._node.starts_anew
 
     async def close(self) -> None:
         """Give back what is not the kernel's to end. Cancelling it is safe: every step stands alone."""
         world = self._world
         self._loop.close()
+        if self._history is not None and (changes := self._history.take()):
+            self._tell_kept(self._history.save(changes))
         if self._look_timer is not None:
             self._look_timer.cancel()
         for task in list(self._tasks):
@@ -118,9 +156,11 @@ class Agent:
             asyncio.get_running_loop().remove_reader(world.netlink.fileno())
         await self._api.close()
         await world.probes.close()
+        await world.hooks.close()
         await world.etcd.close()
         world.peers.close()
         world.segment.close()
+        world.clients.close()
         if self._node.is_over:
             self._former_fence.end()
         world.fence.close()
@@ -135,8 +175,11 @@ class Agent:
         former = former_run(loaded, settings)
         self._former_fence.begin(settings.vips, former)
         if former is not None and former.lease is not None:
-            text = "the former run did not end in order"
-            self._reports.tell(Report(Level.WARNING, text, reason="killed, crashed, or ended by its own deadman"))
+            if self._is_anew:
+                self._reports.tell(Report(Level.INFO, "started anew, on what the former process has kept"))
+            else:
+                text = "the former run did not end in order"
+                self._reports.tell(Report(Level.WARNING, text, reason="killed, crashed, or ended by its own deadman"))
         # The first snapshot told of every link and address; leftovers that are gone were told of as well.
         self._loop.begin(former)
         self._look_at_the_fence()
@@ -157,6 +200,46 @@ class Agent:
                 for report in reports:
                     self._reports.tell(report)
                 return
+
+    async def _watch_certificates(self) -> None:
+        """Until when those for etcd last; another program renews them."""
+        while True:
+            files, _ = find_tls_files(self._config)
+            ends = None if files is None else first_to_end(files)
+            file, left_s = ("", 0.0) if ends is None else (str(ends[0]), ends[1])
+            self._queue.emit(CertificateRead(file, left_s))
+            await asyncio.sleep(CERTIFICATES_READ_EVERY_S)
+
+    async def _watch_the_wall_clock(self) -> None:
+        """Others compare theirs with it; it costs them a turn only when it was stepped."""
+        known_s: float | None = None
+        while True:
+            read_s = time.time() - self._world.clock.now()
+            if is_step(known_s, read_s):
+                known_s = read_s
+                self._queue.emit(WallClockRead(read_s))
+            await asyncio.sleep(WALL_CLOCK_READ_EVERY_S)
+
+    async def _watch_documents(self) -> None:
+        """What a restart would meet."""
+        await self._reload.begin()
+        while True:
+            await asyncio.sleep(DOCUMENTS_EVERY_S)
+            await self._reload.look()
+
+    async def _keep_history(self) -> None:
+        """Off the loop, and no more often than once a second, whatever changes hands."""
+        while self._history is not None:
+            await asyncio.sleep(HISTORY_EVERY_S)
+            changes = self._history.take()
+            if changes:
+                self._tell_kept(await asyncio.to_thread(self._history.save, changes))
+
+    def _tell_kept(self, why_not: str) -> None:
+        if why_not and not self._history_fails:
+            text = "the history of this node does not survive a restart"
+            self._reports.tell(Report(Level.WARNING, text, reason=why_not))
+        self._history_fails = bool(why_not)
 
     async def _await_control_plane(self) -> None:
         """While the documents leave open what to check: a reload may write it, or take it out again."""
@@ -186,5 +269,12 @@ class Agent:
             self._loop.fail(error)
 
     def _bug(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """An exception that nobody expected."""
-        self._loop.fail(context.get("exception") or RuntimeError(str(context.get("message"))))
+        """An exception that nobody expected. In a task, what the kernel has run out of is weather; in a callback, which
+        may be a turn of the consumer, it may have kept an order from being carried out, and then nothing goes on.
+        """
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in SHORTAGE and "handle" not in context:
+            reason = f"{context.get('message')}: {error.strerror}"
+            self._reports.tell(Report(Level.ERROR, "the kernel has run out of something", reason=reason))
+            return
+        self._loop.fail(error or RuntimeError(str(context.get("message"))))

@@ -48,8 +48,8 @@ STILL_TOLD_EVERY_S = 60.0
 class Loop:
     """Invariant: facts reach the core one at a time, or as many as the queue hands out together, each turn with its
     time; what they order is carried out before the next fact is looked at. Facts keep the order in which they came, but
-    that datagrams go first: a right ends if an acknowledgement waits, and no network promises that one comes after what
-    etcd says.
+    that the segment goes first, and no network promises that it comes after what etcd or the kernel says: a right ends
+    if an acknowledgement waits, and a machine that was paused must not announce what another one has claimed meanwhile.
     """
 
     def __init__(
@@ -121,6 +121,7 @@ class Loop:
         """Hand over what has come, then say what there is to say: clients wait for the one and not for the other."""
         self._reports.hold()
         self._take_in_what_has_come()
+        self._reach.hear_for(self._node.inbox.lease)
         report = self._guard.settle(self._clock.now())
         if report is not None:
             self._reports.tell(report)
@@ -134,8 +135,8 @@ class Loop:
         self._tell_if_still()
         self.look_at_the_port()
         turn_until = self._clock.now() + TURN_S_MAX
-        for datagram in self._queue.take_datagrams():
-            self._take_in(datagram)
+        for heard in self._queue.take_heard():
+            self._take_in(heard)
         while not self.over.done() and (facts := self._queue.take_next()):
             self._take_in(*facts)
             if self._clock.now() >= turn_until:
@@ -160,8 +161,9 @@ class Loop:
     def _sleep_until(self, deadline: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        sleep_s = min(SLEEP_S_MAX, max(0.0, deadline - self._clock.now()))
-        self._due_at = self._clock.now() + sleep_s
+        now = self._clock.now()
+        sleep_s = min(SLEEP_S_MAX, max(0.0, deadline - now))
+        self._due_at = now + sleep_s
         self._timer = self._loop.call_later(sleep_s, self._turn)
 
     def _tell_if_still(self) -> None:

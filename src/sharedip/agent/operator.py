@@ -1,7 +1,7 @@
 """What a person asks for over the control socket, and how it went.
 
 Role: a request becomes a fact for the core, or a reload. Must never: decide whether it is granted.
-Counterparts: `adapters/api/routes.py` (the requests), `core/peers/handover.py` (`move`, `answer_drain`), `reload.py`.
+Counterparts: `adapters/api/routes.py` (the requests), `core/peers/wishes.py` (what is granted), `reload.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from ipaddress import ip_address
 
 from sharedip.agent.reload import Reload
 from sharedip.agent.tickets import Answer, Tickets
-from sharedip.core.messages import DrainRequested, Event, MoveRequested
+from sharedip.core.messages import DrainRequested, Event, MoveRequested, RestartRequested
 
 ANSWER_WITHIN_S = 5.0
 
@@ -33,10 +33,12 @@ class Operator:
             try:
                 address = ip_address(str(arguments.get("vip", "")))
             except ValueError:
-                return False, f"{arguments.get('vip')!r} is no IP address"
+                return False, f"{arguments.get('vip')!r} is not an IP address"
         to = arguments.get("to")
         ticket = self._tickets.draw()
-        if address is None:
+        if verb == "restart":
+            self._emit(RestartRequested(ticket))
+        elif address is None:
             self._emit(DrainRequested(ticket, drained=verb == "drain"))
         else:
             self._emit(MoveRequested(ticket, address, None if to is None else str(to)))

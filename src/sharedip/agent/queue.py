@@ -1,7 +1,7 @@
 """Facts that wait for their turn.
 
 Role: every adapter's way into the agent, and which facts the consumer is handed together.
-Must never: change the order of facts, but that datagrams go first.
+Must never: change the order of facts, but that datagrams and claims go first.
 Counterpart: `loop.py`, the one consumer.
 """
 
@@ -16,6 +16,7 @@ from sharedip.core.messages import (
     AddressRemoved,
     DatagramReceived,
     Event,
+    ForeignClaim,
     GateClosed,
     StateSaved,
 )
@@ -25,24 +26,24 @@ TOGETHER_MAX = 250
 
 
 class Queue:
-    """Facts that wait for their turn, in the order in which they came; datagrams apart, for they go first.
+    """Facts that wait for their turn, in the order in which they came; what the segment says apart, for it goes first.
 
     Invariant: once there is a consumer, a turn of it is due whenever a fact was emitted and not taken.
     """
 
     def __init__(self) -> None:
-        self._datagrams: deque[DatagramReceived] = deque()
+        self._heard: deque[DatagramReceived | ForeignClaim] = deque()
         self._facts: deque[Event] = deque()
         self._turn: Callable[[], None] | None = None
         self._due: asyncio.Handle | None = None
 
     def __bool__(self) -> bool:
-        return bool(self._datagrams or self._facts)
+        return bool(self._heard or self._facts)
 
     def emit(self, event: Event) -> None:
         """Take a fact in; it is handled in its turn."""
-        if isinstance(event, DatagramReceived):
-            self._datagrams.append(event)
+        if isinstance(event, DatagramReceived | ForeignClaim):
+            self._heard.append(event)
         else:
             self._facts.append(event)
         self.wake()
@@ -77,16 +78,16 @@ class Queue:
         self._due = None
 
     def take_all(self) -> list[Event]:
-        """Everything but datagrams."""
+        """Everything but what the segment has said."""
         facts = list(self._facts)
         self._facts.clear()
         return facts
 
-    def take_datagrams(self) -> list[DatagramReceived]:
-        """Those that have come by now."""
-        datagrams = list(self._datagrams)
-        self._datagrams.clear()
-        return datagrams
+    def take_heard(self) -> list[DatagramReceived | ForeignClaim]:
+        """Datagrams of peers and claims of other machines that have come by now."""
+        heard = list(self._heard)
+        self._heard.clear()
+        return heard
 
     def take_next(self) -> list[Event]:
         """The next fact, and with a kernel's answer the ones behind it that are alike, each about another VIP.

@@ -37,6 +37,10 @@ class Reach:
         """News if the port has become ours since the last look."""
         return None if self._port.is_bound == self._was_bound else self.look()
 
+    def hear_for(self, lease: int | None) -> None:
+        """Whose datagrams are of any use: those to this lease, or to any."""
+        self._port.hear_for(lease)
+
     def look(self) -> PeerAddressChanged | None:
         """What the core does not know yet; None if it knows all."""
         self._was_bound = self._port.is_bound

@@ -16,18 +16,31 @@ from sharedip.core.messages import Level, Report
 class Reports:
     """Invariant: outside a turn (between `hold` and `say`) nothing is left unsaid."""
 
-    def __init__(self, write: Callable[[Report], None], show: Callable[[str], object]) -> None:
-        """`write` takes every line, `show` the last one of a turn that is about a VIP."""
+    def __init__(
+        self,
+        write: Callable[[Report], None],
+        show: Callable[[str], object],
+        suppressed: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """`write` takes every line, `show` the last one of a turn that is about a VIP; `suppressed` says how many lines
+        were left out because there were too many of their kind.
+        """
+        self.suppressed = suppressed
         self.counts: Counter[Level] = Counter()
         self._write = write
         self._show = show
         self._watch: Callable[[Report], None] = lambda _: None
+        self._record: Callable[[str, str], None] = lambda _, __: None
         self._unsaid: list[Report] = []
         self._is_held = False
 
     def watched_by(self, watch: Callable[[Report], None]) -> None:
         """From now on every line is given to these watchers as well."""
         self._watch = watch
+
+    def recorded_by(self, record: Callable[[str, str], None]) -> None:
+        """From now on every change of owner is given to it: VIP and sentence."""
+        self._record = record
 
     def tell(self, report: Report) -> None:
         """Say it, at the end of the turn if there is one."""
@@ -48,6 +61,8 @@ class Reports:
             self._write(report)
             self.counts[report.level] += 1
             self._watch(report)
+            if report.change:
+                self._record(str(report.vip), report.change)
             if report.vip is not None and report.level is not Level.DEBUG:
                 shown = f"{report.vip}: {report.text}"
         if shown:  # the last one of a turn: a thousand addresses may have changed hands in it

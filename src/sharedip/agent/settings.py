@@ -19,11 +19,12 @@ from sharedip.config.model import (
     Config,
     EtcdUrl,
     FenceChoice,
+    HookConfig,
     KubeApiServerCheck,
     WitnessChoice,
 )
 from sharedip.core.messages import Level, Report
-from sharedip.core.model import FenceKind, IPAddress
+from sharedip.core.model import FenceKind, Hook, IPAddress
 from sharedip.core.settings import Settings
 
 NO_TAGS = (
@@ -88,8 +89,24 @@ def choose_settings(config: Config, kind: FenceKind, own_addresses: Collection[I
         has_health_checks=bool(config.health_checks),
         check_names=tuple(check.name for check in config.health_checks),
         reach=config.peer.reach,
+        hooks=tuple((hook, each.timeout_s) for hook, each in configured_hooks(config).items()),
         version=__version__,
     )
+
+
+def configured_hooks(config: Config) -> dict[Hook, HookConfig]:
+    """Those that the documents name."""
+    every = (
+        (Hook.ACQUIRE, config.hooks.on_acquire),
+        (Hook.RELEASE, config.hooks.on_release),
+        (Hook.CHANGE, config.hooks.on_change),
+    )
+    return {hook: each for hook, each in every if each is not None}
+
+
+def hook_commands(config: Config) -> dict[Hook, tuple[str, ...]]:
+    """What is to be run at which moment."""
+    return {hook: each.command for hook, each in configured_hooks(config).items()}
 
 
 def _local_endpoint(endpoints: Collection[EtcdUrl], own_addresses: Collection[IPAddress]) -> int | None:

@@ -1,4 +1,4 @@
-"""The agent's status document and metrics: the core's view, with what only the agent knows.
+"""The agent's status document: the core's view, with what only the agent knows.
 
 Must never: change anything, or wait for anything; it works while etcd is away.
 """
@@ -9,47 +9,58 @@ import os
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from sharedip.adapters.api.metrics import render_metrics
+from sharedip.agent.reload import Reload
 from sharedip.agent.reports import Reports
 from sharedip.agent.settings import describe_tags
 from sharedip.agent.world import World
+from sharedip.core.explanation import explained, window_explained
 from sharedip.core.messages import Level
 from sharedip.core.model import FenceKind
 from sharedip.core.node import Node
-from sharedip.core.view import view
+from sharedip.core.steps import Steps, to_the_end
+from sharedip.core.view import view_in_steps
 
 if TYPE_CHECKING:
-    from sharedip.core.status import ChangeStatus, FenceStatus, Status, VipStatus, VipView
+    from sharedip.core.status import ChangeStatus, FenceStatus, RequestsStatus, Status, VipStatus, VipView
 
 
 class StatusPage:
-    """Made once; `document` and `metrics` are built at each call."""
+    """Made once; the document is built at each call."""
 
-    def __init__(self, node: Node, world: World, reports: Reports) -> None:
+    def __init__(self, node: Node, world: World, reports: Reports, reload: Reload) -> None:
         self._node = node
         self._world = world
         self._reports = reports
+        self._reload = reload
         self._started_at = world.clock.now()
         self._started = datetime.now(UTC)
 
     def document(self) -> Status:
         """The status document (`docs/commands.md` lists its fields)."""
+        return to_the_end(self.document_in_steps())
+
+    def document_in_steps(self) -> Steps[Status]:
+        """The same, a VIP a step."""
+        known = yield from view_in_steps(self._node, self._world.clock.now)
         now, wall = self._world.clock.now(), datetime.now(UTC)
-        known = view(self._node, now)
+        vips: list[VipStatus] = []
+        for vip in known["vips"]:
+            vips.append(_dated(vip, wall, known["node"], known["lease"]["ttl_s"]))
+            yield
         return {
             **known,
             "health": {**known["health"], "checks": self._world.probes.view()["checks"]},
-            "vips": [_dated(vip, wall) for vip in known["vips"]],
+            "window": {**known["window"], "explained": window_explained(known["window"])},
+            "vips": vips,
+            "problems": [{**each, "since": _at(each["for_s"], wall)} for each in known["problems"]],
             "pid": os.getpid(),
             "started_at": self._started.isoformat(timespec="milliseconds"),
             "uptime_s": now - self._started_at,
+            "documents": self._reload.document(),
+            "requests": self._requests(),
             "fence": self._fence_document(),
             "counters": self._counters(),
         }
-
-    def metrics(self) -> str:
-        """The same in Prometheus's text format."""
-        return render_metrics(self.document())
 
     def _fence_document(self) -> FenceStatus:
         settings = self._node.settings
@@ -68,21 +79,38 @@ class StatusPage:
             detail += f"; {report.text}"
         return {"kind": settings.fence.value, "detail": detail}
 
+    def _requests(self) -> RequestsStatus:
+        counts = self._world.etcd.counts
+        return {
+            "within": {f"{bound_s:g}": count for bound_s, count in counts.within.items()},
+            "count": counts.count,
+            "sum_s": counts.sum_s,
+            "failures": {failure.name.lower(): count for failure, count in counts.failures.items()},
+        }
+
     def _counters(self) -> dict[str, float]:
         return {
             "datagrams_sent": self._world.peers.sent,
             "datagrams_unsent": self._world.peers.unsent,
             "datagrams_received": self._world.peers.received,
+            "datagrams_dropped": self._world.peers.dropped,
             "datagrams_strange": self._node.inbox.strange_datagrams,
             "frames_sent": self._world.segment.sent,
             "frames_unsent": self._world.segment.unsent,
+            "tickles_sent": self._world.clients.sent,
+            "tickles_unsent": self._world.clients.unsent,
             "log_warnings": self._reports.counts[Level.WARNING],
             "log_errors": self._reports.counts[Level.ERROR],
+            "log_suppressed": self._reports.suppressed(),
         }
 
 
-def _dated(vip: VipView, wall: datetime) -> VipStatus:
-    """With the wall-clock time of each change, by which people compare it with other logs."""
+def _at(age_s: float | None, wall: datetime) -> str | None:
+    return None if age_s is None else (wall - timedelta(seconds=age_s)).isoformat(timespec="milliseconds")
+
+
+def _dated(vip: VipView, wall: datetime, node: str, ttl_s: float) -> VipStatus:
+    """With the wall-clock time of each change, by which people compare it with other logs; and in sentences."""
     changes: list[ChangeStatus] = [
         {
             "text": change["text"],
@@ -90,4 +118,4 @@ def _dated(vip: VipView, wall: datetime) -> VipStatus:
         }
         for change in vip["changes"]
     ]
-    return {**vip, "changes": changes}
+    return {**vip, "changes": changes, "explained": list(explained(vip, changes, node, ttl_s))}

@@ -17,6 +17,8 @@ from sharedip.adapters.agreement import Agreement, fresh_private
 from sharedip.adapters.api.server import Api
 from sharedip.adapters.clock import Clock
 from sharedip.adapters.etcd import Credentials, EtcdClient
+from sharedip.adapters.kept import KeptDocuments, KeptHistory
+from sharedip.adapters.kernel.clients import ClientSockets
 from sharedip.adapters.kernel.deadman import Deadman
 from sharedip.adapters.kernel.netlink import Netlink
 from sharedip.adapters.kernel.nftables import Fence
@@ -24,6 +26,7 @@ from sharedip.adapters.kernel.packet import Segment
 from sharedip.adapters.machine import read_identity
 from sharedip.adapters.notify import Notifier
 from sharedip.adapters.peer import PeerSocket
+from sharedip.adapters.probes.hooks import HookRunner
 from sharedip.adapters.probes.runner import ProbeRunner
 from sharedip.adapters.state import StateDirectory
 from sharedip.agent.executor import Executor
@@ -41,6 +44,7 @@ from sharedip.agent.settings import (
     describe_default_checks,
     describe_tags,
     find_tls_files,
+    hook_commands,
     locate_api_server,
 )
 from sharedip.agent.start import FormerFence
@@ -48,7 +52,7 @@ from sharedip.agent.status import StatusPage
 from sharedip.agent.tickets import Tickets
 from sharedip.agent.world import World
 from sharedip.config.certificates import ApiServerFiles
-from sharedip.config.load import Loaded, load
+from sharedip.config.load import Loaded, Start, load
 from sharedip.config.model import Config
 from sharedip.core.identity import Identity
 from sharedip.core.messages import Level, Report
@@ -79,6 +83,7 @@ def make_world(
             is_own_mac=netlink.is_own_mac,
             call_later=loop.call_later,
         ),
+        clients=ClientSockets(queue.emit, clock.now, loop.call_later),
         etcd=EtcdClient(
             [str(endpoint) for endpoint in etcd.endpoints],
             tls=None,
@@ -95,6 +100,7 @@ def make_world(
             queue.wake,
         ),
         probes=ProbeRunner(config.health_checks, queue.emit, clock.now, locate_api_server),
+        hooks=HookRunner(hook_commands(config), queue.emit),
     )
 
 
@@ -106,6 +112,11 @@ def put_together(
     reports: Reports,
     read: Callable[[Sequence[Path], str], Loaded] = load,
     locate: Callable[[], ApiServerFiles | None] = locate_api_server,
+    start: Start | None = None,
+    kept: KeptDocuments | None = None,
+    history: KeptHistory | None = None,
+    *,
+    is_anew: bool = False,
 ) -> Agent:
     """An agent that may begin. The kernel is asked what is on this node and what it can do, and nothing is changed."""
     world.netlink.snapshot()
@@ -125,10 +136,12 @@ def put_together(
     executor = Executor(
         netlink=world.netlink,
         segment=world.segment,
+        clients=world.clients,
         fence=world.fence,
         etcd=world.etcd,
         peers=world.peers,
         probes=world.probes,
+        hooks=world.hooks,
         state=world.state,
         tickets=tickets,
         reports=reports,
@@ -141,17 +154,23 @@ def put_together(
         node=node,
         netlink=world.netlink,
         probes=world.probes,
+        hooks=world.hooks,
         notifier=world.notifier,
         guard=guard,
         reach=reach,
         reports=reports,
         emit=queue.emit,
         locate_api_server=locate,
+        start=start or Start({}),
+        kept=kept,
+        history_at=None if history is None else str(history.path),
     )
     operator = Operator(queue.emit, tickets, reload)
-    status = StatusPage(node, world, reports)
-    api = Api(status.document, operator.operate, status.metrics, reports.tell)
+    status = StatusPage(node, world, reports, reload)
+    api = Api(status.document_in_steps, operator.operate, reports.tell)
     reports.watched_by(api.publish)
+    if history is not None:
+        reports.recorded_by(history.note)
     loop = Loop(
         queue=queue,
         clock=world.clock,
@@ -173,8 +192,10 @@ def put_together(
         former_fence=former_fence,
         reload=reload,
         reports=reports,
+        history=history,
         first_reports=[*fence_reports, *tag_reports, *tls_reports, *key_reports, *describe_default_checks(config)],
         awaits_certificates=tls is not None and tls.cert_file is None and tls.ca_file is None,
+        is_anew=is_anew,
     )
 
 

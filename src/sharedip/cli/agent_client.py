@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -16,10 +17,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import h11
 
-from sharedip.config.paths import STATE_DIR_DEFAULT
+from sharedip.config.paths import DOCUMENTS_DEFAULT, STATE_DIR_DEFAULT
 
 if TYPE_CHECKING:
-    from sharedip.core.status import DiagnosedStatus
+    from sharedip.core.status import Status
 
 ANSWER_S = 2.0
 OPERATION_S = 35.0
@@ -34,15 +35,37 @@ class UnreachableError(Exception):
     """No agent could be asked; the text says why and what to do. The exit code is `UNREACHABLE`."""
 
 
-def add_state_dir_argument(parser: argparse.ArgumentParser) -> None:
-    """`--state-dir DIR`."""
+def add_agent_arguments(parser: argparse.ArgumentParser) -> None:
+    """`-c PATH` and `--state-dir DIR`: which agent."""
+    parser.add_argument(
+        "-c",
+        "--config",
+        action="append",
+        type=Path,
+        metavar="PATH",
+        help=f"the agent's documents, which name its stateDir (default: {DOCUMENTS_DEFAULT})",
+    )
     parser.add_argument(
         "--state-dir",
         type=Path,
-        default=STATE_DIR_DEFAULT,
         metavar="DIR",
-        help=f"stateDir of the agent to ask (default: {STATE_DIR_DEFAULT})",
+        help=f"ask the agent with this stateDir, whatever the documents say (without both: {STATE_DIR_DEFAULT})",
     )
+
+
+def agent_of(args: argparse.Namespace) -> AgentClient:
+    """The agent that the arguments mean. Raises UnreachableError for documents that are named and not there."""
+    if args.state_dir is not None:
+        return AgentClient(args.state_dir)
+    paths: list[Path] = args.config or []
+    missing = next((path for path in paths if not os.path.lexists(path)), None)
+    if missing is not None:
+        raise UnreachableError(f"{missing}: there is no such file or folder, so which agent is meant is not known")
+    if not paths and not DOCUMENTS_DEFAULT.exists():
+        return AgentClient(STATE_DIR_DEFAULT)
+    from sharedip.config.load import stated_dir  # noqa: PLC0415  # YAML: who names the directory need not wait for it
+
+    return AgentClient(stated_dir(paths or [DOCUMENTS_DEFAULT]) or STATE_DIR_DEFAULT)
 
 
 class AgentClient:
@@ -51,10 +74,10 @@ class AgentClient:
     def __init__(self, state_dir: Path) -> None:
         self._path = state_dir / "agent.sock"
 
-    def status(self) -> DiagnosedStatus:
+    def status(self) -> Status:
         """Ask for the status document."""
         _, document = self._ask("GET", "/v1/status", None, ANSWER_S)
-        return cast("DiagnosedStatus", document)
+        return cast("Status", document)
 
     def operate(self, name: str, arguments: Document) -> tuple[bool, str]:
         """Give an order; whether it was accepted, and the agent's words."""
@@ -90,7 +113,7 @@ class AgentClient:
                 elif isinstance(event, h11.Data):
                     answer += event.data
                     if len(answer) > ANSWER_BYTES_MAX:
-                        raise UnreachableError(f"what listens on {self._path} is no sharedip agent of this version")
+                        raise UnreachableError(f"what listens on {self._path} is not a sharedip agent of this version")
         if status == 403:
             raise UnreachableError(answer.decode("utf-8", "replace").strip())
         if status == 404:
@@ -145,7 +168,7 @@ def _explain(path: Path, error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return (
             f"no agent runs with the state directory {path.parent} (there is no {path.name}); "
-            "start one, or name its stateDir with --state-dir"
+            "start one, or name its documents with -c, or its stateDir with --state-dir"
         )
     if isinstance(error, PermissionError):
         return f"permission denied on {path}; ask as root: sudo sharedip ..."
@@ -165,5 +188,7 @@ def _parse(data: bytes) -> Document:
     except ValueError:
         document = None
     if not isinstance(document, dict):
-        raise UnreachableError("what answers is no sharedip agent of this version; restart the agent after an upgrade")
+        raise UnreachableError(
+            "what answers is not a sharedip agent of this version; restart the agent after an upgrade"
+        )
     return document

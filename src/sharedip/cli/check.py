@@ -36,7 +36,7 @@ EPILOGS = {
     "  sharedip check -o json | jq '.findings[] | select(.level != \"ok\")'\n\n"
     "exit codes: 0 no errors (there may be warnings), 1 an error on this machine, 2 an error in the documents"
 }
-_STYLES = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.ERROR: "red"}
+_STYLES = {Severity.OK: "green", Severity.NOT_YET: "yellow", Severity.WARNING: "yellow", Severity.ERROR: "red"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,15 +49,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check, print, and say how it went."""
     paths = config_paths(args)
-    loaded = load_documents(paths)
+    loaded = load_documents(paths, is_strict=not args.offline)
     findings, bounds = _documents(loaded), list["Bound"]()
     config = loaded.config
     if config is not None and args.offline:
+        from sharedip.cli.check_rights import check_plaintext  # noqa: PLC0415
         from sharedip.config.checks import copied_names  # noqa: PLC0415
 
         findings += [
             Finding(Severity.WARNING, "link", f"{p.place}: {p.message}", p.remedy) for p in copied_names(config)
         ]
+        findings += [*check_plaintext(config)]
     elif config is not None:
         from sharedip.agent.settings import locate_api_server, with_default_checks  # noqa: PLC0415
         from sharedip.cli import checks  # noqa: PLC0415  # the documents alone need none of this
@@ -66,8 +68,7 @@ def run(args: argparse.Namespace) -> int:
         config = with_default_checks(config, locate_api_server)
         machine = inspect(config)
         findings += [finding for check in checks.CHECKS for finding in check(config, machine)]
-        if not machine.missing_capabilities:  # else the fence is not known, and with it none of the times
-            bounds = checks.bounds(config, machine)
+        bounds = checks.bounds(config, machine)
     write = _write_json if args.output == "json" else _write_text
     write(findings, bounds)
     if config is None:

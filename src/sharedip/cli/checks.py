@@ -7,34 +7,35 @@ call "cannot tell" good. Counterpart: `check.py` (runs them all and prints).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
-from sharedip.agent.settings import NO_TAGS, TAGS_UNKNOWN, choose_fence, window_s_of
+from sharedip.agent.settings import NO_TAGS, TAGS_UNKNOWN, choose_fence, configured_hooks, window_s_of
+from sharedip.cli.check_rights import check_rights
 from sharedip.cli.clocks import judge_chrony
 from sharedip.cli.facts import Finding, MachineFacts, Member, Severity
+from sharedip.cli.remedies import remedy_for
+from sharedip.cli.segment import check_segment
 from sharedip.config.checks import addresses_to_come, check_against_links
 from sharedip.config.model import (
     WINDOW_S_MIN_LIFETIME,
     Config,
     ExecCheck,
     FenceChoice,
+    HttpCheck,
     KubeApiServerCheck,
+    TcpCheck,
     WitnessChoice,
 )
 from sharedip.core.address.own_addresses import OwnAddress
 from sharedip.core.address.serving import DEAF, NO_ADDRESS, Flaw, flaw_of
 from sharedip.core.election.living import SILENT_S
-from sharedip.core.model import FenceKind, Vip
-from sharedip.core.settings import CLOCK_DRIFT, lease_margin_s
+from sharedip.core.model import FenceKind, Hook, Vip
+from sharedip.core.settings import ROUND_TRIPS_S, lease_margin_s, takeover_s
 
 ETCD_OLDEST = (3, 4)
 ETCD_FIXED = {(3, 4): 31, (3, 5): 13}
 """From these patch releases on a leader that was stuck ends no lease that was renewed meanwhile (etcd issue 15247)."""
-EXPIRY_SCAN_S = 0.5
-"""etcd looks for expired leases this often (server/lease/lessor.go, runLoop)."""
-ROUND_TRIPS_S = 0.1
-"""A transaction or two with an etcd nearby, and the frames that tell the neighbours."""
-
 ISOLATED_S = 5.0
 DEAD_S = 0.8
 """docs/availability.md, which has what they are made of."""
@@ -69,7 +70,7 @@ def check_links(config: Config, machine: MachineFacts) -> Iterator[Finding]:
                 Severity.WARNING,
                 "link",
                 f"{vip.link} is down",
-                f"this node is no candidate for {vip} until it is up",
+                f"this node is not a candidate for {vip} until it is up",
             )
 
 
@@ -83,6 +84,25 @@ def flaw_here(config: Config, machine: MachineFacts, vip: Vip) -> Flaw | None:
     is_copied = any(each.ip == vip.address for link in machine.links if link is not here for each in link.addresses)
     cannot_mute = is_copied and not machine.missing_capabilities and not uses_nftables(config, machine)
     return flaw_of(vip, here.state, own, here.on_link, has_unmutable_copy=cannot_mute)
+
+
+def check_dhcp(config: Config, machine: MachineFacts) -> Iterator[Finding]:
+    """Whether the VIP is in a subnet of which a DHCP server hands out addresses on its link.
+
+    Its range can't be seen from here, so it is a warning for as long as the link's own address is leased. IPv4 alone:
+    an IPv6 link makes its address of a router's prefix, and what DHCPv6 leases is a /128, which names no subnet.
+    """
+    for vip in config.vips:
+        here = next((link for link in machine.links if vip.link in link.names), None)
+        leased = () if here is None or vip.address.version != 4 else here.leased
+        own = next((each for each in leased if vip.address in each.network), None)
+        if own is not None:
+            yield Finding(
+                Severity.WARNING,
+                "dhcp",
+                f"{vip.link} leases {own}: the server may hand {vip} to another machine as well",
+                f"reserve {vip} in the DHCP server, or keep it out of its range; `check` can't see whether that is so",
+            )
 
 
 def check_source(config: Config, machine: MachineFacts) -> Iterator[Finding]:
@@ -152,9 +172,32 @@ def _why_unheard(config: Config, machine: MachineFacts, vip: Vip) -> str | None:
     return None if vip.link in machine.links_up else f"{vip.link} has to be up for that"
 
 
+def check_capabilities(_: Config, machine: MachineFacts) -> Iterator[Finding]:
+    """Whether this process may look at all."""
+    if machine.missing_capabilities:
+        lacking = " and ".join(machine.missing_capabilities)
+        text = f"this look is incomplete: this user lacks {lacking}, which the agent needs"
+        yield Finding(Severity.WARNING, "rights", text, "run it as root")
+
+
+def is_too_early(config: Config, machine: MachineFacts) -> bool:
+    """Whether this is a node before `kubeadm init` or `join`: etcd is to be on it, and nothing of it is there."""
+    etcd, local = machine.etcd, {"localhost", "127.0.0.1", "::1"}
+    waits = config.etcd.ca_file is None and config.etcd.cert_file is None and not etcd.tls_files
+    return waits and all(
+        each.tls and each.host in local and not member.reachable
+        for each, member in zip(config.etcd.endpoints, etcd.members, strict=True)
+    )
+
+
 def check_etcd(config: Config, machine: MachineFacts) -> Iterator[Finding]:
-    """Certificates, and each endpoint."""
+    """Certificates, each endpoint, and whether it lets the agent work."""
     etcd = machine.etcd
+    if is_too_early(config, machine):
+        text = "no etcd, and no certificates of kubeadm, k3s or RKE2 are on this node"
+        remedy = "the agent waits for both; check again after `kubeadm init` or `join`"
+        yield Finding(Severity.NOT_YET, "etcd", text, remedy)
+        return
     for text in etcd.tls_problems:
         grave = not (" expires on " in text and any(member.reachable for member in etcd.members))
         level = Severity.ERROR if grave else Severity.WARNING
@@ -171,7 +214,7 @@ def check_etcd(config: Config, machine: MachineFacts) -> Iterator[Finding]:
         if not member.reachable:
             # With another endpoint the agent works; without any it only waits.
             level = Severity.WARNING if answering else Severity.ERROR
-            yield Finding(level, "etcd", f"{member.endpoint}: {member.error}", "is etcd running, and the port open?")
+            yield Finding(level, "etcd", f"{member.endpoint}: {member.error}", remedy_for(member.error))
             continue
         role = "learner" if member.learner else "leader" if member.leader else "follower"
         about = f"{member.endpoint}: etcd {member.version}, {role}, answers in {member.rtt_s * 1000:.1f} ms"
@@ -191,6 +234,8 @@ def check_etcd(config: Config, machine: MachineFacts) -> Iterator[Finding]:
             yield Finding(
                 Severity.ERROR, "etcd", f"{member.endpoint} raises an alarm: {alarm}", "see etcdctl alarm list"
             )
+    yield from _rights_in_etcd(config, machine)
+    yield from _in_the_clear(config)
     yield from _stuck_leaders(answering)
     if len(etcd.members) == 1 and answering:
         yield Finding(
@@ -198,6 +243,48 @@ def check_etcd(config: Config, machine: MachineFacts) -> Iterator[Finding]:
             "etcd",
             "one endpoint: when this member stops, this node stops being a candidate after the lease",
         )
+
+
+def _rights_in_etcd(config: Config, machine: MachineFacts) -> Iterator[Finding]:
+    """A read and a write under the prefix, as the agent needs them; and whether its name is free."""
+    etcd = machine.etcd
+    if etcd.refused:
+        text = f"the agent could not work under {config.etcd.key_prefix}: {etcd.refused}"
+        yield Finding(Severity.ERROR, "etcd", text, remedy_for(etcd.refused))
+    elif etcd.agents is not None:
+        yield Finding(Severity.OK, "etcd", f"reads and writes under {config.etcd.key_prefix} are allowed")
+    if etcd.namesake:
+        text = f"another agent is registered as {config.node_name!r}, at {etcd.namesake}"
+        yield Finding(Severity.ERROR, "name", text, "set a nodeName of its own on each node")
+
+
+def _in_the_clear(config: Config) -> Iterator[Finding]:
+    """Endpoints without TLS that are on other machines."""
+    local = {"localhost", "127.0.0.1", "::1"}
+    bare = [str(each) for each in config.etcd.endpoints if not each.tls and each.host not in local]
+    if bare:
+        also = ", and the password travels unencrypted" if config.etcd.username is not None else ""
+        text = f"{', '.join(bare)}: without TLS whoever reaches that port owns the VIPs and every secret there{also}"
+        yield Finding(Severity.WARNING, "etcd", text, "give etcd TLS and client certificates, and write https://")
+
+
+def check_peers(config: Config, machine: MachineFacts) -> Iterator[Finding]:
+    """Whether other agents can reach this one: without that it has no witness, and is none."""
+    for text in machine.taken_ports:
+        remedy = "stop the program that has it (ss -lnup, ss -lntp), or write another port"
+        yield Finding(Severity.ERROR, "port", text, remedy)
+    if config.failover.witness is WitnessChoice.OFF:
+        return
+    if machine.unreached:
+        text = f"no peer can reach this node's agent: {machine.unreached}"
+        remedy = "let peer.listen be an address of the family that the nodes have, or set peer.advertise"
+        yield Finding(Severity.ERROR, "peers", text, remedy)
+
+
+def check_files(_: Config, machine: MachineFacts) -> Iterator[Finding]:
+    """Who may read the secrets, and write where the agent believes what it finds."""
+    for text in machine.loose_files:
+        yield Finding(Severity.WARNING, "files", text, "take that right away (chmod go-rwx)")
 
 
 def _stuck_leaders(members: Sequence[Member]) -> Iterator[Finding]:
@@ -223,9 +310,9 @@ def check_lease(config: Config, machine: MachineFacts) -> Iterator[Finding]:
     """The lease that this etcd will grant."""
     floor_s, ttl_s = machine.etcd.ttl_floor_s, config.lease_ttl_s
     if floor_s is None:
-        is_full = "database space exceeded" in machine.etcd.error
-        remedy = "make room: etcdctl compact, defrag, alarm disarm" if is_full else "see the findings on etcd"
-        yield Finding(Severity.ERROR, "lease", f"etcd grants no lease: {machine.etcd.error}", remedy)
+        if any(member.reachable for member in machine.etcd.members):  # else the findings on etcd say it
+            error = machine.etcd.error
+            yield Finding(Severity.ERROR, "lease", f"etcd grants no lease: {error}", remedy_for(error))
     elif floor_s > ttl_s:
         yield Finding(
             Severity.WARNING,
@@ -311,11 +398,44 @@ def check_health(config: Config, machine: MachineFacts) -> Iterator[Finding]:
                 f"{name} fails: {said}",
                 "while it does, this node gives its VIPs to a healthy one; before its first start all is well",
             )
+    yield from _unasked_api_server(config, machine)
     if not config.health_checks:
         text = "no checks: this node counts as healthy while its agent runs"
         if config.leaves_checks_open:
             text += "; kubeAPIServer joins by itself once kubeadm, k3s or RKE2 make a control plane of this node"
         yield Finding(Severity.OK, "health", text)
+
+
+def check_hooks(config: Config, machine: MachineFacts) -> Iterator[Finding]:
+    """Whether each program could be started: one that can't refuses the address, or is of no use."""
+    for hook, each in configured_hooks(config).items():
+        program, trouble = Path(each.command[0]), machine.programs.get(Path(each.command[0]))
+        if trouble is None:
+            yield Finding(Severity.OK, "hooks", f"{hook.value}: {program}, at most {each.timeout_s:g} s")
+        else:
+            follows = "this node refuses each VIP" if hook is Hook.ACQUIRE else "it does nothing"
+            yield Finding(
+                Severity.ERROR, "hooks", f"{hook.value}: {program} {trouble}", f"mend it; until then {follows}"
+            )
+
+
+def _unasked_api_server(config: Config, machine: MachineFacts) -> Iterator[Finding]:
+    """A control plane whose API server no check asks, since the documents say which checks there are."""
+    is_asked = any(isinstance(check, KubeApiServerCheck) for check in config.health_checks)
+    if is_asked or config.leaves_checks_open or not machine.api_server_files:
+        return
+    others = [check.name for check in config.health_checks if isinstance(check, HttpCheck | TcpCheck)]
+    if others:
+        # One of them may stand before the API server: HAProxy with `manifest haproxy --front`.
+        text = f"kubeAPIServer is off on this control plane; of its services only these are asked: {', '.join(others)}"
+        yield Finding(Severity.OK, "health", text)
+        return
+    yield Finding(
+        Severity.WARNING,
+        "health",
+        "kubeAPIServer is off on this control plane: when its API server dies, the VIPs stay here all the same",
+        "add `- kubeAPIServer: {}` to healthChecks; without that field it is on by default",
+    )
 
 
 def check_clock(_: Config, machine: MachineFacts) -> Iterator[Finding]:
@@ -345,14 +465,21 @@ def check_reach(config: Config, machine: MachineFacts) -> Iterator[Finding]:
 
 
 CHECKS: tuple[Check, ...] = (
+    check_capabilities,
     check_links,
+    check_dhcp,
     check_source,
     check_conflicts,
+    check_segment,
     check_etcd,
+    check_rights,
     check_lease,
+    check_peers,
+    check_files,
     check_fence,
     check_mechanisms,
     check_health,
+    check_hooks,
     check_reach,
     check_clock,
 )
@@ -372,21 +499,35 @@ class Bound(NamedTuple):
 
 
 def bounds(config: Config, machine: MachineFacts) -> list[Bound]:
-    """The failover times that follow from these documents and this machine, with three nodes and three members."""
+    """The failover times that follow from these documents and this machine, with three nodes and three members; none
+    where what they hang on has not been seen: etcd, and what the kernel can do.
+    """
+    if machine.missing_capabilities or machine.etcd.ttl_floor_s is None or machine.etcd.refused:
+        return []
+    asked = config.hooks.on_acquire
+    hook_s, why = (0.0, "") if asked is None else (asked.timeout_s, f"; onAcquire may take {asked.timeout_s:g} s")
+    return [
+        each if each.bound_s is None else each._replace(bound_s=each.bound_s + hook_s, why=each.why + why)
+        for each in _bounds_without_hooks(config, machine)
+    ]
+
+
+def _bounds_without_hooks(config: Config, machine: MachineFacts) -> list[Bound]:
     ttl_s = max(config.lease_ttl_s, machine.etcd.ttl_floor_s or 0)
     # etcd's shortest lease is 1.5 election timeouts, rounded up (server/etcdserver/server.go, minTTL).
     election_s = (machine.etcd.ttl_floor_s or 2) / 1.5
-    lease_s = ttl_s + EXPIRY_SCAN_S + ROUND_TRIPS_S
+    lease_s = takeover_s(None, ttl_s)
     # A new leader extends every lease by an election timeout; noticing the old one's end and voting takes up to two.
     with_leader_s = lease_s + 3 * election_s
     right_s = ttl_s - lease_margin_s(ttl_s)
     window_s = window_s_of(config, choose_fence(config, lambda: machine.nftables_error)[0])
-    witness = window_s is not None
-    deposed_s = (window_s or 0.0) * (1 + CLOCK_DRIFT) + ROUND_TRIPS_S
+    witness = window_s is not None and not machine.unreached
+    deposed_s = takeover_s(window_s or 0.0, ttl_s)
+    unwatched = ": no peer reaches it" if machine.unreached else ""
     crash = (
         (deposed_s, f"its witness waits for {window_s:g} s of silence, then deposes it")
         if witness
-        else (lease_s, f"its lease of {ttl_s} s has to expire")
+        else (lease_s, f"its lease of {ttl_s} s has to expire" + unwatched)
     )
     return [
         Bound(

@@ -92,7 +92,7 @@ class _Reader:
             try:
                 self.slew_ppm = float(words[1])
             except ValueError:
-                self.error = f"maxslewrate {words[1][:20]} is no number"
+                self.error = f"maxslewrate {words[1][:20]} is not a number"
         elif name == "include":
             self._read_all(words[1])
         elif name in ("confdir", "sourcedir"):

@@ -9,30 +9,28 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sharedip.cli.cluster_view import cluster_view
-from sharedip.cli.documents import config_paths, sound_config
+from sharedip.cli.documents import config_for_etcd
 from sharedip.cli.exits import OK, PROBLEM, USAGE
-from sharedip.cli.render import clean, fitting, status_lines, table, wrapped
+from sharedip.cli.render import clean, fitting, status_lines, table, wrong_lines
 from sharedip.cli.terminal import terminal_width, use_color
 
 if TYPE_CHECKING:
-    from sharedip.core.status import DiagnosedStatus
+    from sharedip.core.status import Status
 
 View = Mapping[str, Any]
 
 
-def run_with_cluster(args: argparse.Namespace, status: DiagnosedStatus | None, unreachable: str) -> int:
+def run_with_cluster(args: argparse.Namespace, status: Status | None, unreachable: str) -> int:
     """Print this node's status, if there is one, and the cluster's."""
-    args.config = [Path(path) for path in args.config or ()]
-    config = sound_config(config_paths(args))
+    config = config_for_etcd(args)
     if config is None:
         return USAGE
     view = cluster_view(config)
-    problems = [*cluster_problems(view), *(status.get("problems", ()) if status else ())]
+    problems = [*view["problems"], *(status["problems"] if status else ())]
     if args.output == "json":
         document = {"agent": status, "agent_error": unreachable or None, "cluster": view}
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
@@ -42,14 +40,14 @@ def run_with_cluster(args: argparse.Namespace, status: DiagnosedStatus | None, u
             if status
             else [f"no agent here: {unreachable}"]
         )
-        sys.stdout.write("\n".join([*own, "", *cluster_lines(view, terminal_width())]) + "\n")
+        sys.stdout.write("\n".join([*own, "", *cluster_lines(view, terminal_width(), color=use_color())]) + "\n")
     return PROBLEM if problems else OK
 
 
-def cluster_lines(view: View, width: int | None = None) -> list[str]:
+def cluster_lines(view: View, width: int | None = None, *, color: bool = False) -> list[str]:
     """Members of etcd, nodes, and the queue of each VIP."""
     if view["error"]:
-        return [f"etcd does not tell about the cluster: {clean(view['error'])}"]
+        return wrong_lines(view["problems"], "", color=color, width=width)
     members = [
         (m["endpoint"], m["version"] or "-", _member_role(m), "-" if m["rtt_ms"] is None else f"{m['rtt_ms']:.1f} ms")
         for m in view["members"]
@@ -86,32 +84,18 @@ def cluster_lines(view: View, width: int | None = None) -> list[str]:
         "",
         *fitting(("VIP", "OWNER", "EPOCH", "NEXT", "WITNESS", "WHY"), vips, frozenset({2}), width),
         "",
-        *(
-            [wrapped(f"WRONG: {problem}", width) for problem in cluster_problems(view)]
-            or ["nothing is wrong in the cluster"]
-        ),
+        *_note_lines(view),
+        *wrong_lines(view["problems"], "nothing is wrong in the cluster", color=color, width=width),
     ]
 
 
-def cluster_problems(view: View) -> list[str]:
-    """What etcd's view shows to be wrong."""
-    return list(_problems(view))
-
-
-def _problems(view: View) -> Iterator[str]:
-    if view["error"]:
-        yield clean(view["error"])
-        return
-    for member in view["members"]:
-        if not member["reachable"]:
-            yield f"etcd at {clean(member['endpoint'])} does not answer: {clean(member['error'])}"
-        for alarm in member["alarms"]:
-            yield f"etcd at {clean(member['endpoint'])} raises an alarm: {clean(alarm)}"
-    for vip in view["vips"]:
-        if vip["owner"] is None:
-            yield f"nobody stands in the election of {vip['address']}; is an agent running anywhere?"
-        elif not vip["queue"]:
-            yield f"{vip['address']} has no second candidate: if {clean(vip['owner'])} fails, nobody takes it"
+def _note_lines(view: View) -> list[str]:
+    """What was done on purpose."""
+    drained = [clean(node["node"]) for node in view["nodes"] if node["drained"]]
+    if not drained:
+        return []
+    are = "is" if len(drained) == 1 else "are"
+    return [f"NOTE: {', '.join(drained)} {are} drained, and take{'s' if len(drained) == 1 else ''} no VIP"]
 
 
 def _member_role(member: Mapping[str, Any]) -> str:

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from sharedip.adapters.etcd import MemberSurvey
+from sharedip.cli.cluster_problems import problems_of, problems_of_members, unreachable
 from sharedip.cli.etcd_survey import member_facts, node_name, read_all, survey_members
 from sharedip.config.model import Config
 from sharedip.core.etcd.keys import Layout, queues_in, read_record
 from sharedip.core.model import KeyValue
+from sharedip.core.problems import grouped, problem_view
 
 
 def cluster_view(config: Config) -> dict[str, Any]:
@@ -31,6 +33,7 @@ async def _cluster_view(config: Config) -> dict[str, Any]:
         "members": [_member_view(member) for member in members],
         "nodes": [],
         "vips": [],
+        "problems": [],
     }
     for member in members:
         if not member.reachable or member.learner:
@@ -39,8 +42,11 @@ async def _cluster_view(config: Config) -> dict[str, Any]:
         if isinstance(keys, str):
             view["error"] = keys
             continue
-        return {**view, "error": "", "revision": keys.revision, **records_view(config.etcd.key_prefix, keys.keys)}
-    return view
+        wrong = grouped([*problems_of_members(view["members"]), *problems_of(config, keys.keys, keys.revision)])
+        known = {"error": "", "revision": keys.revision, "problems": [problem_view(each) for each in wrong]}
+        return {**view, **known, **records_view(config.etcd.key_prefix, keys.keys)}
+    wrong = grouped([unreachable(config, view["error"]), *problems_of_members(view["members"])])
+    return {**view, "problems": [problem_view(each) for each in wrong]}
 
 
 def _member_view(found: MemberSurvey) -> dict[str, Any]:

@@ -1,41 +1,53 @@
 """Asks etcd once, for `sharedip check` and `sharedip status --cluster`.
 
-Role: every member of the configuration, and all keys under our prefix as one of them reads them.
-Must never: write to etcd but for one lease that it revokes. Counterparts: `inspection.py`, `cluster_view.py`,
-`adapters/etcd`.
+Role: every member of the configuration, all keys under our prefix as one of them reads them, and what it lets us write.
+Must never: write to etcd but for one lease that it revokes; the guard of the write that it tries can't hold.
+Counterparts: `inspection.py`, `cluster_view.py`, `posting.py`, `adapters/etcd`.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
+from itertools import count
+from typing import Self
 
 from sharedip.adapters.clock import Clock
 from sharedip.adapters.etcd import (
     Credentials,
     EtcdClient,
     EtcdError,
+    EtcdFact,
     MemberSurvey,
     describe_tls,
     inspect_tls,
+    may_read_elsewhere,
     measure_ttl_floor,
     survey,
 )
+from sharedip.adapters.machine import read_identity
 from sharedip.agent.settings import find_tls_files
 from sharedip.cli.facts import EtcdFacts, Member
 from sharedip.config.model import Config
-from sharedip.core.etcd.keys import Layout, queues_in
-from sharedip.core.messages import KeysRead, ReadKeys, RequestFailed
-from sharedip.core.model import IPAddress, KeyValue
+from sharedip.core.etcd.agent_records import Peer, read_agents
+from sharedip.core.etcd.keys import Layout, Registry, queues_in, read_record
+from sharedip.core.messages import EtcdCommand, KeysRead, ReadKeys, RequestFailed, Transact
+from sharedip.core.model import Guard, GuardTarget, IPAddress, KeyValue, Put
 
 TIMEOUT_S_MIN = 3.0
+NEVER_A_REVISION = (1 << 62) + 1
 """An operator can wait longer than the agent."""
 
 
-async def survey_etcd(config: Config) -> EtcdFacts:
-    """Ask each member for itself, and the first that answers for the shortest lease and the owners."""
+async def survey_etcd(config: Config, here: Collection[IPAddress] = ()) -> EtcdFacts:
+    """Ask each member for itself, and the first that answers for the shortest lease, the owners, and whether it lets us
+    read and write. `here`: the node's own addresses.
+    """
     (files, _), credentials = find_tls_files(config), _credentials(config)
     members = await survey_members(config)
-    floor_s, owners, agents, error = None, None, None, "no endpoint answers"
+    floor_s, owners, records, error = None, None, None, "no endpoint answers"
+    refused = namesake = ""
+    reads_elsewhere = None
     for member in members:
         if member.reachable and not member.learner:
             try:
@@ -43,10 +55,14 @@ async def survey_etcd(config: Config) -> EtcdFacts:
             except EtcdError as failure:
                 error = failure.text
                 continue
-            keys = await read_all(config, member.endpoint)
-            owners = None if isinstance(keys, str) else _owners(config, keys.keys)
-            agents = None if isinstance(keys, str) else _agents(config, keys.keys)
+            async with Conversation(config, member.endpoint) as etcd:
+                keys = await etcd.read_all()
+                refused = keys if isinstance(keys, str) else await etcd.why_no_write()
+            if not isinstance(keys, str):
+                owners, records = _owners(config, keys.keys), _records(config, keys)
+                namesake = _namesake(config, keys.keys, here)
             error = keys if isinstance(keys, str) else ""
+            reads_elsewhere = await may_read_elsewhere(member.endpoint, files, credentials, _timeout_s(config), Clock())
             break
     return EtcdFacts(
         members=tuple(member_facts(member) for member in members),
@@ -55,7 +71,11 @@ async def survey_etcd(config: Config) -> EtcdFacts:
         ttl_floor_s=floor_s,
         owners=owners,
         error=error,
-        agents=agents,
+        agents=None if records is None else len(records),
+        records=() if records is None else records,
+        refused=refused,
+        namesake=namesake,
+        reads_elsewhere=reads_elsewhere,
     )
 
 
@@ -82,23 +102,63 @@ def member_facts(found: MemberSurvey) -> Member:
 
 async def read_all(config: Config, endpoint: str) -> KeysRead | str:
     """Read all keys under our prefix, linearizably; or the reason why not."""
-    answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-    client = EtcdClient(
-        [endpoint],
-        tls=find_tls_files(config)[0],
-        credentials=_credentials(config),
-        clock=Clock(),
-        emit=lambda fact: None if answer.done() else answer.set_result(fact),
-    )
-    try:
-        client.perform(ReadKeys(1, 0, Layout(config.etcd.key_prefix).root, _timeout_s(config)))
-        fact = await answer  # the client answers each order within its deadline, whatever happens
-    finally:
-        await client.close()
-    if isinstance(fact, KeysRead):
-        return fact
-    assert isinstance(fact, RequestFailed)
-    return fact.detail
+    async with Conversation(config, endpoint) as etcd:
+        return await etcd.read_all()
+
+
+class Conversation:
+    """Orders to one endpoint, one after the other, each with its fact. Use it in `async with`."""
+
+    def __init__(self, config: Config, endpoint: str) -> None:
+        self.timeout_s = _timeout_s(config)
+        self._root = Layout(config.etcd.key_prefix).root
+        self._numbers = count(1)
+        self._answer: asyncio.Future[EtcdFact] | None = None
+        self._client = EtcdClient(
+            [endpoint],
+            tls=find_tls_files(config)[0],
+            credentials=_credentials(config),
+            clock=Clock(),
+            emit=self._heard,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.close()
+
+    def number(self) -> int:
+        """For the next order."""
+        return next(self._numbers)
+
+    async def ask(self, order: EtcdCommand) -> EtcdFact:
+        """Give the order; the client answers each within its deadline, whatever happens."""
+        self._answer = asyncio.get_running_loop().create_future()
+        self._client.perform(order)
+        return await self._answer
+
+    async def read_all(self) -> KeysRead | str:
+        """All keys under our prefix, linearizably; or the reason why not."""
+        fact = await self.ask(ReadKeys(self.number(), 0, self._root, self.timeout_s))
+        if isinstance(fact, KeysRead):
+            return fact
+        assert isinstance(fact, RequestFailed)
+        return fact.detail
+
+    async def why_no_write(self) -> str:
+        """Whether a write under our prefix would be taken, by one whose guard can't hold: etcd judges rights and room
+        before it looks at guards. Empty, or the reason why not.
+        """
+        key = f"{self._root}check"
+        guard = Guard(key, GuardTarget.CREATE, NEVER_A_REVISION)
+        order = Transact(self.number(), 0, (guard,), (Put(key, b"", 0),), (), self.timeout_s)
+        fact = await self.ask(order)
+        return fact.detail if isinstance(fact, RequestFailed) else ""
+
+    def _heard(self, fact: EtcdFact) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(fact)
 
 
 def _owners(config: Config, keys: tuple[KeyValue, ...]) -> dict[IPAddress, str]:
@@ -107,9 +167,25 @@ def _owners(config: Config, keys: tuple[KeyValue, ...]) -> dict[IPAddress, str]:
     return {vip.address: node_name(queues[vip.address][0]) for vip in config.vips if vip.address in queues}
 
 
-def _agents(config: Config, keys: tuple[KeyValue, ...]) -> int:
-    prefix = Layout(config.etcd.key_prefix).agent("")
-    return sum(key.key.startswith(prefix) for key in keys)
+def _records(config: Config, read: KeysRead) -> tuple[Peer, ...]:
+    registry = Registry(Layout(config.etcd.key_prefix))
+    registry.apply_snapshot(read.keys, read.revision)
+    return tuple(read_agents(registry).values())
+
+
+def _namesake(config: Config, keys: tuple[KeyValue, ...], here: Collection[IPAddress]) -> str:
+    """By the machine that the record names, or where it says neither, by the address at which peers reach it."""
+    name = Layout(config.etcd.key_prefix).agent(config.node_name)
+    record = next((read_record(key) or {} for key in keys if key.key == name), None)
+    if record is None:
+        return ""
+    peer = str(record.get("peer") or "")[:128]
+    if peer:
+        own = {*map(str, here), str(config.peer.advertise)}
+        return "" if peer.rpartition(":")[0].strip("[]") in own else peer
+    machine = read_identity().machine
+    is_other = machine is not None and record.get("machine") not in (None, machine)
+    return "an address that it does not tell" if is_other else ""
 
 
 def node_name(key: KeyValue) -> str:

@@ -11,6 +11,7 @@ from enum import Enum
 from pathlib import Path
 
 from sharedip.config.model import LinkFacts
+from sharedip.core.etcd.agent_records import Peer
 from sharedip.core.model import IPAddress, Vip
 
 
@@ -18,6 +19,8 @@ class Severity(Enum):
     """How bad a finding is."""
 
     OK = "ok"
+    NOT_YET = "not yet"
+    """What the agent waits for by itself: no mistake."""
     WARNING = "warning"
     ERROR = "error"
 
@@ -48,6 +51,17 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
+class Neighbour:
+    """Another agent's node, as its record has it: its address where a VIP of ours is, and the MACs of its links."""
+
+    node: str
+    link: str
+    """Of this node."""
+    address: IPAddress
+    macs: frozenset[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class EtcdFacts:
     """`ttl_floor_s` is the shortest lease that this etcd grants."""
 
@@ -61,6 +75,14 @@ class EtcdFacts:
     """Why `ttl_floor_s` or `owners` is None."""
     agents: int | None = None
     """How many agents are registered; None when the keys could not be read."""
+    records: tuple[Peer, ...] = ()
+    """What they say of themselves."""
+    refused: str = ""
+    """Why the agent could not read and write under its prefix; empty: it can, or nothing answers at all."""
+    namesake: str = ""
+    """Where another machine's agent with this node's name is, `host:port`; empty: none is registered."""
+    reads_elsewhere: bool | None = None
+    """Whether what we show etcd may read keys that are none of the agents'; None: it did not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,5 +127,17 @@ class MachineFacts:
     """For which kinds of addresses the gate was seen to close."""
     gate_lacks: tuple[str, ...] = ()
     """What this kernel's rules can't stop, in words."""
+    neighbours: tuple[Neighbour, ...] = ()
+    """Who was asked for on the VIPs' links."""
+    heard: dict[Neighbour, tuple[bytes, ...]] | None = None
+    """Which MACs answered for each; None where nobody could be asked."""
+    programs: dict[Path, str | None] = field(default_factory=dict)
+    """Each program of a hook, and why it could not be started; None if nothing is known against it."""
+    taken_ports: tuple[str, ...] = ()
+    """What the agent would listen on, and why it can't; nothing while it runs."""
+    unreached: str = ""
+    """Why no peer could reach the agent of this node."""
+    loose_files: tuple[str, ...] = ()
+    """Which secrets and places are open to others."""
     tags_stick: bool | None = None
     """Whether the kernel keeps our tag on addresses."""

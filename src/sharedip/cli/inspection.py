@@ -10,19 +10,24 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Sequence
+from pathlib import Path
 
 from sharedip.adapters.clock import Clock
 from sharedip.adapters.kernel import Deadman, Fence, Netlink, Segment, why_no_deadman
 from sharedip.adapters.probes.runner import probe_for
 from sharedip.adapters.state import StateDirectory
 from sharedip.agent.documents import is_ours, link_facts, networks_of, recorded
-from sharedip.agent.settings import locate_api_server
+from sharedip.agent.settings import hook_commands, locate_api_server
+from sharedip.cli.agent_client import AgentClient, UnreachableError
 from sharedip.cli.capabilities import missing_capabilities
 from sharedip.cli.clocks import read_chrony
 from sharedip.cli.etcd_survey import survey_etcd
-from sharedip.cli.facts import MachineFacts
+from sharedip.cli.facts import MachineFacts, Neighbour
+from sharedip.cli.programs import why_not_runnable
+from sharedip.cli.segment import to_ask
+from sharedip.cli.trials import loose_files, taken_ports, why_unreached
 from sharedip.config.model import Config, FenceChoice, HealthCheck
-from sharedip.core.messages import ForeignClaim, Probe
+from sharedip.core.messages import AskNeighbour, ForeignClaim, NeighbourAnswered, Probe
 from sharedip.core.model import IPAddress, LinkState, Vip
 
 PROBES = 3
@@ -40,10 +45,11 @@ def inspect(config: Config) -> MachineFacts:
 async def _inspect(config: Config) -> MachineFacts:
     clock, timer_error = Clock(), why_no_deadman()
     deadman = Deadman(only_looks=True)
-    etcd = await survey_etcd(config)
     netlink = Netlink(lambda _: None, clock.now, deadman)
     try:
         netlink.snapshot()
+        own = [each.address for each in netlink.view.addresses.values()]
+        etcd = await survey_etcd(config, own)
         links = netlink.links()
         missing = tuple(missing_capabilities())
         fence = Fence(clock.now, deadman, table="sharedip_check")  # the running agent has the other name
@@ -53,6 +59,7 @@ async def _inspect(config: Config) -> MachineFacts:
         fence.close()
         former = recorded(StateDirectory(config.state_dir))
         held = frozenset(each.address for each in netlink.view.addresses.values() if is_ours(each, former))
+        neighbours = to_ask(config, etcd.records)
         answers, error = await _probe(config.vips, netlink, deadman, etcd.owners, held)
         return MachineFacts(
             links=link_facts(netlink.view, former, networks_of(config, netlink)),
@@ -72,9 +79,26 @@ async def _inspect(config: Config) -> MachineFacts:
             gate_families=fence.families,
             gate_lacks=fence.missing,
             tags_stick=netlink.prove_tags(),
+            neighbours=neighbours,
+            heard=None if answers is None else await _hear(config, neighbours, netlink, deadman),
+            programs={
+                Path(command[0]): why_not_runnable(Path(command[0])) for command in hook_commands(config).values()
+            },
+            taken_ports=() if _agent_runs(config) else taken_ports(config),
+            unreached=why_unreached(config, netlink.view),
+            loose_files=loose_files(config),
         )
     finally:
         netlink.close()
+
+
+def _agent_runs(config: Config) -> bool:
+    """Whether the ports may be this node's agent's own."""
+    try:
+        AgentClient(config.state_dir).status()
+    except UnreachableError:
+        return False
+    return True
 
 
 async def _try_checks(checks: Sequence[HealthCheck]) -> dict[str, tuple[bool, str]]:
@@ -147,6 +171,41 @@ async def _probe(
         return None, "nobody could be asked: no link of a VIP is up"
     macs = {vip: tuple(dict.fromkeys(claim.mac for claim in heard if claim.vip == vip)) for vip in vips}
     return {vip: found for vip, found in macs.items() if found}, ""
+
+
+async def _hear(
+    config: Config, neighbours: Sequence[Neighbour], netlink: Netlink, deadman: Deadman
+) -> dict[Neighbour, tuple[bytes, ...]]:
+    """Ask for the other agents' own addresses on the VIPs' links, as their agents ask each other."""
+    answered: list[NeighbourAnswered] = []
+    loop = asyncio.get_running_loop()
+    segment = Segment(
+        lambda fact: answered.append(fact) if isinstance(fact, NeighbourAnswered) else None,
+        Clock().now,
+        deadman,
+        add_reader=loop.add_reader,
+        remove_reader=loop.remove_reader,
+        is_own_mac=netlink.is_own_mac,
+    )
+    asked = dict[Neighbour, tuple[LinkState, IPAddress]]()
+    for each in neighbours:
+        link = netlink.find_link(each.link)
+        source = None if link is None else netlink.source_address_for(link.index, each.address.version)
+        if link is not None and link.running and source is not None:
+            asked[each] = link, source
+    try:
+        for link in {link.index: link for link, _ in asked.values()}.values():
+            segment.watch_link(link, [vip for vip in config.vips if vip.link in link.names])
+        for _ in range(PROBES if asked else 0):
+            for each, (link, source) in asked.items():
+                segment.perform(AskNeighbour(link.index, source, each.address))
+            await asyncio.sleep(PROBE_SPACING_S)
+    finally:
+        segment.close()
+    return {
+        each: tuple(dict.fromkeys(fact.mac for fact in answered if (fact.index, fact.address) == (at, each.address)))
+        for each, at in ((each, link.index) for each, (link, _) in asked.items())
+    }
 
 
 def _seek_neighbour(vip: Vip, link: LinkState | None) -> int:

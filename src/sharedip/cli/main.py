@@ -31,12 +31,15 @@ COMMANDS = {
     "run": Subcommand("sharedip.cli.run", "run the agent in the foreground", "-c PATH..."),
     "check": Subcommand("sharedip.cli.check", "try documents, links, etcd and fence before they matter", "-c PATH..."),
     "status": Subcommand("sharedip.cli.status", "what this node owns, and what is wrong", "[--cluster]"),
+    "explain": Subcommand("sharedip.cli.explain", "who has a VIP and why, and what if it dies now", "[VIP]"),
     "watch": Subcommand("sharedip.cli.watch", "the same, live, with every event"),
-    "move": Subcommand("sharedip.cli.operate", "hand a VIP over now", "VIP [--to NODE]"),
-    "drain": Subcommand("sharedip.cli.operate", "give every VIP away and take none, until undone"),
-    "undrain": Subcommand("sharedip.cli.operate", "end the drain"),
+    "history": Subcommand("sharedip.cli.history", "the changes of owner, over restarts", "[VIP]"),
+    "move": Subcommand("sharedip.cli.operate", "hand a VIP over now, from any node", "VIP [--to NODE]"),
+    "drain": Subcommand("sharedip.cli.operate", "give every VIP away and take none, until undone", "[--node NODE]"),
+    "undrain": Subcommand("sharedip.cli.operate", "end the drain", "[--node NODE]"),
     "reload": Subcommand("sharedip.cli.operate", "read the documents again"),
-    "manifest": Subcommand("sharedip.cli.manifest", "print a systemd unit or a static pod", "systemd|kubeadm"),
+    "restart": Subcommand("sharedip.cli.operate", "start the agent anew; its VIPs stay"),
+    "manifest": Subcommand("sharedip.cli.manifest", "print a unit, a static pod, documents, an HAProxy", "KIND ..."),
     "version": Subcommand("sharedip.cli.version", "print the version"),
 }
 ADDED = "sharedip.commands"
@@ -73,6 +76,13 @@ def _dispatch(arguments: list[str]) -> int:
     if command is None:
         sys.stderr.write(f"sharedip: {_unknown(name)}\n" if name else overview())
         return USAGE
+    args = command_parser(name, command).parse_args(arguments[1:])
+    code: int = importlib.import_module(command.module).run(args)
+    return code
+
+
+def command_parser(name: str, command: Subcommand) -> argparse.ArgumentParser:
+    """The parser of one command; man pages and completion are made from it as well."""
     module = importlib.import_module(command.module)
     parser = argparse.ArgumentParser(
         prog=f"sharedip {name}",
@@ -85,8 +95,7 @@ def _dispatch(arguments: list[str]) -> int:
     )
     parser.set_defaults(command=name)
     module.add_arguments(parser)
-    code: int = module.run(parser.parse_args(arguments[1:]))
-    return code
+    return parser
 
 
 def _added() -> dict[str, Subcommand]:

@@ -10,10 +10,17 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from sharedip.core.problems import problem_line
+
 if TYPE_CHECKING:
-    from sharedip.core.status import CheckStatus, DiagnosedStatus, Status, VipStatus
+    from sharedip.core.status import CheckStatus, ProblemView, Status, VipStatus
 
 _PAINT = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
+
+
+PAUSE_SHOWN_S = 3600.0
+EXPLAINED_MAX = 3
+"""Of more VIPs the first lines of `status` tell the worst; `explain` tells all."""
 
 
 def clean(value: object) -> str:
@@ -71,9 +78,10 @@ def wrapped(text: str, width: int | None, indent: str = "") -> str:
     )
 
 
-def status_lines(status: DiagnosedStatus, *, color: bool, width: int | None = None) -> list[str]:
+def status_lines(status: Status, *, color: bool, width: int | None = None) -> list[str]:
     """`sharedip status`. A width of None is a pipe: lines are as long as they are."""
     return [
+        *explained_lines(status, EXPLAINED_MAX, width=width),
         *head_lines(status, color=color),
         "",
         *vip_table(status, color=color, width=width),
@@ -82,6 +90,18 @@ def status_lines(status: DiagnosedStatus, *, color: bool, width: int | None = No
         "",
         *problem_lines(status, color=color, width=width),
     ]
+
+
+def explained_lines(status: Status, vips_max: int | None = None, *, width: int | None = None) -> list[str]:
+    """Who has each VIP and what happens next, what is not up first; then which window the cluster could keep."""
+    vips = sorted(status["vips"], key=lambda vip: vip["standing"] == "up")
+    lines = []
+    for vip in vips[:vips_max]:
+        lines += [*(wrapped(clean(sentence), width) for sentence in vip["explained"]), ""]
+    if len(lines) and len(vips) > len(vips[:vips_max]):
+        lines[-1:] = [f"and {len(vips) - len(vips[:vips_max])} more: sharedip explain", ""]
+    window = status.get("window")  # an older agent does not say
+    return lines if window is None else [*lines, wrapped(clean(window["explained"]), width), ""]
 
 
 def head_lines(status: Status, *, color: bool) -> list[str]:
@@ -108,16 +128,14 @@ def head_lines(status: Status, *, color: bool) -> list[str]:
     ]
 
 
-def vip_table(
-    status: DiagnosedStatus, *, color: bool, rows_max: int | None = None, width: int | None = None
-) -> list[str]:
+def vip_table(status: Status, *, color: bool, rows_max: int | None = None, width: int | None = None) -> list[str]:
     """One line for each VIP; two or more where the terminal is narrow."""
     header = ("VIP", "LINK", "ROLE", "OWNER", "EPOCH", "RIGHT", "SINCE", "NEXT", "WHY")
     vips = status["vips"][:rows_max]
     lines = fitting(header, [_vip_row(vip) for vip in vips], frozenset({4, 5, 6}), width)
     styled = [paint(lines[0], "dim", color=color)]
     for vip, line in zip(vips, lines[1:], strict=True):
-        bad = vip["conflict"] or vip["link_state"] != "up" or (vip["role"] == "owner" and not vip["address_present"])
+        bad = vip["conflict"] or vip["link_state"] != "up" or vip["standing"] != "up"
         style = "red" if bad else "green" if vip["role"] == "owner" else ""
         styled += [paint(part, style, color=color) for part in line.split("\n")]
     if len(vips) < len(status["vips"]):
@@ -134,13 +152,21 @@ def _vip_row(vip: VipStatus) -> tuple[object, ...]:
         vip["address"],
         link,
         vip["role"],
-        vip["owner"] or "-",
+        _owner_of(vip),
         "-" if vip["epoch"] is None else vip["epoch"],
         duration(vip["right_remaining_s"]),
         duration(vip["since_s"]),
         ", ".join(queue) or "-",
         vip["reason"],
     )
+
+
+def _owner_of(vip: VipStatus) -> str:
+    """Who has it; while it is down nobody has, whoever comes first in the election."""
+    first = vip["owner"] or "nobody"
+    if vip["standing"] == "down":
+        return "DOWN" if vip["owner"] is None else f"DOWN ({first} is first)"
+    return first if vip["standing"] == "up" else f"{first}?"
 
 
 def _check_lines(status: Status, *, color: bool, width: int | None) -> list[str]:
@@ -171,13 +197,26 @@ def _change_lines(status: Status, *, width: int | None) -> list[str]:
     return ["", "last changes:", *lines]
 
 
-def problem_lines(status: DiagnosedStatus, *, color: bool, width: int | None = None) -> list[str]:
-    """What is wrong, or that nothing is."""
-    problems = status.get("problems") or []
+def problem_lines(status: Status, *, color: bool, width: int | None = None) -> list[str]:
+    """What is wrong, or that nothing is; and what was done on purpose."""
+    said = []
+    pause = status.get("paused")  # an older agent does not say
+    if pause is not None and pause["age_s"] < PAUSE_SHOWN_S:
+        by = f"{clean(pause['by'])}'s clock, {pause['age_s']:.0f} s ago"
+        said.append(f"NOTE: this machine stood still for {pause['seconds']:.1f} s by {by}: it was paused as a whole")
+    if status["drained"]:
+        said.append(f"NOTE: {clean(status['node'])} is drained and takes no VIP; `sharedip undrain` ends that")
+    notes = [paint(each, "yellow", color=color) for text in said for each in wrapped(text, width).split("\n")]
+    return [*notes, *wrong_lines(status["problems"], "nothing is wrong", color=color, width=width)]
+
+
+def wrong_lines(problems: Sequence[ProblemView], else_text: str, *, color: bool, width: int | None = None) -> list[str]:
+    """One line for each problem, or that there is none."""
     if not problems:
-        return [paint("nothing is wrong on this node", "green", color=color)]
-    texts = [wrapped(f"WRONG: {clean(problem)}", width) for problem in problems]
-    return [paint(line, "red", color=color) for text in texts for line in text.split("\n")]
+        return [paint(else_text, "green", color=color)]
+    said = [f"WRONG: {clean(problem_line(each['text'], each['for_s'], each['remedy']))}" for each in problems]
+    texts = [wrapped(text, width) for text in said]
+    return [paint(part, "red", color=color) for text in texts for part in text.split("\n")]
 
 
 def event_line(event: Mapping[str, Any]) -> str:

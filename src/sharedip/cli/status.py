@@ -9,7 +9,8 @@ import argparse
 import json
 import sys
 
-from sharedip.cli.agent_client import AgentClient, UnreachableError, add_state_dir_argument
+from sharedip.cli.agent_client import UnreachableError, add_agent_arguments, agent_of
+from sharedip.cli.arguments import add_output_argument
 from sharedip.cli.exits import OK, PROBLEM, UNREACHABLE
 from sharedip.cli.render import status_lines
 from sharedip.cli.terminal import terminal_width, use_color
@@ -29,19 +30,16 @@ EPILOGS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which agent, and how to show it."""
-    add_state_dir_argument(parser)
-    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="(default: text)")
+    add_agent_arguments(parser)
+    add_output_argument(parser)
     parser.add_argument("--cluster", action="store_true", help="add what etcd says of every node")
-    parser.add_argument(
-        "-c", "--config", action="append", metavar="PATH", help="documents for --cluster (default: /etc/sharedip)"
-    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Print it."""
     status, unreachable = None, ""
     try:
-        status = AgentClient(args.state_dir).status()
+        status = agent_of(args).status()
     except UnreachableError as error:
         unreachable = str(error)
         if not args.cluster:

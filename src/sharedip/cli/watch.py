@@ -8,6 +8,7 @@ Must never: give up because the agent restarts, or leave the terminal in disorde
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 import time
@@ -15,20 +16,24 @@ from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sharedip.cli.agent_client import AgentClient, UnreachableError, add_state_dir_argument
+from sharedip.cli.agent_client import AgentClient, UnreachableError, add_agent_arguments, agent_of
+from sharedip.cli.exits import UNREACHABLE
 from sharedip.cli.render import event_line, head_lines, problem_lines, vip_table, wrapped
 from sharedip.cli.terminal import use_color
 
 if TYPE_CHECKING:
-    from sharedip.core.status import DiagnosedStatus
+    from sharedip.core.status import Status
 
 DESCRIPTIONS = {
     "watch": "Show owners, candidates, margins and events as they happen, until Ctrl-C.\n"
-    "On a pipe, every event is one line. When the agent restarts, the picture goes on."
+    "On a pipe, every event is one line. When the agent restarts, it goes on; a pipe ends when the agent has been\n"
+    "away for 30 s (exit code 3)."
 }
 EPILOGS = {"watch": "examples:\n  sharedip watch\n  sharedip watch | tee events.log"}
 
 RETRY_S = 1.0
+GONE_S = 30.0
+"""A restart, or an upgrade, takes seconds."""
 EVENTS_KEPT = 200
 # Alternate screen and hidden cursor (ECMA-48 private modes of xterm): the scrollback stays as it was.
 _ENTER, _LEAVE, _HOME, _CLEAR_LINE, _CLEAR_REST = (
@@ -41,21 +46,46 @@ _ENTER, _LEAVE, _HOME, _CLEAR_LINE, _CLEAR_REST = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which agent."""
-    add_state_dir_argument(parser)
+    """Which agent, and for a pipe in which form."""
+    add_agent_arguments(parser)
+    parser.add_argument(
+        "-o",
+        "--output",
+        choices=("text", "json"),
+        default="text",
+        help="json: one document a line, `status` at first and then `event` by `event` (default: text)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Watch until Ctrl-C (130), which is the only end."""
-    agent = AgentClient(args.state_dir)
+    """Watch until Ctrl-C (130). Where nobody may be there to press it, also until the agent is gone for good."""
+    try:
+        agent = agent_of(args)
+        agent.status()  # without one there is nothing to watch
+    except UnreachableError as error:
+        sys.stderr.write(f"sharedip: {error}\n")
+        return UNREACHABLE
+    if args.output == "json":
+        return _follow(agent, _Documents(), GONE_S)
     if not sys.stdout.isatty():
-        return _follow(agent, _Lines())
+        return _follow(agent, _Lines(), GONE_S)
     sys.stdout.write(_ENTER)
     try:
-        return _follow(agent, _Picture())
+        return _follow(agent, _Picture(), float("inf"))
     finally:
         sys.stdout.write(_LEAVE)
         sys.stdout.flush()
+
+
+class _Documents:
+    """For programs: what the agent says, as it says it."""
+
+    def show(self, document: dict[str, Any]) -> None:
+        sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+
+    def lost(self, reason: str) -> None:
+        self.show({"lost": reason})
 
 
 class _Lines:
@@ -86,7 +116,7 @@ class _Picture:
     """For terminals: the whole screen, drawn over the former one without flicker."""
 
     def __init__(self) -> None:
-        self._status: DiagnosedStatus | None = None
+        self._status: Status | None = None
         self._lost = ""
         self._events: deque[str] = deque(maxlen=EVENTS_KEPT)
 
@@ -112,7 +142,7 @@ class _Picture:
 
 
 def picture(
-    status: DiagnosedStatus | None, events: list[str], lost: str, height: int, *, color: bool, width: int = 200
+    status: Status | None, events: list[str], lost: str, height: int, *, color: bool, width: int = 200
 ) -> list[str]:
     """Exactly as many lines as fit: head, VIPs, problems, and as many events as there is room for."""
     top = [f"{_now()}  " + (f"NOT LIVE: {lost}" if lost else "live") + "   (Ctrl-C ends)", ""]
@@ -132,13 +162,18 @@ def picture(
     return [*body, *(folded[-left:] if left > 0 else [])][:height]
 
 
-def _follow(agent: AgentClient, view: _Lines | _Picture) -> int:
+def _follow(agent: AgentClient, view: _Documents | _Lines | _Picture, gone_s: float) -> int:
+    """Until the agent has been away for `gone_s`."""
+    seen_at = time.monotonic()
     while True:
         try:
             for document in agent.events():
+                seen_at = time.monotonic()
                 view.show(document)
         except UnreachableError as error:
             view.lost(str(error))
+            if time.monotonic() - seen_at >= gone_s:
+                return UNREACHABLE
         time.sleep(RETRY_S)
 
 

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 
 from sharedip.config.fields import Fields, read_tls_files, word
 from sharedip.config.health_checks import read_health_checks
+from sharedip.config.hooks import read_hooks
 from sharedip.config.model import (
     LEASE_TTL_S_MAX,
     LEASE_TTL_S_MIN,
@@ -55,7 +56,7 @@ ATTEMPTS_PER_LEASE = 3
 """A renewal is tried on two further endpoints before the lease runs out: each may take a request timeout."""
 LEASE_TTL_S_DEFAULT = 15
 REACH_MAX = 4
-PEER_LISTEN_DEFAULT = ("0.0.0.0", 9470)  # noqa: S104  # datagrams are authenticated, and the node's address may change
+PEER_LISTEN_DEFAULT = ("::", 9470)  # both families: datagrams are authenticated, and the node's address may change
 API_LISTEN_DEFAULT = ApiConfig("127.0.0.1", 9471)
 
 _WHY_TTL = "an address lifetime is whole seconds and may end 1 s late, so a renewal needs 2 s of lease left"
@@ -78,6 +79,7 @@ def read_agent_config(agent: Fields, hostname: str) -> Config | None:
     failover = _failover(agent.section("failover"), ttl_s)
     peer = _peer(agent.section("peer"))
     checks = read_health_checks(agent)
+    hooks = read_hooks(agent)
     conflict = agent.section("conflict")
     policy = conflict.read("policy", choice(ConflictPolicy), ConflictPolicy.DEFEND)
     conflict.close()
@@ -100,6 +102,7 @@ def read_agent_config(agent: Fields, hostname: str) -> Config | None:
         leaves_checks_open=not agent.has("healthChecks"),
         conflict_policy=policy,
         api=api,
+        hooks=hooks,
     )
 
 
@@ -273,7 +276,7 @@ def _reach(peer: Fields) -> tuple[IPAddress, ...]:
 def _advertised(text: str) -> IPAddress:
     address = ip_literal(text)
     if address.is_unspecified or address.is_multicast or int(address) == 0xFFFFFFFF:
-        raise UnusableError(f"{address} is no address of one node", "write the node's address on the VIP's link")
+        raise UnusableError(f"{address} is not the address of one node", "write the node's address on the VIP's link")
     if address.version == 6 and address.is_link_local:
         raise UnusableError(f"{address} needs a zone", "write an address that means the same on every node")
     return address

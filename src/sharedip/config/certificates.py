@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 API_SERVER_PORT = 6443
+KUBEADM_API_SERVER = Path("/etc/kubernetes/manifests/kube-apiserver.yaml")
 _PORT_LINES = (
     # kubeadm's static pod (localAPIEndpoint.bindPort), k3s's server flag. RKE2 has no such setting.
-    (Path("/etc/kubernetes/pki"), Path("/etc/kubernetes/manifests/kube-apiserver.yaml"), r"--secure-port=(\d{1,5})\b"),
+    (Path("/etc/kubernetes/pki"), KUBEADM_API_SERVER, r"--secure-port=(\d{1,5})\b"),
     (
         Path("/var/lib/rancher/k3s"),
         Path("/etc/rancher/k3s/config.yaml"),
@@ -37,16 +38,19 @@ class EtcdFiles:
 
 @dataclass(frozen=True, slots=True)
 class ApiServerFiles:
-    """The CA of a node's API server, and a client certificate that may read `/readyz`.
+    """The CA of a node's API server, and a client certificate that may read `/readyz`, if there is one.
 
-    kubeadm lets anybody read it; k3s and RKE2 start the API server with --anonymous-auth=false.
+    kubeadm lets anybody read it; k3s and RKE2 start the API server with --anonymous-auth=false, and let everybody read
+    it who has a certificate at all (ClusterRole system:public-info-viewer).
     """
 
     ca_file: Path
-    cert_file: Path
-    key_file: Path
+    cert_file: Path | None
+    key_file: Path | None
     port: int = API_SERVER_PORT
     """Where it listens, as its own configuration says."""
+    is_open: bool = False
+    """Whether anybody may ask, unless somebody has changed that: the certificate, which may do far more, waits."""
 
 
 def _kubeadm(name: str) -> EtcdFiles:
@@ -76,14 +80,17 @@ API_SERVER_FILES = (
         Path("/etc/kubernetes/pki/ca.crt"),
         Path("/etc/kubernetes/pki/apiserver-kubelet-client.crt"),
         Path("/etc/kubernetes/pki/apiserver-kubelet-client.key"),
+        is_open=True,
     ),
     *(
         ApiServerFiles(
             Path(f"/var/lib/rancher/{distribution}/server/tls/server-ca.crt"),
-            Path(f"/var/lib/rancher/{distribution}/server/tls/client-admin.crt"),
-            Path(f"/var/lib/rancher/{distribution}/server/tls/client-admin.key"),
+            Path(f"/var/lib/rancher/{distribution}/server/tls/{client}.crt"),
+            Path(f"/var/lib/rancher/{distribution}/server/tls/{client}.key"),
         )
         for distribution in ("k3s", "rke2")
+        # The one that may do least of those that every server has (k3s-io/k3s, deps.go); then the administrator's.
+        for client in ("client-kube-proxy", "client-admin")
     ),
 )
 
@@ -104,8 +111,12 @@ def find_api_server(
     `read` gives the text of a file, or none for one that can't be read.
     """
     for number, files in enumerate(API_SERVER_FILES):
-        if exists(files.ca_file) and exists(files.cert_file) and exists(files.key_file):
-            return replace(files, port=_port_of(files, read)), API_SERVER_FILES[: number + 1]
+        has_certificate = all(file is not None and exists(file) for file in (files.cert_file, files.key_file))
+        # A worker of kubeadm's has the CA, too.
+        is_here = has_certificate or (files.is_open and exists(KUBEADM_API_SERVER))
+        if exists(files.ca_file) and is_here:
+            found = files if has_certificate else replace(files, cert_file=None, key_file=None)
+            return replace(found, port=_port_of(files, read)), API_SERVER_FILES[: number + 1]
     return None, API_SERVER_FILES
 
 

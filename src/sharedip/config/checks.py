@@ -35,7 +35,7 @@ def unique_vips(placed: Sequence[PlacedVip], findings: Findings) -> list[PlacedV
             continue
         where = "on this link" if earlier.vip.link == one.vip.link else f"on the link {earlier.vip.link}"
         findings.problem(
-            one.place, f"the VIP {one.vip} stands at {earlier.place} already, {where}", "keep one of the two"
+            one.place, f"the VIP {one.vip} is already defined at {earlier.place}, {where}", "keep one of the two"
         )
     if len(first) > VIPS_MAX:
         beyond = list(first.values())[VIPS_MAX]
@@ -57,7 +57,10 @@ def check_against_documents(
         on_link = [known for known in node_addresses if known.link == one.vip.link]
         fault = _fault_in_subnets(one.vip, [known.address for known in on_link])
         # With DHCP the link may have more subnets than the document knows of, and so may one without any address.
-        if fault is not None and (fault.certain or not any(known.dhcp for known in on_link)):
+        if fault is not None and (
+            fault.certain
+            or not any(known.dhcp and known.address.version == one.vip.address.version for known in on_link)
+        ):
             findings.problem(one.place, fault.message, fault.remedy)
 
 

@@ -133,7 +133,7 @@ def _readable(file: str, text: str, findings: Findings) -> bool:
     if bad is not None:
         findings.problem(
             place_in(file, text, bad.start()),
-            f"the character U+{ord(bad[0]):04X} may not stand in YAML",
+            f"the character U+{ord(bad[0]):04X} is not allowed in YAML",
             "remove it, or save the file as UTF-8 text",
         )
         return False

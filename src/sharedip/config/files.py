@@ -1,8 +1,8 @@
 """Files and folders → texts, or why they can't be read.
 
-Role: the only place in this package that touches the disk. Must never: open what is no regular file (a pipe might never
+Role: the only place in this package that reads a file. Must never: open what is no regular file (a pipe might never
 end), read without a limit, or follow the order of the directory instead of the names'.
-Counterpart: `load.py` parses the texts.
+Counterparts: `load.py` parses the texts, `modes.py` looks at whose they are.
 """
 
 from __future__ import annotations
@@ -29,6 +29,25 @@ def read_files(paths: Sequence[Path], findings: Findings) -> dict[str, str]:
             if text is not None:
                 documents[_name(file)] = text
     return documents
+
+
+Signature = tuple[tuple[str, int, int, int], ...]
+"""Of each file: name, inode, size, and when it was written; the numbers are 0 for one that can't be looked at.
+Empty: there is no document."""
+
+
+def signature_of(paths: Sequence[Path]) -> Signature:
+    """By which a change is seen without reading anything."""
+    found = []
+    for path in paths:
+        for file in _files_of(path, Findings()):
+            try:
+                facts = file.stat()
+            except (OSError, ValueError):
+                found.append((_name(file), 0, 0, 0))
+            else:
+                found.append((_name(file), facts.st_ino, facts.st_size, facts.st_mtime_ns))
+    return tuple(found)
 
 
 def _files_of(path: Path, findings: Findings) -> list[Path]:
@@ -59,7 +78,7 @@ def _read(file: Path, seen: dict[tuple[int, int], str], findings: Findings) -> s
         facts = file.stat()
         if not stat.S_ISREG(facts.st_mode):
             # Opening a pipe or a device might never end.
-            findings.problem(place, "this is no regular file", "name a file or a folder of YAML documents")
+            findings.problem(place, "this is not a regular file", "name a file or a folder of YAML documents")
             return None
         earlier = seen.setdefault((facts.st_dev, facts.st_ino), _name(file))
         if earlier != place.file:

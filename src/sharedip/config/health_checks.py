@@ -86,7 +86,7 @@ class _Common(TypedDict):
 def _read_check(item: YamlNode, path: str, findings: Findings) -> HealthCheck | None:
     if not isinstance(item, Mapping):
         findings.problem(
-            item.place, f"{path} is no mapping", "write such as {name: api, tcp: {address: 127.0.0.1:6443}}"
+            item.place, f"{path} is not a mapping", "write such as {name: api, tcp: {address: 127.0.0.1:6443}}"
         )
         return None
     check = Fields(item, path, findings)
@@ -153,7 +153,8 @@ def _read_tcp(body: Fields, common: _Common | None) -> TcpCheck | None:
     return TcpCheck(**common, host=address[0], port=address[1])
 
 
-def _read_exec(body: Fields, common: _Common | None) -> ExecCheck | None:
+def read_command(body: Fields) -> tuple[str, ...] | None:
+    """Read `command`: a program by its absolute path, and its arguments; None when something is wrong."""
     items = body.require_items("command", "write such as command: [/usr/local/bin/check, --quick]")
     if len(items) > ARGUMENTS_MAX:
         body.findings.problem(
@@ -170,9 +171,12 @@ def _read_exec(body: Fields, common: _Common | None) -> ExecCheck | None:
             text = word(item, path, argument, body.findings)
         if text is not None:
             words.append(text)
-    if common is None or not words or len(words) != len(items):
-        return None
-    return ExecCheck(**common, command=tuple(words))
+    return tuple(words) if words and len(words) == len(items) else None
+
+
+def _read_exec(body: Fields, common: _Common | None) -> ExecCheck | None:
+    command = read_command(body)
+    return None if common is None or command is None else ExecCheck(**common, command=command)
 
 
 def _read_kube_api_server(body: Fields, common: _Common | None) -> KubeApiServerCheck | None:

@@ -9,22 +9,20 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from ipaddress import ip_interface
 
 from sharedip.config.checks import PlacedVip
-from sharedip.config.documents import Mapping
+from sharedip.config.documents import Mapping, Scalar
 from sharedip.config.fields import Fields, word
-from sharedip.config.model import IPInterface, NodeAddress
+from sharedip.config.link_documents import note_ports, read_endpoint
+from sharedip.config.model import NodeAddress
 from sharedip.config.problems import closest, shortened, shown
-from sharedip.config.values import UnusableError, integer, link_name, plain_text, vip_address
+from sharedip.config.talos import FAMILIES, OTHER_TYPES, VIP_TYPES, Port, TalosNode
+from sharedip.config.values import UnusableError, integer, link_name, node_address, plain_text, vip_address
 from sharedip.core.model import Vip
 
 VERSION = "v1alpha1"
 NAMED_MAX = 60
 """Of skipped fields in one notice; Talos itself has fewer."""
-_VIP_TYPES = ("controlplane", "init")
-_OTHER_TYPES = ("worker", "join")
-"""`init` and `join` are the names of early Talos releases for the two."""
 _TALOS_FIELDS = frozenset(
     {
         "addresses",
@@ -53,25 +51,27 @@ _LINK_NAME_CHARACTERS = 15
 
 @dataclass(slots=True)
 class MachineFindings:
-    """What one machine configuration says about VIPs."""
+    """What one machine configuration says: its VIPs, what it says about the node, and what was skipped."""
 
+    node: TalosNode
     claims: list[PlacedVip] = field(default_factory=list)
     """Every VIP that stands there; one whose link can't be told has none, and a problem of its own."""
-    node_addresses: list[NodeAddress] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     """Dotted names of what is not about VIPs."""
 
 
-def read_machine_config(document: Fields) -> MachineFindings:
-    """Read one machine configuration."""
-    said = MachineFindings()
-    version = document.require("version", plain_text, f"write version: {VERSION}")
-    if version is not None and version != VERSION:
-        document.findings.problem(
-            document.place("version"), f"version {shown(version)} is not known here", f"write version: {VERSION}"
-        )
+def read_machine_config(document: Fields, node: TalosNode) -> list[PlacedVip]:
+    """Read one machine configuration, or a patch of one: a document with no `version`. Return its VIPs."""
+    said = MachineFindings(node)
+    is_patch = "version" not in document.mapping.entries
+    if not is_patch:
+        version = document.require("version", plain_text, f"write version: {VERSION}")
+        if version is not None and version != VERSION:
+            document.findings.problem(
+                document.place("version"), f"version {shown(version)} is not known here", f"write version: {VERSION}"
+            )
     machine = document.section("machine")
-    kind = _machine_type(machine)
+    _machine_type(machine, node)
     network = machine.section("network")
     for number, item in enumerate(network.items("interfaces")):
         path = f"{network.named('interfaces')}[{number}]"
@@ -79,11 +79,13 @@ def read_machine_config(document: Fields) -> MachineFindings:
             _interface(Fields(item, path, document.findings), said)
         else:
             document.findings.problem(
-                item.place, f"{path} is no mapping", "write such as {interface: eth0, dhcp: true}"
+                item.place, f"{path} is not a mapping", "write such as {interface: eth0, dhcp: true}"
             )
+    _cluster_endpoint(document, node)
     for level in (document, machine, network):
         said.skipped.extend(level.named(shortened(name)) for name in level.unasked())
-    _judge_type(machine, kind, said)
+    if not machine.has("type"):
+        (node.untyped_in_patches if is_patch else node.untyped).extend(said.claims)
     skipped = list(dict.fromkeys(said.skipped))
     if skipped:
         more = f" and {len(skipped) - NAMED_MAX} more" if len(skipped) > NAMED_MAX else ""
@@ -92,42 +94,38 @@ def read_machine_config(document: Fields) -> MachineFindings:
             "skipped, being about other things than VIPs: " + ", ".join(skipped[:NAMED_MAX]) + more,
             "nothing to do: Talos's own fields may stay",
         )
-    return said
+    return said.claims
 
 
-def _machine_type(machine: Fields) -> str | None:
+def _machine_type(machine: Fields, node: TalosNode) -> None:
     kind = machine.read("type", plain_text, None)
-    if kind is not None and kind not in _VIP_TYPES + _OTHER_TYPES:
-        guess = closest(kind, [*_VIP_TYPES, *_OTHER_TYPES])
+    if kind is None:
+        return
+    node.types.append((kind, machine.place("type")))
+    if kind not in VIP_TYPES + OTHER_TYPES:
+        guess = closest(kind, [*VIP_TYPES, *OTHER_TYPES])
         machine.findings.problem(
             machine.place("type"),
-            f"{machine.named('type')}: {shown(kind)} is no type of machine",
+            f"{machine.named('type')}: {shown(kind)} is not a type of machine",
             f'did you mean "{guess}"?' if guess else "write controlplane or worker",
         )
-    return kind
 
 
-def _judge_type(machine: Fields, kind: str | None, said: MachineFindings) -> None:
-    for placed in said.claims:
-        if kind in _OTHER_TYPES:
-            machine.findings.problem(
-                placed.place,
-                f"the VIP {placed.vip} stands on a {kind}, and only control planes share one",
-                "give this node no VIP, or write machine.type: controlplane",
-            )
-        elif kind is None and not machine.has("type"):
-            machine.findings.problem(
-                placed.place,
-                f"the VIP {placed.vip} stands in a document without machine.type",
-                "write machine.type: controlplane",
-            )
+def _cluster_endpoint(document: Fields, node: TalosNode) -> None:
+    """Look for `cluster.controlPlane.endpoint`; all the rest of `cluster` is skipped, whatever it is."""
+    mapping = document.mapping
+    for name in ("cluster", "controlPlane"):
+        entry = mapping.entries.get(name)
+        if entry is None or not isinstance(entry.value, Mapping):
+            return
+        mapping = entry.value
+    read_endpoint(Fields(mapping, "", document.findings), "endpoint", "cluster.controlPlane.endpoint", node)
 
 
 def _interface(interface: Fields, said: MachineFindings) -> None:
     """Read one entry of `interfaces`: its own VIP and those of its VLANs."""
-    name = interface.read("interface", link_name, None)
-    by_selector = interface.has("deviceSelector")
     if interface.read("ignore", _flag, default=False) is True:
+        interface.has("interface")
         said.skipped.append(f"{interface.path} (ignore: true)")
         return
     vlans: list[Fields] = []
@@ -136,11 +134,23 @@ def _interface(interface: Fields, said: MachineFindings) -> None:
         if isinstance(item, Mapping):
             vlans.append(Fields(item, path, interface.findings))
         else:
-            interface.findings.problem(item.place, f"{path} is no mapping", "write such as {vlanId: 100, dhcp: true}")
+            interface.findings.problem(
+                item.place, f"{path} is not a mapping", "write such as {vlanId: 100, dhcp: true}"
+            )
+    has_vip = any(one.has("vip") for one in (interface, *vlans))
+    # Only a link with a VIP must be one that neighbours hear; `lo` may have addresses all the same.
+    name = interface.read("interface", link_name if has_vip else plain_text, None)
     _carrier(interface, name, said)
     for vlan in vlans:
         _vlan(vlan, name, said)
-    if name is None and not interface.has("interface") and any(one.has("vip") for one in (interface, *vlans)):
+    by_selector = interface.has("deviceSelector")
+    if by_selector and interface.has("interface"):
+        interface.findings.problem(
+            interface.mapping.entries["deviceSelector"].key_place,
+            f"{interface.path} has both interface and deviceSelector, and Talos takes one of them",
+            "keep interface: sharedip takes links by name",
+        )
+    elif has_vip and not interface.has("interface"):
         if by_selector:
             message = f"{interface.path} picks its link by deviceSelector, and sharedip takes links by name"
         else:
@@ -148,9 +158,26 @@ def _interface(interface: Fields, said: MachineFindings) -> None:
         interface.findings.problem(
             interface.place("deviceSelector"),
             message,
-            "add interface: with the name that `ip -brief link` shows, or give the VIP a Layer2VIPConfig",
+            "write interface: with the name that `ip -brief link` shows, or give the VIP a Layer2VIPConfig",
         )
+    _ports(interface, name, said.node)
     _skip_rest(interface, said)
+
+
+def _ports(interface: Fields, name: str | None, node: TalosNode) -> None:
+    """Note which links the interface takes as its ports, or whose port it is itself."""
+    entries = interface.mapping.entries
+    for kind in ("bond", "bridge"):
+        # Looked at without being asked for: the rest of it stays among what is skipped.
+        section = entries[kind].value if kind in entries else None
+        if isinstance(section, Mapping):
+            fields = Fields(section, interface.named(kind), interface.findings)
+            note_ports(fields, "interfaces", kind, name, node)
+    port = entries.get("bridgePort")
+    if name is not None and port is not None and isinstance(port.value, Mapping):
+        master = port.value.entries.get("master")
+        if master is not None and isinstance(master.value, Scalar):
+            node.ports.setdefault(name, Port("bridge", shortened(master.value.text), master.value.place))
 
 
 def _vlan(vlan: Fields, base: str | None, said: MachineFindings) -> None:
@@ -168,14 +195,20 @@ def _vlan(vlan: Fields, base: str | None, said: MachineFindings) -> None:
 
 def _carrier(fields: Fields, link: str | None, said: MachineFindings) -> None:
     """Read what an interface and a VLAN have in common: addresses and a VIP."""
-    dhcp = fields.read("dhcp", _flag, default=False) is True
-    nodes = list(fields.items("addresses"))
+    if fields.read("dhcp", _flag, default=False) is True and link is not None:
+        said.node.dhcp.update((link, family) for family in FAMILIES)
+    nodes = [("addresses", node) for node in fields.items("addresses")]
     if fields.has("cidr"):
-        nodes.append(fields.mapping.entries["cidr"].value)
-    for node in nodes:
-        address = word(node, fields.named("addresses"), _node_address, fields.findings)
+        cidr = fields.mapping.entries["cidr"]
+        if nodes:
+            fields.findings.problem(
+                cidr.key_place, f"{fields.path} has both cidr and addresses", "keep addresses; cidr is its old name"
+            )
+        nodes.append(("cidr", cidr.value))
+    for name, node in nodes:
+        address = word(node, fields.named(name), node_address, fields.findings)
         if address is not None and link is not None:
-            said.node_addresses.append(NodeAddress(link, address, dhcp, node.place))
+            said.node.addresses.append(NodeAddress(link, address, dhcp=False, place=node.place))
     if not fields.has("vip"):
         return
     vip = fields.section("vip")
@@ -184,7 +217,7 @@ def _carrier(fields: Fields, link: str | None, said: MachineFindings) -> None:
             fields.findings.problem(
                 vip.mapping.entries[cloud].key_place,
                 f"{vip.named(cloud)} moves the address through a cloud's API, and sharedip announces it on the segment",
-                "remove it where the nodes share a layer-2 segment; elsewhere use the cloud's own means",
+                "remove it; where the cloud has to be told, let a hook do that (hooks.onAcquire, docs/hooks.md)",
             )
     shared = vip.require("ip", vip_address, "write such as ip: 192.168.0.15")
     vip.close()
@@ -197,13 +230,6 @@ def _flag(text: str) -> bool:
     if text.lower() not in _FLAGS:
         raise UnusableError(f"{shown(text)} is neither true nor false", "write true or false")
     return _FLAGS[text.lower()]
-
-
-def _node_address(text: str) -> IPInterface:
-    try:
-        return ip_interface(text)
-    except ValueError:
-        raise UnusableError(f"{shown(text)} is no address", "write such as 192.168.0.10/24") from None
 
 
 def _skip_rest(fields: Fields, said: MachineFindings) -> None:

@@ -25,8 +25,9 @@ LEASE_TTL_S_MIN = 3
 most 1.9 s are left (ttl - 0.1 % - 0.1 s). 3 s leave 2.9 s, and renewals every ttl/6 keep it above 2 s."""
 LEASE_TTL_S_MAX = 600
 """With the plain lease this is how long clients wait after a crash: ten minutes is surely a slip of the pen."""
-WINDOW_S_MIN = 0.3
-"""Heartbeats go out every fifth of it; below 60 ms between them a busy host's scheduler would depose owners."""
+WINDOW_S_MIN = 0.1
+"""Heartbeats go out every fifth of it. What a fence may be late by (`GATE_SLACK_S_MIN`, 15 ms) is as long for every
+window, and below this little would be left of it; and at 20 ms between beats a quiet host's scheduler keeps time."""
 WINDOW_S_MIN_LIFETIME = 2.1
 """The lifetime fence cannot cut sooner than 2 s after a renewal (whole seconds, up to 1 s late), plus the margin."""
 WINDOW_S_DEFAULT = 1.0
@@ -174,6 +175,23 @@ class KubeApiServerCheck(Check):
     beginning_s: float = field(default=0.0, compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class HookConfig:
+    """A program of the operator's. `command[0]` is an absolute path; there is no shell."""
+
+    command: tuple[str, ...]
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class HooksConfig:
+    """What is run before an address goes up, before it goes, and after its owner has changed."""
+
+    on_acquire: HookConfig | None = field(default=None, metadata=reloadable("hooks.onAcquire"))
+    on_release: HookConfig | None = field(default=None, metadata=reloadable("hooks.onRelease"))
+    on_change: HookConfig | None = field(default=None, metadata=reloadable("hooks.onChange"))
+
+
 HealthCheck = HttpCheck | TcpCheck | ExecCheck | KubeApiServerCheck
 
 
@@ -206,6 +224,7 @@ class Config:
     conflict_policy: ConflictPolicy = field(metadata=reloadable("conflict.policy"))
     peer: PeerConfig
     api: ApiConfig | None = field(metadata=at_start("api"))
+    hooks: HooksConfig = HooksConfig()
     node_addresses: tuple[NodeAddress, ...] = field(default=(), metadata=reloadable("machine.network"))
     leaves_checks_open: bool = field(default=False, metadata=reloadable("healthChecks"))
     """No document says which health checks there are, not even that there are none (`healthChecks: []`)."""
@@ -227,6 +246,9 @@ class LinkFacts:
     """What else the kernel says of the link; None where nobody has asked."""
     on_link: tuple[IPNetwork, ...] | None = None
     """The networks that are on the link by its routes; None where they are not known."""
+    leased: tuple[IPInterface, ...] = ()
+    """Of the addresses, those with a subnet whose lifetime ends: somebody hands addresses of that subnet out (IPv4:
+    DHCP), or the link makes its own of a router's prefix (IPv6)."""
 
     def reaches(self, address: IPAddress) -> bool:
         """Whether a route says that the address is on this link, and the node has an address to ask from there."""

@@ -6,3 +6,5 @@ from typing import Final
 STATE_DIR_DEFAULT: Final = Path("/run/sharedip")
 """On a tmpfs: what is kept there means nothing after a boot."""
 DOCUMENTS_DEFAULT: Final = Path("/etc/sharedip")
+KEPT_DIR_DEFAULT: Final = Path("/var/lib/sharedip")
+"""It survives a boot; for what a start may need that `/run` has lost by then."""

@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from enum import Enum
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address, ip_interface
 from pathlib import Path
 from typing import TypeVar
 
-from sharedip.config.model import EtcdUrl, HttpUrl
+from sharedip.config.model import EtcdUrl, HttpUrl, IPInterface
 from sharedip.config.problems import closest, shown
 from sharedip.core.model import IPAddress
 
@@ -77,7 +77,7 @@ def whole_seconds(shortest_s: int, longest_s: int, *, why_shortest: str) -> Call
     def read(text: str) -> int:
         seconds = bounded(text)
         if seconds != int(seconds):
-            raise UnusableError(f"{shown(text)} is no whole number of seconds", f"write {int(seconds) + 1}s")
+            raise UnusableError(f"{shown(text)} is not a whole number of seconds", f"write {int(seconds) + 1}s")
         return int(seconds)
 
     return read
@@ -88,7 +88,7 @@ def _duration_ms(text: str) -> int:
         raise UnusableError(f"{shown(text)} has no unit", f"write {text}s, or {text}ms")
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise UnusableError(f"{shown(text)} is no duration", "write one such as 1s, 300ms or 1m30s")
+        raise UnusableError(f"{shown(text)} is not a duration", "write one such as 1s, 300ms or 1m30s")
     total = 0.0
     for number, unit in parts:
         total += float(number) * _UNIT_MS[unit]
@@ -102,7 +102,7 @@ def integer(lowest: int, highest: int) -> Callable[[str], int]:
 
     def read(text: str) -> int:
         if not re.fullmatch(r"[0-9]{1,9}", text, re.ASCII):
-            raise UnusableError(f"{shown(text)} is no number", f"write a number from {lowest} to {highest}")
+            raise UnusableError(f"{shown(text)} is not a number", f"write a number from {lowest} to {highest}")
         if not lowest <= int(text) <= highest:
             raise UnusableError(f"{text} is out of bounds", f"write a number from {lowest} to {highest}")
         return int(text)
@@ -139,11 +139,11 @@ def ip_literal(text: str) -> IPAddress:
     if address is None:
         if re.fullmatch(r"[0-9.]+", text, re.ASCII):
             raise UnusableError(
-                f"{shown(text)} is no IPv4 address", "write four numbers from 0 to 255 without leading zeros"
+                f"{shown(text)} is not an IPv4 address", "write four numbers from 0 to 255 without leading zeros"
             )
         if re.fullmatch(r"[A-Za-z0-9._-]+", text, re.ASCII):
             raise UnusableError(f"{shown(text)} is a name, not an address", "write the IP address itself")
-        raise UnusableError(f"{shown(text)} is no IP address", "write one such as 192.168.0.15 or fd00::15")
+        raise UnusableError(f"{shown(text)} is not an IP address", "write one such as 192.168.0.15 or fd00::15")
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         raise UnusableError(f"{text} is an IPv4 address in IPv6's clothes", f"write {address.ipv4_mapped}")
     return address
@@ -170,6 +170,24 @@ def vip_address(text: str) -> IPAddress:
     return address
 
 
+def node_address(text: str) -> IPInterface:
+    """Read an address of the node's own; without a prefix length it is a host address."""
+    try:
+        return ip_interface(text)
+    except ValueError:
+        raise UnusableError(f"{shown(text)} is not an address", "write such as 192.168.0.10/24") from None
+
+
+def prefixed_address(text: str) -> IPInterface:
+    """Read an address of the node's own that has to name its prefix length."""
+    address = node_address(text)
+    if "/" not in text:
+        raise UnusableError(f"{shown(text)} has no prefix length", f"write such as {text}/24")
+    if address.ip.is_unspecified:
+        raise UnusableError(f"{shown(text)} is an unspecified address", "write the node's own, such as 192.168.0.10/24")
+    return address
+
+
 def _address_or_none(text: str) -> IPAddress | None:
     try:
         return ip_address(text)
@@ -179,20 +197,20 @@ def _address_or_none(text: str) -> IPAddress | None:
 
 def listen_address(text: str) -> tuple[str, int]:
     """Read `address:port`, the address a literal."""
-    host, port = _host_and_port(text, example="0.0.0.0:9470")
+    host, port = host_and_port(text, example="0.0.0.0:9470")
     if port is None:
         raise UnusableError(f"{shown(text)} has no port", "write address:port, IPv6 as [address]:port")
     address = _address_or_none(host)
     if address is None:
         raise UnusableError(
-            f"{shown(host)} is no IP address", "write the address to listen on, such as 0.0.0.0 or [::]"
+            f"{shown(host)} is not an IP address", "write the address to listen on, such as 0.0.0.0 or [::]"
         )
     return str(address), port
 
 
 def dial_address(text: str) -> tuple[str, int]:
     """Read `host:port`, the host a name or a literal."""
-    host, port = _host_and_port(text, example="127.0.0.1:6443")
+    host, port = host_and_port(text, example="127.0.0.1:6443")
     if port is None:
         raise UnusableError(f"{shown(text)} has no port", "write host:port, IPv6 as [address]:port")
     return host, port
@@ -227,15 +245,18 @@ def _url(text: str, *, example: str) -> tuple[bool, str, int | None, str]:
         # Not quoted: what stands before the @ may be a password.
         raise UnusableError("the URL carries credentials", "use username and passwordFile, or certificates")
     if match is None:
-        raise UnusableError(f"{shown(text)} is no URL", f"write one such as {example}")
+        raise UnusableError(f"{shown(text)} is not a URL", f"write one such as {example}")
     scheme, authority, rest = match[1].lower(), match[2], match[3]
     if scheme not in {"http", "https"}:
-        raise UnusableError(f"{shown(scheme)} is no scheme for this", f"write http or https, such as {example}")
-    host, port = _host_and_port(authority, example=example)
+        raise UnusableError(
+            f"{shown(scheme)} is not a scheme that works here", f"write http or https, such as {example}"
+        )
+    host, port = host_and_port(authority, example=example)
     return scheme == "https", host, port, rest
 
 
-def _host_and_port(text: str, *, example: str) -> tuple[str, int | None]:
+def host_and_port(text: str, *, example: str) -> tuple[str, int | None]:
+    """Read `host`, `host:port`, `[address]` or `[address]:port`; the host is a name or a literal."""
     if text.startswith("["):
         host, closing, behind = text[1:].partition("]")
         address = _address_or_none(host)
@@ -261,11 +282,11 @@ def _check_host(host: str, example: str) -> None:
         raise UnusableError("there is no host", f"write such as {example}")
     if re.fullmatch(r"[0-9.]+", host, re.ASCII):
         if _address_or_none(host) is None:
-            raise UnusableError(f"{shown(host)} is no IPv4 address", f"write such as {example}")
+            raise UnusableError(f"{shown(host)} is not an IPv4 address", f"write such as {example}")
         return
     labels = host.removesuffix(".").split(".")
     if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        raise UnusableError(f"{shown(host)} is no host", f"write a name or an address, such as {example}")
+        raise UnusableError(f"{shown(host)} is not a host", f"write a name or an address, such as {example}")
 
 
 def address_of(host: str) -> IPAddress | None:
@@ -299,7 +320,7 @@ def node_name(text: str) -> str:
     """Read a node's name."""
     if not _NODE_NAME.fullmatch(text):
         raise UnusableError(
-            f"{shown(text)} is no node name", "use letters, digits, dots, dashes and underscores, at most 253"
+            f"{shown(text)} is not a node name", "use letters, digits, dots, dashes and underscores, at most 253"
         )
     return text
 
@@ -308,7 +329,8 @@ def key_prefix(text: str) -> str:
     """Read the prefix of every etcd key."""
     if not _KEY_PREFIX.fullmatch(text):
         raise UnusableError(
-            f"{shown(text)} is no key prefix", "use 1 to 128 ASCII characters without spaces or a colon at either end"
+            f"{shown(text)} is not a key prefix",
+            "use 1 to 128 ASCII characters without spaces or a colon at either end",
         )
     return text
 
@@ -318,7 +340,7 @@ def absolute_path(text: str) -> Path:
     if not text.startswith("/"):
         raise UnusableError(f"{shown(text)} is a relative path", "write it from / on; the agent has no directory")
     if re.search(r"[\x00-\x1f\x7f]", text) or len(text.encode()) > 4095:
-        raise UnusableError(f"{shown(text)} is no usable path", "write a path without control characters")
+        raise UnusableError(f"{shown(text)} is not a usable path", "write a path without control characters")
     return Path(text)
 
 
@@ -327,7 +349,9 @@ def password_path(text: str) -> Path:
     try:
         return absolute_path(text)
     except UnusableError:
-        raise UnusableError("this is no absolute path", "write the path of a file that holds the password") from None
+        raise UnusableError(
+            "this is not an absolute path", "write the path of a file that holds the password"
+        ) from None
 
 
 def state_dir(text: str) -> Path:
@@ -339,14 +363,14 @@ def state_dir(text: str) -> Path:
             f"use a path of at most {SOCKET_PATH_BYTES_MAX - len(SOCKET_NAME) - 1} bytes",
         )
     if path == Path("/"):
-        raise UnusableError("the root directory is no place for state", "write a directory such as /run/sharedip")
+        raise UnusableError("the root directory is not a place for state", "write a directory such as /run/sharedip")
     return path
 
 
 def plain_text(text: str) -> str:
     """Read one line of text."""
     if not text.isprintable() or not text.strip() or len(text) > 4096:
-        raise UnusableError(f"{shown(text)} is no single line of text", "write printable text")
+        raise UnusableError(f"{shown(text)} is not a single line of text", "write printable text")
     return text
 
 

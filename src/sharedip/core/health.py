@@ -22,7 +22,7 @@ that never falls, or falls once, for however long, is not affected.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sharedip.core.messages import Ailment, HealthChanged
 from sharedip.core.model import NEVER, Instant
@@ -192,7 +192,7 @@ class HealthPolicy:
 
     def __init__(self, policies: Iterable[CheckPolicy], now: Instant) -> None:
         self._checks = {policy.name: _Check(policy, now) for policy in policies}
-        self._told: tuple[bool, tuple[tuple[str, Ailment], ...]] | None = None
+        self._told: HealthChanged | None = None
 
     @property
     def healthy(self) -> bool | None:
@@ -207,6 +207,13 @@ class HealthPolicy:
         """The checks that fail, and how, in the documents' order."""
         checks = self._checks.values()
         return tuple((check.policy.name, check.ailment) for check in checks if check.ailment is not None)
+
+    @property
+    def recovering(self) -> frozenset[str]:
+        """Those that fail by the verdict, and have passed at their last probe."""
+        return frozenset(
+            check.policy.name for check in self._checks.values() if check.ailment is not None and check.successes
+        )
 
     @property
     def detail(self) -> str:
@@ -273,10 +280,11 @@ class HealthPolicy:
 
     def _change(self) -> HealthChanged | None:
         healthy = self.healthy
-        if healthy is None or (healthy, self.failing) == self._told:
+        if healthy is None:
             return None
-        self._told = (healthy, self.failing)
-        return HealthChanged(healthy, self.detail, self.failing)
+        change = HealthChanged(healthy, self.detail, self.failing, self.recovering)
+        told, self._told = self._told, change
+        return None if told is not None and replace(told, detail=change.detail) == change else change
 
 
 def next_probe_at(started_at: Instant, now: Instant, interval_s: float, random: float) -> Instant:

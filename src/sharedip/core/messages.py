@@ -17,8 +17,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from sharedip.core.model import (
+    NEVER,
+    Client,
     Failure,
     Guard,
+    Hook,
     Instant,
     IPAddress,
     IPNetwork,
@@ -171,12 +174,15 @@ class ReorderAddress:
 class OpenGate:
     """Let traffic for the addresses pass for `timeout_s` from now, whatever was open before (nftables fence only).
 
+    `proved_at`: that they are ours was proved by a question that left then. A claim of another node that the kernel
+    heard before is refuted by it; a later one keeps them mute, however long they are open.
     Answered by `GateOpened` or `GateRefused`.
     """
 
     vips: tuple[Vip, ...]
     timeout_s: float
     not_after: Instant
+    proved_at: Instant = NEVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +243,29 @@ class ReadSurroundings:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadClients:
+    """Look which TCP connections are established on these addresses. Answered by `ClientsRead`, in parts."""
+
+    number: int
+    addresses: tuple[IPAddress, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TickleClients:
+    """Send each of these one bare ACK with this sequence number from the address, if it stands here, to each that has
+    no connection here. Answered by `ClientsTickled`; a removal of the address ends it.
+
+    It needs no `not_after`: the kernel routes these packets, so the fence drops them when the address is closed, and
+    without the address here there is no route (net/ipv4/route.c, ip_route_output_key_hash_rcu). Nor could one that left
+    late hurt: the connection that it asks about stands or not, whoever asks.
+    """
+
+    vip: Vip
+    clients: tuple[Client, ...]
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
 class SendDatagram:
     """Send one UDP datagram to a peer. Never answered; loss is expected.
 
@@ -262,6 +291,26 @@ class ProbeChecks:
     """
 
     names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunHook:
+    """Run the operator's program for this moment, with `content` (JSON) on its standard input. Answered by `HookEnded`
+    with the same number, at the latest when `timeout_s` are over; unless it is stopped before.
+    """
+
+    number: int
+    hook: Hook
+    vip: Vip
+    content: bytes
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class StopHook:
+    """Kill this run, if it is not over: it is not answered any more."""
+
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +342,8 @@ class Report:
     vip: Vip | None = None
     epoch: int | None = None
     reason: str | None = None
+    change: str = ""
+    """Where it is a change of owner: the same in one sentence, as the VIP's history has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +357,7 @@ class AnswerOperator:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """Everything is given up in order; the process may end."""
+    """Everything is given up in order, or, after `RestartRequested`, ready to be kept; the process may end."""
 
 
 EtcdCommand = (
@@ -322,9 +373,11 @@ KernelCommand = (
     | CloseGate
     | SegmentCommand
     | ReadSurroundings
+    | ReadClients
+    | TickleClients
     | SendDatagram
 )
-Command = EtcdCommand | KernelCommand | ProbeChecks | SaveState | Report | AnswerOperator | Exit
+Command = EtcdCommand | KernelCommand | ProbeChecks | RunHook | StopHook | SaveState | Report | AnswerOperator | Exit
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -395,7 +448,9 @@ class LeaseRevoked:
 
 @dataclass(frozen=True, slots=True)
 class MemberRead:
-    """Maintenance.Status of the endpoint's member; `leader_id` is 0 when it knows none."""
+    """Maintenance.Status of the endpoint's member; `leader_id` is 0 when it knows none. `is_full`: etcd has raised its
+    alarm NOSPACE, and takes no writes until it is disarmed.
+    """
 
     request: int
     endpoint: int
@@ -403,6 +458,7 @@ class MemberRead:
     leader_id: int
     raft_term: int
     version: str
+    is_full: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -573,6 +629,31 @@ class SurroundingsRead:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientsRead:
+    """A part of what stands: an address with one connection's far end. With the last part comes how many connections
+    there were beyond those that are told, and how long the look has kept this process busy.
+
+    `failure`: why the kernel did not tell; then what was known stays (law 4).
+    """
+
+    number: int
+    found: tuple[tuple[IPAddress, Client], ...]
+    is_last: bool
+    left_out: int = 0
+    took_s: float = 0.0
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientsTickled:
+    """So many were sent, and so many of the others have a connection here."""
+
+    vip: Vip
+    sent: int
+    here: int
+
+
+@dataclass(frozen=True, slots=True)
 class DatagramReceived:
     """One datagram from anyone; nothing about it is trusted yet.
 
@@ -593,9 +674,13 @@ class DatagramReceived:
 
 @dataclass(frozen=True, slots=True)
 class StateSaved:
-    """No later run will find anything older than what was saved: the file has it, or there is no file."""
+    """No later run will find anything older than what was saved: the file has it, or there is no file.
+
+    `lost`: why there is no file; empty if it has it.
+    """
 
     number: int
+    lost: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -617,11 +702,14 @@ class Ailment(Enum):
 
 @dataclass(frozen=True, slots=True)
 class HealthChanged:
-    """The sum of all health checks of this node, and which of them fail, and how."""
+    """The sum of all health checks of this node, and which of them fail, and how. `recovering`: those of them that have
+    passed at their last probe, and not yet often enough.
+    """
 
     healthy: bool
     detail: str
     failing: tuple[tuple[str, Ailment], ...] = ()
+    recovering: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -631,6 +719,15 @@ class CheckProbed:
     name: str
     healthy: bool
     started_at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class HookEnded:
+    """The program ended with 0 in time (`succeeded`), or not; `detail` says how, in a line."""
+
+    number: int
+    succeeded: bool
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -651,6 +748,13 @@ class DrainRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class RestartRequested:
+    """Make ready to be replaced by a new process that keeps the addresses; answered, and followed by `Exit`."""
+
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
 class PeerAddressChanged:
     """Where other agents reach this one, `host:port`; None while it has no address for that, or not the port.
 
@@ -660,6 +764,33 @@ class PeerAddressChanged:
 
     address: str | None
     is_here: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRead:
+    """The certificate for etcd that ends first; `left_s` is negative once it has. Without one `file` is empty."""
+
+    file: str
+    left_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentsJudged:
+    """The documents on disk were read. `refused`: why they can't be taken over; empty: they can. `unkept`: why no copy
+    of those in use could be kept; empty: one is.
+    """
+
+    refused: str
+    unkept: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WallClockRead:
+    """What the machine's wall clock shows beyond the clock of instants: a step has changed it, or it is the first time.
+    The passing of time changes nothing.
+    """
+
+    ahead_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -704,6 +835,8 @@ Event = (
     | ForeignClaim
     | NeighbourAnswered
     | SurroundingsRead
+    | ClientsRead
+    | ClientsTickled
     | GateOpened
     | GateClosed
     | GateRefused
@@ -712,9 +845,14 @@ Event = (
     | DatagramReceived
     | HealthChanged
     | CheckProbed
+    | HookEnded
     | MoveRequested
     | DrainRequested
+    | RestartRequested
     | PeerAddressChanged
+    | CertificateRead
+    | DocumentsJudged
+    | WallClockRead
     | SettingsChanged
     | StopRequested
     | TimePassed

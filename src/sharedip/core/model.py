@@ -25,6 +25,16 @@ UNKNOWN: Instant = float("inf")
 """After every other instant: until when something of a former run may last. It is never over, and never tight."""
 
 
+Client = bytes
+"""The far end of a TCP connection on a VIP, in network order: the port here, the port there, the address there. Nothing
+else is kept of it: thousands are compared and sent.
+"""
+CLIENT_BYTES = {4: 8, 6: 20}
+"""By IP version."""
+CLIENTS_MAX = 4096
+"""Of one node: beyond those, connections are counted and not told to others."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Vip:
     """A shared address and the link that carries it on the owner. `link` is a name or an altname."""
@@ -142,6 +152,17 @@ class FenceKind(Enum):
 
     LIFETIME = "lifetime"
     NFTABLES = "nftables"
+
+
+class Hook(Enum):
+    """The moments at which the operator's own program is run."""
+
+    ACQUIRE = "onAcquire"
+    """Before an address goes up on this node. It may refuse."""
+    RELEASE = "onRelease"
+    """Before an address goes, if somebody has asked for that."""
+    CHANGE = "onChange"
+    """After an address has another owner, on whichever node."""
 
 
 class ConflictPolicy(Enum):

@@ -15,16 +15,32 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import assert_never
 
 from sharedip.core.address.links import Links
 from sharedip.core.address.own_addresses import OwnAddresses
 from sharedip.core.address.own_side import OwnSide
+from sharedip.core.alarms import Alarms
+from sharedip.core.anew import READY_WITHIN_S, Anew
+from sharedip.core.clients.clients import VipClients
 from sharedip.core.election.assent import Assent
-from sharedip.core.election.candidacy import SETTLING, BidEnded, Candidacy, ClaimBegun, GivesUp, Phase, WordDue
+from sharedip.core.election.candidacy import (
+    SETTLING,
+    BidEnded,
+    Candidacy,
+    ClaimBegun,
+    Doubted,
+    GivesUp,
+    Phase,
+    TakenUnreleased,
+    WindowLapsed,
+    WordDue,
+)
 from sharedip.core.election.evicted import EvictedKeys
 from sharedip.core.election.fitness import Fitness, Health
+from sharedip.core.election.hooks import Hooks
 from sharedip.core.election.living import Living
 from sharedip.core.election.resigned import ResignedEpochs
 from sharedip.core.etcd.agent_records import Peers
@@ -40,9 +56,11 @@ from sharedip.core.etcd.news import (
     Registered,
     WriteAnswered,
     WritesTaken,
+    WriteTried,
 )
 from sharedip.core.etcd.session import Session
 from sharedip.core.identity import Identity
+from sharedip.core.keeping import Keeping
 from sharedip.core.messages import (
     AddressGone,
     AddressHeld,
@@ -51,9 +69,13 @@ from sharedip.core.messages import (
     AddressSeen,
     AnnounceOnceHeld,
     AnswerOperator,
+    CertificateRead,
     CheckProbed,
+    ClientsRead,
+    ClientsTickled,
     Command,
     DatagramReceived,
+    DocumentsJudged,
     DrainRequested,
     Event,
     Exit,
@@ -62,6 +84,7 @@ from sharedip.core.messages import (
     GateOpened,
     GateRefused,
     HealthChanged,
+    HookEnded,
     Level,
     LinkChanged,
     LinkVanished,
@@ -71,28 +94,48 @@ from sharedip.core.messages import (
     PeerAddressChanged,
     RemovalFailed,
     Report,
+    RestartRequested,
     SettingsChanged,
     StateNotSaved,
     StateSaved,
     StopRequested,
     SurroundingsRead,
     TimePassed,
+    WallClockRead,
     WatchOpened,
 )
-from sharedip.core.model import FenceKind, Instant, IPAddress, Vip
+from sharedip.core.model import NEVER, FenceKind, Instant, IPAddress, Vip
 from sharedip.core.orders import in_order
-from sharedip.core.peers.handover import NO_WRITES, Handover, answer_drain, move
-from sharedip.core.peers.inbox import Inbox, Letter
-from sharedip.core.peers.owner import Appointed, Designations, FencesLoose, GateDue, Promised, RightsChange
+from sharedip.core.outlook import Outlook
+from sharedip.core.peers.former_owners import FormerOwners
+from sharedip.core.peers.handover import Handover
+from sharedip.core.peers.inbox import Inbox, Letter, Reply
+from sharedip.core.peers.owner import Appointed, Designations, FencesLoose, GateDue, Promised, RightsChange, WasDeposed
+from sharedip.core.peers.posted import Posted
+from sharedip.core.peers.wishes import NO_WRITES, Wishes, answer_drain, move, why_not
 from sharedip.core.peers.witness import Witness
 from sharedip.core.right import Right
 from sharedip.core.saved_state import SAVE_RETRY_S, SavedState
+from sharedip.core.segment.clocks import OthersClocks
 from sharedip.core.segment.hearing import Hearing
 from sharedip.core.segment.isolation import Isolation
 from sharedip.core.segment.visibility import Visibility
 from sharedip.core.segment.voices import Voices
-from sharedip.core.segment.wire import Acknowledgement, Heartbeat, Hello, Ping, Pong, Released, leases_in
-from sharedip.core.settings import Settings
+from sharedip.core.segment.wire import (
+    Acknowledgement,
+    Clients,
+    Heartbeat,
+    Hello,
+    Noted,
+    Over,
+    Owned,
+    Ping,
+    Pong,
+    Released,
+    is_hello,
+    leases_in,
+)
+from sharedip.core.settings import Settings, shared_settings
 from sharedip.core.state import FormerRun
 from sharedip.core.vips import Vips
 
@@ -113,11 +156,12 @@ class Node:
         self.peers = Peers(identity)
         self.session = Session(settings, out, random_source.random, identity)
         self.voices = Voices(self.session, self.peers)
+        self.clocks, self.keeping = OthersClocks(), Keeping()
         self.links = Links(vip.link for vip in settings.vips)
         self.own_addresses = OwnAddresses(vip.address for vip in settings.vips)
         self.own_side = OwnSide(settings, self.links, self.own_addresses, out)
         self.hearing = Hearing(settings, self.session, self.peers, self.voices, self.links, self.own_addresses, out)
-        self.visibility = Visibility(settings, self.session, self.peers, self.hearing, out)
+        self.visibility = Visibility(settings, self.session, self.peers, self.voices, self.hearing, out)
         self.isolation = Isolation(settings, self.session, self.peers, self.hearing, out)
         self.fitness = Fitness(
             self.session,
@@ -131,9 +175,9 @@ class Node:
         self.assent = Assent(self.session, self.peers, self.fitness, out)
         self.resigned = ResignedEpochs()
         self.evicted = EvictedKeys()
-        self.designations = Designations(settings, self.session, self.peers, self.voices, out, nonce)
-        witnesses_of = self.designations.leases_of
-        self.living = Living(self.session, self.peers, self.fitness, self.voices, witnesses_of, out)
+        self.designations = Designations(settings, self.session, self.peers, self.voices, self.keeping, out, nonce)
+        self.living = Living(self.session, self.peers, self.fitness, self.voices, self.designations.leases_of, out)
+        self.hooks = Hooks(settings, out)
         self.vips = Vips(
             settings,
             self.session,
@@ -144,19 +188,50 @@ class Node:
             self.resigned,
             self.evicted,
             self.living,
+            self.hooks,
             out,
         )
         self.witness = Witness(settings, self.session, self.peers, self.links, out)
-        self.inbox = Inbox(self.session, self.peers)
+        self.former_owners = FormerOwners(self.session, self.peers)
+        self.inbox = Inbox(self.session, self.peers, self.witness.secret_with_ended, self.former_owners.secret_with)
         self.handover = Handover(self.session, self.peers, self.resigned, self.designations, out)
+        self.clients = VipClients(self.session, self.peers, out)
+        self.wishes, self.posted = Wishes(self.session), Posted(self.session)
         self._state = SavedState(out)
+        self.outlook = Outlook(
+            settings,
+            self.session,
+            self.peers,
+            self.voices,
+            self.clocks,
+            self.links,
+            self.own_side,
+            self.hearing,
+            self.isolation,
+            self.visibility,
+            self.fitness,
+            self.designations,
+            self.hooks,
+            self._state,
+        )
+        self.alarms = Alarms(settings.node_name, self.peers, self.outlook, out)
         self.stopping = False
+        self._anew: Anew | None = None
+        self.starts_anew = False
+        """Whether the process ends to be replaced by a new one, which keeps the addresses."""
         self.is_over = False
         self._stop_until: Instant = float("inf")
         self._stop_look_at: Instant = float("inf")
         self._gives_back = False
         self._cleared_for: int | None = None
+        self._deadline: Instant = NEVER
+        """What `next_deadline` has said since the last turn."""
+        self._deadline_elsewhere: Instant = NEVER
+        """The same without the hellos, which alone change between two turns."""
+        """Before it nothing is due; *never* while nobody has asked since the last turn."""
         self._flaws_told: dict[str, str] = {}
+        self._unsaid_answers: list[AnswerOperator] = []
+        """Of drains, until the disk has answered."""
 
     @property
     def candidacies(self) -> dict[IPAddress, Candidacy]:
@@ -172,6 +247,7 @@ class Node:
             self.resigned.restore(dict(former.resigned))
             self.evicted.restore(former.evicted)
             self.vips.restore(former, now)
+        self.vips.begin(now)
         self.session.publish(self._record(now))
         self.session.start(former.lease if former is not None else None, now)
         self.vips.touch_all()
@@ -191,15 +267,22 @@ class Node:
         return [order for orders in self.handle_in_steps(events, now) for order in orders]
 
     def handle_in_steps(self, events: Iterable[Event], now: Instant) -> Iterator[list[Command]]:
-        """The same in two steps, so that the orders that a hand-over waits for are carried out before the rest is
+        """The same in two steps, so that the orders that a handover waits for are carried out before the rest is
         worked out: first the release to the next candidate, or the new address with its first frame, if there is one.
 
         The iterator must be exhausted before the next fact is handed in.
         """
+        events = tuple(events)
+        if len(events) == 1 and now < self._deadline and self._is_but_a_hello(events[0]):
+            return
+        self.keeping.turn_begins(now)
+        self._deadline = NEVER  # this turn may bring it forward
         # Law 2: a fact finds ended what has ended.
         self.vips.expire(now)
         for event in events:
             self._apply(event, now)
+        if now >= self.wishes.next_deadline():
+            self._grant_wishes(now)
         self._links_settled(now)
         if self.fitness.settle(now):
             self.vips.touch_all()
@@ -215,10 +298,15 @@ class Node:
 
     def next_deadline(self) -> Instant:
         """When `TimePassed` is due; infinity if only facts can change anything."""
-        of_parts = (
-            each.next_deadline() for each in (self.session, self.links, self.designations, self.witness, self.hearing)
-        )
-        return min(
+        if self._deadline == NEVER:
+            self._deadline_elsewhere = self._next_deadline_elsewhere()
+        hearing_at = self.hearing.next_deadline()
+        self._deadline = min(self._deadline_elsewhere, float("inf") if hearing_at is None else hearing_at)
+        self.keeping.is_due_at(self._deadline)
+        return self._deadline
+
+    def _next_deadline_elsewhere(self) -> Instant:
+        waiting = [
             self.vips.next_deadline(),
             self.fitness.next_deadline(),
             self.living.next_deadline(),
@@ -228,13 +316,26 @@ class Node:
             self.visibility.next_deadline(),
             self.assent.next_deadline(),
             self.fitness.spacing.next_deadline(),
+            self.wishes.next_deadline(),
+            self.hooks.next_deadline(),
+            self.clocks.next_deadline(),
+            self.clients.next_deadline(),
             self._stop_look_at if not self.is_over else float("inf"),
-            *(at for at in of_parts if at is not None),
-        )
+            float("inf") if self._anew is None else self._anew.by,
+        ]
+        for part in (self.session, self.links, self.designations, self.witness):
+            at = part.next_deadline()
+            if at is not None:
+                waiting.append(at)
+        return min(waiting)
 
     def guarded(self) -> tuple[Vip, ...]:
         """The VIPs that the fence must cover."""
         return self.vips.guarded()
+
+    def cards_of_others(self) -> frozenset[bytes] | None:
+        """By which cards other nodes of the cluster claim an address: the fence heeds no others. None: not known."""
+        return None if self.session.lease is None else self.peers.cards_of_others(self.session.lease)
 
     def may_stand(self) -> frozenset[tuple[IPAddress, int]]:
         """The addresses that we put on a link, or may have: each with the link's index."""
@@ -281,34 +382,61 @@ class Node:
             case DatagramReceived():
                 self._heard(event, now)
             case HealthChanged():
-                self.fitness.health = Health(event.healthy, event.detail, event.failing)
+                self.fitness.health = Health(event.healthy, event.detail, event.failing, event.recovering)
                 self._record_changed(now)
             case PeerAddressChanged():
                 self.session.own_record.advertise = event.address
                 self.session.own_record.is_here = event.is_here
                 self.session.publish(self._record(now))
-            case MoveRequested() | DrainRequested() | SettingsChanged() | StopRequested():
-                self._apply_of_operator(event, now)
+            case CertificateRead() | DocumentsJudged() | WallClockRead():
+                self._machine_told(event, now)
+            case (
+                MoveRequested()
+                | DrainRequested()
+                | RestartRequested()
+                | SettingsChanged()
+                | StopRequested()
+                | HookEnded()
+                | ClientsRead()
+                | ClientsTickled()
+            ):
+                self._apply_of_others(event, now)
             case _:
                 self._apply_news(self.session.handle(event, now), now)
 
-    def _apply_of_operator(
-        self, event: MoveRequested | DrainRequested | SettingsChanged | StopRequested, now: Instant
+    def _machine_told(self, event: CertificateRead | DocumentsJudged | WallClockRead, now: Instant) -> None:
+        self.outlook.told(event, now)
+        if isinstance(event, WallClockRead):
+            self.session.publish(self._record(now))
+
+    def _apply_of_others(
+        self,
+        event: MoveRequested
+        | DrainRequested
+        | RestartRequested
+        | SettingsChanged
+        | StopRequested
+        | HookEnded
+        | ClientsRead
+        | ClientsTickled,
+        now: Instant,
     ) -> None:
+        """What people ask for, what their programs answer, and what is known of clients."""
         match event:
-            case MoveRequested():
-                if self.session.space.is_full:
-                    self._commands.append(AnswerOperator(event.ticket, accepted=False, text=NO_WRITES))
-                    return
-                candidacy = self.candidacies.get(event.address)
-                self._commands.append(move(candidacy, event, self.settings.node_name, self.fitness, self.living, now))
-                self.vips.touch(event.address)
-            case DrainRequested():
-                self._drain(event, now)
+            case MoveRequested() | DrainRequested():
+                self._wished(event, now)
+            case RestartRequested():
+                self._restart(event, now)
             case SettingsChanged():
                 self._reconfigure(event.settings, now)
             case StopRequested():
                 self._stop(now)
+            case HookEnded():
+                concerned = self.hooks.ended(event, now)
+                if concerned is not None:
+                    self.vips.hook_ended(concerned)
+            case ClientsRead() | ClientsTickled():
+                self.clients.answered(event, self.candidacies, now)
             case _:
                 assert_never(event)
 
@@ -348,6 +476,8 @@ class Node:
                     self.session.publish(self._record(now))  # the news may be which member is ours
                     self.fitness.leader_changed(now)
                     self.designations.look_again(now)
+                case WriteTried():
+                    self._grant_wishes(now)
                 case WritesTaken():
                     self.designations.look_again(now)
                     self.vips.touch_all()
@@ -358,9 +488,11 @@ class Node:
         """The lease is lost, and every key with it."""
         self.designations.lease_lost()
         self.witness.lease_lost()
+        self.former_owners.lease_lost()
         self.resigned.clear()
         self.evicted.clear()
         self.handover.lease_lost()
+        self.clients.lease_lost()
         self.peers.refresh(self.session.registry)
         self.voices.refresh()
         for candidacy in self.vips.all():
@@ -375,6 +507,7 @@ class Node:
         if any(key.startswith(agents) for key in news.keys):
             self.peers.refresh(self.session.registry)
             self.voices.refresh()
+            self.clocks.keep(frozenset(peer.lease for peer in self.peers.all()))
             self.living.records_changed(now)
             self.fitness.note_failures(now)
             self.hearing.refresh()
@@ -388,9 +521,12 @@ class Node:
             address = designated or layout.election_of(key) or layout.owner_of(key)
             if address is not None:
                 concerned.add(address)
+        if self.posted.key in news.keys:
+            self._look_at_posted(now)
         self.designations.look_again(now)
         self.vips.adopt_strays(concerned)
         for candidacy in self.vips.in_order(concerned):
+            self.former_owners.seen(candidacy)
             if candidacy.keys_changed(now, adopting=news.adopting):
                 self.designations.adopt(candidacy, now)
             self.vips.touch_one(candidacy)
@@ -403,7 +539,7 @@ class Node:
         letter = self.inbox.open(event)
         if letter is None:
             return
-        answers: list[Acknowledgement | Pong | None] = []
+        answers: list[Reply | None] = []
         changes: list[RightsChange] = []
         is_fresh = False
         for entry in letter.entries:
@@ -414,16 +550,31 @@ class Node:
                     is_fresh = self.designations.ponged(letter.sender, entry, now) or is_fresh
                 case Acknowledgement():
                     changes += self.designations.acknowledged(letter.sender, entry, now)
+                case Over():
+                    changes += self.designations.ended(letter.sender, entry)
+                case Owned():
+                    self._owned_by_now(letter.sender, entry, now)
                 case Heartbeat():
                     answers.append(self.witness.heard(letter.sender, entry, event.received_at))
                 case Ping():
                     answers.append(self.inbox.pong(letter.sender, entry, now))
                 case Hello():
                     is_fresh = self._hello(letter, entry, event, now) or is_fresh
+                case Clients():
+                    answers.append(self.clients.heard(letter.sender, entry, self.candidacies))
+                case Noted():
+                    is_fresh = self.clients.noted(letter.sender, entry, now) or is_fresh
                 case _:
                     assert_never(entry)
         given = [each for each in answers if each is not None]
-        if is_fresh or changes or given:  # law 11: what was recorded and is sent again is no sign of life
+        # What is answered again when it is said again may be a record.
+        is_fresh = is_fresh or any(not isinstance(each, Over | Noted) for each in given)
+        if any(isinstance(each, Heartbeat | Hello) for each in letter.entries):
+            news = self.former_owners.news_for(letter.sender, self.candidacies)[: len(letter.entries)]
+            if news and not any(isinstance(each, Over) for each in given):
+                self.former_owners.told(letter.sender, news)
+                given = [*given, *news]
+        if is_fresh or changes:  # law 11: what was recorded and is sent again is no sign of life
             if not self.voices.is_speaking(letter.sender, event.received_at):  # somebody may wait for a sound one
                 self.vips.touch_all()
                 self.designations.look_again(now)
@@ -433,6 +584,30 @@ class Node:
         if answer is not None:
             self._commands.append(answer)
 
+    def _is_but_a_hello(self, event: Event) -> bool:
+        """A hello that changes nothing, nearly all that a node at rest hears: it is noted, and costs no turn."""
+        if not isinstance(event, DatagramReceived) or not event.is_direct or not is_hello(event.payload):
+            return False
+        if self.session.former_self.lease is not None:
+            return False
+        letter = self.inbox.open(event)
+        if letter is None:
+            return True
+        entry = letter.entries[0] if len(letter.entries) == 1 else None
+        if not isinstance(entry, Hello) or not self.voices.is_speaking(letter.sender, event.received_at):
+            return False
+        version = 6 if ":" in event.host else 4
+        if self.clocks.stood_still_s(*self._shown_by(letter, entry, event)):
+            return False
+        if self.former_owners.news_for(letter.sender, self.candidacies):
+            return False
+        if not self.hearing.heard_as_before(letter.sender, entry, event.index, version, event.received_at):
+            return False
+        self.clocks.heard(*self._shown_by(letter, entry, event))
+        self.voices.proved(letter.sender, event.received_at - entry.age_ms / 1000)
+        self.voices.heard(letter.sender, event.received_at)
+        return True
+
     def _hello(self, letter: Letter, hello: Hello, event: DatagramReceived, now: Instant) -> bool:
         """A hello counts only if no router has passed it on. True: it is no older than what was heard."""
         if not event.is_direct:
@@ -440,8 +615,35 @@ class Node:
         version = ip_address(event.host.partition("%")[0]).version
         if not self.hearing.hello(letter.sender, hello, event.index, version, event.received_at, now):
             return False
+        shown = self._shown_by(letter, hello, event)
+        stood_s = self.clocks.stood_still_s(*shown)
+        if stood_s:
+            self._stood_still(stood_s, self.peers.name_of(letter.sender), now)
+        self.clocks.heard(*shown)
         self.voices.proved(letter.sender, event.received_at - hello.age_ms / 1000)
         return True
+
+    def _shown_by(self, letter: Letter, hello: Hello, event: DatagramReceived) -> tuple[int, str, Instant, Instant]:
+        """Whose clock showed what when its hello left, and when that was received."""
+        peer = self.peers.by_lease(letter.sender)
+        return letter.sender, "" if peer is None else peer.kernel, hello.sequence / 1e6, event.received_at
+
+    def _owned_by_now(self, sender: int, entry: Owned, now: Instant) -> None:
+        """Another owns what we did: this machine stood still. Said again, however late, it is as true of that epoch."""
+        for candidacy in self.vips.all():
+            if candidacy.epoch == entry.yours < entry.mine:
+                candidacy.succeeded(self.peers.name_of(sender), now)
+                self.vips.touch_one(candidacy)
+
+    def _stood_still(self, seconds: float, by: str, now: Instant) -> None:
+        """This machine was paused as a whole: whatever was counted by its clock is older than it seemed (law 5)."""
+        self.clocks.stood_still(seconds, by, now)
+        self.keeping.late(seconds, now)
+        self.session.stood_still(seconds, now)
+        self.designations.stood_still(seconds, now)
+        for candidacy in self.vips.all():
+            candidacy.stood_still(seconds, by, now)
+        self.vips.touch_all()
 
     def _follow(self, changes: list[RightsChange], now: Instant) -> None:
         """Witnesses changed rights: the fences follow, and candidacies that wait for a right look again."""
@@ -449,7 +651,11 @@ class Node:
             return
         # Under the gate a promise moves the kernel's fence by `GateDue` alone, so a thousand owners need not be asked.
         is_gated = self.settings.fence is FenceKind.NFTABLES
-        concerned = [each for each in self.vips.all() if not is_gated or each.phase is Phase.VERIFYING]
+        concerned = [
+            each
+            for each in self.vips.all()
+            if not is_gated or each.phase is Phase.VERIFYING or each.ownership.is_silent
+        ]
         moved = {each.ownership.right: each for each in concerned}
         only_promised = all(isinstance(each, Promised) for each in changes)
         holders = moved if only_promised else {each.ownership.right: each for each in self.vips.all()}
@@ -461,7 +667,9 @@ class Node:
                     for each in _holding(moved, change.rights):
                         if each.phase is Phase.VERIFYING:  # its read came before this promise
                             self.session.want_read()
-                        elif each.ownership.right_changed(now):
+                            continue
+                        changed = each.ownership.right_changed(now)
+                        if each.ownership.vouched_for(change.proved_at, now) or changed:
                             self.vips.touch_one(each)
                 case Appointed():
                     for each in _holding(holders, change.rights):
@@ -469,6 +677,10 @@ class Node:
                             each.ownership.right_changed(now)
                         elif each.phase is not Phase.PROBING:  # its read has come
                             self.session.want_read()
+                        self.vips.touch_one(each)
+                case WasDeposed():
+                    for each in _holding(holders, change.rights):
+                        each.deposed(change.witness, now)
                         self.vips.touch_one(each)
                 case FencesLoose():
                     for each in _holding(holders, change.rights):
@@ -482,7 +694,7 @@ class Node:
         if vips:
             self.designations.gate_opened(gate)
             # safety (5): until their right ends, which a witness may bind to less than the lease.
-            self._commands.append(OpenGate(vips, gate.timeout_s, gate.until))
+            self._commands.append(OpenGate(vips, gate.timeout_s, gate.until, gate.proved_at))
 
     def _released(self, sender: int, entry: Released, now: Instant) -> None:
         candidacy = self.candidacies.get(entry.address)
@@ -495,16 +707,65 @@ class Node:
 
     # -- the operator, the documents, the disk -------------------------------------------------------------------------
 
-    def _drain(self, event: DrainRequested, now: Instant) -> None:
-        if event.drained and self.session.space.is_full:
-            self._commands.append(AnswerOperator(event.ticket, accepted=False, text=NO_WRITES))
+    def _wished(self, wish: MoveRequested | DrainRequested, now: Instant) -> None:
+        # An answer that hangs on no write is not kept waiting for one.
+        if not self._would_give_away(wish, now) or not self.wishes.waits(wish, now):
+            self._grant(wish, now)
+
+    def _look_at_posted(self, now: Instant) -> None:
+        """The wish for this node in etcd is new, or gone."""
+        said = self.posted.answer
+        wish = None if self.stopping else self.posted.look()
+        if wish is not None:
+            self._wished(wish, now)
+        elif self.posted.answer != said:
+            self.session.publish(self._record(now))
+
+    def _answer(self, answer: AnswerOperator, now: Instant) -> None:
+        """Over the control socket, or in our record if the wish was posted in etcd."""
+        if answer.ticket >= 0:
+            self._commands.append(answer)
             return
+        self._commands.append(Report(Level.INFO, "asked by another node, through etcd", reason=answer.text))
+        self.posted.answered(answer)
+        self.session.publish(self._record(now))
+
+    def _would_give_away(self, wish: MoveRequested | DrainRequested, now: Instant) -> bool:
+        if isinstance(wish, DrainRequested):
+            return wish.drained and not self.fitness.drained
+        candidacy = self.candidacies.get(wish.address)
+        if candidacy is None:
+            return False
+        return why_not(candidacy, wish, self.settings.node_name, self.fitness, self.living, now) is None
+
+    def _grant_wishes(self, now: Instant) -> None:
+        for wish in self.wishes.take():
+            self._grant(wish, now)
+
+    def _grant(self, wish: MoveRequested | DrainRequested, now: Instant) -> None:
+        """Do what is asked, or say why not. It may have waited: the situation is what it is now."""
+        if self.session.space.is_full and self._would_give_away(wish, now):
+            self._answer(AnswerOperator(wish.ticket, accepted=False, text=NO_WRITES), now)
+        elif isinstance(wish, DrainRequested):
+            self._drain(wish, now)
+        else:
+            candidacy = self.candidacies.get(wish.address)
+            bid = None if candidacy is None else candidacy.bid
+            late = self.posted.why_late(wish, None if bid is None else bid.epoch)
+            if late is not None:
+                self._answer(AnswerOperator(wish.ticket, accepted=False, text=late), now)
+                return
+            self._answer(move(candidacy, wish, self.settings.node_name, self.fitness, self.living, now), now)
+            self.vips.touch(wish.address)
+
+    def _drain(self, event: DrainRequested, now: Instant) -> None:
         was, self.fitness.drained = self.fitness.drained, event.drained
         self._record_changed(now)
         if was != event.drained:
             self._commands.append(Report(Level.INFO, f"{'drained' if event.drained else 'undrained'} by the operator"))
         owned = self.candidacies.values()
-        self._commands.append(answer_drain(owned, event, self.settings.node_name, self.living, now, was=was))
+        # What it says must hold after a restart, too: the disk is heard first, if this turn has anything to save.
+        self._unsaid_answers.append(answer_drain(owned, event, self.settings.node_name, self.living, now, was=was))
 
     def _record(self, now: Instant) -> dict[str, object]:
         """The content of the agent's key."""
@@ -523,6 +784,12 @@ class Node:
             "unseen": {str(vip): code for vip, code in self.visibility.unseen.items()},
             "asks": list(self.assent.own),
             "answers": {f"{lease:x}": revision for lease, revision in self.assent.answers.items()},
+            "problems": self.alarms.published,
+            "lost": self.alarms.lost,
+            "settings": shared_settings(self.settings).record(),
+            "answer": self.posted.answer,
+            **self.outlook.shown_to_others(),
+            **self.keeping.published.record(),
         }
 
     def _settling(self) -> dict[tuple[str, int], str]:
@@ -559,8 +826,10 @@ class Node:
     def _reconfigure(self, settings: Settings, now: Instant) -> None:
         """Take over the new settings."""
         self.settings = settings
+        self.hooks.reconfigure(settings)
         for address in self.vips.reconfigure(settings):
             self.witness.forget(address)
+        self.vips.begin(now)
         if not settings.has_health_checks:
             self.fitness.health = Health(healthy=True, detail="")
         self.links.watch({vip.link for vip in settings.vips}, now)
@@ -569,10 +838,12 @@ class Node:
         self.hearing.reconfigure(settings)
         self.isolation.reconfigure(settings)
         self.visibility.reconfigure(settings)
+        self.outlook.reconfigure(settings)
         self.own_side.look(now)
         self.session.reconfigure(settings)
         self.designations.reconfigure(settings, now)
         self.witness.reconfigure(settings)
+        self.clients.keep(self.candidacies)
         for address in self.vips.addresses:
             self.witness.designation_changed(address)
         self._record_changed(now)
@@ -583,6 +854,8 @@ class Node:
             self._state.not_saved(event, now)
         else:
             run = self._state.saved(event)
+            if event.lost:
+                self._state.try_again(now)
             if run is not None:
                 self.resigned.saved(dict(run.resigned))
                 self.evicted.saved(run.evicted)
@@ -620,8 +893,14 @@ class Node:
                     self.handover.is_due(candidacy.vip, answer)
                 case ClaimBegun():
                     self.designations.claim_begun(now)
+                case Doubted():
+                    self.designations.is_doubted(now)
+                case WindowLapsed():
+                    self.designations.lapsed(candidacy.vip.address, now)
                 case BidEnded():
                     self.designations.forget(candidacy.vip.address)
+                case TakenUnreleased():
+                    self.clients.taken(candidacy.vip, answer.epoch, answer.former, self.candidacies, now)
                 case _:
                     assert_never(answer)
 
@@ -637,19 +916,40 @@ class Node:
             self.session.revoke_orphaned_lease()
         if self.session.revocable is not None:
             self._make_way(now)
+        if not self.stopping:
+            self._look(now)
         if self._state.is_unfit and not self.vips.held and self.vips.any_in(Phase.LEAVING):
             # What hangs on the lease can't be given up in order: no later run may rely on a key that is being deleted.
             reason = "its state can be neither saved nor deleted: the lease is left to expire"
             self._apply_news(self.session.lose_lease(reason), now)
             self._settle(now)
+        self.hooks.advance(now, stopping=self.stopping)
+        self.clients.advance(self.candidacies, now)
+        if self._unsaid_answers and self._state.durable == self._run():
+            self._answer_operators(
+                self._state.trouble, now
+            )  # before the session looks: one that was posted goes with our record
         self.session.advance(now)
         if self.stopping:
             self._advance_stop(now)
         self.handover.depart()
         self.session.flush()
+        if self._anew is not None:
+            self._advance_restart(self._anew, now)
+
+    def _look(self, now: Instant) -> None:
+        """What the operator and the other nodes should know."""
+        changed = self.alarms.look(self.candidacies.values(), now)
+        changed = self.keeping.look(now) or changed
+        if changed:
+            self.session.publish(self._record(now))
 
     def _listen(self, now: Instant) -> None:
         """Greet, ask, and judge who is heard; tell others what has come of it."""
+        pause = self.clocks.to_tell(now)
+        if pause is not None:
+            text = f"this machine stood still for {pause.seconds:.1f} s by {pause.by}'s clock"
+            self._commands.append(Report(Level.WARNING, text, reason="paused as a whole: its own clocks stopped, too"))
         is_due = any(now >= at for at in (self.own_side.next_deadline(), self.assent.next_deadline()))
         if now >= self.fitness.spacing.next_deadline():
             self.fitness.spacing.settle(now)
@@ -670,13 +970,56 @@ class Node:
         than the one in which a word is said of it (law 8).
         """
         save = self._state.order(self._run(), now)
+        if save is None and self._state.is_answered:
+            self._answer_operators(self._state.trouble, now)
         commands = self._commands if save is None else [save, *self._commands]
         ordered = in_order(list(commands), saves_first=self.handover.goes_before_removals)
         self._commands.clear()
         self.handover.turn_is_over()
         return ordered
 
-    # -- the way out --------------------------------------------------------------------------------------------------
+    def _answer_operators(self, trouble: str, now: Instant) -> None:
+        for answer in self._unsaid_answers:
+            text = f"{answer.text}; but a restart forgets it: {trouble}" if trouble else answer.text
+            self._answer(replace(answer, text=text), now)
+        self._unsaid_answers.clear()
+
+    # -- the way out, and back ----------------------------------------------------------------------------------------
+
+    def _restart(self, event: RestartRequested, now: Instant) -> None:
+        """Make ready for a new process that keeps what we have."""
+        if self.stopping or self._anew is not None or self.starts_anew:
+            why = "it is stopping" if self.stopping else "it is about to start anew already"
+            self._commands.append(AnswerOperator(event.ticket, accepted=False, text=why))
+            return
+        self._anew = Anew(event.ticket, now + READY_WITHIN_S)
+        self.designations.suspend(now, suspended=True)
+        for candidacy in self.vips.all():
+            candidacy.ownership.stretch(now)
+        self.vips.touch_all()
+
+    def _advance_restart(self, anew: Anew, now: Instant) -> None:
+        missing = anew.what_is_missing(self.vips.all(), self.designations, now)
+        if not missing and self._state.durable != self._run():
+            missing = "its state is not saved: the new process would know nothing of its addresses"
+        if self.stopping:
+            missing, anew.by = "it is stopping", now
+        if missing and now < anew.by:
+            return
+        self._anew = None
+        if not missing:
+            kept = ", ".join(str(each.vip) for each in self.candidacies.values() if each.phase is Phase.OWNING)
+            text = f"starting anew, keeping {kept}" if kept else "starting anew"
+            self.starts_anew = True
+            self._commands += [
+                Report(Level.INFO, text),
+                AnswerOperator(anew.ticket, accepted=True, text=text),
+                Exit(),
+            ]
+            return
+        self._commands.append(AnswerOperator(anew.ticket, accepted=False, text=f"not now: {missing}"))
+        self.designations.suspend(now, suspended=False)
+        self.vips.relax()
 
     def _stop(self, now: Instant) -> None:
         if self.stopping:
@@ -686,7 +1029,7 @@ class Node:
         self._commands.append(Report(Level.INFO, "stopping: handing everything over"))
         for candidacy in self.vips.all():
             if candidacy.phase is Phase.OWNING:
-                candidacy.leave("the agent is stopping", now)
+                candidacy.leave("the agent is stopping", now, is_wish=True)
             elif candidacy.ownership.is_leftover:
                 candidacy.ownership.give_up(now)
         self.vips.touch_all()

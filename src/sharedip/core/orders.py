@@ -15,7 +15,7 @@ The contract, in the sequence of the result:
    let go.
 8. Datagrams: a release is sent when the kernel has answered, and only for an epoch that was saved in an earlier turn.
 9. The state file otherwise.
-10. All else: etcd, reports, answers to the operator.
+10. All else: etcd, reports, answers to the operator; and what is sent to clients, behind the first announcement.
 Orders of one rank keep the sequence in which they were given; neighbours of one kind travel together.
 """
 
@@ -42,6 +42,7 @@ from sharedip.core.messages import (
     OpenWatch,
     Probe,
     ProbeChecks,
+    ReadClients,
     ReadKeys,
     ReadMember,
     ReadSurroundings,
@@ -49,8 +50,11 @@ from sharedip.core.messages import (
     ReorderAddress,
     Report,
     RevokeLease,
+    RunHook,
     SaveState,
     SendDatagram,
+    StopHook,
+    TickleClients,
     Transact,
 )
 from sharedip.core.model import Vip
@@ -87,7 +91,16 @@ def rank_of(order: Command) -> Rank:
             return Rank.REST
         case OpenWatch() | CloseWatch() | DropEndpoint() | Report() | AnswerOperator() | Exit():
             return Rank.REST
-        case Probe() | AskNeighbour() | ReadSurroundings() | ProbeChecks():
+        case (
+            Probe()
+            | AskNeighbour()
+            | ReadSurroundings()
+            | ReadClients()
+            | TickleClients()
+            | ProbeChecks()
+            | RunHook()
+            | StopHook()
+        ):
             return Rank.REST
         case _:
             assert_never(order)
@@ -130,7 +143,7 @@ def in_order(commands: list[Command], *, saves_first: bool = False) -> list[Comm
 def _add_gate(gates: list[OpenGate | CloseGate], order: OpenGate | CloseGate) -> None:
     last = gates[-1] if gates else None
     if isinstance(order, OpenGate) and isinstance(last, OpenGate):
-        if (last.timeout_s, last.not_after) == (order.timeout_s, order.not_after):
+        if replace(last, vips=order.vips) == order:
             gates[-1] = replace(last, vips=last.vips + order.vips)
             return
     elif isinstance(order, CloseGate) and isinstance(last, CloseGate):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import floor
 
-from sharedip.core.model import ConflictPolicy, FenceKind, IPAddress, Vip
+from sharedip.core.model import ConflictPolicy, FenceKind, Hook, IPAddress, Vip
 
 CLOCK_DRIFT = 0.001
 """Assumed: the clock rates of two nodes differ by at most 0.1 % (docs/safety.md)."""
@@ -63,6 +63,16 @@ VIPS_PER_TRANSACTION = 40
 128 by default (--max-txn-ops)."""
 
 
+EXPIRY_SCAN_S = 0.5
+"""etcd looks for expired leases this often (server/lease/lessor.go, runLoop)."""
+
+ROUND_TRIPS_S = 0.1
+"""A transaction or two with an etcd nearby, and the frames that tell the neighbours."""
+
+SETTING_MAX = 10**9
+"""What another agent says of its own settings is no larger."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The part of the configuration that the core needs. Which of it may change while the agent runs is said once, at
@@ -86,7 +96,66 @@ class Settings:
     """The health checks of this node: only a check of the same name can speak for it elsewhere."""
     reach: tuple[IPAddress, ...] = ()
     """`peer.reach`: who answers on the segment while it is whole; empty: the next hops on the VIPs' links."""
+    hooks: tuple[tuple[Hook, float], ...] = ()
+    """Which of the operator's programs there are, each with the time that it may take, in seconds."""
     version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SharedSettings:
+    """What should be the same on every node, and each agent publishes: else it depends on who owns how fast a failover
+    is, or what a stranger does.
+    """
+
+    window_ms: int
+    """0: no witness."""
+    ttl_s: int
+    policy: ConflictPolicy
+
+    def record(self) -> dict[str, object]:
+        """As the agent's record has it."""
+        return {"windowMs": self.window_ms, "ttlS": self.ttl_s, "policy": self.policy.value}
+
+    def shown(self) -> tuple[tuple[str, str], ...]:
+        """Name in the documents, and value."""
+        window = f"{self.window_ms} ms" if self.window_ms else "off"
+        return ("failover.window", window), ("lease.ttl", f"{self.ttl_s} s"), ("conflict.policy", self.policy.value)
+
+
+def shared_settings(settings: Settings) -> SharedSettings:
+    """What of these settings others should have as well."""
+    return SharedSettings(round((settings.window_s or 0.0) * 1000), settings.lease_ttl_s, settings.conflict_policy)
+
+
+def read_shared_settings(value: object) -> SharedSettings | None:
+    """What another agent has published of them; None for anything else."""
+    if not isinstance(value, dict):
+        return None
+    window_ms, ttl_s, policy = value.get("windowMs"), value.get("ttlS"), value.get("policy")
+    if not isinstance(window_ms, int) or not isinstance(ttl_s, int):
+        return None
+    if not 0 <= window_ms < SETTING_MAX or not 0 < ttl_s < SETTING_MAX:
+        return None
+    known = next((each for each in ConflictPolicy if each.value == policy), None)
+    return None if known is None else SharedSettings(window_ms, ttl_s, known)
+
+
+def takeover_s(window_s: float | None, ttl_s: float) -> float:
+    """At most so long after a crash of its owner clients have the address again, with a witness of that window or
+    without one; etcd is assumed to be well, and a candidate to stand.
+    """
+    if window_s is None:
+        return ttl_s + EXPIRY_SCAN_S + ROUND_TRIPS_S
+    return window_s * (1 + CLOCK_DRIFT) + ROUND_TRIPS_S
+
+
+def takeover_least_s(window_s: float | None, ttl_s: float) -> float:
+    """Seldom sooner than this: the last beat before the crash is a fifth of the window old at most, the last renewal
+    one interval of them.
+    """
+    if window_s is None:
+        return ttl_s - renew_every_s(ttl_s)
+    return window_s * (1 - 1 / HEARTBEATS_PER_WINDOW)
 
 
 def lease_margin_s(ttl_s: float) -> float:

@@ -14,9 +14,10 @@ from typing import assert_never
 from sharedip.core.address.links import Links
 from sharedip.core.address.ownership import Presence
 from sharedip.core.election.assent import Assent
-from sharedip.core.election.candidacy import SETTLING, Answer, Candidacy, Phase
+from sharedip.core.election.candidacy import SETTLING, Answer, Candidacy, Phase, gated_lifetime_s
 from sharedip.core.election.evicted import EvictedKeys
 from sharedip.core.election.fitness import Fitness
+from sharedip.core.election.hooks import Hooks
 from sharedip.core.election.living import Living
 from sharedip.core.election.resigned import ResignedEpochs
 from sharedip.core.etcd.agent_records import CODES_MAX, Peers
@@ -61,6 +62,7 @@ class Vips:
         resigned: ResignedEpochs,
         evicted: EvictedKeys,
         living: Living,
+        hooks: Hooks,
         out: Callable[[Command], None],
     ) -> None:
         self._settings = settings
@@ -72,6 +74,7 @@ class Vips:
         self._resigned = resigned
         self._evicted = evicted
         self._living = living
+        self._hooks = hooks
         self._out = out
         self._probe_pace = Pace(PROBES_AT_ONCE, PROBED_PER_S)
         self.stopping = False
@@ -136,6 +139,11 @@ class Vips:
                 self.leaving[address] = self._make(Vip(address, ""), may_stand=address in self.held)
         self._number()
 
+    def begin(self, now: Instant) -> None:
+        """From now on is known what happens to those of the settings."""
+        for candidacy in self.current.values():
+            candidacy.history.begin(now)
+
     def reconfigure(self, settings: Settings) -> list[IPAddress]:
         """Take over the new settings. A VIP that did not change is not touched; one that was dropped leaves in order.
 
@@ -196,6 +204,11 @@ class Vips:
         )
         return frozenset((address, index) for address, index in places if index is not None)
 
+    def relax(self) -> None:
+        """Lifetimes are as short again as the fence lets them be."""
+        for candidacy in self.all():
+            candidacy.ownership.gated_lifetime_s = gated_lifetime_s(self._settings)
+
     def flaws(self, now: Instant) -> dict[str, str]:
         """What ranks this node last for some VIPs, by fixed codes; for its record."""
         if not self._flawed:
@@ -238,7 +251,7 @@ class Vips:
                     appeared = appeared or candidacy.ownership.presence is not Presence.PRESENT
                     candidacy.ownership.address_held(event, now)
                 case AddressRefused():
-                    candidacy.ownership.address_refused(event, now)
+                    candidacy.ownership.address_refused(event, now, by_link=not self._has_link(candidacy.vip))
                 case AddressRemoved():
                     candidacy.ownership.address_removed()
                 case RemovalFailed():
@@ -269,6 +282,15 @@ class Vips:
                         assert_never(event)
                 self._touched.add(candidacy)
 
+    def hook_ended(self, vip: Vip) -> None:
+        """A program for which a candidacy of this VIP waits has ended."""
+        for candidacy in self.of(vip.address):
+            candidacy.hook_ended()
+            self._touched.add(candidacy)
+
+    def _has_link(self, vip: Vip) -> bool:
+        return self._links.state(vip.link) == "up"
+
     def address_moved(self, event: AddressSeen | AddressGone, now: Instant) -> None:
         """An address came to a link of this node, or left it: a VIP, by us or by others, or the node's own."""
         copy = event.index, event.prefix_length
@@ -281,7 +303,7 @@ class Vips:
             if isinstance(event, AddressGone):
                 is_there = event.index == self.held.get(event.address, event.index if on_own_link else None)
                 if is_there and event.prefix_length == event.address.max_prefixlen:  # law 10: not another's copy
-                    candidacy.ownership.address_gone(now, event.by)
+                    candidacy.ownership.address_gone(now, event.by, by_link=not self._has_link(candidacy.vip))
             elif self._is_ours(candidacy, event, on_own_link=on_own_link):
                 if on_own_link and self._session.is_adopting and not self.stopping:
                     candidacy.ownership.leftover_seen()
@@ -387,6 +409,7 @@ class Vips:
             self._resigned,
             self._evicted,
             self._living,
+            self._hooks,
             self._probe_pace,
             self._out,
             may_stand=may_stand,
@@ -400,6 +423,7 @@ class Vips:
     def _tell(self, candidacy: Candidacy) -> None:
         """Tell a candidacy what it has to know of this node before it takes a step."""
         candidacy.obstacle = self._obstacle(candidacy.vip)
+        candidacy.is_wish = self.stopping or self._configured.get(candidacy.vip.address) != candidacy.vip
         candidacy.drawback = self.drawback
         candidacy.is_settling = self._links.is_settling(candidacy.vip.link)
         candidacy.is_behind_another = self.leaving.get(candidacy.vip.address) not in (None, candidacy)

@@ -10,7 +10,6 @@ import importlib.util
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from typing import Self
 import trustme
 
 from sharedip.adapters.etcd import TlsFiles
+from tests.ports import free_ports
 
 START_S = 20.0
 DIE_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
@@ -200,12 +200,12 @@ class Cluster:
                 assert time.monotonic() < end, f"etcd is not ready: {member.log.read_text()[-2000:]}"
                 time.sleep(0.02)
 
-    def ctl(self, *words: str, user: str | None = None, stdin: str | None = None) -> str:
+    def ctl(self, *words: str, user: str | None = None, stdin: str | None = None, files: TlsFiles | None = None) -> str:
         """Run etcdctl on the first member."""
         command = [str(self.release.etcdctl), f"--endpoints={self.urls[0]}", *words]
         if self.certificates:
-            folder = self.certificates.folder
-            command += [f"--cacert={folder}/ca.crt", f"--cert={folder}/client.crt", f"--key={folder}/client.key"]
+            shown = files or self.certificates.mutual
+            command += [f"--cacert={shown.ca_file}", f"--cert={shown.cert_file}", f"--key={shown.key_file}"]
         if user:
             command.append(f"--user={user}")
         environment = {"ETCDCTL_API": "3", "PATH": os.environ["PATH"]}
@@ -214,12 +214,3 @@ class Cluster:
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody had a moment ago, all at once so that they differ."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 from sharedip.adapters.clock import Clock
-from sharedip.adapters.etcd import Credentials, TlsFiles, survey
+from sharedip.adapters.etcd import Credentials, TlsFiles, may_read_elsewhere, survey
 from sharedip.core.messages import (
     DropEndpoint,
     GrantLease,
@@ -229,3 +230,61 @@ def switch_authentication_on(cluster: Cluster) -> None:
         ("auth", "enable"),
     ):
         cluster.ctl(*words)
+
+
+def issue(certificates: Certificates, name: str) -> TlsFiles:
+    """A client certificate for this CN, as docs/etcd.md has it made."""
+    folder = certificates.folder
+    certificates.ca.private_key_pem.write_to_path(str(folder / "ca.key"))
+    request = ["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    request += ["-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr"]
+    sign = ["x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial"]
+    sign += ["-days", "365", "-extfile", "/dev/stdin", "-out", f"{name}.crt"]
+    for words in (request, sign):
+        subprocess.run(
+            ["openssl", *words], cwd=folder, input=b"extendedKeyUsage=clientAuth\n", capture_output=True, check=True
+        )
+    return TlsFiles(folder / "ca.crt", folder / f"{name}.crt", folder / f"{name}.key")
+
+
+def test_a_certificate_and_a_role_for_our_prefix_are_all_that_the_agent_needs(
+    release: Release, tmp_path: Path, certificates: Certificates
+) -> None:
+    """The recipe of docs/etcd.md: everything that the agent asks passes, and a secret of the cluster's does not."""
+    ours, administrator = issue(certificates, "sharedip"), issue(certificates, "root")
+
+    async def scene(cluster: Cluster) -> None:
+        prefix, timeout_s = "sharedip:v1:vip:", 5.0
+        assert await may_read_elsewhere(cluster.urls[0], ours, None, timeout_s, Clock()) is True
+        for words in (
+            ("put", "/registry/secrets/x", "secret"),
+            ("role", "add", "sharedip"),
+            ("role", "grant-permission", "sharedip", "--prefix=true", "readwrite", prefix),
+            ("user", "add", "sharedip", "--no-password"),
+            ("user", "grant-role", "sharedip", "sharedip"),
+            ("user", "add", "root", "--no-password"),
+            ("user", "grant-role", "root", "root"),
+            ("auth", "enable"),
+        ):
+            cluster.ctl(*words, files=administrator)
+        assert await may_read_elsewhere(cluster.urls[0], ours, None, timeout_s, Clock()) is False
+        assert await may_read_elsewhere(cluster.urls[0], administrator, None, timeout_s, Clock()) is True
+        assert await may_read_elsewhere("https://127.0.0.1:1", ours, None, timeout_s, Clock()) is None
+        async with Stage(cluster.urls, tls=ours) as stage:
+            granted = await stage.expect(LeaseGranted, GrantLease(stage.next(), 0, 60, timeout_s))
+            key = prefix + "election:10.0.0.1/1"
+            put = Transact(stage.next(), 0, (), (Put(key, b"n1", granted.lease),), (), timeout_s)
+            done = await stage.expect(TransactionDone, put)
+            stage.perform(OpenWatch(1, 0, prefix, done.revision, timeout_s))
+            await stage.watch_fact(KeysChanged, 1)
+            for by_entry in (False, True):
+                await stage.expect(KeysRead, ReadKeys(stage.next(), 0, prefix, timeout_s, by_entry=by_entry))
+            await stage.expect(KeepaliveConfirmed, KeepLeaseAlive(stage.next(), 0, granted.lease, timeout_s))
+            await stage.expect(MemberRead, ReadMember(stage.next(), 0, timeout_s))
+            for foreign in ("/registry/", "sharedip:v10:"):
+                denied = await stage.expect(RequestFailed, ReadKeys(stage.next(), 0, foreign, timeout_s))
+                assert denied.failure is Failure.REFUSED
+            await stage.expect(LeaseRevoked, RevokeLease(stage.next(), 0, granted.lease, timeout_s))
+
+    with Cluster(release, tmp_path / "etcd", certificates=certificates, client_certificates=True) as cluster:
+        play(lambda: scene(cluster))

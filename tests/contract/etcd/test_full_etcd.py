@@ -14,7 +14,9 @@ from sharedip.core.messages import (
     GrantLease,
     KeepLeaseAlive,
     LeaseGranted,
+    MemberRead,
     ReadKeys,
+    ReadMember,
     RequestFailed,
     RevokeLease,
     Transact,
@@ -31,7 +33,7 @@ VALUE_BYTES = 1_000_000
 
 MINE, WITNESS, RECORD = "full/mine", "full/witness", "full/record"
 
-Ask = Callable[[StoreRequest], Awaitable[Any]]
+Ask = Callable[[StoreRequest | ReadMember], Awaitable[Any]]
 
 
 @pytest.fixture
@@ -45,13 +47,15 @@ async def script(ask: Ask, fill: Callable[[], Awaitable[None]], room: Callable[[
     """What an agent sends while etcd is full; then room is made."""
     said: list[Any] = []
 
-    async def says(what: str, order: StoreRequest) -> None:
+    async def says(what: str, order: StoreRequest | ReadMember) -> None:
         answer = await ask(order)
         match answer:
             case RequestFailed():
                 said.append((what, answer.failure))
             case TransactionDone():
                 said.append((what, answer.succeeded, sorted(key.key for key in answer.keys)))
+            case MemberRead():
+                said.append((what, answer.is_full))
             case _:
                 said.append((what, type(answer).__name__))
 
@@ -62,7 +66,9 @@ async def script(ask: Ask, fill: Callable[[], Awaitable[None]], room: Callable[[
     epoch = (Guard(MINE, GuardTarget.CREATE, first.revision),)
     both = (*epoch, Guard(WITNESS, GuardTarget.MOD, first.revision))
     never = (Guard(MINE, GuardTarget.CREATE, 0),)
+    await says("alarm while it has room", ReadMember(16, 0, 5.0))
     await fill()
+    await says("alarm while it is full", ReadMember(17, 0, 5.0))
     await says("grant", GrantLease(3, 0, 60, 5.0))
     await says("put", Transact(4, 0, epoch, (Put(RECORD, b"", lease),), (), 5.0))
     await says("put that would not run", Transact(5, 0, never, (Put(RECORD, b"", lease),), (Get(MINE),), 5.0))
@@ -75,6 +81,7 @@ async def script(ask: Ask, fill: Callable[[], Awaitable[None]], room: Callable[[
     await says("withdrawal again", Transact(12, 0, both, (Delete(WITNESS),), (Get(MINE), Get(WITNESS)), 5.0))
     await says("a look and a deletion", Transact(13, 0, epoch, (Delete(MINE), Get("full/", prefix=True)), (), 5.0))
     await room()
+    await says("alarm after room was made", ReadMember(18, 0, 5.0))
     await says("put, with room", Transact(14, 0, (), (Put(MINE, b"n1", lease),), (), 5.0))
     await fill()
     await says("revocation", RevokeLease(15, 0, lease, 5.0))
@@ -84,7 +91,9 @@ async def script(ask: Ask, fill: Callable[[], Awaitable[None]], room: Callable[[
 async def in_the_store() -> list[Any]:
     store = Store()
 
-    async def ask(order: StoreRequest) -> Any:
+    async def ask(order: StoreRequest | ReadMember) -> Any:
+        if isinstance(order, ReadMember):
+            return MemberRead(order.request, order.endpoint, 1, 1, 2, "3.5.1", store.full)
         return store.answer(order, 2, 0.0)
 
     async def fill() -> None:
@@ -101,7 +110,7 @@ def in_etcd(cluster: Cluster) -> list[Any]:
         async with Stage(cluster.urls) as stage:
             numbers = iter(range(1000, 2000))
 
-            async def ask(order: StoreRequest) -> Any:
+            async def ask(order: StoreRequest | ReadMember) -> Any:
                 stage.client.perform(order)
                 await wait_until(lambda: any(getattr(f, "request", None) == order.request for f in stage.facts), "mute")
                 return next(fact for fact in stage.facts if getattr(fact, "request", None) == order.request)

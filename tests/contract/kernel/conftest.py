@@ -14,6 +14,8 @@ import pytest
 
 from sharedip.adapters.kernel.deadman import Deadman
 from sharedip.adapters.kernel.netlink import Netlink
+from sharedip.adapters.kernel.packet import Segment
+from tests.contract.kernel.kernel_loop import VIP4, VIP6, Loop, link_of
 from tests.contract.kernel.kernel_netns import Namespace, Recorder, boot_clock, remove_stale, wait_until
 
 HERE = os.path.dirname(__file__)
@@ -88,3 +90,25 @@ def netlink(pair: Pair, deadman: Deadman, recorder: Recorder) -> Iterator[Netlin
     recorder.take()
     yield made
     made.close()
+
+
+@pytest.fixture
+def loop() -> Loop:
+    return Loop()
+
+
+@pytest.fixture
+def segment(pair: Pair, netlink: Netlink, loop: Loop, deadman: Deadman, recorder: Recorder) -> Iterator[Segment]:
+    made = Segment(
+        recorder,
+        boot_clock,
+        deadman,
+        add_reader=loop.add,
+        remove_reader=loop.readers.pop,
+        is_own_mac=netlink.is_own_mac,
+    )
+    with pair.node.inside():
+        made.watch_link(link_of(netlink), [VIP4, VIP6])
+        yield made
+        made.close()
+    assert loop.readers == {}

@@ -34,10 +34,9 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import Vip
 from tests.contract.kernel.conftest import Pair
+from tests.contract.kernel.kernel_loop import VIP4, VIP6
 from tests.contract.kernel.kernel_netns import Recorder, boot_clock, receive_until
 
-VIP4 = Vip(IPv4Address("10.0.0.50"), "eth0")
-VIP6 = Vip(IPv6Address("2001:db8::50"), "eth0")
 BOTH = pytest.mark.parametrize("vip", [VIP4, VIP6], ids=["ipv4", "ipv6"])
 
 

@@ -16,38 +16,15 @@ from sharedip.core.address import frames
 from sharedip.core.messages import AskNeighbour, ForeignClaim, NeighbourAnswered
 from sharedip.core.model import IPAddress, LinkState, Vip
 from tests.contract.kernel.conftest import Pair
+from tests.contract.kernel.kernel_loop import VIP4, VIP6, Loop, link_of
 from tests.contract.kernel.kernel_netns import Namespace, Recorder, boot_clock, wait_until
-from tests.contract.kernel.test_segment import Loop, link_of, send_from
+from tests.contract.kernel.test_segment import send_from
 
-VIP4 = Vip(IPv4Address("10.0.0.50"), "eth0")
-VIP6 = Vip(IPv6Address("2001:db8::50"), "eth0")
 OWN: dict[int, IPAddress] = {4: IPv4Address("10.0.0.1"), 6: IPv6Address("2001:db8::1")}
 PEER: dict[int, IPAddress] = {4: IPv4Address("10.0.0.2"), 6: IPv6Address("2001:db8::2")}
 STRANGER = bytes.fromhex("02000000beef")
 BOTH = pytest.mark.parametrize("version", [4, 6], ids=["ipv4", "ipv6"])
 DIRECT = pytest.mark.parametrize("directly", [True, False], ids=["unicast", "to everybody"])
-
-
-@pytest.fixture
-def loop() -> Loop:
-    return Loop()
-
-
-@pytest.fixture
-def segment(pair: Pair, netlink: Netlink, loop: Loop, deadman: Deadman, recorder: Recorder) -> Iterator[Segment]:
-    made = Segment(
-        recorder,
-        boot_clock,
-        deadman,
-        add_reader=loop.add,
-        remove_reader=loop.readers.pop,
-        is_own_mac=netlink.is_own_mac,
-    )
-    with pair.node.inside():
-        made.watch_link(link_of(netlink), [VIP4, VIP6])
-        yield made
-        made.close()
-    assert loop.readers == {}
 
 
 def mac_of(namespace: Namespace, link: str = "eth0") -> bytes:

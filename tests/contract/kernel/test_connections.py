@@ -6,7 +6,8 @@ import errno
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
+from typing import Any
 
 import pytest
 
@@ -16,15 +17,16 @@ from sharedip.adapters.kernel.wire import Refusal
 from sharedip.core.messages import AddressRemoved, HoldAddress, RemoveAddress, Report
 from sharedip.core.model import Vip
 from tests.contract.kernel.conftest import Pair
+from tests.contract.kernel.kernel_loop import VIP4, VIP6
 from tests.contract.kernel.kernel_netns import Recorder, boot_clock
 
-VIP4 = Vip(IPv4Address("10.0.0.50"), "eth0")
-VIP6 = Vip(IPv6Address("2001:db8::50"), "eth0")
 PORT = 8080
 
 
 @contextmanager
-def connections(pair: Pair, addresses: list[str], family: int = socket.AF_INET) -> Iterator[list[socket.socket]]:
+def connections(
+    pair: Pair, addresses: list[str], family: int = socket.AF_INET, *, accepts: bool = True
+) -> Iterator[list[socket.socket]]:
     """A server on the node, and one client on the peer for each address; the clients are yielded."""
     opened: list[socket.socket] = []
     try:
@@ -42,7 +44,8 @@ def connections(pair: Pair, addresses: list[str], family: int = socket.AF_INET) 
                 client = socket.create_connection((address, PORT), timeout=5)
                 opened.append(client)
                 clients.append(client)
-                opened.append(server.accept()[0])
+                if accepts:
+                    opened.append(server.accept()[0])
         yield clients
     finally:
         for one in opened:
@@ -107,6 +110,38 @@ def test_many_addresses_leave_with_one_look_at_the_sockets(pair: Pair, netlink: 
         netlink.perform_many([RemoveAddress(vip) for vip in vips])
         assert [is_reset(client) for client in clients[:20]] == [True] * 20
         assert not is_reset(clients[20])
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["ipv4", "mapped"])
+def test_clients_of_a_program_that_is_frozen_are_reset_too(pair: Pair, netlink: Netlink, family: int) -> None:
+    """Its kernel has taken their connections, and no program will."""
+    netlink.perform(HoldAddress(VIP4, 60, boot_clock() + 63))
+    with connections(pair, [str(VIP4)] * 3, family, accepts=False) as clients:
+        netlink.perform(RemoveAddress(VIP4))
+        assert [is_reset(client) for client in clients] == [True] * 3
+
+
+def test_a_look_that_takes_long_is_not_in_vain(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that is short of CPU the kernel's list alone may take longer than resetting is given."""
+    late_s = 0.0
+
+    def clock() -> float:
+        return boot_clock() + late_s
+
+    with pair.node.inside():
+        resetter = ConnectionResetter(clock, lambda report: pytest.fail(str(report)))
+    look = ConnectionResetter._find
+
+    def slow_look(*args: Any) -> Any:
+        nonlocal late_s
+        late_s += 1.0
+        return look(*args)
+
+    monkeypatch.setattr(ConnectionResetter, "_find", slow_look)
+    with connections(pair, ["10.0.0.1"] * 2) as clients:
+        assert resetter.reset_connections([ip_address("10.0.0.1")]) == 2
+        assert [is_reset(client) for client in clients] == [True] * 2
+    resetter.close()
 
 
 def test_hundreds_of_connections_are_reset_within_the_budget(pair: Pair, netlink: Netlink) -> None:

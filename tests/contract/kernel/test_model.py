@@ -16,6 +16,7 @@ import pytest
 from sharedip.adapters.kernel.deadman import Deadman
 from sharedip.adapters.kernel.netlink import Netlink
 from sharedip.adapters.kernel.nftables import Fence
+from sharedip.core.address import frames
 from sharedip.core.messages import (
     AddressHeld,
     AddressRefused,
@@ -29,13 +30,18 @@ from sharedip.core.messages import (
     RemoveAddress,
     ReorderAddress,
 )
-from sharedip.core.model import Vip
+from sharedip.core.model import NEVER, Vip
 from tests.contract.kernel.conftest import Pair
 from tests.contract.kernel.kernel_netns import Recorder, boot_clock, wait_until
 from tests.contract.kernel.neighbour import answers_resolution
+from tests.contract.kernel.test_segment import send_from
 from tests.models.kernel import Kernel, KernelAnswer, KernelOrder, refused
 
 VIPS = (Vip(IPv4Address("10.0.0.50"), "eth0"), Vip(IPv6Address("2001:db8::50"), "eth0"))
+
+
+OTHER = bytes.fromhex("0200000000aa")
+CLAIM_ARRIVES_S = 0.1
 
 
 class Node(Protocol):
@@ -46,6 +52,7 @@ class Node(Protocol):
     def carry_out(self, order: KernelOrder) -> KernelAnswer: ...
     def stands(self, vip: Vip) -> bool: ...
     def answers(self, vip: Vip) -> bool: ...
+    def hear_claim(self, vip: Vip) -> None: ...
     def flush(self) -> None: ...
     def lose_link(self, name: str) -> None: ...
 
@@ -72,6 +79,11 @@ class ModelNode:
 
     def answers(self, vip: Vip) -> bool:
         return self.kernel.uses(vip.address, self.clock)
+
+    def hear_claim(self, vip: Vip) -> None:
+        self.kernel.peers = frozenset({OTHER})
+        self.kernel.hear_claim(vip.address, OTHER, self.clock)
+        self.wait(CLAIM_ARRIVES_S)
 
     def flush(self) -> None:
         self.kernel.flush()
@@ -112,6 +124,11 @@ class RealNode:
     def answers(self, vip: Vip) -> bool:
         return answers_resolution(self.pair, vip)
 
+    def hear_claim(self, vip: Vip) -> None:
+        assert self.fence.know(frozenset({OTHER})) is None
+        send_from(self.pair.peer, *frames.announcements(OTHER, vip.address), *frames.for_rules(OTHER, vip.address))
+        self.wait(CLAIM_ARRIVES_S)
+
     def flush(self) -> None:
         self.pair.node.run("nft flush ruleset")
 
@@ -146,8 +163,8 @@ def script(node: Node, vip: Vip) -> list[Any]:
     def hold(valid_lft_s: int, spare_s: float = 3.0) -> HoldAddress:
         return HoldAddress(vip, valid_lft_s, node.now() + valid_lft_s + spare_s)
 
-    def opening(timeout_s: float, spare_s: float = 2.0) -> OpenGate:
-        return OpenGate((vip,), timeout_s, node.now() + timeout_s + spare_s)
+    def opening(timeout_s: float, spare_s: float = 2.0, proved_at: float = NEVER) -> OpenGate:
+        return OpenGate((vip,), timeout_s, node.now() + timeout_s + spare_s, proved_at)
 
     order(hold(60))
     order(opening(30))
@@ -164,6 +181,12 @@ def script(node: Node, vip: Vip) -> list[Any]:
     node.wait(1.6)
     look()
     order(opening(30))
+    node.hear_claim(vip)
+    look()  # mute
+    order(opening(29, proved_at=node.now() - 1.0))
+    order(opening(30, proved_at=node.now()))
+    node.hear_claim(vip)
+    look()  # so soon after the proof it says nothing
     order(RemoveAddress(vip))
     order(RemoveAddress(vip))
     order(hold(2))

@@ -22,10 +22,9 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import LinkState, Vip
 from tests.contract.kernel.conftest import Pair
+from tests.contract.kernel.kernel_loop import VIP4, VIP6
 from tests.contract.kernel.kernel_netns import Namespace, Recorder, boot_clock, receive_until
 
-VIP4 = Vip(ip_address("10.0.0.50"), "eth0")
-VIP6 = Vip(ip_address("2001:db8::50"), "eth0")
 INDEX = 11
 """Of the node's eth0."""
 

@@ -12,7 +12,10 @@ from ipaddress import ip_address
 import pytest
 
 from sharedip.adapters.logs import (
+    ALIKE_MAX,
+    KINDS_REMEMBERED_MAX,
     LOGGER_NAME,
+    REMEMBERED_LINES_MAX,
     REPEAT_WINDOW_S,
     FactHandler,
     JournalFormatter,
@@ -42,6 +45,11 @@ class Journal:
             return os.read(self.read_end, 1 << 20).decode().splitlines()
         except BlockingIOError:
             return []
+
+
+def spelt(number: int) -> str:
+    """A word of its own for each number: lines that differ in numbers alone are alike."""
+    return "".join(chr(ord("g") + int(digit)) for digit in str(number))
 
 
 @pytest.fixture
@@ -129,7 +137,7 @@ def test_a_line_that_came_once_is_not_mentioned_again(journal: Journal) -> None:
 
 def test_the_number_of_remembered_lines_is_bounded(journal: Journal) -> None:
     for number in range(1000):
-        write_report(Report(Level.INFO, f"line {number}"), "n1")
+        write_report(Report(Level.INFO, f"line {spelt(number)}"), "n1")
         journal.lines()
     assert len(journal.handler._said) == 256
 
@@ -137,7 +145,7 @@ def test_the_number_of_remembered_lines_is_bounded(journal: Journal) -> None:
 def test_a_log_that_nobody_reads_loses_lines_and_says_so(journal: Journal) -> None:
     os.set_blocking(journal.write_end, True)  # as an ordinary standard error is: a write would wait for ever
     for number in range(3000):
-        write_report(Report(Level.INFO, f"line {number} " + "x" * 200), "n1")
+        write_report(Report(Level.INFO, f"line {spelt(number)} " + "x" * 200), "n1")
     lost = 3000 - len(journal.lines())
     assert lost > 0
     write_report(Report(Level.INFO, "somebody reads again"), "n1")
@@ -183,3 +191,52 @@ def test_configure_keeps_libraries_quiet_even_when_debugging(name: str, kind: ty
     finally:
         root.handlers[:] = before
         root.setLevel(level)
+
+
+def test_a_thousand_lines_that_differ_in_what_their_author_chose_are_a_few(journal: Journal) -> None:
+    """ARP replies from a thousand MACs once were 1,225 lines a second, and the journal threw ours away for them."""
+    vip = Vip(ip_address("192.168.0.15"), "eth0")
+    for number in range(5000):
+        mac = f"02:66:00:00:{number >> 8:02x}:{number & 255:02x}"
+        write_report(Report(Level.ERROR, f"MAC {mac} claims the address", vip, number, "policy: defend"), "n1")
+        journal.now += 0.001
+    write_report(TOOK, "n1")
+    lines = journal.lines()
+    assert len(lines) == ALIKE_MAX + 1
+    assert "took the address" in lines[-1]
+    assert journal.handler.suppressed == 5000 - ALIKE_MAX
+    journal.now += REPEAT_WINDOW_S
+    journal.handler.say_repetitions()
+    assert f"({5000 - ALIKE_MAX} lines like this one)" in journal.lines()[0]
+
+
+def test_what_is_alike_about_another_vip_is_said(journal: Journal) -> None:
+    for number in range(2 * ALIKE_MAX):
+        vip = Vip(ip_address(f"192.168.0.{number + 1}"), "eth0")
+        write_report(Report(Level.INFO, "taking the address", vip, number, "n1 released it"), "n2")
+    for number in range(2 * ALIKE_MAX):
+        write_report(Report(Level.ERROR, f"vip.yaml:{number}: no such link"), "n2")
+    assert len(journal.lines()) == 4 * ALIKE_MAX
+
+
+def test_kinds_without_end_are_forgotten(journal: Journal) -> None:
+    for number in range(KINDS_REMEMBERED_MAX + 100):
+        write_report(Report(Level.INFO, spelt(number)), "n1")
+        journal.lines()
+    assert len(journal.handler._kinds) <= KINDS_REMEMBERED_MAX
+    assert len(journal.handler._said) <= REMEMBERED_LINES_MAX
+
+
+@pytest.mark.parametrize("character", ["\u202e", "\u2028", "\u2066", "\u200f", "\u061c"])
+def test_no_name_turns_a_line_around(journal: Journal, character: str) -> None:
+    """What a terminal then shows is another line than the one that was written."""
+    report = Report(Level.INFO, f"n1{character}evil has the address")
+    write_report(report, "n1")
+    (text,) = journal.lines()
+    assert character not in text
+    assert f"\\u{ord(character):04x}" in text
+    journal.handler.setFormatter(JsonFormatter())
+    write_report(Report(Level.WARNING, report.text), "n1")
+    (line,) = journal.lines()
+    assert character not in line
+    assert json.loads(line)["msg"] == report.text

@@ -209,3 +209,28 @@ def test_without_a_boot_id_no_key_is_kept(state: StateDirectory, monkeypatch: py
     assert state.keep_key(FRESH).private == FRESH
     assert "one boot from another" in str(state.keep_key(LATER).reason)
     assert state.keep_key(LATER).private == LATER
+
+
+def test_a_folder_below_one_that_others_may_write_is_refused(tmp_path: Path) -> None:
+    """They could put another one in its place, or a link to any folder of root's."""
+    between = tmp_path / "between"
+    between.mkdir()
+    between.chmod(0o777)
+    with pytest.raises(StateRefusedError, match=f"others may write to {between}"):
+        StateDirectory(between / "state").open()
+    between.chmod(0o1777)
+    made = StateDirectory(between / "state")
+    made.open()
+    made.close()
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_link_of_somebody_else_s_is_refused(tmp_path: Path) -> None:
+    real = tmp_path / "roots"
+    real.mkdir(mode=0o700)
+    link = tmp_path / "state"
+    link.symlink_to(real)
+    os.chown(link, 65534, 65534, follow_symlinks=False)
+    with pytest.raises(StateRefusedError, match="a link of user 65534"):
+        StateDirectory(link).open()

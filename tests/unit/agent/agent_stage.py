@@ -12,20 +12,23 @@ from typing import Any
 
 from sharedip.adapters.clock import Clock
 from sharedip.adapters.etcd import EtcdClient
+from sharedip.adapters.etcd.client import RequestCounts
+from sharedip.adapters.kept import KeptDocuments
 from sharedip.adapters.kernel.rtwire import AddressRecord, LinkRecord
 from sharedip.adapters.kernel.view import View
 from sharedip.adapters.notify import Notifier
 from sharedip.adapters.peer import PeerSocket
+from sharedip.adapters.probes.hooks import HookRunner
 from sharedip.adapters.probes.runner import ProbeRunner
 from sharedip.adapters.state import StateDirectory
 from sharedip.agent.life import Agent
 from sharedip.agent.queue import Queue
 from sharedip.agent.reports import Reports
-from sharedip.agent.settings import locate_api_server
+from sharedip.agent.settings import hook_commands, locate_api_server
 from sharedip.agent.status import StatusPage
 from sharedip.agent.wiring import put_together
 from sharedip.agent.world import World
-from sharedip.config.load import load, parse
+from sharedip.config.load import Start, load, parse
 from sharedip.config.model import Config
 from sharedip.core.messages import Command, Event, Report, SurroundingsRead
 from sharedip.core.model import IPAddress, IPNetwork, LinkState, Vip
@@ -129,6 +132,7 @@ class FakeFence:
         self.guards: list[tuple[Vip, ...]] = []
         self.reason: str | None = None
         self.installs = 0
+        self.cards: frozenset[bytes] | None = None
 
     def prove(self) -> str | None:
         return None
@@ -151,10 +155,30 @@ class FakeFence:
             self.guards.append(tuple(vips))
         return self.reason
 
+    def know(self, macs: frozenset[bytes]) -> str | None:
+        if self.reason is None:
+            self.cards = macs
+        return self.reason
+
     def perform(self, _: object) -> str | None:
         return None
 
     def uninstall(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class FakeClients:
+    """Nobody is connected, and nobody is asked."""
+
+    sent = unsent = 0
+
+    def perform(self, order: object) -> None:
+        pass
+
+    def withhold(self, vip: Vip) -> None:
         pass
 
     def close(self) -> None:
@@ -191,6 +215,7 @@ class FakeEtcd:
 
     def __init__(self) -> None:
         self.orders: list[Command] = []
+        self.counts = RequestCounts()
 
     def perform(self, order: Command) -> None:
         self.orders.append(order)
@@ -217,8 +242,12 @@ class Stage:
         view: View | None = None,
         etcd: Callable[[Callable[[Event], None]], EtcdClient] | None = None,
         read: Callable[..., Any] = load,
+        start: Start | None = None,
     ) -> None:
         config = config or config_at(directory)
+        file = directory / "vip.yaml"
+        self.kept = KeptDocuments(directory / "kept", [file])
+        start = start or Start({str(file): file.read_text() if file.exists() else ""})
         self.state = state or StateDirectory(config.state_dir)
         self.state.open()
         self.said: list[Report] = []
@@ -236,6 +265,7 @@ class Stage:
             netlink=self.kernel,  # type: ignore[arg-type]
             fence=self.fence,  # type: ignore[arg-type]
             segment=FakeSegment(),  # type: ignore[arg-type]
+            clients=FakeClients(),  # type: ignore[arg-type]
             etcd=played,
             peers=PeerSocket(
                 config.peer.listen_host,
@@ -247,8 +277,11 @@ class Stage:
                 retry_s=0.05,
             ),
             probes=ProbeRunner(config.health_checks, self.queue.emit, clock.now, locate_api_server),
+            hooks=HookRunner(hook_commands(config), self.queue.emit),
         )
-        self.agent: Agent = put_together(config, [directory / "vip.yaml"], self.world, self.queue, self.reports, read)
+        self.agent: Agent = put_together(
+            config, [directory / "vip.yaml"], self.world, self.queue, self.reports, read, start=start, kept=self.kept
+        )
 
     @property
     def node(self) -> Node:
@@ -262,7 +295,7 @@ class Stage:
 
     def status(self) -> Status:
         """The status document."""
-        return StatusPage(self.node, self.world, self.reports).document()
+        return StatusPage(self.node, self.world, self.reports, self.agent._reload).document()
 
     def order(self, *orders: Command) -> None:
         """What the core might order."""
@@ -284,7 +317,7 @@ class Stage:
 @asynccontextmanager
 async def running(
     directory: Path, config: Config | None = None, **played: Any
-) -> AsyncIterator[tuple[Stage, asyncio.Task[None]]]:
+) -> AsyncIterator[tuple[Stage, asyncio.Task[bool]]]:
     """The agent in a task, with the worlds that `Stage` plays."""
     stage = Stage(directory, config, **played)
     task = asyncio.create_task(stage.agent.run())

@@ -102,6 +102,16 @@ def test_every_link_is_shown_with_its_names_and_the_nodes_own_addresses() -> Non
     ]
 
 
+def test_a_subnet_is_leased_where_the_nodes_own_address_there_has_a_lifetime() -> None:
+    """A host address with one is what a killed run may have left, and a subnet with the agent's tag is none."""
+    stand = view_of(
+        record("192.168.0.1/24", flags=0), record("10.0.0.1/8"), record("192.168.0.15/32", flags=0, tag=TAG)
+    )
+    facts = link_facts(stand, ())[0]
+    assert [str(each) for each in facts.leased] == ["192.168.0.1/24"]
+    assert link_facts(view_of(record("192.168.0.1/32", flags=0)), ())[0].leased == ()
+
+
 def test_the_record_of_a_former_run_is_read_from_its_state(tmp_path: Path) -> None:
     held = ((VIP.address, 2),)
     state = StateDirectory(tmp_path / "state")

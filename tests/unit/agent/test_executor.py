@@ -13,18 +13,23 @@ from sharedip.agent.reports import Reports
 from sharedip.core.messages import (
     AddressRefused,
     AnnounceOnceHeld,
+    Command,
     Event,
     Exit,
     HoldAddress,
     Probe,
     ProbeChecks,
+    ReadClients,
     ReadSurroundings,
     RemoveAddress,
     Report,
+    RunHook,
     SaveState,
     StateNotSaved,
+    StopHook,
+    TickleClients,
 )
-from sharedip.core.model import Vip
+from sharedip.core.model import Hook, Vip
 
 VIP = Vip(ip_address("192.168.0.15"), "eth0")
 FIRST = HoldAddress(VIP, 10, 100.0, once_saved=True)
@@ -56,6 +61,9 @@ class Stage:
         self.announced: list[object] = []
         self.looked: list[object] = []
         self.demanded: list[object] = []
+        self.hooked: list[object] = []
+        self.asked: list[object] = []
+        self.withheld: list[object] = []
         self.stands = True
         ignored: Any = None
         self.executor = Executor(
@@ -67,10 +75,14 @@ class Stage:
             segment=SimpleNamespace(  # type: ignore[arg-type]
                 withhold=lambda _: None, perform=self.announced.append
             ),
+            clients=SimpleNamespace(  # type: ignore[arg-type]
+                perform=self.asked.append, withhold=self.withheld.append
+            ),
             fence=ignored,
             etcd=ignored,
             peers=ignored,
             probes=SimpleNamespace(probe_now=self.demanded.append),  # type: ignore[arg-type]
+            hooks=SimpleNamespace(perform=self.hooked.append),  # type: ignore[arg-type]
             state=self.disk,  # type: ignore[arg-type]
             tickets=ignored,
             reports=Reports(self.said.append, lambda _: None),
@@ -82,6 +94,22 @@ def test_probes_on_demand_go_to_the_health_checks() -> None:
     stage = Stage()
     stage.executor.execute([ProbeChecks(("api", "disk"))])
     assert stage.demanded == [("api", "disk")]
+
+
+def test_clients_are_looked_at_and_told_and_no_more_once_the_address_leaves() -> None:
+    stage = Stage()
+    orders: list[Command] = [ReadClients(1, (VIP.address,)), TickleClients(VIP, (bytes(8),), 0)]
+    stage.executor.execute(orders)
+    assert (stage.asked, stage.withheld) == (orders, [])
+    stage.executor.execute([RemoveAddress(VIP)])
+    assert stage.withheld == [VIP]
+
+
+def test_hooks_go_to_their_runner() -> None:
+    stage = Stage()
+    orders: list[Command] = [RunHook(1, Hook.ACQUIRE, VIP, b"{}", 2.0), StopHook(1)]
+    stage.executor.execute(orders)
+    assert stage.hooked == orders
 
 
 def test_an_address_goes_up_in_the_turn_in_which_it_is_saved() -> None:

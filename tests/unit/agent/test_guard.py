@@ -25,6 +25,10 @@ class FakeNode:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.leaving: tuple[Vip, ...] = ()
+        self.cards: frozenset[bytes] | None = None
+
+    def cards_of_others(self) -> frozenset[bytes] | None:
+        return self.cards
 
     def guarded(self) -> tuple[Vip, ...]:
         return (*self.settings.vips, *self.leaving) if self.leaving else self.settings.vips
@@ -129,3 +133,28 @@ def test_a_link_that_appears_is_listened_on_for_what_is_guarded_on_it() -> None:
     stage.guard.listen_on(LinkState(7, ("eth9", "eth0"), LINK.mac, running=True))
     stage.guard.listen_on(LinkState(8, ("eth8",), LINK.mac, running=True))
     assert stage.segment.watched == {7: (A,)}
+
+
+@pytest.mark.parametrize("kind", list(FenceKind))
+def test_the_fence_heeds_the_claims_of_the_nodes_that_are_known(kind: FenceKind) -> None:
+    """While nobody is known it keeps to what a former run knew."""
+    stage = Stage(replace(ONE, fence=kind))
+    assert stage.guard.settle(0.0) is None
+    assert stage.fence.cards is None
+    stage.node.cards = frozenset({b"\2\0\0\0\0\2"})
+    assert stage.guard.settle(0.0) is None
+    assert stage.fence.cards == (stage.node.cards if kind is FenceKind.NFTABLES else None)
+
+
+def test_a_kernel_that_will_not_learn_of_a_card_is_told_again() -> None:
+    stage = Stage(ONE)
+    stage.node.cards = frozenset({b"\2\0\0\0\0\2"})
+    stage.fence.reason = "No buffer space available"
+    report = stage.guard.settle(1.0)
+    assert report is not None
+    assert report.reason == "No buffer space available"
+    stage.fence.reason = None
+    assert stage.guard.settle(1.5) is None
+    assert stage.fence.cards is None, "not before its time"
+    assert stage.guard.settle(1.0 + GUARD_AGAIN_S) is None
+    assert stage.fence.cards == stage.node.cards

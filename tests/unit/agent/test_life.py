@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 import signal
@@ -10,9 +11,12 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,8 +27,9 @@ from sharedip.adapters.clock import Clock
 from sharedip.adapters.etcd import EtcdClient
 from sharedip.adapters.state import StateDirectory, StateRefusedError
 from sharedip.config.certificates import ApiServerFiles, EtcdFiles
-from sharedip.core.messages import Event, GrantLease, SaveState
+from sharedip.core.messages import DrainRequested, Event, GrantLease, SaveState, TimePassed, WallClockRead
 from sharedip.core.model import FenceKind
+from sharedip.core.peers.inbox import Inbox
 from sharedip.core.state import FormerRun, write_state
 from tests.stages.scenes import run
 
@@ -140,6 +145,8 @@ def test_a_full_disk_leaves_no_old_state_behind(tmp_path: Path) -> None:
                 stage.order(SaveState(b"{}"))
             assert not file.exists()
             assert len(stage.having("a restarted agent will start afresh", "No space left")) == 1
+            stage.queue.emit(DrainRequested(1, drained=True))  # which the file must have
+            await stage.until(lambda: "unsaved" in [each["code"] for each in stage.status()["problems"]])
             disk.is_full = False
             stage.order(SaveState(b"{}"))
             assert file.exists()
@@ -185,10 +192,11 @@ def test_etcd_certificates_may_come_after_the_agent(tmp_path: Path, monkeypatch:
     """Before `kubeadm init` there is no certificate: the agent waits, says so, and finds it when it has come."""
     files = EtcdFiles(tmp_path / "ca.crt", tmp_path / "client.crt", tmp_path / "client.key")
     monkeypatch.setattr("sharedip.config.certificates.ETCD_FILES", (files,))
+    monkeypatch.setattr("sharedip.agent.life.CERTIFICATES_READ_EVERY_S", 0.05)
 
     async def scene() -> None:
         ca = trustme.CA()
-        client = ca.issue_cert("client")
+        client = ca.issue_cert("client", not_after=datetime.now(UTC) + timedelta(days=3))
         connected = asyncio.Event()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         ca.issue_cert("127.0.0.1").configure_cert(context)
@@ -216,8 +224,44 @@ def test_etcd_certificates_may_come_after_the_agent(tmp_path: Path, monkeypatch:
             client.private_key_pem.write_to_path(files.key_file)
             client.cert_chain_pems[0].write_to_path(files.cert_file)
             await asyncio.wait_for(connected.wait(), 10)
+            await stage.until(lambda: f"{files.cert_file}" in str(stage.status()["etcd"]["certificate"]))
             assert not task.done()
         server.close()
+
+    run(scene())
+
+
+def test_a_step_of_the_wall_clock_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked at every few seconds; the passing of time is no news, and costs nobody a turn."""
+    monkeypatch.setattr("sharedip.agent.life.WALL_CLOCK_READ_EVERY_S", 0.01)
+    step_s, looks, told = 0.0, 0, list[float]()
+
+    def read() -> float:
+        nonlocal looks
+        looks += 1
+        return time.clock_gettime(time.CLOCK_BOOTTIME) + 1000.0 + step_s
+
+    monkeypatch.setattr("sharedip.agent.life.time", SimpleNamespace(time=read))
+
+    async def scene() -> None:
+        nonlocal step_s
+        async with running(tmp_path) as (stage, _):
+            handle = stage.node.handle_in_steps
+
+            def listen(events: list[Event], now: float) -> Any:
+                told.extend(event.ahead_s for event in events if isinstance(event, WallClockRead))
+                return handle(events, now)
+
+            await stage.until(lambda: stage.node.outlook.wall_ahead_s is not None)
+            monkeypatch.setattr(stage.node, "handle_in_steps", listen)
+            until = looks + 5
+            await stage.until(lambda: looks > until)
+            assert told == []
+            step_s = 3600.0
+            await stage.until(lambda: told)
+            until = looks + 5
+            await stage.until(lambda: looks > until)
+            assert [round(each) for each in told] == [4600]
 
     run(scene())
 
@@ -232,6 +276,7 @@ def _control_plane(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
     def come() -> None:
         files.ca_file.parent.mkdir()
         for file in (files.ca_file, files.cert_file, files.key_file):
+            assert file is not None
             file.write_text("no PEM yet")
 
     return come
@@ -305,6 +350,42 @@ def test_a_bug_ends_the_loop_and_is_raised(tmp_path: Path) -> None:
     run(scene())
 
 
+@pytest.mark.parametrize(("number", "is_weather"), [(errno.EMFILE, True), (errno.ENOBUFS, True), (errno.EIO, False)])
+def test_what_the_kernel_has_none_left_of_ends_no_agent(tmp_path: Path, number: int, is_weather: bool) -> None:
+    """asyncio reports what it meets so; once an `accept` without a descriptor was told as a bug, and was the end."""
+
+    async def scene() -> None:
+        async with running(tmp_path) as (stage, task):
+            await stage.until(lambda: stage.orders)
+            error = OSError(number, os.strerror(number))
+            asyncio.get_running_loop().call_exception_handler({"message": "out of system resource", "exception": error})
+            assert stage.agent._loop.over.done() is not is_weather
+            if not is_weather:
+                with pytest.raises(OSError, match=os.strerror(number)):
+                    await task
+
+    run(scene())
+
+
+def test_a_turn_that_could_not_be_ended_ends_the_agent_whatever_the_reason(tmp_path: Path) -> None:
+    """An order that was not carried out must not be forgotten."""
+
+    async def scene() -> None:
+        async with running(tmp_path) as (stage, task):
+            await stage.until(lambda: stage.orders)
+            error = OSError(errno.ENOBUFS, "no buffers")
+
+            def fail(_: object) -> bool:
+                raise error
+
+            stage.agent._loop._executor.execute = fail  # type: ignore[method-assign,assignment]
+            stage.queue.emit(TimePassed())
+            with pytest.raises(OSError, match="no buffers"):
+                await asyncio.wait_for(asyncio.shield(task), 5)
+
+    run(scene())
+
+
 def test_the_status_document_has_the_fields_that_the_documentation_lists(tmp_path: Path) -> None:
     """Whoever reads the JSON in a script relies on the table in docs/commands.md; counters have a HELP each."""
 
@@ -317,6 +398,17 @@ def test_the_status_document_has_the_fields_that_the_documentation_lists(tmp_pat
             parts = [document, document["health"], document["etcd"], document["lease"], document["fence"]]
             assert {key for part in [*parts, *document["vips"]] for key in part} <= words
             assert document["counters"].keys() == COUNTERS.keys()
+
+    run(scene())
+
+
+def test_the_kernel_is_told_for_whom_datagrams_must_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> None:
+        async with running(tmp_path) as (stage, _):
+            await stage.until(lambda: stage.orders)
+            monkeypatch.setattr(Inbox, "lease", 77)
+            stage.queue.emit(TimePassed())
+            await stage.until(lambda: stage.world.peers._lease == 77)
 
     run(scene())
 

@@ -23,6 +23,7 @@ from sharedip.core.messages import (
     DatagramReceived,
     Event,
     Exit,
+    ForeignClaim,
     GateClosed,
     HealthChanged,
     LeaseGranted,
@@ -57,6 +58,8 @@ class FakeClock:
 class FakeNode:
     """A core that notes which facts it is handed together, and orders what `answer` says."""
 
+    inbox = SimpleNamespace(lease=None)
+
     def __init__(self) -> None:
         self.seen: list[tuple[Event, ...]] = []
         self.at_start: list[Command] = []
@@ -85,6 +88,7 @@ class Stage:
         self.segment = FakeSegment()
         self.asked: list[str] = []
         self.news: PeerAddressChanged | None = None
+        self.heard_for: int | None = None
         ignored: Any = None
         played: Any = self
         self.loop = Loop(
@@ -94,10 +98,12 @@ class Stage:
             executor=Executor(
                 netlink=ignored,
                 segment=ignored,
+                clients=ignored,
                 fence=ignored,
                 etcd=ignored,
                 peers=ignored,
                 probes=ignored,
+                hooks=ignored,
                 state=ignored,
                 tickets=ignored,
                 reports=self.reports,
@@ -115,6 +121,9 @@ class Stage:
     def look(self) -> PeerAddressChanged | None:
         self.asked.append("reach")
         return self.look_at_the_port()
+
+    def hear_for(self, lease: int | None) -> None:
+        self.heard_for = lease
 
     def look_at_the_port(self) -> PeerAddressChanged | None:
         news, self.news = self.news, None
@@ -137,6 +146,21 @@ def test_datagrams_do_not_wait_behind_what_etcd_has_answered() -> None:
             stage.queue.emit(event)
         await asyncio.sleep(0)
         assert stage.node.seen == [(DATAGRAM,), (DATAGRAM,), (GRANTED,), (GRANTED,), (GRANTED,)]
+        stage.loop.close()
+
+    run(scene())
+
+
+def test_a_claim_does_not_wait_behind_what_the_kernel_has_said() -> None:
+    """A machine that was paused reads what another one has claimed before it puts back, and announces, what is gone."""
+
+    async def scene() -> None:
+        stage = await begun()
+        gone, claim = AddressGone(LINK.index, A.address, 32), ForeignClaim(A, b"\x02\0\0\0\0\2", 0.0)
+        for event in (gone, claim):
+            stage.queue.emit(event)
+        await asyncio.sleep(0)
+        assert stage.node.seen == [(claim,), (gone,)]
         stage.loop.close()
 
     run(scene())

@@ -9,6 +9,7 @@ import pytest
 
 from sharedip.adapters.kernel.rtwire import TAG, AddressRecord
 from sharedip.agent.reach import Reach, own_address, peer_address
+from sharedip.config.agent_config import PEER_LISTEN_DEFAULT
 from sharedip.config.model import PeerConfig
 from sharedip.core.messages import PeerAddressChanged
 from sharedip.core.model import Vip
@@ -60,6 +61,13 @@ def test_what_peers_are_told(advertise: str | None, is_bound: bool, told: PeerAd
     peer = PeerConfig("0.0.0.0", 9470, None if advertise is None else ip_address(advertise))
     shown = view_of(record("192.168.0.9/24"))
     assert peer_address(peer, ("eth0",), SHARED, shown, is_bound=is_bound) == told
+
+
+def test_a_node_with_ipv6_alone_is_reached_without_a_word_about_peers() -> None:
+    """Else it could neither be a witness nor have one, by defaults alone."""
+    peer, shown = PeerConfig(*PEER_LISTEN_DEFAULT, None), view_of(record("2001:db8::2/64"))
+    told = peer_address(peer, ("eth0",), SHARED, shown, is_bound=True)
+    assert told == PeerAddressChanged("[2001:db8::2]:9470", is_here=True)
 
 
 def test_only_what_differs_is_news() -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from sharedip.adapters.api import Api
-from tests.unit.adapters.api.api_stage import FakeAgent, stage, status, vip
+from tests.unit.adapters.api.api_stage import WINDOW, FakeAgent, problem, stage, status, vip
 
-__all__ = ["FakeAgent", "RunningAgent", "agent_at", "status", "vip"]
+__all__ = ["WINDOW", "FakeAgent", "RunningAgent", "agent_at", "problem", "status", "vip"]
 Result = TypeVar("Result")
 DEADLINE_S = 20.0
 

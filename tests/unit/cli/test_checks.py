@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sharedip.agent.settings import with_default_checks
-from sharedip.cli import checks
+from sharedip.cli import checks, segment
 from sharedip.cli.facts import MachineFacts, Member, Severity
 from sharedip.cli.main import main
+from sharedip.cli.programs import why_not_runnable
 from sharedip.config.certificates import ApiServerFiles
 from sharedip.config.model import KubeApiServerCheck, LinkFacts
+from sharedip.core.etcd.agent_records import Peer, PeerPlace
 from tests.stages.checked_machine import MACHINE, MEMBER, VIP, config, link, machine, told
 
 MAC = bytes.fromhex("525400123456")
@@ -73,7 +75,7 @@ def test_every_error_and_warning_has_a_way_out() -> None:
     agent = "failover: {fence: nftables}\nhealthChecks: [{kubeAPIServer: {}}]\n"
     findings = [finding for check in checks.CHECKS for finding in check(config(agent), bad)]
     wrong = [finding for finding in findings if finding.level is not Severity.OK]
-    assert {f.subject for f in wrong} == {"link", "source", "conflict", "etcd", "lease", "fence", "mechanism", "health"}
+    assert {f.subject for f in wrong} == {"link", "source", "conflict", "etcd", "fence", "mechanism", "health"}
     assert all(finding.remedy for finding in wrong)
 
 
@@ -188,7 +190,7 @@ def test_each_endpoint_is_judged_by_what_it_says_of_itself(member: Member, level
 def test_one_dead_endpoint_of_several_is_a_warning() -> None:
     dead = replace(MEMBER, reachable=False, error="refused")
     levels = [level for level, _ in told(checks.check_etcd, machine({"members": (dead, MEMBER)}))]
-    assert levels == [Severity.WARNING, Severity.OK]
+    assert levels == [Severity.WARNING, Severity.OK, Severity.OK]
 
 
 def test_a_lease_that_etcd_raises_is_a_warning() -> None:
@@ -277,7 +279,8 @@ def test_what_a_user_may_not_look_at_is_not_known() -> None:
 )
 def test_every_health_check_is_tried(result: tuple[bool, str], level: Severity, text: str) -> None:
     agent = "healthChecks: [{name: port, tcp: {address: 127.0.0.1:6443}}]\n"
-    assert told(checks.check_health, machine(probed={"port": result}), agent) == [(level, text)]
+    facts = machine(probed={"port": result}, api_server_files=False)
+    assert told(checks.check_health, facts, agent) == [(level, text)]
 
 
 def test_a_check_that_is_on_by_default_says_so_and_where_the_control_plane_is() -> None:
@@ -296,5 +299,226 @@ def test_a_check_that_is_on_by_default_says_so_and_where_the_control_plane_is() 
     assert "kubeAPIServer joins by itself" in nothing.text
     said_no = config("healthChecks: []\n")
     assert with_default_checks(said_no, lambda: files) is said_no
-    (none,) = checks.check_health(said_no, machine())
+    (none,) = checks.check_health(said_no, machine(api_server_files=False))
     assert none.text == "no checks: this node counts as healthy while its agent runs"
+
+
+@pytest.mark.parametrize(
+    ("agent", "level", "words"),
+    [
+        ("healthChecks: []", Severity.WARNING, "kubeAPIServer is off on this control plane: when its API server dies"),
+        ("healthChecks: [{name: disk, exec: {command: [/bin/check]}}]", Severity.WARNING, "the VIPs stay here"),
+        (
+            'healthChecks: [{name: haproxy, http: {url: "http://127.0.0.1:8444/readyz"}}]',
+            Severity.OK,
+            "only these are asked: haproxy",
+        ),
+    ],
+)
+def test_a_control_plane_whose_api_server_nobody_asks_is_told_so(agent: str, level: Severity, words: str) -> None:
+    """Switched off by a list that does not have it; a proxy before it may be what the VIP follows."""
+    found = [each for each in checks.check_health(config(agent), MACHINE) if "kubeAPIServer is off" in each.text]
+    assert [(each.level, words in each.text) for each in found] == [(level, True)]
+    assert (found[0].remedy != "") is (level is Severity.WARNING)
+
+
+@pytest.mark.parametrize(
+    ("agent", "has_control_plane"),
+    [("", True), ("healthChecks: [{kubeAPIServer: {}}]", True), ("healthChecks: []", False)],
+)
+def test_where_it_is_asked_or_where_there_is_none_nothing_is_said(agent: str, has_control_plane: bool) -> None:
+    facts = machine(api_server_files=has_control_plane)
+    assert not [found for found in checks.check_health(config(agent), facts) if "is off" in found.text]
+
+
+def leases(vip_link: str, *addresses: str) -> list[tuple[Severity, str]]:
+    """What is said of the VIP when these addresses of the link are leased."""
+    here = replace(MACHINE.links[0], names=(vip_link,), leased=tuple(ip_interface(text) for text in addresses))
+    return told(checks.check_dhcp, machine(links=(here,)))
+
+
+def test_a_vip_in_a_subnet_that_dhcp_hands_out_has_to_be_reserved() -> None:
+    assert leases("eth0", "192.168.0.2/24") == [
+        (
+            Severity.WARNING,
+            "eth0 leases 192.168.0.2/24: the server may hand 192.168.0.15 to another machine as well",
+        )
+    ]
+    assert leases("eth0") == []
+    assert leases("eth0", "10.0.0.1/8") == [], "another subnet's server"
+    assert leases("eth1", "192.168.0.2/24") == [], "another link's server"
+    slaac = replace(MACHINE.links[0], leased=(ip_interface("fd00::2/64"),))
+    ipv6 = replace(config(), vips=(replace(VIP, address=ip_address("fd00::15")),))
+    assert list(checks.check_dhcp(ipv6, machine(links=(slaac,)))) == [], "made by the link, not handed out"
+
+
+HOOKS = "hooks: {onAcquire: {command: [/bin/acquire]}, onChange: {command: [/bin/change], timeout: 500ms}}"
+
+
+def test_a_hook_that_cannot_be_started_is_an_error_and_says_what_follows() -> None:
+    """An `onAcquire` that is not there refuses each address on this node."""
+    fine = machine(programs={Path("/bin/acquire"): None, Path("/bin/change"): None})
+    assert told(checks.check_hooks, fine, HOOKS) == [
+        (Severity.OK, "onAcquire: /bin/acquire, at most 2 s"),
+        (Severity.OK, "onChange: /bin/change, at most 0.5 s"),
+    ]
+    assert told(checks.check_hooks, fine) == []
+    bad = machine(programs={Path("/bin/acquire"): "is not there", Path("/bin/change"): "is not executable"})
+    first, second = checks.check_hooks(config(HOOKS), bad)
+    assert (first.level, first.text) == (Severity.ERROR, "onAcquire: /bin/acquire is not there")
+    assert first.remedy == "mend it; until then this node refuses each VIP"
+    assert second.remedy == "mend it; until then it does nothing"
+
+
+def test_on_acquire_adds_its_deadline_to_each_bound() -> None:
+    without, with_one = (checks.bounds(config(agent), MACHINE) for agent in ("", HOOKS))
+    for before, after in zip(without, with_one, strict=True):
+        if before.bound_s is not None:
+            assert after.bound_s == pytest.approx(before.bound_s + 2.0)
+            assert after.why == before.why + "; onAcquire may take 2 s"
+
+
+def test_a_program_is_looked_at_with_its_interpreter(tmp_path: Path) -> None:
+    program = tmp_path / "hook"
+    assert why_not_runnable(program) == "is not there"
+    assert why_not_runnable(tmp_path) == "is no file"
+    program.write_text("#!/bin/sh -eu\n")
+    assert why_not_runnable(program) == "is not executable"
+    program.chmod(0o755)
+    assert why_not_runnable(program) is None
+    program.write_text("#! /no/such/interpreter\n")
+    assert why_not_runnable(program) == "its interpreter /no/such/interpreter is not there"
+    program.write_bytes(b"\x7fELF")
+    assert why_not_runnable(program) is None
+
+
+THEIR_MAC = bytes.fromhex("020000000003")
+
+
+def their(name: str = "n2", address: str = "192.168.0.3") -> Peer:
+    """The record of an agent whose link has that address."""
+    place = PeerPlace(4, ip_address(address), THEIR_MAC, None, frozenset(), frozenset(), frozenset(), None, "")
+    return Peer(0x900, name, None, 0, None, None, frozenset({THEIR_MAC}), (place,))
+
+
+def heard(*macs: bytes) -> list[tuple[Severity, str]]:
+    """What is said when these answer for n2's address."""
+    etcd = {"records": (their("n1", "192.168.0.2"), their())}
+    (n2,) = segment.to_ask(config(), etcd["records"])
+    return told(segment.check_segment, machine(etcd, neighbours=(n2,), heard={n2: macs}))
+
+
+def test_the_others_are_asked_for_where_the_vip_is_and_this_node_is_not() -> None:
+    (n2,) = segment.to_ask(config(), (their("n1", "192.168.0.2"), their()))
+    assert (n2.node, n2.link, str(n2.address)) == ("n2", "eth0", "192.168.0.3")
+
+
+def test_who_answers_is_on_this_segment() -> None:
+    assert heard(THEIR_MAC) == [(Severity.OK, "n2 (192.168.0.3) answers on eth0")]
+
+
+def test_who_does_not_answer_may_be_on_another_segment() -> None:
+    assert heard() == [(Severity.WARNING, "n2 (192.168.0.3) does not answer on eth0")]
+
+
+def test_an_answer_from_a_foreign_mac_is_a_router_s() -> None:
+    """Proxy ARP: the address is reached, and a VIP would not be."""
+    (said,) = heard(bytes.fromhex("02000000beef"))
+    assert said == (
+        Severity.WARNING,
+        "02:00:00:00:be:ef answers on eth0 for n2 (192.168.0.3), and is none of its links",
+    )
+    assert heard(THEIR_MAC, bytes.fromhex("02000000beef"))[0][0] is Severity.WARNING
+
+
+def test_what_nobody_could_ask_is_not_called_silence() -> None:
+    """Law 4."""
+    (n2,) = segment.to_ask(config(), (their(),))
+    asked_nobody = machine({"records": (their(),)}, neighbours=(n2,), heard={})
+    assert told(segment.check_segment, asked_nobody) == [
+        (Severity.WARNING, "n2 (192.168.0.3) could not be asked for on eth0")
+    ]
+    assert told(segment.check_segment, machine({"records": (their(),)}, neighbours=(n2,), heard=None)) == []
+    older = replace(their(), places=None)
+    (said,) = told(segment.check_segment, machine({"records": (older,)}, heard={}))
+    assert said[0] is Severity.WARNING
+    assert "whether it is on this segment is not known" in said[1]
+
+
+# -- what the agent will do, tried ------------------------------------------------------------------------------------
+
+DOWN = replace(MEMBER, reachable=False, error="connection refused")
+NOTHING_YET = {"members": (DOWN,), "tls_files": (), "ttl_floor_s": None, "owners": None, "agents": None}
+
+
+def test_before_kubeadm_init_it_says_not_yet_instead_of_failing(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = machine(NOTHING_YET)
+    findings = [finding for check in checks.CHECKS for finding in check(config(), facts)]
+    assert Severity.NOT_YET in {finding.level for finding in findings}
+    assert Severity.ERROR not in {finding.level for finding in findings}
+    assert checks.bounds(config(), facts) == []
+
+
+@pytest.mark.parametrize(
+    ("agent", "etcd"),
+    [
+        ("etcd: {endpoints: [https://10.0.0.1:2379]}", {}),
+        ("etcd: {endpoints: [http://127.0.0.1:2379]}", {}),
+        ("etcd: {caFile: /a, certFile: /b, keyFile: /c}", {}),
+        ("", {"tls_files": ("client.crt: valid",)}),
+    ],
+)
+def test_an_etcd_that_should_be_there_is_an_error(agent: str, etcd: dict[str, Any]) -> None:
+    """Once, however many questions hang on it."""
+    facts = machine({**NOTHING_YET, **etcd})
+    findings = [finding for check in checks.CHECKS for finding in check(config(agent), facts)]
+    (wrong,) = [finding for finding in findings if finding.level is Severity.ERROR]
+    assert "connection refused" in wrong.text
+    assert "is this its client port" in wrong.remedy
+
+
+def test_what_the_agent_may_not_do_is_an_error_and_no_time_is_promised() -> None:
+    facts = machine({"refused": "etcdserver: permission denied"})
+    (level, text), *_ = [said for said in told(checks.check_etcd, facts) if "could not work" in said[1]]
+    assert (level, text) == (
+        Severity.ERROR,
+        "the agent could not work under sharedip:v1: etcdserver: permission denied",
+    )
+    assert checks.bounds(config(), facts) == []
+
+
+def test_another_machine_with_this_name_is_an_error() -> None:
+    facts = machine({"namesake": "10.0.0.9:9470"})
+    assert (Severity.ERROR, "another agent is registered as 'n1', at 10.0.0.9:9470") in told(checks.check_etcd, facts)
+
+
+def test_plaintext_is_a_warning_but_on_loopback() -> None:
+    def bare(endpoints: str) -> list[str]:
+        agent = f"etcd: {{endpoints: {endpoints}}}"
+        return [text for level, text in told(checks.check_etcd, machine(), agent) if "without TLS" in text]
+
+    assert bare("[https://127.0.0.1:2379]") == bare("[http://127.0.0.1:2379]") == []
+    assert "http://10.0.0.1:2379: without TLS whoever" in bare("[http://10.0.0.1:2379]")[0]
+
+
+def test_a_node_that_no_peer_reaches_is_an_error_and_is_promised_the_lease_alone() -> None:
+    facts = machine(unreached="no link of a VIP has an IPv4 address of this node's own")
+    ((level, text),) = told(checks.check_peers, facts)
+    assert level is Severity.ERROR
+    assert "no peer can reach" in text
+    assert told(checks.check_peers, facts, "failover: {witness: off}") == []
+    crash = next(bound for bound in checks.bounds(config(), facts) if bound.event.startswith("node crashes"))
+    assert crash.bound_s == pytest.approx(15.6, abs=0.1)
+    assert "no peer reaches it" in crash.why
+
+
+def test_taken_ports_and_loose_files_are_told() -> None:
+    facts = machine(taken_ports=("peer.listen: UDP 0.0.0.0:9470: address already in use",), loose_files=("a",))
+    assert told(checks.check_peers, facts)[0][0] is Severity.ERROR
+    assert told(checks.check_files, facts) == [(Severity.WARNING, "a")]
+
+
+def test_who_may_not_look_is_told_first() -> None:
+    facts = machine(missing_capabilities=("NET_ADMIN", "NET_RAW"))
+    first = next(finding for check in checks.CHECKS for finding in check(config(), facts))
+    assert first.text.startswith("this look is incomplete: this user lacks NET_ADMIN and NET_RAW")

@@ -42,7 +42,7 @@ def test_every_field_has_a_default() -> None:
     )
     assert config.lease_ttl_s == 15
     assert config.failover == FailoverConfig(WitnessChoice.AUTO, 1.0, FenceChoice.AUTO)
-    assert config.peer == PeerConfig("0.0.0.0", 9470, None)
+    assert config.peer == PeerConfig("::", 9470, None)
     assert config.health_checks == ()
     assert config.conflict_policy is ConflictPolicy.DEFEND
     assert config.api == ApiConfig("127.0.0.1", 9471)
@@ -169,6 +169,7 @@ def test_the_api_can_be_turned_off(text: str) -> None:
         "etcd: {requestTimeout: 1s}\nlease: {ttl: 3s}",
         "etcd: {endpoints: [http://a], username: u, passwordFile: /p}",
         "peer: {listen: 192.168.0.10:1, advertise: 192.168.0.10}",
+        "peer: {advertise: fd00::1}",
     ],
 )
 def test_values_on_the_edge_of_their_bounds_are_taken(text: str) -> None:
@@ -189,13 +190,13 @@ def test_the_lifetime_fence_has_a_default_window_that_it_can_keep() -> None:
                 "renewal needs 2 s of lease left"
             ],
         ),
-        ("lease: {ttl: 3500ms}", ['8:14: lease.ttl: "3500ms" is no whole number of seconds']),
+        ("lease: {ttl: 3500ms}", ['8:14: lease.ttl: "3500ms" is not a whole number of seconds']),
         ("lease: {ttl: 11m}", ['8:14: lease.ttl: "11m" is too long']),
         ("lease: {ttl: 15}", ['8:14: lease.ttl: "15" has no unit']),
         ("lease: 15s", ['8:8: lease is the word "15s"']),
         (
-            "failover: {window: 299ms}",
-            ['8:20: failover.window: "299ms" is too short: a host that is merely busy would be taken for dead'],
+            "failover: {window: 99ms}",
+            ['8:20: failover.window: "99ms" is too short: a host that is merely busy would be taken for dead'],
         ),
         (
             "failover: {window: 2099ms, fence: lifetime}",
@@ -226,26 +227,29 @@ def test_the_lifetime_fence_has_a_default_window_that_it_can_keep() -> None:
         ("etcd: {endpoints: [http://a], caFile: /x}", ["8:39: etcd.caFile means nothing to http endpoints"]),
         ("etcd: {username: x}", ["8:18: etcd.username stands without passwordFile"]),
         ("etcd: {passwordFile: /x}", ["8:22: etcd.passwordFile stands without username"]),
-        ("etcd: {keyPrefix: 'a:'}", ['8:19: etcd.keyPrefix: "a:" is no key prefix']),
+        ("etcd: {keyPrefix: 'a:'}", ['8:19: etcd.keyPrefix: "a:" is not a key prefix']),
         ("etcd: {password: x}", ['8:8: "etcd.password" is not a field of this document']),
-        ("peer: {listen: 9470}", ['8:16: peer.listen: "9470" is no IPv4 address']),
-        ("peer: {advertise: 0.0.0.0}", ["8:19: peer.advertise: 0.0.0.0 is no address of one node"]),
-        ("peer: {reach: [0.0.0.0]}", ["8:16: peer.reach: 0.0.0.0 is no address of one node"]),
+        ("peer: {listen: 9470}", ['8:16: peer.listen: "9470" is not an IPv4 address']),
+        ("peer: {advertise: 0.0.0.0}", ["8:19: peer.advertise: 0.0.0.0 is not the address of one node"]),
+        ("peer: {reach: [0.0.0.0]}", ["8:16: peer.reach: 0.0.0.0 is not the address of one node"]),
         ("peer: {reach: 10.0.0.1}", ['8:15: peer.reach is the word "10.0.0.1"']),
         (
             "peer: {reach: [10.0.0.1, 10.0.0.2, 10.0.0.3, 10.0.0.4, 10.0.0.5]}",
             ["8:56: these are more than 4 machines to ask"],
         ),
         ("peer: {advertise: fe80::1}", ["8:19: peer.advertise: fe80::1 needs a zone"]),
-        ("peer: {advertise: fd00::1}", ["8:19: peer.advertise: nothing sent to fd00::1 is heard on 0.0.0.0"]),
+        (
+            "peer: {listen: 0.0.0.0:1, advertise: fd00::1}",
+            ["8:38: peer.advertise: nothing sent to fd00::1 is heard on 0.0.0.0"],
+        ),
         (
             "peer: {listen: 10.0.0.1:1, advertise: 10.0.0.2}",
             ["8:39: peer.advertise: nothing sent to 10.0.0.2 is heard on 10.0.0.1"],
         ),
         ("conflict: {policy: fight}", ['8:20: conflict.policy: "fight" is not known here']),
-        ("api: {listen: localhost:80}", ['8:15: api.listen: "localhost" is no IP address']),
+        ("api: {listen: localhost:80}", ['8:15: api.listen: "localhost" is not an IP address']),
         ("api: no", ['8:6: api is the word "no"']),
-        ("nodeName: a b", ['8:11: nodeName: "a b" is no node name']),
+        ("nodeName: a b", ['8:11: nodeName: "a b" is not a node name']),
         ("stateDir: run", ['8:11: stateDir: "run" is a relative path']),
         ("nodename: x", ['8:1: "nodename" is not a field of this document']),
         ("healthChecks: {kubeAPIServer: {}}", ["8:15: healthChecks is a mapping"]),
@@ -258,7 +262,7 @@ def test_what_is_wrong_has_its_place_and_its_reason(text: str, problems: list[st
 @pytest.mark.parametrize(
     ("check", "problems"),
     [
-        ("x", ["9:5: healthChecks[0] is no mapping"]),
+        ("x", ["9:5: healthChecks[0] is not a mapping"]),
         ("{}", ["9:5: healthChecks[0].name is missing", "9:5: healthChecks[0] says nothing to check"]),
         ("{name: a}", ["9:5: healthChecks[0] says nothing to check"]),
         ("{name: a, tcp: {address: a:1}, http: {url: http://a}}", ["9:5: healthChecks[0] has both http and tcp"]),
@@ -267,7 +271,7 @@ def test_what_is_wrong_has_its_place_and_its_reason(text: str, problems: list[st
         ("{name: a, tcp: }", ["9:20: healthChecks[0].tcp.address is missing"]),
         ("{name: a, tcp: 6443}", ['9:20: healthChecks[0].tcp is the word "6443"']),
         ("{name: a, http: {}}", ["9:21: healthChecks[0].http.url is missing"]),
-        ("{name: a, http: {url: /readyz}}", ['9:27: healthChecks[0].http.url: "/readyz" is no URL']),
+        ("{name: a, http: {url: /readyz}}", ['9:27: healthChecks[0].http.url: "/readyz" is not a URL']),
         (
             "{name: a, http: {url: http://a, caFile: /x}}",
             ["9:27: healthChecks[0].http.url: certificates mean nothing to http"],
@@ -286,7 +290,7 @@ def test_what_is_wrong_has_its_place_and_its_reason(text: str, problems: list[st
         ),
         (
             "{name: a, tcp: {address: a:1}, failureThreshold: x}",
-            ['9:54: healthChecks[0].failureThreshold: "x" is no number'],
+            ['9:54: healthChecks[0].failureThreshold: "x" is not a number'],
         ),
         (
             "{name: a, tcp: {address: a:1}, intervall: 1s}",

@@ -9,6 +9,7 @@ import pytest
 from sharedip.config.certificates import (
     API_SERVER_FILES,
     ETCD_FILES,
+    KUBEADM_API_SERVER,
     EtcdFiles,
     find_api_server,
     find_client_certificates,
@@ -79,3 +80,25 @@ def test_the_port_is_the_one_that_the_distribution_configures(ca: Path, file: st
     found, _ = find_api_server(lambda path: path.parent == ca, lambda path: text if path == Path(file) else "")
     assert found is not None
     assert found.port == port
+
+
+def test_anybody_may_ask_kubeadms_api_server_and_the_certificate_is_spare() -> None:
+    """Once the check came with a cluster administrator's, though nobody had asked for one."""
+    pki, manifest = KUBEADM / "ca.crt", KUBEADM_API_SERVER
+    found, _ = find_api_server({pki, manifest}.__contains__)
+    assert found is not None
+    assert (found.is_open, found.cert_file, found.key_file) == (True, None, None)
+    assert find_api_server({pki}.__contains__)[0] is None, "a worker has no API server"
+    spare, _ = find_api_server(lambda path: path.parent == KUBEADM)
+    assert spare is not None
+    assert (spare.is_open, spare.cert_file) == (True, KUBEADM / "apiserver-kubelet-client.crt")
+
+
+@pytest.mark.parametrize("tls", [K3S, RKE2])
+def test_where_a_certificate_is_asked_for_it_is_the_one_that_may_do_least(tls: Path) -> None:
+    found, _ = find_api_server(lambda path: path.parent == tls)
+    assert found is not None
+    assert (found.is_open, found.cert_file) == (False, tls / "client-kube-proxy.crt")
+    found, _ = find_api_server(lambda path: path.parent == tls and "kube-proxy" not in path.name)
+    assert found is not None
+    assert found.cert_file == tls / "client-admin.crt"

@@ -27,8 +27,8 @@ def judge(vip: str, facts: list[LinkFacts]) -> tuple[list[str], list[str]]:
 @pytest.mark.parametrize(
     ("second", "problem"),
     [
-        (VIP, "8:7: the VIP 192.168.0.15 stands at f.yaml:3:7 already, on this link"),
-        (VIP.replace("eth0", "eth1"), "8:7: the VIP 192.168.0.15 stands at f.yaml:3:7 already, on the link eth0"),
+        (VIP, "8:7: the VIP 192.168.0.15 is already defined at f.yaml:3:7, on this link"),
+        (VIP.replace("eth0", "eth1"), "8:7: the VIP 192.168.0.15 is already defined at f.yaml:3:7, on the link eth0"),
     ],
 )
 def test_no_vip_stands_twice(second: str, problem: str) -> None:
@@ -37,7 +37,7 @@ def test_no_vip_stands_twice(second: str, problem: str) -> None:
 
 def test_one_ipv6_address_is_the_same_in_every_spelling() -> None:
     text = VIP.replace("192.168.0.15", "fd00::15") + "---\n" + VIP.replace("192.168.0.15", "FD00:0:0::0:15")
-    assert said(text) == ["8:7: the VIP fd00::15 stands at f.yaml:3:7 already, on this link"]
+    assert said(text) == ["8:7: the VIP fd00::15 is already defined at f.yaml:3:7, on this link"]
 
 
 def test_there_is_a_limit_on_vips() -> None:

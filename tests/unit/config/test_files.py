@@ -64,9 +64,9 @@ def test_everything_that_can_not_be_read_is_reported_at_once(tmp_path: Path) -> 
         "broken.yaml: this symbolic link leads nowhere",
         "empty: the folder has no *.yaml or *.yml file",
         "folder.yaml: the folder has no *.yaml or *.yml file",
-        "folder.yaml: this is no regular file",
+        "folder.yaml: this is not a regular file",
         "latin1.yaml:5:6: byte 0xf6 is not UTF-8",
-        "pipe.yaml: this is no regular file",
+        "pipe.yaml: this is not a regular file",
         "vast.yaml: the file has more than 4 MiB",
         "wide.yaml:1:1: byte 0xff is not UTF-8",
     ]

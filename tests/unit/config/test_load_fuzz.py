@@ -26,9 +26,11 @@ FIELDS = [
     *("port", "interval", "timeout", "failureThreshold", "successThreshold", "conflict", "policy", "api"),
     *("version", "machine", "type", "network", "interfaces", "interface", "deviceSelector", "dhcp"),
     *("addresses", "cidr", "vip", "ip", "hcloud", "vlans", "vlanId", "ignore"),
-    *("cluster", "<<"),
+    *("cluster", "controlPlane", "endpoint", "selector", "match", "links", "bond", "bridge", "bridgePort", "master"),
+    "<<",
 ]
 WORDS = [
+    *("LinkConfig", "BondConfig", "DHCPv4Config", "LinkAliasConfig", "KubeClusterConfig", "net%d", "https://10.0.0.1"),
     *("Layer2VIPConfig", "AgentConfig", "v1alpha1", "controlplane", "worker", "eth0", "lo", "off", "auto", "lifetime"),
     *(
         "192.168.0.15",

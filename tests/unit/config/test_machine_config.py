@@ -53,9 +53,9 @@ def test_the_many_documents_of_talos_1_14_load_unchanged() -> None:
         "machine.kubelet, machine.install, machine.features",
         "documents of kind ResolverConfig are skipped",
         "documents of kind HostnameConfig are skipped",
-        "documents of kind LinkAliasConfig are skipped",
-        "documents of kind LinkConfig are skipped",
-        "documents of kind VLANConfig are skipped",
+        "of documents of kind LinkAliasConfig only what concerns VIPs is read",
+        "of documents of kind LinkConfig only what concerns VIPs is read",
+        "of documents of kind VLANConfig only what concerns VIPs is read",
         "documents of kind KubeEtcdEncryptionConfig are skipped",
         "documents of kind KubeFlannelCNIConfig are skipped",
     ]
@@ -98,15 +98,15 @@ def test_a_worker_without_a_vip_is_merely_of_no_use() -> None:
     [
         (
             machine("{interface: eth0, vip: {ip: 10.0.0.5}}", "controlplan"),
-            ['3:9: machine.type: "controlplan" is no type of machine'],
+            ['3:9: machine.type: "controlplan" is not a type of machine'],
         ),
         (
             machine("{interface: eth0, vip: {ip: 10.0.0.5}}").replace("  type: controlplane\n", ""),
             ["4:29: the VIP 10.0.0.5 stands in a document without machine.type"],
         ),
         (
-            machine("{interface: eth0, vip: {ip: 10.0.0.5}}").replace("version: v1alpha1\n", ""),
-            ["1:1: version is missing"],
+            machine("{interface: eth0, vip: {ip: 10.0.0.5}}").replace("v1alpha1", ""),
+            ["1:1: version is empty"],
         ),
         (
             machine("{interface: eth0, vip: {ip: 10.0.0.5}}").replace("v1alpha1", "v2"),
@@ -162,9 +162,9 @@ def test_a_worker_without_a_vip_is_merely_of_no_use() -> None:
         ),
         (
             machine("{interface: eth0, addresses: [10.0.0.1/33], vip: {ip: 10.0.0.5}}"),
-            ['5:31: machine.network.interfaces[0].addresses: "10.0.0.1/33" is no address'],
+            ['5:31: machine.network.interfaces[0].addresses: "10.0.0.1/33" is not an address'],
         ),
-        (machine("eth0"), ["5:1: machine.network.interfaces[0] is no mapping"]),
+        (machine("eth0"), ["5:1: machine.network.interfaces[0] is not a mapping"]),
         (machine("").replace("[\n\n  ]", "{}"), ["4:25: machine.network.interfaces is a mapping"]),
         ("version: v1alpha1\nmachine: []\n", ["2:10: machine is a list"]),
     ],
@@ -228,5 +228,5 @@ def test_both_forms_of_documents_stand_side_by_side_but_name_no_vip_twice() -> N
     other = "---\napiVersion: v1alpha1\nkind: Layer2VIPConfig\nname: 10.0.0.6\nlink: eth0\n"
     assert vips(text + other) == [("10.0.0.5", "eth0"), ("10.0.0.6", "eth0")]
     assert said(text + other.replace(".6", ".5")) == [
-        "10:7: the VIP 10.0.0.5 stands at f.yaml:5:29 already, on this link"
+        "10:7: the VIP 10.0.0.5 is already defined at f.yaml:5:29, on this link"
     ]

@@ -31,11 +31,11 @@ def test_durations_are_read_as_go_writes_them(text: str, seconds: float) -> None
     ("text", "says"),
     [
         ("15", '"15" has no unit; write 15s, or 15ms'),
-        ("", '"" is no duration; write one such as 1s, 300ms or 1m30s'),
-        ("1 s", '"1 s" is no duration; write one such as 1s, 300ms or 1m30s'),
-        ("-1s", '"-1s" is no duration; write one such as 1s, 300ms or 1m30s'),
-        ("1d", '"1d" is no duration; write one such as 1s, 300ms or 1m30s'),
-        ("٣s", '"٣s" is no duration; write one such as 1s, 300ms or 1m30s'),
+        ("", '"" is not a duration; write one such as 1s, 300ms or 1m30s'),
+        ("1 s", '"1 s" is not a duration; write one such as 1s, 300ms or 1m30s'),
+        ("-1s", '"-1s" is not a duration; write one such as 1s, 300ms or 1m30s'),
+        ("1d", '"1d" is not a duration; write one such as 1s, 300ms or 1m30s'),
+        ("٣s", '"٣s" is not a duration; write one such as 1s, 300ms or 1m30s'),
         ("0.1ms", '"0.1ms" is finer than a millisecond; write whole milliseconds'),
         ("0s", '"0s" is too short; write 300ms or more, up to 1m'),
         ("2m", '"2m" is too long; write 1m or less'),
@@ -69,12 +69,18 @@ def test_addresses_that_a_vip_can_have(text: str) -> None:
         ("::ffff:10.0.0.1", "::ffff:10.0.0.1 is an IPv4 address in IPv6's clothes; write 10.0.0.1"),
         ("fe80::1%eth0", '"fe80::1%eth0" names a zone; write the address alone; the link has a field of its own'),
         ("vip.example", '"vip.example" is a name, not an address; write the IP address itself'),
-        ("192.168.0.256", '"192.168.0.256" is no IPv4 address; write four numbers from 0 to 255 without leading zeros'),
-        ("192.168.0.015", '"192.168.0.015" is no IPv4 address; write four numbers from 0 to 255 without leading zeros'),
-        ("10.0.1", '"10.0.1" is no IPv4 address; write four numbers from 0 to 255 without leading zeros'),
-        ("fd00:::1", '"fd00:::1" is no IP address; write one such as 192.168.0.15 or fd00::15'),
-        ("", '"" is no IP address; write one such as 192.168.0.15 or fd00::15'),
-        ("int0 ", '"int0 " is no IP address; write one such as 192.168.0.15 or fd00::15'),
+        (
+            "192.168.0.256",
+            '"192.168.0.256" is not an IPv4 address; write four numbers from 0 to 255 without leading zeros',
+        ),
+        (
+            "192.168.0.015",
+            '"192.168.0.015" is not an IPv4 address; write four numbers from 0 to 255 without leading zeros',
+        ),
+        ("10.0.1", '"10.0.1" is not an IPv4 address; write four numbers from 0 to 255 without leading zeros'),
+        ("fd00:::1", '"fd00:::1" is not an IP address; write one such as 192.168.0.15 or fd00::15'),
+        ("", '"" is not an IP address; write one such as 192.168.0.15 or fd00::15'),
+        ("int0 ", '"int0 " is not an IP address; write one such as 192.168.0.15 or fd00::15'),
     ],
 )
 def test_what_is_no_address_is_told_apart(text: str, says: str) -> None:
@@ -148,8 +154,8 @@ def test_an_endpoint_is_written_as_a_url() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("127.0.0.1:2379", "is no URL"),
-        ("unix:///run/etcd.sock", '"unix" is no scheme for this'),
+        ("127.0.0.1:2379", "is not a URL"),
+        ("unix:///run/etcd.sock", '"unix" is not a scheme that works here'),
         ("https://", "there is no host"),
         ("https://:2379", "there is no host"),
         ("https://a:x", "has no usable port"),
@@ -160,9 +166,9 @@ def test_an_endpoint_is_written_as_a_url() -> None:
         ("https://fd00::1:2379", "has an IPv6 address without brackets"),
         ("https://[10.0.0.1]:2379", "has no IPv6 address in its brackets"),
         ("https://[fe80::1%eth0]:2379", "has no IPv6 address in its brackets"),
-        ("https://10.0.0.300:2379", '"10.0.0.300" is no IPv4 address'),
-        ("https://a b:2379", '"a b" is no host'),
-        ("https://-a:2379", '"-a" is no host'),
+        ("https://10.0.0.300:2379", '"10.0.0.300" is not an IPv4 address'),
+        ("https://a b:2379", '"a b" is not a host'),
+        ("https://-a:2379", '"-a" is not a host'),
     ],
 )
 def test_what_is_no_endpoint(text: str, says: str) -> None:
@@ -214,7 +220,7 @@ def test_node_names(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "-a", "a b", "a/b", "é", "x" * 254, "a\n"])
 def test_what_is_no_node_name(name: str) -> None:
-    assert "is no node name" in refusal(values.node_name, name)
+    assert "is not a node name" in refusal(values.node_name, name)
 
 
 @pytest.mark.parametrize("prefix", ["sharedip:v1", "talos:v1", "a", "/registry/x", "x" * 128])
@@ -224,7 +230,7 @@ def test_key_prefixes(prefix: str) -> None:
 
 @pytest.mark.parametrize("prefix", ["", ":", "a:", ":a", "a b", "é", "x" * 129])
 def test_what_is_no_key_prefix(prefix: str) -> None:
-    assert "is no key prefix" in refusal(values.key_prefix, prefix)
+    assert "is not a key prefix" in refusal(values.key_prefix, prefix)
 
 
 def test_the_state_directory_leaves_room_for_the_socket_in_it() -> None:
@@ -240,7 +246,7 @@ def test_what_is_no_absolute_path(text: str) -> None:
 
 def test_a_password_in_place_of_its_file_is_not_repeated() -> None:
     answer = refusal(values.password_path, "secret")
-    assert answer == "this is no absolute path; write the path of a file that holds the password"
+    assert answer == "this is not an absolute path; write the path of a file that holds the password"
 
 
 def test_a_long_or_odd_value_is_shown_short_and_on_one_line() -> None:

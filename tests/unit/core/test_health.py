@@ -24,7 +24,9 @@ class Dialogue:
     def __init__(self, *policies: CheckPolicy) -> None:
         self.now = 1000.0
         self.policy = HealthPolicy(policies, self.now)
+        self.told: list[HealthChanged] = []
         self.said: list[HealthChanged] = []
+        """Of these, those that change the sum, or what fails."""
         self._note(self.policy.start())
 
     def hear(self, name: str, results: str) -> list[bool]:
@@ -49,7 +51,10 @@ class Dialogue:
         self._note(self.policy.handle(verdict, started_at, self.now))
 
     def _note(self, change: HealthChanged | None) -> None:
-        if change is not None:
+        if change is None:
+            return
+        self.told.append(change)
+        if not self.said or (self.said[-1].healthy, self.said[-1].failing) != (change.healthy, change.failing):
             self.said.append(change)
 
 
@@ -207,6 +212,23 @@ def test_what_is_slow_has_patience_however_often_it_is_asked() -> None:
     assert dialogue.live("api", "-") == 2.0, "a server that is known to be ill is not asked more often"
 
 
+def test_what_passes_again_is_told_as_recovering_until_it_is_trusted() -> None:
+    dialogue = Dialogue(CheckPolicy("api", 1, 2, 2.0))
+    dialogue.hear("api", "++-")
+    slow = (("api", Ailment.SLOW),)
+    assert dialogue.told[-1] == HealthChanged(False, "api: answered 500", slow)
+    for result, recovering in (("+", {"api"}), ("-", set())):
+        dialogue.hear("api", result)
+        assert dialogue.told[-1].failing == slow
+        assert dialogue.told[-1].recovering == frozenset(recovering)
+    dialogue.hear("api", "++++")
+    assert (dialogue.told[-1].healthy, dialogue.told[-1].failing) == (True, ())
+    assert not dialogue.told[-1].recovering
+    before = len(dialogue.told)
+    dialogue.hear("api", "++")
+    assert len(dialogue.told) == before
+
+
 def test_a_frozen_service_is_found_out_within_the_stated_time_at_defaults() -> None:
     """Frozen right after an answer: an interval (10 % late at the most), and three probes that take 2 s each."""
     dialogue = Dialogue(API)
@@ -292,7 +314,7 @@ def test_what_was_said_last_is_what_is_thought(steps: list[tuple[str, str, float
             assert policy.healthy is not bool(policy.failing)
         for check in ("api", "disk"):
             assert policy.next_probe_at(check, dialogue.now, 0.5) <= dialogue.now + 2.0
-    told = [(change.healthy, change.failing) for change in dialogue.said]
+    told = [(change.healthy, change.failing, change.recovering) for change in dialogue.told]
     assert all(before != after for before, after in pairwise(told))
 
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from sharedip.core.etcd.requests import RequestKind
 from sharedip.core.messages import (
+    AddressGone,
+    AddressRefused,
     AddressSeen,
     Announce,
     Exit,
+    HoldAddress,
     KeepLeaseAlive,
+    Level,
     LinkChanged,
     LinkVanished,
     ReadKeys,
@@ -62,6 +68,26 @@ def test_a_vanished_link_hands_the_address_over() -> None:
     talk.hear(LinkVanished(2))
     talk.pass_time(0.3)
     talk.expect(RemoveAddress)
+
+
+@pytest.mark.parametrize("last", [LinkVanished(2), None])
+def test_a_link_that_takes_the_address_along_is_the_only_reason_that_is_told(last: LinkVanished | None) -> None:
+    """In the kernel's order: down, the address, the link. Nobody has removed anything behind our back."""
+    talk = owner()
+    talk.run(1.0)
+    talk.reports.clear()
+    talk.hear(LinkChanged(replace(LINK, running=False)))
+    talk.hear(AddressGone(LINK.index, VIP.address, 32))
+    if last is not None:
+        talk.hear(last)
+    for order in [each for each in talk.open if isinstance(each, HoldAddress)]:
+        talk.open.remove(order)
+        talk.hear(AddressRefused(VIP, "No such device"))
+    talk.pass_time(0.3)
+    talk.expect(RemoveAddress)
+    told = [f"{report.text} ({report.reason})" for report in talk.reports if report.level is not Level.INFO]
+    assert not [text for text in told if "behind our back" in text or "refused" in text], told
+    assert talk.candidacy.ownership.losses.count == 0
 
 
 def test_neighbours_are_told_again_when_the_mac_changes() -> None:

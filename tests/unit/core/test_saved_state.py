@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sharedip.core.messages import Command, Report, StateNotSaved, StateSaved
-from sharedip.core.saved_state import SAVE_RETRY_S, UNSAVED_S_MAX, SavedState
+from sharedip.core.saved_state import LOST_RETRY_S, SAVE_RETRY_S, UNSAVED_S_MAX, SavedState
 from sharedip.core.state import FormerRun, read_state
 
 RUN = FormerRun(0x1, "sharedip:v1", "n1", (), drained=False)
@@ -74,3 +74,22 @@ def test_a_refusal_that_comes_late_says_nothing_of_what_was_ordered_since() -> N
     saved.saved(StateSaved(second.number))
     assert saved.durable == DRAINED
     assert saved.order(RUN, 0.1) is not None, "at once, with no pause"
+
+
+def test_a_file_that_was_lost_is_written_again_after_a_while_and_what_changed_at_once() -> None:
+    """No file is safe, and a problem until there is one; but a resignation must not wait for that."""
+    saved = SavedState(list[Command]().append)
+    order = saved.order(RUN, 0.0)
+    assert order is not None
+    assert saved.saved(StateSaved(order.number, "No space left on device")) == RUN
+    assert saved.trouble == "No space left on device"
+    saved.try_again(0.0)
+    assert saved.order(RUN, LOST_RETRY_S - 0.1) is None
+    assert saved.next_deadline() == LOST_RETRY_S
+    assert saved.order(DRAINED, 1.0) is not None
+    saved.try_again(1.0)
+    again = saved.order(DRAINED, 1.0 + LOST_RETRY_S)
+    assert again is not None
+    saved.saved(StateSaved(again.number))
+    assert saved.trouble == ""
+    assert saved.next_deadline() == float("inf")

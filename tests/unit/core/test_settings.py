@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from sharedip.core.settings import (
@@ -11,10 +13,14 @@ from sharedip.core.settings import (
     REMOVAL_LEAD_S,
     RENEW_EVERY_S_MAX,
     REQUEST_TIMEOUT_S_MIN,
+    Settings,
     attempt_timeout_s,
     gate_timeout_s,
     lease_margin_s,
+    read_shared_settings,
     renew_every_s,
+    shared_settings,
+    takeover_s,
 )
 
 
@@ -61,3 +67,34 @@ def test_a_ttl_too_short_for_anything_still_waits_for_a_local_etcd() -> None:
 def test_an_address_that_is_still_held_has_room_for_its_gate() -> None:
     """Until the agent begins to remove it: an opening is never for no time at all."""
     assert gate_timeout_s(REMOVAL_LEAD_S) > 0
+
+
+def test_a_crash_takes_the_window_with_a_witness_and_the_whole_lease_without() -> None:
+    """And a scan of etcd's for what has expired, and the way to the next one."""
+    assert takeover_s(1.0, 15.0) == pytest.approx(1.101)
+    assert takeover_s(None, 15.0) == pytest.approx(15.6)
+
+
+def test_what_should_be_the_same_everywhere_is_read_as_it_was_written() -> None:
+    settings = Settings("n1", "sharedip:v1", ("http://m0:2379",), (), window_s=0.5, lease_ttl_s=30)
+    shared = shared_settings(settings)
+    assert read_shared_settings(shared.record()) == shared
+    assert shared.shown()[:2] == (("failover.window", "500 ms"), ("lease.ttl", "30 s"))
+    assert shared_settings(replace(settings, window_s=None)).shown()[0] == ("failover.window", "off")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        [],
+        {},
+        {"windowMs": "1000", "ttlS": 15, "policy": "defend"},
+        {"windowMs": -1, "ttlS": 15, "policy": "defend"},
+        {"windowMs": 1000, "ttlS": 10**12, "policy": "defend"},
+        {"windowMs": 1000, "ttlS": 15, "policy": "<b>yield</b>"},
+    ],
+)
+def test_nonsense_about_settings_is_nothing(value: object) -> None:
+    """Numbers and our own words alone: the rest would be shown to people."""
+    assert read_shared_settings(value) is None

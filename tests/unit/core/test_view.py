@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Any
 
-from sharedip.core.messages import AddressGone, AddressSeen, ForeignClaim
-from sharedip.core.view import CONFLICT_SHOWN_S, view
+from sharedip.core.messages import AddressGone, AddressSeen, ForeignClaim, KeepLeaseAlive, ReadKeys
+from sharedip.core.model import Vip
+from sharedip.core.outlook import CONFLICT_SHOWN_S
+from sharedip.core.steps import to_the_end
+from sharedip.core.view import view, view_in_steps
 from tests.stages.harness import LINK, MAC, VIP, Talk, owner, waiting_behind
 
 
@@ -52,3 +56,32 @@ def test_agents_that_do_not_answer_are_named_by_the_owner_that_asks_them() -> No
     alone.store.stand("n2")
     alone.tell_changes()
     assert shown(alone)["silent"] == [], "without a window nobody is asked"
+
+
+def test_an_owner_that_lapsed_is_neither_owner_nor_taking_it() -> None:
+    """An address that is on no node has a role of its own, and a time."""
+    talk = owner()
+    assert (shown(talk)["role"], shown(talk)["standing"], shown(talk)["down_s"]) == ("owner", "up", None)
+    talk.run(18.0, KeepLeaseAlive, ReadKeys)
+    assert (shown(talk)["role"], shown(talk)["standing"]) == ("lapsed", "down")
+    assert 1.0 < shown(talk)["down_s"] < 5.0
+
+
+def test_no_step_of_the_document_looks_at_more_than_one_vip() -> None:
+    """With a thousand of them a whole look takes a tenth of a second: the loop has its turns in between."""
+    vips = tuple(Vip(ip_address(f"192.168.4.{n}"), "eth0") for n in range(1, 101))
+    talk = Talk(vips=vips)
+    talk.start()
+    looks = 0
+
+    def clock() -> float:
+        nonlocal looks
+        looks += 1
+        return talk.now
+
+    steps, most, before = view_in_steps(talk.node, clock), 0, 0
+    for _ in steps:
+        most, before = max(most, looks - before), looks
+    assert most == 1
+    assert looks >= 2 * len(vips)
+    assert to_the_end(view_in_steps(talk.node, clock)) == view(talk.node, talk.now)

@@ -8,7 +8,8 @@ Counterpart: `routes.py` answers the requests.
 from __future__ import annotations
 
 import asyncio
-import json
+import socket
+import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -16,12 +17,19 @@ from urllib.parse import unquote, urlsplit
 
 import h11
 
+from sharedip.adapters.api.rendering import json_bytes
+from sharedip.adapters.api.turns import Turns
+
 HEADER_BYTES_MAX = 16 * 1024
 BODY_BYTES_MAX = 64 * 1024
 IDLE_S = 10.0
 """A whole request, head and body, has to arrive within this time, however the bytes are dripped (slowloris)."""
-WRITE_S = 10.0
-"""A peer has to take each piece of an answer within this time."""
+WRITE_S = 5.0
+"""A peer has to take an answer within this time, or each piece of a stream: a renewed one is kept for each of them."""
+LINGER_S = 0.5
+LINGER_BYTES_MAX = 256 * 1024
+"""Of what is still said after the last answer. Unread, it would make the kernel reset the connection, and take what the
+peer has not read yet away from it."""
 REQUESTS_MAX = 1000
 """On one connection; then it is closed, so that none lives for ever."""
 REASON_CHARS_MAX = 200
@@ -38,11 +46,12 @@ _SECURITY = (
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """`path` is decoded and without its query."""
+    """`path` is decoded and without its query; `host` as the client has it, empty if it names none."""
 
     method: str
     path: str
     body: bytes
+    host: str = ""
 
 
 @dataclass(slots=True)
@@ -57,11 +66,8 @@ class HttpResponse:
 
 
 def json_line(document: object) -> bytes:
-    """Write the document on one line.
-
-    A record in etcd is JSON, and JSON can name half of a surrogate pair, which has no place in UTF-8: it becomes "?".
-    """
-    return json.dumps(document, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+    """Write the document on one line, with its end."""
+    return json_bytes(document) + b"\n"
 
 
 def json_response(status: int, document: object) -> HttpResponse:
@@ -79,48 +85,93 @@ class PeerGoneError(Exception):
 
 
 class Connection:
-    """Call `request` and `respond` in turn until `request` gives None or PeerGoneError comes; then `close`."""
+    """Steps: `open`; `request` and `respond` in turn until `request` gives None or PeerGoneError comes; `close`."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, idle_s: float = IDLE_S) -> None:
-        self._reader = reader
-        self._writer = writer
+    def __init__(self, channel: socket.socket, turns: Turns, idle_s: float = IDLE_S) -> None:
+        self._channel = channel
+        self._turns = turns
         self._idle_s = idle_s
+        self.waits_since: float | None = time.monotonic()
+        """Since when it has waited for a whole request; None while one is being answered."""
+        self._reader = asyncio.StreamReader(_READ_BYTES)
+        self._writer: asyncio.StreamWriter | None = None
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=HEADER_BYTES_MAX)
         self._requests = 0
+
+    async def open(self) -> None:
+        """Begin to listen to it. Raises PeerGoneError."""
+        loop, protocol = asyncio.get_running_loop(), asyncio.StreamReaderProtocol(self._reader)
+        try:
+            transport, _ = await loop.connect_accepted_socket(lambda: protocol, self._channel)
+        except OSError as error:
+            raise PeerGoneError from error
+        self._writer = asyncio.StreamWriter(transport, protocol, self._reader, loop)
         # drain() then means "the kernel has taken it all", and `close` cuts nobody's answer short.
-        writer.transport.set_write_buffer_limits(high=0)
+        transport.set_write_buffer_limits(high=0)
 
     async def request(self) -> HttpRequest | None:
         """Wait for the next request; None when the connection is over in order. Answers nonsense itself."""
         if self._requests and not self._ready_for_next():
+            await self._linger()
             return None
         self._requests += 1
+        self.waits_since = time.monotonic()
         try:
             async with asyncio.timeout(self._idle_s):
-                return await self._read_request()
+                request = await self._read_request()
         except TimeoutError:
             if self._h11.their_state is h11.SEND_BODY or self._h11.trailing_data[0]:
                 await self._refuse(408, f"the request took longer than {self._idle_s:g} s")
             raise PeerGoneError from None
         except h11.RemoteProtocolError as error:
             await self._refuse(error.error_status_hint, str(error))
+            await self._linger()
             raise PeerGoneError from error
         except OSError as error:
             raise PeerGoneError from error
+        self.waits_since = None
+        return request
 
-    async def respond(self, response: HttpResponse, *, head_only: bool = False) -> None:
-        """Answer the request that `request` gave. Raises PeerGoneError."""
+    async def respond(self, response: HttpResponse, *, head_only: bool = False, is_last: bool = False) -> None:
+        """Answer the request that `request` gave. Raises PeerGoneError.
+
+        Who has sent the next request already (pipelining) gets no answer to it on this connection (RFC 9112, 9.3.2).
+        """
+        is_last = is_last or bool(self._h11.trailing_data[0])
         try:
-            await self._send(response, head_only=head_only)
+            if response.stream is not None:
+                await self._send(response, head_only=head_only, last=is_last)
+                return
+            async with asyncio.timeout(WRITE_S):
+                await self._turns.mine()
+                await self._send(response, head_only=head_only, last=is_last)
         except (TimeoutError, OSError) as error:
             raise PeerGoneError from error
 
     def close(self) -> None:
         """Drop the connection. What the kernel has taken is still delivered; nothing waits for the peer."""
-        if self._writer.transport.get_write_buffer_size():
+        if self._writer is None:
+            self._channel.close()
+        elif self._writer.transport.get_write_buffer_size():
             self._writer.transport.abort()
         else:
             self._writer.close()
+
+    async def _linger(self) -> None:
+        """Let the peer end what it is saying, as far as it is known to be speaking still."""
+        if self._writer is None or not (
+            self._h11.trailing_data[0] or self._h11.their_state in {h11.SEND_BODY, h11.ERROR}
+        ):
+            return
+        self.waits_since, heard = time.monotonic(), 0
+        try:
+            async with asyncio.timeout(LINGER_S):
+                self._writer.write_eof()
+                while heard < LINGER_BYTES_MAX and (data := await self._reader.read(_READ_BYTES)):
+                    heard += len(data)
+                    await self._turns.mine()
+        except (TimeoutError, OSError):
+            return
 
     def _ready_for_next(self) -> bool:
         if self._h11.our_state is not h11.DONE or self._h11.their_state is not h11.DONE:
@@ -132,6 +183,7 @@ class Connection:
         head: h11.Request | None = None
         body = bytearray()
         while True:
+            await self._turns.mine()
             event = self._h11.next_event()
             if event is h11.NEED_DATA:
                 if self._h11.they_are_waiting_for_100_continue:
@@ -147,7 +199,7 @@ class Connection:
                     raise h11.RemoteProtocolError(f"a body may have {BODY_BYTES_MAX} bytes", error_status_hint=413)
             elif isinstance(event, h11.EndOfMessage):
                 assert head is not None
-                return HttpRequest(head.method.decode("ascii"), _path_of(head.target), bytes(body))
+                return HttpRequest(head.method.decode("ascii"), _path_of(head.target), bytes(body), _host_of(head))
             else:  # ConnectionClosed, or PAUSED after an upgrade request, which nobody here grants
                 return None
 
@@ -174,6 +226,7 @@ class Connection:
         if not head_only:
             # In pieces: a slow reader of a large status costs one piece of buffer, and is noticed at each.
             for start in range(0, len(response.body), _PIECE_BYTES):
+                await self._turns.mine()
                 await self._write(self._h11.send(h11.Data(data=response.body[start : start + _PIECE_BYTES])))
             if response.stream is not None:
                 await self._send_stream(response.stream)
@@ -203,7 +256,7 @@ class Connection:
             await stream.aclose()
 
     async def _write(self, data: bytes | None) -> None:
-        if data:
+        if data and self._writer is not None:
             self._writer.write(data)
             async with asyncio.timeout(WRITE_S):
                 await self._writer.drain()
@@ -214,6 +267,10 @@ def _declared_length(request: h11.Request) -> int:
         if name == b"content-length":
             return int(value)  # h11 has checked that it is a number
     return 0
+
+
+def _host_of(request: h11.Request) -> str:
+    return next((value.decode("ascii", "replace") for name, value in request.headers if name == b"host"), "")
 
 
 def _path_of(target: bytes) -> str:

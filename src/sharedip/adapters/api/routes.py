@@ -15,15 +15,11 @@ import re
 from collections.abc import Awaitable, Callable, Iterable
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sharedip.adapters.api.connection import HttpRequest, HttpResponse, json_response, text_response
-from sharedip.adapters.api.diagnosis import with_problems
 from sharedip.adapters.api.metrics import CONTENT_TYPE
+from sharedip.adapters.api.rendering import AGE_S_MAX, Renderings
 from sharedip.adapters.api.watchers import Watchers
-
-if TYPE_CHECKING:
-    from sharedip.core.status import Status
 
 Operate = Callable[[str, dict[str, object]], Awaitable[tuple[bool, str]]]
 Route = Callable[[HttpRequest], Awaitable[HttpResponse]]
@@ -31,6 +27,8 @@ Route = Callable[[HttpRequest], Awaitable[HttpResponse]]
 OPERATION_S = 30.0
 """An operator waits no longer for an answer; a handover takes milliseconds, a reload a second."""
 NODE_NAME_CHARACTERS_MAX = 253
+_PLAIN = ("drain", "undrain", "reload", "restart")
+"""Operations without arguments."""
 _PAGE = Path(__file__).with_name("page.html")
 
 
@@ -60,11 +58,11 @@ class Routes:
             return json_response(400, {"accepted": False, "text": str(error)})
 
 
-def control_routes(status: Callable[[], Status], operate: Operate, watchers: Watchers) -> Routes:
-    """Everything that the local operator may do."""
+def control_routes(renderings: Renderings, operate: Operate, watchers: Watchers) -> Routes:
+    """Everything that the local operator may do. He sees what is, also right after what he did."""
 
     async def get_status(_: HttpRequest) -> HttpResponse:
-        return json_response(200, with_problems(status()))
+        return HttpResponse(200, "application/json", await renderings.json.get(0.0))
 
     async def get_events(_: HttpRequest) -> HttpResponse:
         if watchers.full:
@@ -89,33 +87,33 @@ def control_routes(status: Callable[[], Status], operate: Operate, watchers: Wat
             "/v1/status": {"GET": get_status},
             "/v1/events": {"GET": get_events},
             "/v1/move": {"POST": operation("move", _move_arguments)},
-            **{f"/v1/{name}": {"POST": operation(name, _no_arguments)} for name in ("drain", "undrain", "reload")},
+            **{f"/v1/{name}": {"POST": operation(name, _no_arguments)} for name in _PLAIN},
         }
     )
 
 
-def public_routes(status: Callable[[], Status], metrics: Callable[[], str]) -> Routes:
-    """Everything that anybody may see."""
+def public_routes(renderings: Renderings) -> Routes:
+    """Everything that anybody may see, a moment old."""
 
     async def get_page(_: HttpRequest) -> HttpResponse:
-        return page_response()
+        try:
+            return page_response()
+        except OSError as error:  # no descriptors left
+            return text_response(503, f"the page can't be read: {error.strerror}")
 
     async def get_status(_: HttpRequest) -> HttpResponse:
-        return json_response(200, with_problems(status()))
+        return HttpResponse(200, "application/json", await renderings.json.get(AGE_S_MAX))
 
     async def get_metrics(_: HttpRequest) -> HttpResponse:
-        return HttpResponse(200, CONTENT_TYPE, metrics().encode("utf-8", "replace"))
+        return HttpResponse(200, CONTENT_TYPE, await renderings.metrics.get(AGE_S_MAX))
 
     async def get_healthz(_: HttpRequest) -> HttpResponse:
         # That this line runs is the proof: the loop turns.
         return text_response(200, "ok")
 
     async def get_readyz(_: HttpRequest) -> HttpResponse:
-        now = status()
-        ready = now["state"] == "ready"
-        return text_response(
-            200 if ready else 503, f"{now['state']}: {now['detail']}" if now["detail"] else f"{now['state']}"
-        )
+        is_ready, said = await renderings.readiness.get(AGE_S_MAX)
+        return text_response(200 if is_ready else 503, said)
 
     return Routes(
         {
@@ -165,9 +163,9 @@ def _json_object(body: bytes) -> dict[str, object]:
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
-        raise BadRequestError("the body is no JSON") from None
+        raise BadRequestError("the body is not JSON") from None
     if not isinstance(document, dict):
-        raise BadRequestError("the body is no JSON object")
+        raise BadRequestError("the body is not a JSON object")
     return document
 
 
@@ -186,7 +184,7 @@ def _move_arguments(document: dict[str, object]) -> dict[str, object]:
     try:
         address = str(ip_address(vip))
     except ValueError:
-        raise BadRequestError(f"{vip[:60]!r} is no IP address") from None
+        raise BadRequestError(f"{vip[:60]!r} is not an IP address") from None
     if to is not None and not (isinstance(to, str) and 0 < len(to) <= NODE_NAME_CHARACTERS_MAX):
-        raise BadRequestError("to is no node name")
+        raise BadRequestError("to is not a node name")
     return {"vip": address, "to": to}

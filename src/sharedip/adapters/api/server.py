@@ -14,28 +14,25 @@ import contextlib
 import os
 import socket
 import stat
-import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharedip.adapters.api.connection import IDLE_S, Connection, HttpResponse, PeerGoneError, text_response
-from sharedip.adapters.api.routes import Operate, Routes, control_routes, public_routes
+from sharedip.adapters.api.connection import IDLE_S
+from sharedip.adapters.api.listener import Listener
+from sharedip.adapters.api.rendering import Renderings
+from sharedip.adapters.api.routes import Operate, control_routes, public_routes
 from sharedip.adapters.api.watchers import Watchers
 from sharedip.core.messages import Level, Report
+from sharedip.core.steps import Steps
 
 if TYPE_CHECKING:
     from sharedip.core.status import Status
 
-CONNECTIONS_MAX = 64
-"""On each listener: a flood on TCP must not lock the operator out (law 11)."""
-BACKLOG = 16
 RETRY_FIRST_S = 1.0
 RETRY_LAST_S = 30.0
-_FULL = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-_UCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 
-Listen = Callable[[], Awaitable[asyncio.Server]]
+Listen = Callable[[], Awaitable[None]]
 
 
 class Api:
@@ -47,50 +44,46 @@ class Api:
 
     def __init__(
         self,
-        status: Callable[[], Status],
+        status: Callable[[], Steps[Status]],
         operate: Operate,
-        metrics: Callable[[], str],
         report: Callable[[Report], None] = lambda _: None,
         *,
         idle_s: float = IDLE_S,
         retry_s: float = RETRY_FIRST_S,
     ) -> None:
         self._report = report
-        self._idle_s = idle_s
         self._retry_s = retry_s
-        self._watchers = Watchers(status)
-        self._control = _Listener(control_routes(status, operate, self._watchers), idle_s, check_peer=True)
-        self._public = _Listener(public_routes(status, metrics), idle_s, check_peer=False)
+        self._renderings = Renderings(status)
+        self._watchers = Watchers(self._renderings)
+        routes = control_routes(self._renderings, operate, self._watchers)
+        self._control = Listener(routes, idle_s, report, is_control=True)
+        self._public = Listener(public_routes(self._renderings), idle_s, report)
         self._retries: set[asyncio.Task[None]] = set()
-        self._servers: list[asyncio.Server] = []
         self._socket_file: tuple[Path, int] | None = None
 
     async def start_unix(self, path: Path) -> None:
         """Listen on `path`, now or as soon as it works."""
 
-        async def listen() -> asyncio.Server:
+        async def listen() -> None:
             channel = _bind_unix(path)
             self._socket_file = (path, os.stat(path).st_ino)
-            return await asyncio.start_unix_server(self._control.serve, sock=channel, backlog=BACKLOG)
+            self._control.listen(channel)
 
         await self._start(f"the control socket {path}", listen)
 
     async def start_tcp(self, host: str, port: int) -> None:
         """Listen on `host` and `port`, now or as soon as it works."""
 
-        async def listen() -> asyncio.Server:
-            return await asyncio.start_server(self._public.serve, host, port, backlog=BACKLOG)
+        async def listen() -> None:
+            for channel in await _bind_tcp(host, port):
+                self._public.listen(channel)
 
         await self._start(f"the API on {host} port {port}", listen)
 
     @property
     def tcp_port(self) -> int | None:
         """Which port TCP listens on; None while it does not. Port 0 lets the kernel choose."""
-        for server in self._servers:
-            for channel in server.sockets:
-                if channel.family != socket.AF_UNIX:
-                    return int(channel.getsockname()[1])
-        return None
+        return next(iter(self._public.ports), None)
 
     def publish(self, report: Report) -> None:
         """Pass one fact on to the watchers."""
@@ -101,11 +94,9 @@ class Api:
         for task in self._retries:
             task.cancel()
         await asyncio.gather(*self._retries, return_exceptions=True)
-        for server in self._servers:
-            server.close()
         await self._control.close()
         await self._public.close()
-        self._servers.clear()
+        self._renderings.close()
         if self._socket_file is not None:
             path, inode = self._socket_file
             with contextlib.suppress(OSError):
@@ -133,63 +124,30 @@ class Api:
 
     async def _try(self, listen: Listen) -> str | None:
         try:
-            self._servers.append(await listen())
+            await listen()
         except OSError as error:  # socket.gaierror as well: a host name that does not resolve yet
             return error.strerror or str(error)
         return None
 
 
-class _Listener:
-    """Serves every connection of one listener, up to a number."""
-
-    def __init__(self, routes: Routes, idle_s: float, *, check_peer: bool) -> None:
-        self._routes = routes
-        self._idle_s = idle_s
-        self._check_peer = check_peer
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection to its end."""
-        task = asyncio.current_task()
-        assert task is not None
-        if len(self._tasks) >= CONNECTIONS_MAX:
-            # Nothing is read, no time is granted: this is the way out when somebody floods.
-            writer.write(_FULL)
-            writer.close()
-            return
-        self._tasks.add(task)
-        connection = Connection(reader, writer, self._idle_s)
-        try:
-            refusal = self._refusal(writer)
-            while (request := await connection.request()) is not None:
-                if refusal is not None:
-                    await connection.respond(refusal)
-                    return
-                response = await self._routes.answer(request)
-                await connection.respond(response, head_only=request.method == "HEAD")
-        except PeerGoneError:
-            pass
-        except asyncio.CancelledError:
-            # The agent is closing. Swallowed, because the streams' own callback would log it as an error.
-            pass
-        finally:
-            self._tasks.discard(task)
-            connection.close()
-
-    async def close(self) -> None:
-        """Drop every connection."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _refusal(self, writer: asyncio.StreamWriter) -> HttpResponse | None:
-        if not self._check_peer:
-            return None
-        channel = writer.get_extra_info("socket")
-        _, uid, _ = _UCRED.unpack(channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-        if uid in {0, os.geteuid()}:
-            return None
-        return text_response(403, f"only root and the agent's own user may control it, not user {uid}; try sudo")
+async def _bind_tcp(host: str, port: int) -> list[socket.socket]:
+    """A socket for each address that the name has. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    bound: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            channel = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)
+            bound.append(channel)
+            channel.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                channel.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            channel.bind(address)
+    except OSError:
+        for channel in bound:
+            channel.close()
+        raise
+    return bound
 
 
 def _bind_unix(path: Path) -> socket.socket:
@@ -211,7 +169,7 @@ def _bind_unix(path: Path) -> socket.socket:
 def _remove_stale(path: Path) -> None:
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise FileExistsError(f"{path} is no socket; remove it, or set stateDir to another directory")
+            raise FileExistsError(f"{path} is not a socket; remove it, or set stateDir to another directory")
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

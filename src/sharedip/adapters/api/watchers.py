@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from sharedip.adapters.api.connection import json_line
-from sharedip.adapters.api.diagnosis import with_problems
+from sharedip.adapters.api.rendering import AGE_S_MAX, Renderings
 from sharedip.core.messages import Level, Report
-
-if TYPE_CHECKING:
-    from sharedip.core.status import Status
 
 WATCHERS_MAX = 8
 EVENTS_KEPT_MAX = 256
@@ -27,8 +23,8 @@ SNAPSHOT_INTERVAL_S = 1.0
 class Watchers:
     """Invariant: one queue for each watcher that is connected now; `publish` never waits."""
 
-    def __init__(self, status: Callable[[], Status], interval_s: float = SNAPSHOT_INTERVAL_S) -> None:
-        self._status = status
+    def __init__(self, renderings: Renderings, interval_s: float = SNAPSHOT_INTERVAL_S) -> None:
+        self._renderings = renderings
         self._interval_s = interval_s
         self._queues: dict[object, tuple[deque[bytes], asyncio.Event]] = {}
 
@@ -62,7 +58,7 @@ class Watchers:
         self._queues[watcher] = (queue, news)
         try:
             while True:
-                yield _line("status", with_problems(self._status()))
+                yield b'{"status": ' + (await self._renderings.json.get(AGE_S_MAX))[:-1] + b"}\n"
                 try:
                     async with asyncio.timeout(self._interval_s):
                         await news.wait()

@@ -9,20 +9,23 @@ token and deadline; `channel` is grpclib with limits; `answers` turns the reply 
 `failures` names everything that can go wrong on the way.
 """
 
-from sharedip.adapters.etcd.client import EtcdClient
+from sharedip.adapters.etcd.client import EtcdClient, EtcdFact
 from sharedip.adapters.etcd.failures import EtcdError
 from sharedip.adapters.etcd.options import Credentials, TlsFiles, parse_endpoint
-from sharedip.adapters.etcd.survey import MemberSurvey, measure_ttl_floor, survey
-from sharedip.adapters.etcd.tls import describe_tls, inspect_tls
+from sharedip.adapters.etcd.survey import MemberSurvey, may_read_elsewhere, measure_ttl_floor, survey
+from sharedip.adapters.etcd.tls import describe_tls, first_to_end, inspect_tls
 
 __all__ = [
     "Credentials",
     "EtcdClient",
     "EtcdError",
+    "EtcdFact",
     "MemberSurvey",
     "TlsFiles",
     "describe_tls",
+    "first_to_end",
     "inspect_tls",
+    "may_read_elsewhere",
     "measure_ttl_floor",
     "parse_endpoint",
     "survey",

@@ -33,6 +33,8 @@ from sharedip.core.model import REVISION_MAX, Delete, Failure, Get, Instant, Key
 
 TTL_S_MAX = 86_400
 """A day. etcd raises a TTL to 1.5 election timeouts, and its election timeout is 50 s at most (etcdmain/config.go)."""
+REVISION_BYTES_MAX = 16 * 2**20
+"""A transaction has 1.5 MiB unless etcd is told otherwise (--max-request-bytes)."""
 TOKEN_CHARS_MAX = 8_192
 """A JWT has about a kilobyte, a simple token 40 characters. gRPC servers take 8 KiB of metadata by convention."""
 
@@ -110,9 +112,12 @@ def transaction_done(order: Transact, reply: pb.TxnResponse, sent_at: Instant) -
 
 
 def member_read(order: ReadMember, reply: pb.StatusResponse) -> MemberRead:
-    """Who answers, and whom it follows; 0 for no leader."""
+    """Who answers, and whom it follows; 0 for no leader. Alarms stand among its errors (v3rpc/maintenance.go)."""
     header = check_status(reply)
-    return MemberRead(order.request, order.endpoint, header.member_id, reply.leader, reply.raftTerm, reply.version)
+    is_full = any("NOSPACE" in error for error in reply.errors)
+    return MemberRead(
+        order.request, order.endpoint, header.member_id, reply.leader, reply.raftTerm, reply.version, is_full
+    )
 
 
 def check_status(reply: pb.StatusResponse) -> pb.ResponseHeader:
@@ -165,6 +170,25 @@ def watch_cancelled(reply: pb.WatchResponse) -> EtcdError:
     if "permission denied" in text:
         return EtcdError(Failure.REFUSED, text, token_refused=True)
     return EtcdError(failure_in(text) or Failure.UNAVAILABLE, text)
+
+
+def whole_revisions(begun: list[pb.Event], reply: pb.WatchResponse) -> None:
+    """Have one revision's changes in one response. `begun` is what the fragment before this one has begun and not
+    ended, and then what this one has; etcd cuts a response between any two events (v3rpc/watch.go, sendFragments).
+    """
+    if reply.canceled:
+        return
+    events = [*begun, *reply.events]
+    begun.clear()
+    if reply.fragment and events:
+        last = events[-1].kv.mod_revision
+        begun += [event for event in events if event.kv.mod_revision == last]
+        events = [event for event in events if event.kv.mod_revision != last]
+        if sum(event.ByteSize() for event in begun) > REVISION_BYTES_MAX:
+            raise nonsense("a revision without end")
+    reply.fragment = False
+    del reply.events[:]
+    reply.events.extend(events)
 
 
 def keys_changed(order: OpenWatch, watch_id: int, after: int, reply: pb.WatchResponse) -> KeysChanged | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import struct
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from grpclib.client import Channel, Handler, Stream
@@ -51,6 +52,9 @@ WINDOW_BYTES = 2**20
 UNREAD_BYTES_MAX = 4 * 2**20
 """Our requests have 1.5 MiB at most (etcd's limit). A PING or a SETTINGS is answered at once, whether anybody reads it
 or not: a peer that sends them without reading must not fill our memory (CVE-2019-9512, CVE-2019-9515)."""
+NEXT_ADDRESS_AFTER_S = 0.1
+"""A name may have several addresses. The next one is tried so long after one that says nothing, beside it: all of the
+request's time would else go by at the first (RFC 8305 section 5: 100 ms at least, 2 s at most)."""
 TLS_SHUTDOWN_S = 0.2
 """How long a TLS goodbye may take where we close in peace; a dropped connection says none."""
 
@@ -188,6 +192,14 @@ def _may_begin_http2(preface: bytes) -> bool:
     return len(preface) <= _FRAME_TYPE or preface[_FRAME_TYPE] == _SETTINGS
 
 
+def _is_name(host: str) -> bool:
+    try:
+        ip_address(host.partition("%")[0])
+    except ValueError:
+        return True
+    return False
+
+
 class EtcdChannel(Channel):
     """One endpoint's channel. `request` and everything behind it is grpclib's."""
 
@@ -197,6 +209,7 @@ class EtcdChannel(Channel):
         self._address = address
         self._tls_files = tls
         self._scheme = "https" if address.tls else "http"
+        self._is_name = _is_name(address.host)
 
     def use_tls(self, files: TlsFiles) -> None:
         """From the next connection on."""
@@ -220,6 +233,7 @@ class EtcdChannel(Channel):
                 lambda: _Connection(self._config, self._h2_config, tls=self._address.tls),
                 self._host,
                 self._port,
+                happy_eyeballs_delay=NEXT_ADDRESS_AFTER_S if self._is_name else None,
                 ssl=context,
                 ssl_shutdown_timeout=TLS_SHUTDOWN_S if context else None,
             )

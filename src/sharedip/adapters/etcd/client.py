@@ -13,6 +13,7 @@ exception handler, which is the agent's way to die.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,27 @@ second; a renewal of the lease does not wait in this line."""
 
 ENTRIES_PER_PROOF = 2
 
+BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+"""Of the histogram: an etcd at rest answers within some milliseconds, and one that takes a second is given up."""
+
+
+class RequestCounts:
+    """How long answers took, from the request's turn on, and what came instead of one."""
+
+    def __init__(self) -> None:
+        self.within = dict.fromkeys(BOUNDS_S, 0)
+        self.count = 0
+        self.sum_s = 0.0
+        self.failures = dict.fromkeys(Failure, 0)
+
+    def answered(self, took_s: float) -> None:
+        """One more."""
+        self.count += 1
+        self.sum_s += took_s
+        for bound_s in BOUNDS_S:
+            if took_s <= bound_s:
+                self.within[bound_s] += 1
+
 
 class EtcdClient:
     """Executes orders on the configured endpoints. Make it, use it and close it inside one running event loop."""
@@ -78,6 +100,7 @@ class EtcdClient:
         self._endpoints = [Endpoint(url, tls, credentials, clock) for url in endpoints]
         self._turns = [asyncio.Semaphore(TRANSACTIONS_UNDER_WAY_MAX) for _ in endpoints]
         self._emit = emit
+        self.counts = RequestCounts()
         self._tasks: dict[asyncio.Task[Any], int] = {}
         self._watches: dict[int, asyncio.Task[Any]] = {}
         self._closed = False
@@ -133,6 +156,12 @@ class EtcdClient:
             return await self._answer(order)
 
     async def _answer(self, order: EtcdRequest) -> EtcdAnswer:
+        began_at = time.monotonic()
+        answer = await self._call(order)
+        self.counts.answered(time.monotonic() - began_at)
+        return answer
+
+    async def _call(self, order: EtcdRequest) -> EtcdAnswer:
         endpoint, deadline = self._endpoints[order.endpoint], RequestDeadline.after(order.timeout_s)
         with endpoint.translated(deadline, "waiting for the answer"):
             match order:
@@ -195,6 +224,7 @@ class EtcdClient:
             fact = RequestFailed(order.request, order.endpoint, Failure.UNAVAILABLE, text)
         except EtcdError as error:
             fact = RequestFailed(order.request, order.endpoint, error.failure, error.text)
+            self.counts.failures[error.failure] += 1
         self._emit(fact)
 
     @property

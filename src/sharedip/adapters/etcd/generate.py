@@ -1,6 +1,9 @@
 """Writes `rpc_pb2.py` and `rpc_pb2.pyi` from `rpc.proto`.
 
-Role: a development tool, `python src/sharedip/adapters/etcd/generate.py [folder]`; needs grpcio-tools.
+Role: a development tool, `python src/sharedip/adapters/etcd/generate.py [folder]`; needs grpcio-tools. The stub is the
+serialized descriptor and what the documented API makes of it. protoc's own Python output is not taken: it refuses every
+protobuf older than the one that it came with, and promises nothing for the next major version; a descriptor is read by
+all of them.
 Must never: be imported by the agent. Counterpart: the test that compares the committed stub with `rpc.proto`.
 """
 
@@ -8,16 +11,68 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+
+from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, FileDescriptorSet
 
 PROTO = "sharedip/adapters/etcd/rpc.proto"
 SOURCES = Path(__file__).resolve().parents[3]
+BYTES_PER_LINE = 24
 
 
 def generate(folder: Path) -> None:
-    """Write the stub under `folder`, in the package's own path (the path becomes the stub's module name)."""
-    arguments = ["-I", str(SOURCES), f"--python_out={folder}", f"--pyi_out={folder}", PROTO]
-    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *arguments], check=True)
+    """Write stub and type hints under `folder`, in the package's own path."""
+    with tempfile.TemporaryDirectory() as scratch:
+        described = Path(scratch) / "rpc.descriptors"
+        outputs = [f"--descriptor_set_out={described}", f"--pyi_out={folder}"]
+        subprocess.run([sys.executable, "-m", "grpc_tools.protoc", "-I", str(SOURCES), *outputs, PROTO], check=True)
+        (file,) = FileDescriptorSet.FromString(described.read_bytes()).file
+    (folder / PROTO).with_name("rpc_pb2.py").write_text(stub(file), encoding="utf-8")
+
+
+def stub(file: FileDescriptorProto) -> str:
+    """The module's text."""
+    for message in file.message_type:
+        _drop_json_names(message)
+    serialized = file.SerializeToString(deterministic=True)
+    lines = [f"    {serialized[at : at + BYTES_PER_LINE]!r}" for at in range(0, len(serialized), BYTES_PER_LINE)]
+    classes = [f'{message.name} = _class("{message.name}")' for message in file.message_type]
+    return _STUB.format(proto=file.name, package=file.package, serialized="\n".join(lines), classes="\n".join(classes))
+
+
+def _drop_json_names(message: DescriptorProto) -> None:
+    """Names for JSON, which we never write: a fifth of the descriptor, and every reader derives the same ones."""
+    for field in message.field:
+        field.ClearField("json_name")
+    for nested in message.nested_type:
+        _drop_json_names(nested)
+
+
+_STUB = '''\
+"""Generated from {proto} by generate.py; `make proto` writes it anew. Do not edit."""
+
+from google.protobuf import descriptor_pool, message_factory
+
+# A pool of our own: whoever else in this process speaks etcd has messages of the same names in the default one.
+_pool = descriptor_pool.DescriptorPool()
+_pool.AddSerializedFile(
+{serialized}
+)
+DESCRIPTOR = _pool.FindFileByName("{proto}")
+
+if hasattr(message_factory, "GetMessageClass"):
+    _make = message_factory.GetMessageClass
+else:  # protobuf before 4.22
+    _make = message_factory.MessageFactory(_pool).GetPrototype
+
+
+def _class(name):
+    return _make(_pool.FindMessageTypeByName("{package}." + name))
+
+
+{classes}
+'''
 
 
 if __name__ == "__main__":

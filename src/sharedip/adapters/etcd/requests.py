@@ -52,11 +52,16 @@ def transact(order: Transact) -> pb.TxnRequest:
 
 
 def open_watch(order: OpenWatch) -> pb.WatchRequest:
-    """Every change from `from_revision` on; no fragments, so that one revision never spans two responses."""
+    """Every change from `from_revision` on, in fragments of some 2 MiB: a backlog is one response otherwise, however
+    large it is, and its reader has a limit. `answers.whole_revisions` puts them together.
+    """
     assert order.from_revision > 0, "revision 0 means 'from now on' to etcd: changes would be lost"
     return pb.WatchRequest(
         create_request=pb.WatchCreateRequest(
-            key=order.prefix.encode(), range_end=prefix_end(order.prefix), start_revision=order.from_revision
+            key=order.prefix.encode(),
+            range_end=prefix_end(order.prefix),
+            start_revision=order.from_revision,
+            fragment=True,
         )
     )
 

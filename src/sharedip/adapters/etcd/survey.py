@@ -15,11 +15,15 @@ from sharedip.adapters.etcd import answers
 from sharedip.adapters.etcd import rpc_pb2 as pb
 from sharedip.adapters.etcd.endpoint import Endpoint, RequestDeadline
 from sharedip.adapters.etcd.failures import EtcdError
-from sharedip.adapters.etcd.methods import GRANT, REVOKE, STATUS
+from sharedip.adapters.etcd.methods import GRANT, RANGE, REVOKE, STATUS
 from sharedip.core.messages import GrantLease
+from sharedip.core.model import Failure
 
 if TYPE_CHECKING:
     from sharedip.adapters.etcd.options import Credentials, HasNow, TlsFiles
+
+
+NOBODYS_KEY = b"\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,3 +95,20 @@ async def measure_ttl_floor(
             return granted.ttl_s
     finally:
         endpoint.drop("the survey is over")
+
+
+async def may_read_elsewhere(
+    url: str, tls: TlsFiles | None, credentials: Credentials | None, timeout_s: float, clock: HasNow
+) -> bool | None:
+    """Whether we may read a key that is nobody's: etcd judges by the name of a key, not by whether it is there. None if
+    etcd does not say.
+    """
+    endpoint, deadline = Endpoint(url, tls, credentials, clock), RequestDeadline.after(timeout_s)
+    try:
+        with endpoint.translated(deadline, "waiting for the answer"):
+            await endpoint.call(RANGE, pb.RangeRequest(key=NOBODYS_KEY), deadline)
+    except EtcdError as error:
+        return False if error.failure is Failure.REFUSED else None
+    finally:
+        endpoint.drop("the survey is over")
+    return True

@@ -32,6 +32,8 @@ def client_context(files: TlsFiles | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["h2"])
+    # As Go does: a certificate names its host among its alternative names, or not at all.
+    context.hostname_checks_common_name = False
     # As Go does: whatever caFile holds is an anchor, an intermediate CA too.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     _load_ca(context, files)
@@ -107,6 +109,15 @@ def inspect_tls(files: TlsFiles, today: datetime | None = None) -> list[str]:
 def describe_tls(files: TlsFiles) -> list[str]:
     """One line per certificate that can be read: its file and until when it is valid."""
     return [f"{path}: valid until {_date(until)}" for path, _, until in _validities(files)]
+
+
+def first_to_end(files: TlsFiles, now: datetime | None = None) -> tuple[Path, float] | None:
+    """The certificate among them that ends first, and in how many seconds; None where none can be read."""
+    ends = [(until, path) for path, _, until in _validities(files)]
+    if not ends:
+        return None
+    until, path = min(ends)
+    return path, (until - (now or datetime.now(UTC))).total_seconds()
 
 
 def _date(instant: datetime) -> str:

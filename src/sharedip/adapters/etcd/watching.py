@@ -14,6 +14,7 @@ from typing import NoReturn
 from grpclib.exceptions import StreamTerminatedError
 
 from sharedip.adapters.etcd import answers, requests
+from sharedip.adapters.etcd import rpc_pb2 as pb
 from sharedip.adapters.etcd.endpoint import Endpoint, RequestDeadline
 from sharedip.adapters.etcd.failures import EtcdError
 from sharedip.adapters.etcd.methods import WATCH
@@ -56,10 +57,12 @@ async def _follow(
                 raise StreamTerminatedError("etcd ended it")  # grpclib prefers the status in the trailers, if any
             tell(answers.watch_opened(order, created))
             last = order.from_revision - 1
+            begun: list[pb.Event] = []
             while True:
                 reply = await stream.recv_message()
                 if reply is None:
                     raise StreamTerminatedError("etcd ended it")
+                answers.whole_revisions(begun, reply)
                 changed = answers.keys_changed(order, created.watch_id, last, reply)
                 if changed is not None:
                     last = changed.revision

@@ -2,19 +2,19 @@
 
 Role: encode the dump (with a filter that the kernel runs) and the destruction; decode sockets. Pure.
 Must never: open a socket.
-Counterpart: `sockets.py`.
+Counterparts: `sockets.py`, `clients.py`.
 """
 
 from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
 from typing import Final, NamedTuple
 
 from sharedip.adapters.kernel.wire import Message, Request, attribute
-from sharedip.core.model import IPAddress
+from sharedip.core.model import Client, IPAddress
 
 _SOCK_DIAG_BY_FAMILY: Final = 20
 _SOCK_DESTROY: Final = 21
@@ -25,12 +25,15 @@ FILTERED_MAX: Final = 16
 
 # TCP states (net/tcp_states.h) in which somebody at the far end may wait for an answer. Not LISTEN (10) and CLOSE (7),
 # which have no far end; not TIME_WAIT (6), where both have said their last word.
-_STATES_CONNECTED: Final = sum(1 << state for state in (1, 2, 3, 4, 5, 8, 9, 11, 12))
+STATES_CONNECTED: Final = sum(1 << state for state in (1, 2, 3, 4, 5, 8, 9, 11, 12))
+
+STATES_ESTABLISHED: Final = 1 << 1
 
 _REQUEST_HEAD = struct.Struct("=BBBxI")  # family, protocol, extensions, states
 _SOCKET_ID_SIZE: Final = 48  # struct inet_diag_sockid: ports, addresses, interface, cookie
 _SOCKET_ID_AT: Final = 4  # in struct inet_diag_msg, after family, state, timer, retransmissions
 _LOCAL_ADDRESS_AT: Final = _SOCKET_ID_AT + 4  # after both ports
+_REMOTE_ADDRESS_AT: Final = _LOCAL_ADDRESS_AT + 16
 _OPERATION = struct.Struct("=BBH")
 _CONDITION = struct.Struct("=BB2xi")
 _MAPPED = bytes(10) + b"\xff\xff"
@@ -52,9 +55,11 @@ def local_key(address: IPAddress, family: int) -> bytes:
     return address.packed
 
 
-def connected_sockets(family: int, protocol: int, addresses: Sequence[IPAddress]) -> Request:
+def connected_sockets(
+    family: int, protocol: int, addresses: Sequence[IPAddress], states: int = STATES_CONNECTED
+) -> Request:
     """A dump of all sockets of `family` with a far end; for few addresses, only of those bound to one of them."""
-    body = _REQUEST_HEAD.pack(family, protocol, 0, _STATES_CONNECTED) + bytes(_SOCKET_ID_SIZE)
+    body = _REQUEST_HEAD.pack(family, protocol, 0, states) + bytes(_SOCKET_ID_SIZE)
     if len(addresses) <= FILTERED_MAX:
         body += attribute(_INET_DIAG_REQ_BYTECODE, _any_source(addresses))
     return Request(_SOCK_DIAG_BY_FAMILY, 0, body)
@@ -79,6 +84,22 @@ def parse_socket(message: Message, protocol: int) -> SocketRecord | None:
         body[_LOCAL_ADDRESS_AT : _LOCAL_ADDRESS_AT + size],
         body[_SOCKET_ID_AT : _SOCKET_ID_AT + _SOCKET_ID_SIZE],
     )
+
+
+def parse_far_end(message: Message, locals_: Mapping[bytes, IPAddress]) -> tuple[IPAddress, Client] | None:
+    """One answer of the dump as the address here and the far end; None for what is on none of these addresses (by
+    `local_key`), or on both ends.
+    """
+    body = message.body
+    if len(body) < _SOCKET_ID_AT + _SOCKET_ID_SIZE:
+        return None
+    size = 4 if body[0] == socket.AF_INET else 16
+    here = body[_LOCAL_ADDRESS_AT : _LOCAL_ADDRESS_AT + size]
+    there = body[_REMOTE_ADDRESS_AT : _REMOTE_ADDRESS_AT + size]
+    address = locals_.get(here)
+    if address is None or here == there:
+        return None
+    return address, body[_SOCKET_ID_AT:_LOCAL_ADDRESS_AT] + (there[-4:] if isinstance(address, IPv4Address) else there)
 
 
 def _any_source(addresses: Sequence[IPAddress]) -> bytes:

@@ -81,7 +81,7 @@ class Events:
                     news = [replace(f, by=_program(message.port)) if isinstance(f, AddressGone) else f for f in news]
                 facts += news
         for index in touched:
-            # While it has an address it has IPv6: what leaves in a hand-over costs no further question.
+            # While it has an address it has IPv6: what leaves in a handover costs no further question.
             known = self._view.links.get(index)
             if known is not None and not (known.has_ipv6 and self._view.has_ipv6_address(index)):
                 facts += self.look_at_ipv6(index)

@@ -13,6 +13,8 @@ from sharedip.core.messages import (
     AddressRefused,
     AddressRemoved,
     AddressSeen,
+    ClientsRead,
+    ClientsTickled,
     ForeignClaim,
     HoldAddress,
     LinkChanged,
@@ -28,7 +30,9 @@ from sharedip.core.model import Instant
 
 NodeFact = LinkChanged | LinkVanished | AddressSeen | AddressGone
 AddressAnswer = AddressHeld | AddressRefused | AddressRemoved | RemovalFailed
-KernelFact = NodeFact | AddressAnswer | ForeignClaim | NeighbourAnswered | SurroundingsRead
+KernelFact = (
+    NodeFact | AddressAnswer | ForeignClaim | NeighbourAnswered | SurroundingsRead | ClientsRead | ClientsTickled
+)
 AddressOrder = HoldAddress | RemoveAddress | ReorderAddress
 
 Emit = Callable[[KernelFact], None]

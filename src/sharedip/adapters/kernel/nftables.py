@@ -11,6 +11,10 @@ advertisements for them included, since those carry them as source), ARP that na
 of what is translated from them. What this node sends *to* such an address on another node passes. Frames of AF_PACKET
 sockets, our own announcements, pass by nftables altogether.
 
+Claims: a frame in which another node's card announces a guarded address shuts it in the kernel's rules, whatever is
+open (docs/safety.md, "A machine that was paused"). An opening says when its proof was asked for, and ends what was
+claimed before; for `VOUCHED_S` no further claim shuts it, so that a flood of them costs little.
+
 Whole rules: every commit of ours names the generation of the ruleset that was looked at last (NFNL_BATCH_GENID), and
 the kernel refuses it if anybody has committed since. Then all of our tables is looked at, and put up again where
 anything differs, before the order is tried again. So nothing is confirmed that did not happen within whole rules.
@@ -33,12 +37,20 @@ from sharedip.adapters.kernel.channel import NETLINK_NETFILTER, Channel, Silence
 from sharedip.adapters.kernel.deadman import Deadman, TooLateError
 from sharedip.adapters.kernel.facts import Clock, Tell, tell_nobody
 from sharedip.adapters.kernel.gatetrial import GateTrial
-from sharedip.adapters.kernel.nftrules import RULE_SETS, RuleSet
-from sharedip.adapters.kernel.nftstock import Stock, difference, guarded_now, read_sets, read_stock
+from sharedip.adapters.kernel.nftrules import CLAIMED_SETS, PEERS_IN, RULE_SETS, RuleSet
+from sharedip.adapters.kernel.nftstock import (
+    Stock,
+    claimed_at,
+    difference,
+    guarded_now,
+    read_peers,
+    read_sets,
+    read_stock,
+)
 from sharedip.adapters.kernel.nftwire import NFPROTO_ARP, NFPROTO_INET
 from sharedip.adapters.kernel.wire import Refusal, Request
 from sharedip.core.messages import CloseGate, Level, OpenGate, Report
-from sharedip.core.model import Instant, IPAddress, Vip
+from sharedip.core.model import NEVER, Instant, IPAddress, Vip
 from sharedip.core.settings import gate_timeout_s
 
 _CLOCK_MONOTONIC_COARSE: Final = 6  # linux/time.h; its resolution is the kernel's tick
@@ -46,6 +58,8 @@ _NFT_TIMEOUT_S: Final = 10.0
 _TOO_LATE: Final = "too late: the fence would stay open beyond the right"
 _TRIES: Final = 8
 """How often others may commit within the half millisecond between our look and our own commit."""
+VOUCHED_S: Final = 1.0
+"""As `DOUBT_EVERY_S` in the core (`core/address/ownership.py`)."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
@@ -54,7 +68,7 @@ class Fence:
 
     `_whole_at` is the generation in which our tables were whole; None: they have to be looked at first. `_sets` is what
     we put into the guarded sets last, which a look compares with; None: a former run did. It may not be yet what is
-    wanted now: that alone is nobody's doing.
+    wanted now: that alone is nobody's doing. `_peers` is the same of the cards whose claims are heard.
     """
 
     def __init__(self, clock: Clock, deadman: Deadman, table: str = "sharedip", tell: Tell = tell_nobody) -> None:
@@ -74,6 +88,7 @@ class Fence:
         self._guarded: tuple[Vip, ...] = ()
         self._covered: tuple[Vip, ...] = ()
         self._sets: tuple[list[bytes], list[bytes]] | None = None
+        self._peers: frozenset[bytes] | None = None
         self._is_wanted = False
         self._rules: RuleSet | None = None
         self._stock: Stock | None = None
@@ -178,6 +193,17 @@ class Fence:
             self._stock = self._whole_at = None  # the next look puts all of it up again
         return reason
 
+    def know(self, macs: frozenset[bytes]) -> str | None:
+        """From now on a claim by one of these cards, all of other nodes of the cluster, shuts an address."""
+        reason = None
+        if self._rules is not None and self._rules.hears_claims:
+            requests = [each for family in PEERS_IN for each in nftwire.replace(family, self.table, "peers", macs)]
+            reason = self._within_whole_rules(lambda: self._commit(requests, self._whole_at))
+        self._peers = macs
+        if reason is not None:
+            self._stock = self._whole_at = None  # the next look puts all of it up again
+        return reason
+
     def cover(self, addresses: Iterable[IPAddress]) -> str | None:
         """Besides what is guarded, these stay mute, whatever `guard` is told: a former run's that still stand."""
         self._covered = tuple(Vip(address, "") for address in addresses)
@@ -250,6 +276,7 @@ class Fence:
         keys4, keys6 = _keys(order.vips)
         reason = self._commit(
             [
+                *self._refute([*keys4, *keys6], order.proved_at),
                 *nftwire.refresh(NFPROTO_INET, self.table, "open4", keys4, timeout_ms),
                 *nftwire.refresh(NFPROTO_INET, self.table, "open6", keys6, timeout_ms),
                 *nftwire.refresh(NFPROTO_ARP, self.table, "open4", keys4, timeout_ms),
@@ -262,6 +289,24 @@ class Fence:
             self._within_whole_rules(lambda: self._close(order.vips))
             return _TOO_LATE
         return reason
+
+    def _refute(self, keys: Collection[bytes], proved_at: Instant) -> list[Request]:
+        """What ends the claims that a proof is newer than. The kernel counts in ticks, and the reading takes a moment:
+        what looks like the same instant is no proof.
+        """
+        if self._rules is None or not self._rules.hears_claims or proved_at == NEVER:
+            return []
+        try:
+            claimed = claimed_at(self._channel(), self.table, self._clock())
+        except (OSError, SilenceError):
+            return []  # cannot tell: what is shut stays shut
+        proved = [key for key in keys if key in claimed and claimed[key] + self.lateness_s < proved_at]
+        requests: list[Request] = []
+        for family, contested, vouched, size in CLAIMED_SETS:
+            ours = [key for key in proved if len(key) == size]
+            requests += nftwire.drop(family, self.table, contested, ours)
+            requests += nftwire.refresh(family, self.table, vouched, ours, int(VOUCHED_S * 1000))
+        return requests
 
     def _close(self, vips: Collection[Vip]) -> str | None:
         keys4, keys6 = _keys(vips)
@@ -329,6 +374,8 @@ class Fence:
             return found
         found = "" if self._stock is None else difference(self._stock, stock)
         found = found or read_sets(self._channel(), self.table, self._sets)
+        if self._rules.hears_claims and self._peers is not None:  # else a former run knew them
+            found = found or read_peers(self._channel(), self.table, self._peers)
         if not found:
             self._stock, self._whole_at = stock, generation
         return found
@@ -338,7 +385,7 @@ class Fence:
         reason: str | None = None
         for rules in self._usable or RULE_SETS:
             keys = self._closed_keys()
-            reason = _nft(["-f", "-"], rules.script(self.table, *keys))
+            reason = _nft(["-f", "-"], rules.script(self.table, *keys, self._peers or ()))
             if reason is not None:
                 continue
             self._rules, self._stock, self._sets, self._whole_at = rules, None, keys, None

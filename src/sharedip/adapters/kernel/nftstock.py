@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 from sharedip.adapters.kernel import nftwire
 from sharedip.adapters.kernel.channel import Channel
-from sharedip.adapters.kernel.nftrules import SETS, RuleSet
+from sharedip.adapters.kernel.nftrules import CLAIMED_SETS, CONTESTED_S, PEERS_IN, SETS, RuleSet
 from sharedip.adapters.kernel.nftwire import NFPROTO_ARP, NFPROTO_INET
 from sharedip.adapters.kernel.wire import Message, Refusal
+from sharedip.core.model import NEVER, Instant
 
 _FAMILIES = {NFPROTO_INET: "inet", NFPROTO_ARP: "arp"}
 
@@ -86,6 +87,27 @@ def read_sets(channel: Channel, table: str, keys: tuple[Collection[bytes], Colle
         if for_ever:
             return f"the set {_FAMILIES[family]} {table} {opened} has {_some(for_ever)} without an end"
     return ""
+
+
+def read_peers(channel: Channel, table: str, macs: Collection[bytes]) -> str:
+    """What is wrong with the cards whose claims are heard; empty when they are exactly these."""
+    for family in PEERS_IN:
+        found = _elements(channel, family, table, "peers").keys()
+        if found != set(macs):
+            return f"the set {_FAMILIES[family]} {table} peers has {len(found)} cards of {len(macs)}, or others"
+    return ""
+
+
+def claimed_at(channel: Channel, table: str, now: Instant) -> dict[bytes, Instant]:
+    """When each address was claimed first by another node since the last proof; the later of two where ARP and IP both
+    have told.
+    """
+    found: dict[bytes, Instant] = {}
+    for family, contested, _, _ in CLAIMED_SETS:
+        left = nftwire.parse_left_s(channel.dump(nftwire.list_elements(family, table, contested)))
+        for key, left_s in left.items():
+            found[key] = max(found.get(key, NEVER), now - (CONTESTED_S - left_s))
+    return found
 
 
 def guarded_now(channel: Channel, table: str) -> frozenset[bytes] | None:

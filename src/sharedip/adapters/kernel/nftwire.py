@@ -23,7 +23,7 @@ _NAME, _CHAIN_NAME = 1, 3
 _TABLE_FLAGS, _CHAIN_HOOK, _RULE_CHAIN, _GENERATION = 2, 4, 2, 1
 _BATCH_GENERATION: Final = 1  # NFNL_BATCH_GENID, linux/netfilter/nfnetlink.h
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
-_LIST_ELEM, _ELEM_KEY, _ELEM_TIMEOUT, _DATA_VALUE = 1, 1, 4, 1
+_LIST_ELEM, _ELEM_KEY, _ELEM_TIMEOUT, _ELEM_EXPIRATION, _DATA_VALUE = 1, 1, 4, 5, 1
 _ELEMENTS_MAX: Final = 500
 """Per message: the length of an attribute is a 16-bit number."""
 
@@ -143,6 +143,19 @@ def parse_elements(messages: Iterable[Message]) -> dict[bytes, bool]:
             key = attributes(parts.get(_ELEM_KEY, b"")).get(_DATA_VALUE)
             if key is not None:
                 found[key] = any(parts.get(_ELEM_TIMEOUT, b""))
+    return found
+
+
+def parse_left_s(messages: Iterable[Message]) -> dict[bytes, float]:
+    """How long each element of a set has left; those that leave by themselves."""
+    found: dict[bytes, float] = {}
+    for message in messages:
+        for _, element in each_attribute(attributes(message.body, _GENERIC.size).get(_LIST_ELEMENTS, b"")):
+            parts = attributes(element)
+            key = attributes(parts.get(_ELEM_KEY, b"")).get(_DATA_VALUE)
+            left = parts.get(_ELEM_EXPIRATION, b"")
+            if key is not None and len(left) == 8:
+                found[key] = struct.unpack("!Q", left)[0] / 1000
     return found
 
 

@@ -201,7 +201,7 @@ class Segment:
             self._send(channel, [frames.probe(watched.link.mac, address)])
             return
         try:
-            prepared = frames.announcements(watched.link.mac, address)
+            prepared = (*frames.announcements(watched.link.mac, address), *frames.for_rules(watched.link.mac, address))
             with self._deadman.guard(order.not_after):
                 self._send(channel, prepared)
         except TooLateError:

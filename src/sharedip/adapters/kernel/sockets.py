@@ -1,7 +1,7 @@
 """Reset the connections on an address that is about to leave this node.
 
 Role: clients get a RST at once and connect to the next owner; without it they hang until their own time-outs.
-Must never: block, take longer than its budget, or keep an address from being removed: all failure is counted, told
+Must never: block, reset for longer than its budget, or keep an address from being removed: all failure is counted, told
 once, and left behind.
 Counterparts: `netlink.py` calls it before the removal (afterwards no RST could leave); `diagwire.py` for the bytes.
 """
@@ -50,10 +50,12 @@ class ConnectionResetter:
             self._channel = None
 
     def reset_connections(self, addresses: Collection[IPAddress], budget_s: float = _BUDGET_S) -> int:
-        """Destroy every connected socket whose local address is one of these; answers how many it destroyed."""
+        """Destroy every connected socket whose local address is one of these; answers how many it destroyed.
+
+        The budget, in seconds, is for resetting: where looking for them took longer than that, it was not in vain.
+        """
         if not addresses or self._channel is None:
             return 0
-        until = self._clock() + budget_s
         before = self.reset
         doomed: list[SocketRecord] = []
         # All are looked for before the first is reset: a look takes longer than a reset (the kernel walks its whole
@@ -62,6 +64,7 @@ class ConnectionResetter:
             for family in (socket.AF_INET, socket.AF_INET6):
                 with self._failures_noted():
                     doomed += self._find(self._channel, family, protocol, addresses)
+        until = self._clock() + budget_s
         with self._failures_noted():
             for at in range(0, len(doomed), BATCH_MAX):
                 if self._clock() >= until:

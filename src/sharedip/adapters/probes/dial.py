@@ -10,16 +10,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
+import struct
 from collections.abc import Sequence
 from typing import Any
 
+_RESET = struct.pack("ii", 1, 0)
 _Found = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 
 
 async def dial(host: str, port: int) -> socket.socket:
     """Connect to the first address that accepts, one after the other. Raises OSError: ConnectionRefusedError only if
     all have refused, else what the first of the others said. Cancelling it leaves no socket behind.
+
+    An ephemeral port of this machine can be given to the very socket that asks it: TCP then connects it to itself
+    (RFC 9293, simultaneous open), though nobody listens. That is refused, and reset: closed in order it would keep the
+    port, and the server could not start.
     """
     loop = asyncio.get_running_loop()
     failure: OSError | None = None
@@ -28,6 +35,7 @@ async def dial(host: str, port: int) -> socket.socket:
         try:
             sock.setblocking(False)  # noqa: FBT003  # the socket module's own signature
             await loop.sock_connect(sock, address)
+            _refuse_itself(sock)
         except ConnectionRefusedError as error:
             sock.close()
             failure = failure or error
@@ -40,6 +48,12 @@ async def dial(host: str, port: int) -> socket.socket:
         else:
             return sock
     raise failure or OSError(f"{host} has no address")
+
+
+def _refuse_itself(sock: socket.socket) -> None:
+    if sock.getsockname() == sock.getpeername():
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "connected to itself: nobody listens")
 
 
 async def _addresses(host: str, port: int) -> Sequence[_Found]:

@@ -225,4 +225,5 @@ def _verdict(status: int, body: bytes) -> ProbeResult:
         lines = [line for line in body.decode("utf-8", "replace").splitlines() if line.strip()]
         # An API server lists every check of its own; those that fail begin with "[-]".
         said = next(line for line in [*(line for line in lines if line.startswith("[-]")), *lines[:1]])
-    return ProbeResult(healthy=False, detail=short(f"answered {status}" + (f": {said}" if said else "")))
+    detail = short(f"answered {status}" + (f": {said}" if said else ""))
+    return ProbeResult(healthy=False, detail=detail, denied=status in {401, 403})

@@ -44,29 +44,35 @@ class Url(Protocol):
 
 
 class ApiServerAccess(Protocol):
-    """The CA of this node's API server, and a client certificate that may read /readyz."""
+    """The CA of this node's API server, and a client certificate that may read /readyz, if there is one; `is_open`:
+    anybody may, as far as is known.
+    """
 
     @property
     def ca_file(self) -> Path: ...  # noqa: D102
     @property
-    def cert_file(self) -> Path: ...  # noqa: D102
+    def cert_file(self) -> Path | None: ...  # noqa: D102
     @property
-    def key_file(self) -> Path: ...  # noqa: D102
+    def key_file(self) -> Path | None: ...  # noqa: D102
     @property
     def port(self) -> int: ...  # noqa: D102
+    @property
+    def is_open(self) -> bool: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
     """What one probe found, and why in a few words.
 
-    `refused`: every address of the place refused the connection. `broken`: a connection ended in the middle.
+    `refused`: every address of the place refused the connection. `broken`: a connection ended in the middle. `denied`:
+    who asks is not known there, or may not ask.
     """
 
     healthy: bool
     detail: str
     refused: bool = False
     broken: bool = False
+    denied: bool = False
 
 
 class Closings:

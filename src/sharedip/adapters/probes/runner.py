@@ -192,7 +192,8 @@ class _ReadyzUrl:
 class ApiServerProbe:
     """/readyz of this node's own API server, never through the VIP: that would ask whoever owns it.
 
-    Without a port of our own, the one that comes with the files.
+    Without a port of our own, the one that comes with the files. Where anybody may ask, it is asked without our
+    certificate, which may do far more than that; only a server that then denies it is shown one.
     """
 
     def __init__(
@@ -208,6 +209,7 @@ class ApiServerProbe:
         self._closings = closings
         self._found: ApiServerAccess | None = None
         self._probe: HttpProbe | None = None
+        self._was_denied = False
 
     async def probe(self) -> ProbeResult:
         """Look once."""
@@ -215,6 +217,11 @@ class ApiServerProbe:
         if probe is None:
             return _NO_FILES
         found = await probe.probe()
+        if found.denied and not self._was_denied and self._found is not None and self._found.cert_file is not None:
+            probe.close()
+            self._was_denied = True
+            probe = self._probe = self._with(self._found)
+            found = await probe.probe()
         if not found.healthy:
             self._look_again()
         return found
@@ -234,7 +241,12 @@ class ApiServerProbe:
         if files is None:  # before kubeadm init, or while k3s makes its certificates
             return None
         self._found = files
-        terms = TlsTerms(API_SERVER_NAME, files.ca_file, files.cert_file, files.key_file)
+        return self._with(files)
+
+    def _with(self, files: ApiServerAccess) -> HttpProbe:
+        shows = not files.is_open or self._was_denied
+        cert_file, key_file = (files.cert_file, files.key_file) if shows else (None, None)
+        terms = TlsTerms(API_SERVER_NAME, files.ca_file, cert_file, key_file)
         return HttpProbe(_ReadyzUrl(self._port or files.port), terms, self._timeout_s, self._closings)
 
     def _look_again(self) -> None:

@@ -54,6 +54,7 @@ def _stamp(file: Path) -> tuple[int, int]:
 def _make(terms: TlsTerms) -> ssl.SSLContext:
     # Not create_default_context: from Python 3.13 on it refuses CAs without keyUsage, which kubeadm-like tools make.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.hostname_checks_common_name = False  # as etcd's own context, and as Go
     if not terms.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

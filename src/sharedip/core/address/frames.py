@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from sharedip.core.model import IPAddress
 
+ETHERTYPE_IPV4 = 0x0800
 ETHERTYPE_ARP = 0x0806
 ETHERTYPE_IPV6 = 0x86DD
 BROADCAST_MAC = b"\xff" * 6
@@ -28,6 +29,15 @@ _ARP = struct.Struct("!HHBBH6s4s6s4s")
 _ARP_END = _ETHERNET.size + _ARP.size
 _ARP_FIXED = (1, 0x0800, 6, 4)  # Ethernet, IPv4, and their address lengths
 _ARP_REQUEST, _ARP_REPLY = 1, 2
+
+_IPV4 = struct.Struct("!BBHHHBBH4s4s")
+_IPV4_CHECKSUM_AT = 10
+_DONT_FRAGMENT = 0x4000
+_UDP = struct.Struct("!HHHH")
+_UDP_PROTOCOL = 17
+_DISCARD = 9
+_ALL_SYSTEMS = IPv4Address("224.0.0.1").packed
+_ALL_SYSTEMS_MAC = bytes.fromhex("01005e000001")
 
 _IPV6 = struct.Struct("!IHBB16s16s")
 _NEIGHBOUR = struct.Struct("!BBHI16s")  # type, code, checksum, flags, target
@@ -79,6 +89,13 @@ def announcements(mac: bytes, address: IPAddress) -> tuple[bytes, ...]:
     return (neighbour_advertisement(mac, address),)
 
 
+def for_rules(mac: bytes, address: IPAddress) -> tuple[bytes, ...]:
+    """What goes with an announcement for the rules of a former owner that stood still (`nftrules.py`), and no neighbour
+    learns from: nftables sees ARP only where it can stop nothing but ARP. An advertisement is IPv6 itself.
+    """
+    return (ipv4_announcement(mac, address),) if isinstance(address, IPv4Address) else ()
+
+
 def probe(mac: bytes, address: IPAddress) -> bytes:
     """One question to which only a holder of the address answers; no neighbour learns anything from it."""
     if isinstance(address, IPv4Address):
@@ -117,6 +134,16 @@ def arp_probe(mac: bytes, address: IPv4Address) -> bytes:
 def arp_request(mac: bytes, source: IPv4Address, target: IPv4Address, to: bytes | None = None) -> bytes:
     """RFC 826, target MAC zero; to one MAC alone as RFC 1122 section 2.3.2.1 polls a known neighbour."""
     return _arp(mac, _ARP_REQUEST, source.packed, _ZERO_MAC, target.packed, to or BROADCAST_MAC)
+
+
+def ipv4_announcement(mac: bytes, address: IPv4Address) -> bytes:
+    """An empty datagram from the address to all systems of the segment (RFC 1112), to the discard port (RFC 863)."""
+    head = _IPV4.pack(
+        0x45, 0, _IPV4.size + _UDP.size, 0, _DONT_FRAGMENT, 1, _UDP_PROTOCOL, 0, address.packed, _ALL_SYSTEMS
+    )
+    checksum = struct.pack("!H", internet_checksum(head))
+    head = head[:_IPV4_CHECKSUM_AT] + checksum + head[_IPV4_CHECKSUM_AT + 2 :]
+    return _ETHERNET.pack(_ALL_SYSTEMS_MAC, mac, ETHERTYPE_IPV4) + head + _UDP.pack(_DISCARD, _DISCARD, _UDP.size, 0)
 
 
 def neighbour_advertisement(mac: bytes, address: IPv6Address) -> bytes:
@@ -174,7 +201,11 @@ def _neighbour_discovery(
 
 def _checksum(source: bytes, destination: bytes, body: bytes) -> int:
     """RFC 4443 section 2.3, over the pseudo header of RFC 8200 section 8.1. A body with a good checksum gives 0."""
-    data = source + destination + struct.pack("!II", len(body), _ICMPV6) + body
+    return internet_checksum(source + destination + struct.pack("!II", len(body), _ICMPV6) + body)
+
+
+def internet_checksum(data: bytes) -> int:
+    """RFC 1071."""
     if len(data) % 2:
         data += b"\x00"
     # Since 2**16 is 1 modulo 0xffff, the sum of all 16-bit words is the whole number modulo 0xffff.

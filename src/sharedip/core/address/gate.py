@@ -50,6 +50,11 @@ class Gate:
         """Nothing passes: the kernel confirmed it, or the last opening has run out, and nothing is under way."""
         return self.until is None and not self._asked
 
+    @property
+    def is_settled(self) -> bool:
+        """No order is under way."""
+        return not self._asked
+
     def is_tight(self, right_until: Instant) -> bool:
         """Whether the kernel has confirmed that it closes no later than the right ends."""
         return not self._asked and (self.until is None or self.until <= right_until)
@@ -99,14 +104,16 @@ class Gate:
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
-    def keep_open(self, until: Instant, now: Instant) -> None:
-        """Order what is due to let traffic pass until the right ends."""
+    def keep_open(self, until: Instant, now: Instant, proved_at: Instant = NEVER) -> None:
+        """Order what is due to let traffic pass until the right ends. `proved_at`: when the newest proof was asked for
+        that the address is ours; the kernel stays mute for a claim that it has heard since (`OpenGate`).
+        """
         if self._open_at is None or now < self._open_at or self._asked:
             return
         timeout_s = gate_timeout_s(until - now)
         assert timeout_s > 0, "told to let traffic pass when the right has ended"
         self._begin(until)
-        self._out(OpenGate((self._vip,), timeout_s, until))
+        self._out(OpenGate((self._vip,), timeout_s, until, proved_at))
 
     def keep_closed(self, now: Instant) -> None:
         """Order what is due to let nothing pass: after the removal, whose resets must get out, and before the release

@@ -60,8 +60,13 @@ REFUSALS_MAX = 20
 EARLY_RENEWAL_S = 0.5
 """A lifetime is renewed this long before its end, where the right allows it."""
 
+DOUBT_EVERY_S = 1.0
+"""So often at most the claim of a node of this cluster silences the owner until it has asked etcd."""
+
 GATED_LIFETIME_S = 4
 GATED_LIFETIME_MANY_S = 12
+STRETCHED_LIFETIME_S = 3600
+"""No bound of its own: the lease's."""
 MANY_VIPS = 20
 """Under the nftables fence. A renewal, due when half of the short one is left, costs a system call for each address."""
 
@@ -90,7 +95,6 @@ class _Probing:
     hold: ClassVar[Hold] = Hold.PROBING
     at: Instant | None
     left: int = PROBES
-    answer: bytes | None = None
 
 
 @dataclass(slots=True)
@@ -104,6 +108,10 @@ class _Holding:
     """When the next lifetime is ordered; None: the right leaves room for none, and only a longer right helps."""
     announced: bool = False
     announcements: Announcements = field(default_factory=Announcements)
+    doubted_at: Instant = NEVER
+    """When a node of this cluster was last heard to claim the address, as far as that is doubted."""
+    is_silent: bool = False
+    """Whether a proof is awaited since then: nothing is announced."""
     reorder_wanted: bool = False
     gone_meanwhile: bool = False
     """Reported while an order was under way: before or after it, that is unknown."""
@@ -149,6 +157,8 @@ class Ownership:
         self._life: _Probing | _Holding | _Removing | None = None
         # Law 7, docs/safety.md "A former run": not absent, so that nothing is given up before the kernel's list has
         # shown it gone, and its lifetime not over, so that no beat leaves before this run has set its own.
+        self._proved_at: Instant = NEVER
+        """When the newest proof was asked for that the address is ours."""
         self.presence = Presence.UNKNOWN if may_stand else Presence.ABSENT
         self._address_until: Instant = UNKNOWN if may_stand else NEVER
         self._asked_until: Instant | None = None
@@ -163,19 +173,16 @@ class Ownership:
         """Ask the segment at that instant who has the address. `probe_is_over` tells when the silence counts."""
         self._life = _Probing(at)
 
-    def probe_answered(self, mac: bytes) -> None:
-        """Another machine has the address, or claims it."""
-        if isinstance(self._life, _Probing):
-            self._life.answer = mac
-
     def stop_probing(self) -> None:
         """No address was added: there is nothing to remove."""
         if isinstance(self._life, _Probing):
             self._life = None
 
-    def take(self, epoch: int, now: Instant) -> None:
-        """Hold the address from now on, while the right lasts."""
-        self.epoch = epoch
+    def take(self, epoch: int, now: Instant, proved_at: Instant = NEVER) -> None:
+        """Hold the address from now on, while the right lasts. `proved_at`: when that was asked for which entitles us;
+        what others claimed before is out of date.
+        """
+        self.epoch, self._proved_at = epoch, proved_at
         self._life = _Holding(due_at=now)
         if self._gate is not None:
             self._gate.open_at(now)
@@ -240,11 +247,6 @@ class Ownership:
         return self._asked_until is None and self._address_until <= self.right.until
 
     @property
-    def probe_answer(self) -> bytes | None:
-        """The MAC that answered our probes."""
-        return self._life.answer if isinstance(self._life, _Probing) else None
-
-    @property
     def probe_is_over(self) -> bool:
         """All probes went out and their answers had time to come."""
         return isinstance(self._life, _Probing) and self._life.at is None
@@ -279,6 +281,25 @@ class Ownership:
         if self._gate is not None:
             self._gate.open_at(now)
         return True
+
+    def stretch(self, now: Instant) -> None:
+        """Let lifetime and gate last for as long as the right does, without this agent."""
+        self.gated_lifetime_s = STRETCHED_LIFETIME_S
+        holding = self._holding
+        if holding is not None:
+            holding.due_at, holding.ends_at = now, None
+            if self._gate is not None:
+                self._gate.open_at(now)
+
+    def stands_alone_s(self, now: Instant) -> float:
+        """How long the address stays usable from now on if this agent does nothing more; 0.0: not known."""
+        holding = self._holding
+        if holding is None or holding.ends_at is None or self._asked_until is not None:
+            return 0.0
+        until = holding.ends_at
+        if self._gate is not None:
+            until = min(until, NEVER if self._gate.until is None or not self._gate.is_settled else self._gate.until)
+        return max(0.0, until - now)
 
     def lease_extended(self, now: Instant) -> bool:
         """The lease got longer. Where a witness's promise binds the right, its next answer renews the gate for all
@@ -349,9 +370,9 @@ class Ownership:
             holding.announcements.begin(now)
             holding.announcements.take(now)  # the first one went with the hold
 
-    def address_refused(self, event: AddressRefused, now: Instant) -> None:
+    def address_refused(self, event: AddressRefused, now: Instant, *, by_link: bool = False) -> None:
         """The kernel did not do it (link gone, too late, not permitted), or that is unknown: the next try is a new
-        decision, and the address may stand for as long as the order asked (law 4).
+        decision, and the address may stand for as long as the order asked (law 4). `by_link`: as in `address_gone`.
         """
         if self._asked_until is not None:
             self._address_until = max(self._address_until, self._asked_until)
@@ -364,7 +385,10 @@ class Ownership:
         self.presence = Presence.UNKNOWN
         holding.due_at = now + HOLD_RETRY_S
         holding.refused_for_good = event.reason if event.is_for_good else ""
-        self._refused(holding, "the kernel refused the address", event.reason)
+        if by_link:
+            holding.refusals += 1
+        else:
+            self._refused(holding, "the kernel refused the address", event.reason)
 
     def address_removed(self) -> None:
         """The kernel showed that the address is on no link of this node."""
@@ -401,8 +425,10 @@ class Ownership:
             self._out(Report(Level.WARNING, "removing the address, which is not ours to hold now", self.vip))
             self.give_up(now)
 
-    def address_gone(self, now: Instant, by: str = "") -> None:
-        """It left the link: its lifetime ended, we removed it, or others did. Put it back while the right lasts."""
+    def address_gone(self, now: Instant, by: str = "", *, by_link: bool = False) -> None:
+        """It left the link: its lifetime ended, we removed it, or others did. Put it back while the right lasts.
+        `by_link`: the link is down or gone, and took it along; that is told as the reason of what follows.
+        """
         holding = self._holding
         if self.is_leftover:
             self.presence = Presence.ABSENT
@@ -410,7 +436,8 @@ class Ownership:
         elif holding is not None and self._asked_until is not None:
             holding.gone_meanwhile = True
         elif holding is not None:
-            if self.presence is Presence.PRESENT and holding.ends_at is not None and now < holding.ends_at:
+            was_standing = self.presence is Presence.PRESENT and holding.ends_at is not None and now < holding.ends_at
+            if was_standing and not by_link:
                 report = self.losses.note(self.vip, self.epoch, by, now)
                 if report is not None:
                     self._out(report)
@@ -421,10 +448,40 @@ class Ownership:
         if self._holding is not None:
             self._holding.reorder_wanted = True
 
-    def announce_again(self, now: Instant) -> None:
-        """Carrier or MAC changed, or a stranger claimed the address."""
+    def fall_silent(self, seen_at: Instant) -> bool:
+        """A node of this cluster has claimed the address: perhaps it is the owner by now, and this machine stood still.
+        Nothing is announced until a proof that was asked for after the first claim of a series. False: a proof is
+        awaited already, or came within this second; a forger silences nobody for longer than the way to etcd and back.
+        """
+        holding = self._holding
+        if holding is None or holding.is_silent or seen_at < holding.doubted_at + DOUBT_EVERY_S:
+            return False
+        holding.doubted_at, holding.is_silent = seen_at, True
+        return True
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether a proof is awaited, since a node of this cluster has claimed the address."""
+        return self._holding is not None and self._holding.is_silent
+
+    def vouched_for(self, sent_at: Instant, now: Instant) -> bool:
+        """etcd, or every witness, was asked at `sent_at`, and the address is ours. True: it is announced again, against
+        the claim, and the kernel told to let it pass.
+        """
+        self._proved_at = max(self._proved_at, sent_at)
+        holding = self._holding
+        if holding is None or not holding.is_silent or sent_at <= holding.doubted_at:
+            return False
+        holding.is_silent = False
+        if self._gate is not None:
+            self._gate.open_at(now)
+        self.announce_again(now)
+        return True
+
+    def announce_again(self, at: Instant) -> None:
+        """Carrier or MAC changed, or a stranger claimed the address: from then on, unless it falls silent before."""
         if self._holding is not None and self.presence is Presence.PRESENT:
-            self._holding.announcements.begin(now)
+            self._holding.announcements.begin(at)
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
@@ -482,7 +539,7 @@ class Ownership:
                     self.runs_out_at,
                     holding.due_at if self._asked_until is None else None,
                     None if gate is None else gate.opens_at,
-                    holding.announcements.next_at if self.presence is Presence.PRESENT else None,
+                    holding.announcements.next_at if self._announces(holding) else None,
                 ]
         return min((at for at in waiting if at is not None), default=None)
 
@@ -491,6 +548,9 @@ class Ownership:
     @property
     def _holding(self) -> _Holding | None:
         return self._life if isinstance(self._life, _Holding) else None
+
+    def _announces(self, holding: _Holding) -> bool:
+        return self.presence is Presence.PRESENT and not holding.is_silent
 
     def _advance_probing(self, probing: _Probing, now: Instant) -> None:
         if probing.at is None or now < probing.at:
@@ -515,16 +575,16 @@ class Ownership:
                     self.presence = Presence.UNKNOWN
                 once_saved = not self._is_recorded  # law 7: a later run must know of it before it is put up
                 self._out(HoldAddress(self.vip, lifetime_s, self._asked_until, once_saved=once_saved))
-                announces = not holding.announced
+                announces = not holding.announced and not holding.is_silent
             else:
                 holding.due_at = None  # only a longer right helps: `right_changed` brings it
                 if holding.runs_out_at is not None and now >= holding.runs_out_at:
                     self.let_run_out()  # we were paused: it is too late to hand over in order
         if self._gate is not None:
-            self._gate.keep_open(self.right.until, now)
+            self._gate.keep_open(self.right.until, now, self._proved_at)
         if announces:  # clients wait for it: it leaves before the kernel's answer is back here
             self._out(AnnounceOnceHeld(self.vip, self.right.until))
-        elif self.presence is Presence.PRESENT and holding.announcements.take(now):
+        elif self._announces(holding) and holding.announcements.take(now):
             self._out(Announce(self.vip, self.right.until))
 
     def _reorder(self, holding: _Holding, now: Instant) -> None:

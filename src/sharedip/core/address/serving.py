@@ -127,6 +127,8 @@ class Flaws:
 
     def __init__(self) -> None:
         self._seen: dict[IPAddress, _Seen] = {}
+        self._doubtful: set[IPAddress] = set()
+        """Those with a flaw that does not count yet: every turn asks for their deadlines, and a node has many VIPs."""
 
     def note(self, address: IPAddress, flaw: Flaw | None, now: Instant) -> bool:
         """What `flaw_of` says of this VIP now. True: what counts has changed."""
@@ -134,6 +136,10 @@ class Flaws:
         if (flaw is None) is not (seen.found is None):
             seen.found_at = now
         seen.found = flaw
+        if flaw is not None and seen.counts is None:
+            self._doubtful.add(address)
+        else:
+            self._doubtful.discard(address)
         if seen.counts is None or seen.counts == flaw:
             return False
         seen.counts = flaw  # one flaw after another leaves no moment in which the node could serve
@@ -142,6 +148,7 @@ class Flaws:
     def forget(self, address: IPAddress) -> None:
         """The VIP is no longer this node's concern."""
         self._seen.pop(address, None)
+        self._doubtful.discard(address)
 
     def of(self, address: IPAddress) -> Flaw | None:
         """The flaw that counts."""
@@ -150,19 +157,19 @@ class Flaws:
 
     def is_doubtful(self, address: IPAddress) -> bool:
         """A flaw has been found that does not count yet: no time to begin anything."""
-        seen = self._seen.get(address)
-        return seen is not None and seen.found is not None and seen.counts is None
+        return address in self._doubtful
 
     def settle(self, now: Instant) -> set[IPAddress]:
         """Apply what is due by now. Returns the VIPs of which something counts now."""
-        begun = {address for address, seen in self._seen.items() if self.is_doubtful(address) and now >= _due(seen)}
+        begun = {address for address in self._doubtful if now >= _due(self._seen[address])}
+        self._doubtful -= begun
         for address in begun:
             self._seen[address].counts = self._seen[address].found
         return begun
 
     def next_deadline(self) -> Instant | None:
         """When `settle` has something to do."""
-        return min((_due(seen) for address, seen in self._seen.items() if self.is_doubtful(address)), default=None)
+        return min((_due(self._seen[address]) for address in self._doubtful), default=None)
 
 
 def _due(seen: _Seen) -> Instant:

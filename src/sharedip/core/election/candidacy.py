@@ -19,6 +19,7 @@ from typing import assert_never
 
 from sharedip.core.address.ownership import (
     GATED_LIFETIME_MANY_S,
+    GATED_LIFETIME_S,
     MANY_VIPS,
     REFUSALS_MAX,
     Hold,
@@ -29,9 +30,11 @@ from sharedip.core.election.assent import Assent
 from sharedip.core.election.evicted import EvictedKeys
 from sharedip.core.election.evictions import Evictions
 from sharedip.core.election.fitness import Fitness
+from sharedip.core.election.hooks import HookRun, Hooks, HookState, Owner, VipHooks
 from sharedip.core.election.living import Living
 from sharedip.core.election.owner_record import Farewell, OwnerRecord
 from sharedip.core.election.resigned import ResignedEpochs, successor
+from sharedip.core.election.suspicion import YIELDED_REST_S, Step, Suspicion
 from sharedip.core.election.words import RETRY_S as EXECUTE_RETRY_S
 from sharedip.core.election.words import Words
 from sharedip.core.etcd.agent_records import Peers
@@ -40,11 +43,12 @@ from sharedip.core.etcd.requests import RequestKind
 from sharedip.core.etcd.session import Session
 from sharedip.core.etcd.space import VITAL_RETRY_S
 from sharedip.core.history import History, handed_over, name_of
-from sharedip.core.messages import Command, ForeignClaim, Level, RequestFailed
+from sharedip.core.messages import Command, ForeignClaim, Level, Probe, RequestFailed
 from sharedip.core.model import (
     NEVER,
     ConflictPolicy,
     Delete,
+    Failure,
     FenceKind,
     Guard,
     GuardTarget,
@@ -63,12 +67,19 @@ MOVE_HOLDOFF_S = 0.5
 REFUSED_HOLDOFF_S = 5.0
 CONFLICT_HOLDOFF_S = 30.0
 """After yielding to a stranger, or after a kernel that refused the address, sound ones come first for this long."""
-STRANGER_HOLDOFF_S = 5.0
-"""A stranger that has answered our probe is asked again after this."""
 EVICT_WITHIN_S = 0.3
 """Who leaves past the dead waits for etcd so long; then it leaves, and they stand in the way as their leases do."""
+PASSES_WITHIN_S = 3.0
+"""The same while clients are served here: who has just fallen silent is found dead (`GONE_AFTER_S`) or heard again in
+this time, and an etcd that has lost a member answers by another one.
+"""
+PASSES_LOOK_S = 0.1
+STAYS_S = 10.0
+"""An owner that meant to leave and had to stay tries it again so much later."""
 LATE_S = 0.05
 """Who looks later than this at a right that has ended was paused itself: nobody's silence says anything (law 4)."""
+DEFENDS_AFTER_S = 0.02
+"""A machine that stood still finds a stranger's claim in its socket, and its successor's right behind it."""
 DEFEND_EVERY_S = 1.0
 """RFC 5227 2.4 (c) allows one defence in 10 s; a router that believes a stranger costs more than one frame a second."""
 IDLE_WINDOWS = 5
@@ -116,9 +127,9 @@ TRANSITIONS: dict[tuple[Phase, Phase], str] = {
     (Phase.VERIFYING, Phase.OWNING): "the read shows us first, and the former owner released, or we lapsed or adopted",
     (Phase.VERIFYING, Phase.PROBING): "the read shows us first, and the former owner left without a word",
     (Phase.VERIFYING, Phase.LEAVING): "obstacle, a better candidate, or first for long and no use of it",
-    (Phase.PROBING, Phase.OWNING): "silence on the segment (or policy defend)",
+    (Phase.PROBING, Phase.OWNING): "silence on the segment, or a stranger, about whom the owner finds out",
     (Phase.PROBING, Phase.WAITING): "the right is too short by now, or a leftover had to be removed first",
-    (Phase.PROBING, Phase.LEAVING): "obstacle, a stranger and policy yield, or first for long and no use of it",
+    (Phase.PROBING, Phase.LEAVING): "obstacle, or first for long and no use of it",
     (Phase.OWNING, Phase.LAPSED): "the right ended, or etcd answers and does not confirm the word",
     (Phase.OWNING, Phase.LEAVING): "obstacle, move, drain, health, a stranger, refused, or cut off from etcd alone",
     (Phase.LAPSED, Phase.WAITING): "the kernel has confirmed the removal",
@@ -129,6 +140,11 @@ TRANSITIONS: dict[tuple[Phase, Phase], str] = {
 
 KEYED = frozenset({Phase.WAITING, Phase.VERIFYING, Phase.PROBING, Phase.OWNING, Phase.LAPSED})
 """Phases in which our key must be there."""
+
+
+def gated_lifetime_s(settings: Settings) -> int:
+    """How long a lifetime is under the nftables fence, which ends the use of the address much sooner."""
+    return GATED_LIFETIME_MANY_S if len(settings.vips) > MANY_VIPS else GATED_LIFETIME_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +176,25 @@ class ClaimBegun:
     """This node comes first, or has taken the address: it needs a witness from its first moment on."""
 
 
-Answer = GivesUp | WordDue | BidEnded | ClaimBegun
+@dataclass(frozen=True, slots=True)
+class Doubted:
+    """A node of the cluster claims what this one owns: its witnesses may know why."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowLapsed:
+    """The right under a witness ended, though etcd has not failed us: this machine, or its witness, was too slow."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakenUnreleased:
+    """This node has taken the address by `epoch` from an owner that did not release it: nobody has told its clients."""
+
+    epoch: int
+    former: KeyValue
+
+
+Answer = GivesUp | WordDue | BidEnded | ClaimBegun | Doubted | WindowLapsed | TakenUnreleased
 """What a step of a candidacy returns for other parts; `node.py` applies it."""
 
 
@@ -171,14 +205,21 @@ class Return(Enum):
     LAPSED = "its right is proved afresh"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Departure:
-    """The owner will leave as soon as the dead between it and the next sound one are out of the queue, or `by`."""
+    """The owner will leave as soon as the silent between it and the next sound one are heard again, or out of the
+    queue, or `by`; and `onRelease` has ended, if it runs. By then it leaves all the same, or stays, if it may.
+    """
 
     reason: str
     to: str | None
     holdoff_s: float
     by: Instant
+    may_stay: bool
+    asks_hook: bool = False
+    """`onRelease` is to run, once nobody stands in the way."""
+    look_at: Instant = NEVER
+    release: HookRun | None = None
 
 
 @dataclass(slots=True)
@@ -190,17 +231,21 @@ class Bid:
     returns: Return | None = None
     lapsed_at: Instant = NEVER
     """When the right ended under this key: only what was sent later brings the address back."""
+    proved_at: Instant = NEVER
+    """When that was asked for, or said, which entitles us."""
     taken_at: Instant = NEVER
     has_held: bool = False
     """Whether the address was ours by this key."""
     idle_since: Instant | None = None
     is_executing: bool = False
+    acquire: HookRun | None = None
+    is_let_in: bool = False
+    """Whether `onAcquire` has passed under this key, or the address stood here before."""
     leave_reason: str = ""
     leave_to: str | None = None
     stranger_stays: bool = False
-    is_telling: bool = False
-    has_told: bool = False
-    """Whether the record of its release has an answer, of whatever kind."""
+    leaves_no_record: bool = False
+    """Whether etcd has refused the record of its release."""
     departure: Departure | None = None
 
 
@@ -222,6 +267,7 @@ class Candidacy:
         resigned: ResignedEpochs,
         evicted: EvictedKeys,
         living: Living,
+        hooks: Hooks,
         probe_pace: Pace,
         out: Callable[[Command], None],
         *,
@@ -238,27 +284,30 @@ class Candidacy:
         """In the order in which candidacies of this run were made."""
         self.obstacle: str | None = None
         """Why this node may not be a candidate now; None if it may."""
+        self.is_wish = False
+        """Whether somebody has asked for that: the agent is stopping, or the documents have changed."""
         self.drawback: str | None = None
         """Why this node should not be a candidate, though an owner may stay one."""
         self.is_settling = False
         """Whether the VIP's link has just come back: others come first."""
         self.is_behind_another = False
         """Whether an older candidacy for the same address is still leaving: a key of ours belongs to that one."""
-        self._settings = settings
-        self._session = session
+        self._settings, self._session = settings, session
         self._peers = peers
         self._fitness = fitness
         self._assent = assent
         self._resigned = resigned
         self._living = living
+        self._hooks = VipHooks(vip, settings.node_name, hooks)
         self.evictions = Evictions(vip, session, evicted, living)
         self._probe_pace = probe_pace
         self.ownership = Ownership(vip, out, settings.fence, may_stand=may_stand)
         self.ownership.right.share("lease", session.lease_deadline)
-        if len(settings.vips) > MANY_VIPS:
-            self.ownership.gated_lifetime_s = GATED_LIFETIME_MANY_S
+        self.ownership.gated_lifetime_s = gated_lifetime_s(settings)
         self.phase = Phase.OUT
         self.bid: Bid | None = None
+        self._out = out
+        self.suspicion = Suspicion()
         self.history = History(vip, settings.node_name, out)
         self.record = OwnerRecord(vip, settings.node_name, session)
         self.words = Words()
@@ -273,13 +322,16 @@ class Candidacy:
         self._defended_at: Instant = NEVER
         self._flaw = ""
         self._flawed_until: Instant = NEVER
+        self._stays_until: Instant = NEVER
         self._proved_at: Instant | None = None
         """When the read left that proved the picture in this turn; None: none did."""
         self._answers: list[Answer] = []
 
     def reconfigure(self, settings: Settings) -> None:
-        """Take over the settings; a new conflict policy counts from the next claim on."""
+        """Take over the settings; a new conflict policy counts from the next claim on, a new hook at once."""
         self._settings = settings
+        if self._hooks.forget_refusals():
+            self._campaign_at = NEVER
 
     # -- what others read ---------------------------------------------------------------------------------------------
 
@@ -314,6 +366,11 @@ class Candidacy:
         if self.is_settling:
             return SETTLING
         return self._flaw if now < self._flawed_until else ""
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether it waits for `onAcquire`, and for nothing else."""
+        return self.bid is not None and _deadline_of(self.bid.acquire) is not None
 
     @property
     def may_be_taken_unasked(self) -> bool:
@@ -382,6 +439,8 @@ class Candidacy:
         """The queue is as a linearizable read that was sent on our lease at `sent_at` has shown it: the only thing that
         lets us claim (safety (4), by read). False: nothing comes of it.
         """
+        if self.phase is Phase.OWNING:  # its key stands, or this turn takes the address from it
+            return self.ownership.vouched_for(sent_at, now)
         if self.phase not in (Phase.WAITING, Phase.VERIFYING):
             return False
         queue = self.queue()
@@ -392,18 +451,18 @@ class Candidacy:
             self._enter(Phase.WAITING, now)
             return True
         self._proved_at = sent_at
+        if self.bid is not None:
+            self.bid.proved_at = sent_at
         return True
 
     def answered(self, write: GuardedWrite, answer: Outcome, now: Instant) -> None:
         """A write of ours has an outcome, or failed without one."""
         if write.kind is RequestKind.CAMPAIGN:
             self._campaign_answered(answer, now)
-        elif write.kind is RequestKind.RELEASE:
+        elif write.kind in (RequestKind.FAREWELL, RequestKind.RELEASE):
             self._release_answered(answer, now)
         elif write.kind is RequestKind.EXECUTE:
             self._execution_answered(write, answer, now)
-        elif write.kind is RequestKind.FAREWELL:
-            self._farewell_answered(write, answer, now)
         elif write.kind is RequestKind.EVICT:
             self._eviction_answered(write, answer, now)
         elif write.kind is RequestKind.RECORD:
@@ -420,21 +479,24 @@ class Candidacy:
             self.words.claimed(event.seen_at)
         if self.phase not in (Phase.PROBING, Phase.OWNING):
             return False
-        if self.phase is Phase.PROBING:
-            self.ownership.probe_answered(event.mac)
         known = self.history.conflict
         if known is None or now - known.last_at >= DEFEND_EVERY_S:
             self._session.want_read()  # a machine that was paused may not know yet that it owns nothing any more
         self.history.claimed_by(event, self._settings.conflict_policy, self.epoch, now)
         if self.phase is not Phase.OWNING or self.bid is None:
             return True
-        if self._settings.conflict_policy is ConflictPolicy.YIELD:
-            if now - self.bid.taken_at >= YIELD_SETTLE_S:
-                self._rank_last(YIELDED, now + CONFLICT_HOLDOFF_S)
-                self.leave(f"yielded to a stranger with MAC {event.mac.hex(':')}", now, stranger_stays=True)
-        elif now - self._defended_at >= DEFEND_EVERY_S:
+        if of_cluster:
+            if self.ownership.fall_silent(event.seen_at):
+                self._session.want_read()
+                self._answers.append(Doubted())
+            return True
+        if self._settings.conflict_policy is ConflictPolicy.YIELD and now - self.bid.taken_at >= YIELD_SETTLE_S:
+            if any(self._fitness.why_unfit(key, self.vip) == YIELDED for key in self.others()):
+                self.suspicion.rest(now + YIELDED_REST_S)
+            self.suspicion.claimed(event.mac, event.seen_at)
+        if not self.suspicion.is_open and now - self._defended_at >= DEFEND_EVERY_S:
             self._defended_at = now
-            self.ownership.announce_again(now)
+            self.ownership.announce_again(now + DEFENDS_AFTER_S)
         return True
 
     def released(self, epoch: int, reason: str, now: Instant) -> None:
@@ -450,19 +512,26 @@ class Candidacy:
         stranger_stays: bool = False,
         holdoff_s: float = MOVE_HOLDOFF_S,
         in_haste: bool = False,
+        is_wish: bool = False,
+        may_stay: bool = False,
     ) -> None:
         """Hand over: remove, confirm, release, in this order, whatever comes in between.
 
         `stranger_stays`: the address is still in use on the segment, and the successor must probe before it takes it.
         `holdoff_s`: for how long others come first. `in_haste`: the right is ending; nothing goes before the removal.
-        Else an owner takes the dead out of its successors' way first, for as long as `EVICT_WITHIN_S`.
+        Else an owner takes the dead out of its successors' way first, for as long as `EVICT_WITHIN_S`, or while it
+        serves clients as `PASSES_WITHIN_S`. `is_wish`: somebody has asked for it, so `onRelease` runs first, within its
+        deadline. `may_stay`: rather than into silence it does not leave at all.
         """
         bid = self.bid
         if bid is None or self.phase in (Phase.LEAVING, Phase.RELEASING):
             return
-        if not in_haste and not stranger_stays and self._waits_for_evictions(bid, reason, to, holdoff_s, now):
-            return
-        bid.departure = None
+        if not in_haste and not stranger_stays:
+            departure = Departure(reason, to, holdoff_s, now + PASSES_WITHIN_S, may_stay)
+            if self._waits_to_leave(bid, departure, now, is_wish=is_wish):
+                return
+        self._end_departure(bid)
+        self._hooks.stop(bid.acquire)
         bid.leave_reason, bid.leave_to, bid.stranger_stays = reason, to, stranger_stays
         if self.phase is Phase.OWNING:
             self.history.tell(Level.INFO, "giving the address up", reason, bid.epoch, now)
@@ -506,6 +575,8 @@ class Candidacy:
             self.ownership.let_run_out()
         else:
             self.history.lapsed(reason, self.epoch, now)
+            if not by_lease and self._session.failing_since is None:
+                self._answers.append(WindowLapsed())
             if self.bid is not None:
                 self.bid.returns = Return.LAPSED
             self._lapse(now)
@@ -521,13 +592,16 @@ class Candidacy:
             self._step(now)
             if self.phase is phase:
                 break
+        self._look_for_news(now)
         self._proved_at = None
         answers, self._answers = self._answers, []
         return answers
 
     def next_deadline(self) -> Instant | None:
         """The earliest instant at which something is due."""
-        waiting = [self.ownership.next_deadline()]
+        waiting = [self.ownership.next_deadline(), self._hooks.next_deadline()]
+        if self.phase is Phase.OWNING:
+            waiting.append(self.suspicion.next_at)
         if self._flaw:
             waiting.append(self._flawed_until)
         bid = self.bid
@@ -540,14 +614,18 @@ class Candidacy:
         elif self.phase in KEYED:
             if bid.idle_since is not None:
                 waiting.append(bid.idle_since + self._idle_limit_s)
+            waiting.append(_deadline_of(bid.acquire))
             if self.phase is Phase.OWNING:
                 waiting.append(self.words.next_look())
-                if self._stands:
+                if self._stands and bid.departure is None:  # who is about to leave writes its farewell alone
                     waiting.append(self.record.next_deadline())
                 if self.words.unexecuted and not bid.is_executing:
                     waiting.append(self.words.execute_at)
                 if bid.departure is not None:
-                    waiting.append(bid.departure.by)
+                    departs_at = _deadline_of(bid.departure.release) or bid.departure.by
+                    waiting.append(
+                        min(departs_at, bid.departure.look_at) if bid.departure.look_at > NEVER else departs_at
+                    )
                 if self._may_evict(bid):
                     waiting.append(self.evictions.next_deadline(self.queue(), bid.epoch))
         return min((at for at in waiting if at is not None), default=None)
@@ -563,7 +641,9 @@ class Candidacy:
             case Phase.OWNING if bid.departure is not None:
                 self._depart(bid, bid.departure, now)
             case Phase.WAITING | Phase.VERIFYING | Phase.PROBING | Phase.OWNING if obstacle is not None:
-                self.leave(obstacle, now)
+                self.leave(obstacle, now, is_wish=self.is_wish)
+            case Phase.WAITING | Phase.VERIFYING if self._hooks.verdict(bid.acquire, now) is HookState.FAILED:
+                self._resign_as_refused(bid, now)
             case Phase.WAITING | Phase.VERIFYING | Phase.PROBING | Phase.OWNING if self._is_idle(bid, now):
                 text = f"this node could not use it for {self._idle_limit_s:.0f} s though it came first"
                 self.leave(text, now, holdoff_s=IDLE_HOLDOFF_S)
@@ -650,7 +730,9 @@ class Candidacy:
         if own is None or own.create_revision <= self._released_epoch:
             return False
         is_adopted = adopting and own is queue[0]
-        self.bid = Bid(own.create_revision, own.key, Return.ADOPTED if is_adopted else None)
+        # What stands here was let in by the run that put it up (law 7: it is in that run's record).
+        is_let_in = is_adopted and self.ownership.is_leftover
+        self.bid = Bid(own.create_revision, own.key, Return.ADOPTED if is_adopted else None, is_let_in=is_let_in)
         self._enter(Phase.WAITING, now)
         if self._resigned.has(self.vip, own.create_revision):
             self.leave("its former run had released it", now)
@@ -671,7 +753,10 @@ class Candidacy:
             if self._passes_on(bid, queue, now):
                 return
             told = handed_over(queue[0], self.words.reason(queue[0].create_revision))
-            self.words.take([key for key in queue if key.create_revision < own.create_revision], now)
+            if not self._is_let_in(bid, told, now):
+                return
+            before = [key for key in queue if key.create_revision < own.create_revision]
+            bid.proved_at = self.words.take(before, now)
             self._take(bid, told, now)
         elif self.ownership.is_clear and not self.words.any() and not self._session.space.is_full:
             # A full etcd gives no place back.
@@ -732,10 +817,13 @@ class Candidacy:
         if self._passes_on(bid, queue, now):
             return
         former, release = self._former, self.record.release_of(self._former)
+        came = self.record.fate_of(former) if release is None or former is None else handed_over(former, release.reason)
+        if not self._is_let_in(bid, came, now):
+            return
         if bid.returns is not None:
             self._take(bid, bid.returns.value, now)
         elif former is not None and release is not None and self.flaw(now) != YIELDED:
-            self._take(bid, handed_over(former, release.reason), now)
+            self._take(bid, came, now)
         else:
             self._enter(Phase.PROBING, now)
             self.ownership.probe(self._probe_pace.take(now))
@@ -745,27 +833,29 @@ class Candidacy:
             if self.ownership.is_clear:
                 self._enter(Phase.WAITING, now)
             return
-        stranger = self.ownership.probe_answer
-        if stranger is not None and self._settings.conflict_policy is ConflictPolicy.YIELD:
-            self._rank_last(YIELDED, now + CONFLICT_HOLDOFF_S)
-            self._campaign_at = now + STRANGER_HOLDOFF_S
-            self.leave(f"a stranger with MAC {stranger.hex(':')} answers for the address", now, stranger_stays=True)
-        elif self.ownership.probe_is_over:
+        if self.ownership.probe_is_over:
             if not self.ownership.can_hold(now):
                 self.ownership.stop_probing()
                 self._enter(Phase.WAITING, now)
                 return
-            self._take(bid, self.record.fate_of(self._former), now)
+            former = self._former
+            is_released = former is None or self.record.release_of(former) is not None
+            self._take(bid, self.record.fate_of(former), now)
+            if former is not None and not is_released and former.lease != self._session.lease:
+                self._answers.append(TakenUnreleased(bid.epoch, former))
 
     def _take(self, bid: Bid, reason: str, now: Instant) -> None:
         bid.returns, bid.stranger_stays = None, False
         bid.leave_to = None
         bid.taken_at, bid.has_held = now, True
+        self.suspicion.rest(now)
         self.record.want()
         self._enter(Phase.OWNING, now)
         self._answers.append(ClaimBegun())
         self.history.took(reason, bid.epoch, self._former, now)
-        self.ownership.take(bid.epoch, now)  # law 1: no other line lets an address go up; safety (3), (4)
+        self.ownership.take(
+            bid.epoch, now, bid.proved_at
+        )  # law 1: no other line lets an address go up; safety (3), (4)
 
     # -- as the owner -------------------------------------------------------------------------------------------------
 
@@ -785,13 +875,33 @@ class Candidacy:
             return
         if self._may_evict(bid):
             self._evict(bid, now, hurried=False)
+        if self.suspicion.is_open and self._yields(now):
+            return
         why_not = self._fitness.why_not_owner(self.vip)
-        may_leave = why_not is not None and self._fitness.may_leave(self.vip, now)
+        may_leave = why_not is not None and now >= self._stays_until and self._fitness.may_leave(self.vip, now)
         better = self._better_owner(now) if may_leave else None
         if why_not is not None and better is not None:
             is_next = better is self.others()[0]
             self._fitness.leaves(self.vip, now)
-            self.leave(why_not + SOUND_ELSEWHERE, now, to=None if is_next else name_of(better))
+            to = None if is_next else name_of(better)
+            self.leave(why_not + SOUND_ELSEWHERE, now, to, is_wish=self._fitness.drained, may_stay=True)
+
+    def _yields(self, now: Instant) -> bool:
+        """Whether the address goes to another node for a stranger's sake: only to a sound one, which lives."""
+        step = self.suspicion.step(now)
+        if step is Step.ASK:
+            self._out(Probe(self.vip))
+        sound = (
+            key
+            for key in self.others()
+            if self._fitness.is_fit(key, self.vip) and self._living.why_silent(key, now) is None
+        )
+        if step is not Step.PROVEN or next(sound, None) is None:
+            return False
+        self.suspicion.rest(now + YIELDED_REST_S)
+        self._rank_last(YIELDED, now + CONFLICT_HOLDOFF_S)
+        self.leave(f"yielded to a stranger with MAC {self.suspicion.mac.hex(':')}", now, stranger_stays=True)
+        return True
 
     def _better_owner(self, now: Instant) -> KeyValue | None:
         """The first candidate to which an unfit owner hands over: law 12. Who is drained asks nobody, and leaves for
@@ -830,24 +940,59 @@ class Candidacy:
         self.evictions.note_due(queue, bid.epoch, now, hurried=hurried)
         self.evictions.order_due(queue, bid.key, bid.epoch, now)
 
-    def _waits_for_evictions(self, bid: Bid, reason: str, to: str | None, holdoff_s: float, now: Instant) -> bool:
-        """Whether the owner leaves a little later, because the dead stand between it and the next sound one."""
-        if not self._may_evict(bid):
-            return False
+    def _waits_to_leave(self, bid: Bid, departure: Departure, now: Instant, *, is_wish: bool) -> bool:
+        """Whether the owner leaves a little later: `onRelease` runs before the address goes, or the dead stand between
+        it and the next sound one.
+        """
+        may_evict = self._may_evict(bid)
         if bid.departure is None:
-            self._evict(bid, now, hurried=True)
-            bid.departure = Departure(reason, to, holdoff_s, now + EVICT_WITHIN_S)
-        return now < bid.departure.by and self._is_way_blocked(bid)
+            departure.asks_hook = is_wish and self.phase is Phase.OWNING and self._stands
+            if may_evict:
+                self._evict(bid, now, hurried=True)
+            if may_evict or departure.asks_hook:
+                bid.departure = departure
+        if bid.departure is None:
+            return False
+        departure = bid.departure
+        if not self._serves:
+            departure.by = min(departure.by, now + EVICT_WITHIN_S)
+        is_blocked = may_evict and self._is_way_blocked(bid, now)
+        if is_blocked and now >= departure.by:
+            if departure.may_stay:
+                self._stays(bid, departure, now)
+                return True
+            is_blocked = False
+        departure.look_at = now + PASSES_LOOK_S if is_blocked else NEVER
+        if departure.asks_hook and not is_blocked:
+            departure.asks_hook = False
+            to = departure.to or self._successors_name(bid)
+            departure.release = self._hooks.begin_release(bid.epoch, departure.reason, to, now)
+        return is_blocked or self._hooks.verdict(departure.release, now) is HookState.RUNS
 
-    def _is_way_blocked(self, bid: Bid) -> bool:
-        """Whether etcd still shows evicted keys before the next candidate that is left."""
+    def _is_way_blocked(self, bid: Bid, now: Instant) -> bool:
+        """Whether one that is silent, or evicted while etcd still shows its key, stands before the next sound one."""
         behind = self.others()
         standing = self.evictions.standing(self.queue(), bid.epoch)
-        return bool(behind) and any(key.create_revision < behind[0].create_revision for key in standing)
+        if behind and any(key.create_revision < behind[0].create_revision for key in standing):
+            return True
+        is_silent = bool(behind) and self._living.why_silent(behind[0], now) is not None
+        return is_silent and any(self._living.is_sound(key, self.vip, now) for key in behind[1:])
+
+    def _stays(self, bid: Bid, departure: Departure, now: Instant) -> None:
+        """Better here than nowhere: whoever comes next is silent, and etcd has not taken it out of the queue."""
+        name = self._successors_name(bid) or "the next one"
+        text = f"stays here: {name} comes next, and is silent"
+        self.history.tell(Level.WARNING, text, departure.reason, bid.epoch, now)
+        self._stays_until = now + STAYS_S
+        self._end_departure(bid)
 
     def _depart(self, bid: Bid, departure: Departure, now: Instant) -> None:
+        if self.obstacle is not None:  # the agent stops, or its link went: meanwhile it has to leave
+            departure.may_stay = False
+            if not self.is_wish:
+                self._hooks.stop(departure.release)  # clients wait, and nothing is asked any more
         if self._may_evict(bid) and now < departure.by:
-            self.evictions.order_due(self.queue(), bid.key, bid.epoch, now)
+            self._evict(bid, now, hurried=True)
         self.leave(departure.reason, now, departure.to, holdoff_s=departure.holdoff_s)
 
     def _eviction_answered(self, write: GuardedWrite, answer: Outcome, now: Instant) -> None:
@@ -855,6 +1000,11 @@ class Candidacy:
         bid = self.bid
         if bid is not None and bid.epoch == write.guards[0].revision and not own_key_stands and self.phase in KEYED:
             self._lost_key(now)  # whoever deleted it: somebody else may be entitled
+
+    @property
+    def _serves(self) -> bool:
+        """Whether clients are served here while this node waits to leave: what stands in its way is but a wish."""
+        return self.phase is Phase.OWNING and self._stands and (self.is_wish or self.obstacle is None)
 
     @property
     def _stands(self) -> bool:
@@ -870,7 +1020,8 @@ class Candidacy:
         queue = self.queue()
         comes_first = bool(queue) and queue[0].create_revision == bid.epoch
         uses = self.phase is Phase.OWNING and self.ownership.presence is Presence.PRESENT
-        if not comes_first or uses or len(queue) < 2 or not self._session.is_in_touch(now):
+        asks = self._hooks.verdict(bid.acquire, now) is HookState.RUNS
+        if not comes_first or uses or asks or len(queue) < 2 or not self._session.is_in_touch(now):
             bid.idle_since = None
             return False
         if bid.idle_since is None:
@@ -942,10 +1093,33 @@ class Candidacy:
         """Law 2: the address goes, the key stays; only a proof and a picture sent from now on bring it back."""
         if self.bid is not None:
             self.bid.lapsed_at, self.bid.idle_since = now, None
-            self.bid.departure = None
+            self._end_departure(self.bid)
         self._enter(Phase.LAPSED, now)
         self.ownership.give_up(now)
         self._session.want_proof(now)
+
+    def deposed(self, witness: str, now: Instant) -> None:
+        """The witness says so, and etcd need not have told us yet: the address goes at once, and silently."""
+        if self.phase is Phase.OWNING:
+            self.history.lapsed(f"deposed by its witness {witness}, while this machine stood still", self.epoch, now)
+            self._lapse(now)
+
+    def succeeded(self, by: str, now: Instant) -> None:
+        """That node says that it owns by a later key: the address goes at once, and comes back only by etcd's proof."""
+        if self.phase is Phase.OWNING:
+            self.history.lapsed(f"{by} has it by now: this machine stood still", self.epoch, now)
+            self._lapse(now)
+
+    def stood_still(self, seconds: float, by: str, now: Instant) -> None:
+        """This machine did, for so long, and its right has got shorter: what is over by that ends in this turn."""
+        if self.phase is not Phase.OWNING:
+            return
+        if self.ownership.has_lapsed(now):
+            self.history.lapsed(f"this machine stood still for {seconds:.1f} s by {by}'s clock", self.epoch, now)
+            self._lapse(now)
+        else:
+            self.ownership.right_changed(now)
+            self._session.want_read()
 
     def _end_by_word(self, now: Instant) -> None:
         """etcd answers, but has not confirmed the release that we took by: its sender may still have it (law 8)."""
@@ -966,22 +1140,22 @@ class Candidacy:
         self._release(bid, now)
 
     def _release(self, bid: Bid, now: Instant) -> None:
-        """Give the key up, and say ahead of that that the address was off the link before (law 3). The deletion stands
-        alone, for a full etcd refuses the record. It waits for the record's answer, whatever that is, only where
-        somebody is meant to have the address who need not be the next.
+        """Give the key up, and say in the same transaction that the address was off the link before (law 3): etcd
+        serves two requests in any order, and refuses the record of a key that has gone. Where it takes no record, a
+        full one above all, the deletion goes alone.
         """
         assert self.ownership.is_clear  # law 3, safety (3): a key that goes by our own hand goes after the address
         if self._session.lease is None:
             self._go_out(now)  # given back on the way out: the key went with it
             return
         queue = self.queue()
-        if bid.has_held or (queue and queue[0].key == bid.key):  # else the record speaks of somebody else
+        guard, deletion = Guard(bid.key, GuardTarget.CREATE, bid.epoch), Delete(bid.key)
+        speaks = bid.has_held or (bool(queue) and queue[0].key == bid.key)  # else the record speaks of somebody else
+        if speaks and not bid.leaves_no_record and not self._session.space.is_full:
             told = Farewell(self.may_be_taken_unasked, self.told_reason, bid.leave_to)
-            self.record.release(bid.key, bid.epoch, told)
-            if bid.leave_to is not None and not bid.has_told:
-                self._is_asking = bid.is_telling = True
-                return
-        self._ask(RequestKind.RELEASE, Guard(bid.key, GuardTarget.CREATE, bid.epoch), Delete(bid.key))
+            self._ask(RequestKind.FAREWELL, guard, self.record.farewell(bid.epoch, told, self._session.lease), deletion)
+        else:
+            self._ask(RequestKind.RELEASE, guard, deletion)
 
     def _resign(self, bid: Bid) -> bool:
         """Give the epoch up for good. True: the state file has it; nobody hears of it before (law 8, safety (6))."""
@@ -992,20 +1166,16 @@ class Candidacy:
         self._is_asking = True
         self._session.transact(GuardedWrite(kind, self.vip, (guard,), then))
 
-    def _farewell_answered(self, write: GuardedWrite, answer: Outcome, now: Instant) -> None:
-        self.record.release_answered(write, answer)
-        bid = self.bid
-        if bid is not None and bid.is_telling and bid.epoch == write.guards[0].revision:
-            self._is_asking = bid.is_telling = False
-            bid.has_told = True
-            self._release_at = now
-
     def _release_answered(self, answer: Outcome, now: Instant) -> None:
         self._is_asking = False
         if self.phase is not Phase.RELEASING:
             return
         if isinstance(answer, RequestFailed):
-            self._release_at = now + RELEASE_RETRY_S
+            is_refused = answer.failure in (Failure.FULL, Failure.REFUSED)
+            if is_refused and self.bid is not None and not self.bid.leaves_no_record:
+                self.bid.leaves_no_record, self._release_at = True, now
+            else:
+                self._release_at = now + RELEASE_RETRY_S
             return
         self._released_epoch = max(self._released_epoch, self.epoch or 0)
         self._go_out(now)
@@ -1026,6 +1196,8 @@ class Candidacy:
         bid, self.bid = self.bid, None
         if bid is not None:
             self.evictions.end()
+            self._end_departure(bid)
+            self._hooks.stop(bid.acquire)
         self._answers = [BidEnded()]  # what else it had for other parts is void now
         self.words.forget()
         self.record.end()
@@ -1036,6 +1208,56 @@ class Candidacy:
         if not self.ownership.is_clear:
             self.ownership.give_up(now)
         self._enter(Phase.OUT, now)
+
+    # -- the operator's own programs (`hooks.py`) ----------------------------------------------------------------------
+
+    def hook_ended(self) -> None:
+        """`onAcquire` or `onRelease` has ended. What was proved before counts no more: a read is."""
+        if self.phase is Phase.VERIFYING:
+            self._session.want_read()
+
+    def _is_let_in(self, bid: Bid, reason: str, now: Instant) -> bool:
+        """Whether `onAcquire` has passed for this bid. It runs only when nothing else is in the way of the address, and
+        whatever that stands on is looked at anew when it has passed.
+        """
+        if bid.is_let_in or not self._hooks.asks_first:
+            return True
+        if bid.acquire is None:
+            bid.acquire = self._hooks.ask(bid.epoch, self._former, reason, now)
+        bid.is_let_in = self._hooks.verdict(bid.acquire, now) is HookState.PASSED
+        return bid.is_let_in
+
+    def _resign_as_refused(self, bid: Bid, now: Instant) -> None:
+        """Anything but success in time is a refusal: others come first, for longer each time."""
+        assert bid.acquire is not None
+        detail = bid.acquire.detail
+        self.leave(f"its hook onAcquire refused ({detail})", now, holdoff_s=self._hooks.refused())
+
+    def _successors_name(self, bid: Bid) -> str | None:
+        following = self._successor(bid)
+        return None if following is None else name_of(following)
+
+    def _end_departure(self, bid: Bid) -> None:
+        """Nothing goes before the removal any more."""
+        departure, bid.departure = bid.departure, None
+        if departure is not None:
+            self._hooks.stop(departure.release)
+
+    def _look_for_news(self, now: Instant) -> None:
+        """Who has the address, as far as this node knows."""
+        if not self._hooks.tells_changes:
+            return
+        owns = self.phase is Phase.OWNING
+        if not (self._stands if owns else self.ownership.is_clear):
+            self._hooks.cannot_tell()
+            return
+        bid, first = self.bid, next(iter(self.queue()), None)
+        owner: Owner | None = None
+        if owns and bid is not None:
+            owner = Owner(self._settings.node_name, bid.epoch)
+        elif first is not None and first.lease != self._session.lease and self.history.knows(first):
+            owner = Owner(name_of(first), first.create_revision)
+        self._hooks.look(owner, self.history.reason, now)
 
     # -- what the operator sees ---------------------------------------------------------------------------------------
 
@@ -1050,6 +1272,7 @@ class Candidacy:
             self._former = first
         self.owner = own if self.phase is Phase.OWNING else first
         record = self.record.read()
+        self.record.note_farewell(record)
         if own is not None and first is own and self.phase is Phase.OWNING:
             self.history.contested_by(record, own.create_revision)
         if first is None or first is own:
@@ -1067,3 +1290,8 @@ class Candidacy:
     def _own_key(self, queue: list[KeyValue]) -> KeyValue | None:
         key = self.key
         return next((candidate for candidate in queue if candidate.key == key), None)
+
+
+def _deadline_of(run: HookRun | None) -> Instant | None:
+    """Until when it is waited for; None: it is not."""
+    return run.until if run is not None and run.verdict is HookState.RUNS else None

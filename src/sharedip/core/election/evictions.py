@@ -49,7 +49,8 @@ class Evictions:
         sound = [number for number, key in enumerate(behind) if self._living.is_sound(key, self._vip, now)]
         for key in behind[: sound[-1]] if sound else ():
             why = self._living.why_out(key, self._vip, now, hurried=hurried)
-            if why is not None and self._living.may_evict(key, self._vip, now):
+            # Who leaves past it can't wait for its turn: that is no churn, for owners do not leave every second.
+            if why is not None and (hurried or self._living.may_evict(key, self._vip, now)):
                 self._evicted.note(self._vip, epoch, key.create_revision)
                 self._living.evicts(key, self._vip, why, now)
 

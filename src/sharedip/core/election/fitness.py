@@ -21,11 +21,11 @@ from dataclasses import dataclass
 
 from sharedip.core.address.own_side import OwnSide
 from sharedip.core.election.spacing import Spacing
-from sharedip.core.etcd.agent_records import ASKS_MAX, CODES_MAX, Peers
+from sharedip.core.etcd.agent_records import ASKS_MAX, CODES_MAX, Peer, Peers
 from sharedip.core.etcd.session import Session
 from sharedip.core.history import name_of
 from sharedip.core.messages import Ailment, Command, Level, Report
-from sharedip.core.model import Instant, KeyValue, Vip
+from sharedip.core.model import Instant, IPAddress, KeyValue, Vip
 from sharedip.core.segment.hearing import Hearing
 from sharedip.core.segment.isolation import ISOLATED, Isolation
 
@@ -37,7 +37,7 @@ AGENTS_MIN = 5
 """With fewer members etcd would not survive the two deaths either (one on each node)."""
 SETTLED_S = 5.0
 """The leader must have been the same for this long: an etcd that elects again and again must not stir the queues."""
-NO_AGENT = "no sharedip agent"
+NO_AGENT = "not a sharedip agent"
 NOT_KNOWN = "not known to be healthy yet"
 
 
@@ -48,6 +48,8 @@ class Health:
     healthy: bool | None
     detail: str
     failing: tuple[tuple[str, Ailment], ...] = ()
+    recovering: frozenset[str] = frozenset()
+    """Those of them that pass again, and are not trusted yet."""
 
 
 def every_vip_of(version: int) -> str:
@@ -61,6 +63,19 @@ class PublishedFlaws:
 
     of_places: dict[tuple[str, int], str]
     of_vips: dict[str, str]
+
+
+def why_unfit(peer: Peer | None, address: IPAddress) -> str | None:
+    """What keeps that agent's node from being fit for this VIP, by its record; None if nothing does."""
+    if peer is None:
+        return NO_AGENT
+    if peer.drained is not False:
+        return "drained"
+    if peer.healthy is not True:
+        return "unhealthy" if peer.healthy is False else NOT_KNOWN
+    place = peer.place_of(address)
+    flaws = peer.flaws.get(str(address)) or peer.flaws.get(every_vip_of(address.version))
+    return (place.flaw if place is not None else "") or flaws or None
 
 
 class Fitness:
@@ -156,9 +171,13 @@ class Fitness:
     # -- an overload is not to be driven in circles (`spacing.py`) -----------------------------------------------------
 
     def may_leave(self, vip: Vip, now: Instant) -> bool:
-        """Whether an owner may hand over now for what keeps it from being fit: not for a slow check, too soon again."""
+        """Whether an owner may hand over now for what keeps it from being fit: not for a slow check, too soon again;
+        nor for what passes again, however long it is not trusted: after an overload somebody is always trusted first.
+        """
         if self.drained or self.flaw(vip):
             return True
+        if self.health.recovering and all(name in self.health.recovering for name, _ in self.health.failing):
+            return False
         is_dead = any(how is Ailment.DEAD for _, how in self.health.failing)
         return is_dead or all(self.spacing.may_move(name, now) for name, _ in self.health.failing)
 
@@ -212,8 +231,11 @@ class Fitness:
         return tuple(sorted(asks))[:ASKS_MAX]
 
     def can_serve(self, vip: Vip) -> bool:
-        """Whether this node is heard, and able to serve, where this VIP is: what it assents to."""
-        is_fit = self.why_not_candidate(vip) is None
+        """Whether this node is heard, and able to serve, where this VIP is: what it assents to. Who stands on the side
+        of the owner that asks finds out with it that another one is better, and may be the later of the two.
+        """
+        is_in_question = self._isolation.is_in_question(vip.link, vip.address.version)
+        is_fit = self.why_not_candidate(vip) is None and not is_in_question
         own = self._hearing.own_place(vip)
         return is_fit and own is not None and bool(own.heard | own.mute or own.gateway)
 
@@ -225,16 +247,7 @@ class Fitness:
 
     def why_unfit(self, candidate: KeyValue, vip: Vip) -> str | None:
         """What keeps the other candidate's node from being fit; None if nothing does."""
-        peer = self._peers.of(candidate)
-        if peer is None:
-            return NO_AGENT
-        if peer.drained is not False:
-            return "drained"
-        if peer.healthy is not True:
-            return "unhealthy" if peer.healthy is False else NOT_KNOWN
-        place = peer.place_of(vip.address)
-        flaws = peer.flaws.get(str(vip)) or peer.flaws.get(every_vip_of(vip.address.version))
-        return (place.flaw if place is not None else "") or flaws or None
+        return why_unfit(self._peers.of(candidate), vip.address)
 
     def _is_missed(self, vip: Vip) -> bool:
         """Whether another agent has written that it hears us no more where the VIP is: so it lives, and we are cut off.

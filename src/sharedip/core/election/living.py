@@ -19,8 +19,10 @@ from sharedip.core.model import NEVER, Instant, IPAddress, KeyValue, Vip
 from sharedip.core.segment.voices import Voices
 from sharedip.core.settings import RENEW_EVERY_S_MAX, SILENCE_FRACTION
 
-SILENT_S = 3.0
-"""Whom neither we nor our witness has heard for so long is taken out of the queue."""
+SILENT_S = 2.8
+"""Whom neither we nor our witness has heard for so long is taken out of the queue: who died just behind a hello is out
+of it, saved and asked of etcd, when it has been dead for 3 s.
+"""
 UNPROVED_S = 2 * RENEW_EVERY_S_MAX + 1.0
 UNPROVED_FOR_S = 3.0
 """Whose lease was last proved longer ago than two renewals and a time-out, for so long: it could take nothing."""
@@ -31,6 +33,8 @@ that comes first takes the address where the sound one is silent by then.
 EVERY_S = 60.0
 """One agent is taken out of one queue at most once in this time: etcd sees no churn."""
 LOOK_EVERY_S = 1.0
+EARLY_S = 0.3
+"""A look so much early, with a turn that comes anyway, saves one; what it is too early for, the next one finds."""
 LOOK_S_MIN = 0.01
 
 
@@ -76,16 +80,19 @@ class Living:
     def why_silent(self, key: KeyValue, now: Instant) -> str | None:
         """In words, if that candidate's agent should be heard and is not; None if it is heard, or that can't be told
         (law 4): it says no hello, or nobody was ever heard here. Where nobody is heard any more we may be deaf, and
-        what the others say of it counts.
+        what is said in etcd counts, by those who say there that they miss us: who lives, and is not heard here, does.
+        The record of one that has died in the same moment says what was before.
         """
         peer = self._peers.of(key)
         if peer is None or not peer.places or self._voices.hears_nobody:
             return None
         if self._voices.is_speaking(key.lease, now):
             return None
-        others = [each for each in self._peers.all() if each.lease not in (self._session.lease, key.lease)]
+        own = self._session.lease
+        others = [each for each in self._peers.all() if each.lease not in (own, key.lease)]
         is_deaf = not any(self._voices.is_speaking(each.lease, now) for each in others)
-        if is_deaf and _is_heard_among(others, key.lease):
+        living = [each for each in others if own in each.misses]
+        if is_deaf and (own in peer.misses or _is_heard_among(living, key.lease)):
             return None
         silent_s = self._voices.silent_s(key.lease, now)
         return f"has been silent for {silent_s:.1f} s" if silent_s > 0 else "has not been heard yet"
@@ -158,7 +165,7 @@ class Living:
 
     def advance(self, now: Instant) -> bool:
         """Look at the agents again, if that is due. True: owners should look at their queues."""
-        if now < min(self._look_at, self._again_at):
+        if now < min(self._look_at - EARLY_S, self._again_at):
             return False
         leases = [peer.lease for peer in self._peers.all() if peer.places is not None]
         fresh = self._session.is_well(now)

@@ -13,8 +13,8 @@ from sharedip.core.etcd.batches import GuardedWrite, Outcome
 from sharedip.core.etcd.keys import Release, read_record, write_record
 from sharedip.core.etcd.requests import RequestKind
 from sharedip.core.etcd.session import Session
-from sharedip.core.history import REASON_MAX, name_of
-from sharedip.core.messages import RequestFailed, TransactionDone
+from sharedip.core.history import REASON_MAX, handed_over, name_of
+from sharedip.core.messages import RequestFailed
 from sharedip.core.model import NEVER, Guard, GuardTarget, Instant, KeyValue, Put, Vip
 
 RETRY_S = 2.0
@@ -41,9 +41,10 @@ class OwnerRecord:
         self._is_pending = False
         self._at: Instant = NEVER
         self._recorded_at = 0
-        self._released_epoch = 0
         self._fate: tuple[int, str] | None = None
         """How the owner of this epoch ended, of whom we know it ourselves."""
+        self._farewell: tuple[int, str] | None = None
+        """The last owner of whom the record has said that it let go in order, by its epoch, and why."""
 
     # -- as the owner -------------------------------------------------------------------------------------------------
 
@@ -79,14 +80,8 @@ class OwnerRecord:
         guard = Guard(key, GuardTarget.CREATE, epoch)
         self._session.transact(GuardedWrite(RequestKind.RECORD, self._vip, (guard,), (put,)))
 
-    def release(self, key: str, epoch: int, told: Farewell) -> None:
-        """Write that the address was off the link before the key goes (law 3), for the next one to take it unasked.
-
-        A write of its own, ahead of the deletion, which hangs on nothing that a full etcd refuses. Written once.
-        """
-        lease = self._session.lease
-        if lease is None or self._released_epoch == epoch:
-            return
+    def farewell(self, epoch: int, told: Farewell, lease: int) -> Put:
+        """What says that the address was off the link before the key went (law 3): the next one takes it unasked."""
         record = {
             "node": self._node_name,
             "epoch": epoch,
@@ -94,14 +89,7 @@ class OwnerRecord:
             "reason": told.reason,
             "to": told.to,
         }
-        put = Put(self.key, write_record(record), lease)
-        guard = Guard(key, GuardTarget.CREATE, epoch)
-        self._session.transact(GuardedWrite(RequestKind.FAREWELL, self._vip, (guard,), (put,)))
-
-    def release_answered(self, write: GuardedWrite, answer: Outcome) -> None:
-        """It is written; or it is not, and the next one asks the segment."""
-        if isinstance(answer, TransactionDone) and answer.succeeded:
-            self._released_epoch = write.guards[0].revision
+        return Put(self.key, write_record(record), lease)
 
     def deposed(self, key: str, epoch: int, name: str, fate: str) -> None:
         """We have deposed the owner of this epoch. Tell everybody why, unless a newer owner has written already."""
@@ -135,6 +123,13 @@ class OwnerRecord:
         """The record in etcd."""
         return read_record(self._session.registry.get(self.key))
 
+    def note_farewell(self, record: dict[str, Any] | None) -> None:
+        """Remember for people that an owner let go in order: the record goes with its lease, and a release that nobody
+        waited for is void as a release, and true all the same.
+        """
+        if record is not None and "released" in record and isinstance(record.get("epoch"), int):
+            self._farewell = record["epoch"], str(record.get("reason", ""))[:REASON_MAX]
+
     def release_of(self, former: KeyValue | None) -> Release | None:
         """The orderly release of this former owner, or of one after it."""
         release = self._session.registry.releases.get(self._vip.address)
@@ -143,7 +138,7 @@ class OwnerRecord:
         return release
 
     def fate_of(self, former: KeyValue | None) -> str:
-        """How a former owner that did not release ended, in the words of the node that knows."""
+        """How a former owner ended on whose release alone nobody may take the address, in the words of who knows."""
         if former is None:
             return "it had no owner"
         if self._fate is not None and self._fate[0] == former.create_revision:
@@ -151,4 +146,6 @@ class OwnerRecord:
         record = self.read()
         if record is not None and record.get("epoch") == former.create_revision and isinstance(record.get("fate"), str):
             return str(record["fate"])[:REASON_MAX]
+        if self._farewell is not None and self._farewell[0] == former.create_revision:
+            return handed_over(former, self._farewell[1])
         return f"{name_of(former)} lost its key"

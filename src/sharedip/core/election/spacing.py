@@ -120,6 +120,8 @@ class Spacing:
 
     def next_deadline(self) -> Instant:
         """When `settle` has something to do; infinity if never."""
+        if not self._moves:
+            return float("inf")
         waits = [self._moves[check].free_at for check in self._waiting]
         ends = [end for moves in self._moves.values() for end in moves.ends_at()]
         return min([*waits, *ends], default=float("inf"))

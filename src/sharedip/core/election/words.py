@@ -78,11 +78,14 @@ class Words:
 
     # -- the address is ours by word ----------------------------------------------------------------------------------
 
-    def take(self, before: Iterable[KeyValue], now: Instant) -> None:
-        """The address is taken by the words of these keys' owners: each must be executed."""
+    def take(self, before: Iterable[KeyValue], now: Instant) -> Instant:
+        """The address is taken by the words of these keys' owners: each must be executed. Returns when the first of
+        them was heard.
+        """
         self.unexecuted = {key.create_revision: key.key for key in before}
         self._taken_at = self.execute_at = now
         self._ends_at, self._look_at = None, now + LOOK_EVERY_S
+        return min((self._heard[epoch].heard_at for epoch in self.unexecuted if epoch in self._heard), default=now)
 
     def standing(self, queue: list[KeyValue]) -> None:
         """Take in what etcd shows now: a speaker's key that is gone needs no execution any more."""

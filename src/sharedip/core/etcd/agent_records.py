@@ -12,9 +12,13 @@ from ipaddress import ip_address
 
 from sharedip.core.etcd.keys import Registry, read_record
 from sharedip.core.identity import PUBLIC_BYTES, Identity
+from sharedip.core.keeping import NOTHING_MEASURED, Measured, read_measured
 from sharedip.core.model import NEVER, Instant, IPAddress, KeyValue
+from sharedip.core.problems import read_published
+from sharedip.core.settings import SharedSettings, read_shared_settings
 
 MACS_MAX = 64
+MAC_BYTES = 6
 PLACES_MAX = 16
 PEERS_MAX = 256
 """More of either is no record of ours."""
@@ -22,6 +26,9 @@ FLAW_CHARACTERS_MAX = 40
 ASK_CHARACTERS_MAX = 128
 ASKS_MAX = 64
 CODES_MAX = 64
+WALL_MS_MAX = 1 << 60
+"""More is no time, and no float's either."""
+LOST_MAX = 16
 
 HEARD_WINDOWS = 2.5
 HEARD_S_MAX = 5.0
@@ -87,6 +94,18 @@ class Peer:
     """Health check → how often in a row addresses have moved for its slowness (`core/election/spacing.py`)."""
     unseen: Mapping[str, str] = field(default_factory=dict)
     """VIP → what is wrong with it on the wire, as this agent sees its owner (`core/segment/visibility.py`)."""
+    problems: tuple[tuple[str, str], ...] = ()
+    """What is wrong with it: fixed codes (`core/problems.py`), each with a VIP or nothing."""
+    settings: SharedSettings | None = None
+    """None: it does not say."""
+    lost: tuple[str, ...] = ()
+    """The nodes whose agents it has seen die."""
+    kernel: str = ""
+    """What names the boot of its machine; empty: it does not say."""
+    wall_ahead_s: float | None = None
+    """What its wall clock shows beyond the clock of its hellos; None: it does not say."""
+    measured: Measured = NOTHING_MEASURED
+    """How late it was, and how long its witnesses took to answer, in the last day."""
 
     @property
     def misses(self) -> frozenset[int]:
@@ -108,10 +127,13 @@ class Peers:
         self._secrets: dict[bytes, bytes | None] = {}
         """Public value → secret: agreeing costs a hundred times what a datagram may."""
         self._by_lease: dict[int, Peer] = {}
+        self._read: dict[str, tuple[KeyValue, Peer | None]] = {}
+        """Each record with what was made of it: of many, one at a time changes."""
         self._answered_at: dict[int, Instant] = {}
         self._in_touch_at: dict[int, Instant] = {}
         self._proved_at: dict[int, Instant] = {}
         self._pinged: dict[int, int] = {}
+        self._cards: tuple[int | None, frozenset[bytes]] | None = None
         self._silent: set[int] = set()
         """Found silent as a witness, and no answer since."""
 
@@ -119,11 +141,15 @@ class Peers:
         """Read the agents' records again."""
         prefix = registry.layout.agent("")
         found: dict[int, Peer] = {}
+        read, self._read = self._read, {}
         for key in registry.under(prefix):
-            peer = _read_peer(key, key.key[len(prefix) :])
+            before = read.get(key.key)
+            peer = before[1] if before and before[0] == key else _read_peer(key, key.key[len(prefix) :])
+            self._read[key.key] = key, peer
             if peer is not None:
                 found[peer.lease] = peer
         known, self._by_lease = self._by_lease, found
+        self._cards = None
         for lease, peer in known.items():
             if lease not in found or found[lease].public != peer.public:
                 for memory in (self._answered_at, self._in_touch_at, self._proved_at, self._pinged):
@@ -135,6 +161,15 @@ class Peers:
     def has_mac(self, mac: bytes) -> bool:
         """Whether a node of the cluster publishes this MAC as its own."""
         return any(mac in peer.macs for peer in self._by_lease.values())
+
+    def cards_of_others(self, own_lease: int | None) -> frozenset[bytes]:
+        """The MACs that the other nodes publish, and we do not; kept ready, for it is asked for at every turn."""
+        if self._cards is None or self._cards[0] != own_lease:
+            own = self._by_lease.get(own_lease or 0)
+            others = {mac for peer in self._by_lease.values() if peer is not own for mac in peer.macs}
+            others = {mac for mac in others if len(mac) == MAC_BYTES}
+            self._cards = own_lease, frozenset(others - (own.macs if own else frozenset()))
+        return self._cards[1]
 
     def all(self) -> Iterable[Peer]:
         """Every agent that is registered, ourselves included."""
@@ -219,6 +254,13 @@ class Peers:
         return now - self.in_touch_at(lease) <= min(HEARD_WINDOWS * window_s, HEARD_S_MAX)
 
 
+def read_agents(registry: Registry) -> dict[int, Peer]:
+    """Every agent's record in this picture, by lease."""
+    prefix = registry.layout.agent("")
+    found = (_read_peer(key, key.key[len(prefix) :]) for key in registry.under(prefix))
+    return {peer.lease: peer for peer in found if peer is not None}
+
+
 def _read_peer(key: KeyValue, name: str) -> Peer | None:
     record = read_record(key)
     if record is None or key.lease == 0:
@@ -243,6 +285,12 @@ def _read_peer(key: KeyValue, name: str) -> Peer | None:
         _texts(record.get("failing")),
         _counts(record.get("moves")),
         _codes(record.get("unseen")),
+        read_published(record.get("problems")),
+        read_shared_settings(record.get("settings")),
+        _texts(record.get("lost"))[:LOST_MAX],
+        str(record.get("kernel") or "")[:ASK_CHARACTERS_MAX],
+        _milliseconds(record.get("wallMs")),
+        read_measured(record.get("lateMs"), record.get("answerMs")),
     )
 
 
@@ -261,6 +309,11 @@ def _hexadecimal(value: object) -> int | None:
         return int(value, 16) if isinstance(value, str) else None
     except ValueError:
         return None
+
+
+def _milliseconds(value: object) -> float | None:
+    is_sane = isinstance(value, int) and not isinstance(value, bool) and abs(value) < WALL_MS_MAX
+    return value / 1000 if isinstance(value, int) and is_sane else None
 
 
 def _macs(value: object) -> frozenset[bytes]:

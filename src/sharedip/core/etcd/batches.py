@@ -24,9 +24,6 @@ OPERATIONS_MAX = 120
 PATIENT = frozenset({RequestKind.RECORD})
 """These can wait: while one such transaction is under way the next ones gather."""
 
-FIRST = frozenset({RequestKind.FAREWELL})
-"""These leave ahead of what else the turn sends: the record of a release is there before its key goes."""
-
 Outcome = TransactionDone | RequestFailed
 
 
@@ -94,7 +91,6 @@ class WriteBatcher:
             return []
         busy = {writes[0].kind for writes in self._under_way.values()} & PATIENT
         kinds = [kind for kind in self._waiting if kind not in busy]  # in their order, not a set's
-        kinds.sort(key=lambda kind: kind not in FIRST)
         return [Batch(part) for kind in kinds for part in _parts(self._waiting.pop(kind), self._operations_max)]
 
     def sent(self, batch: Batch, request: int) -> None:

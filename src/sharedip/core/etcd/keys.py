@@ -35,6 +35,7 @@ class Layout:
         self._agents = f"{self.root}agent:"
         self._owners = f"{self.root}owner:"
         self._witnesses = f"{self.root}witness:"
+        self._wishes = f"{self.root}wish:"
 
     def election(self, address: IPAddress) -> str:
         """The election's prefix as `etcdctl elect` takes it."""
@@ -55,6 +56,10 @@ class Layout:
     def witness(self, address: IPAddress) -> str:
         """The owner's designation; not under the election prefix, where everything counts as a candidate."""
         return f"{self._witnesses}{address}"
+
+    def wish(self, node_name: str) -> str:
+        """What a person asks of that node from another one (`core/peers/posted.py`)."""
+        return f"{self._wishes}{node_name}"
 
     def election_of(self, key: str) -> IPAddress | None:
         """The address whose election the key belongs to."""

@@ -84,6 +84,11 @@ class WritesTaken:
     """etcd takes writes again, after a time in which its database was full."""
 
 
+@dataclass(frozen=True, slots=True)
+class WriteTried:
+    """The write that was asked for to see whether etcd takes any has an outcome, or failed without one."""
+
+
 News = (
     LeaseRenewed
     | LeaseLost
@@ -95,4 +100,5 @@ News = (
     | DepositionAnswered
     | LeaderChanged
     | WritesTaken
+    | WriteTried
 )

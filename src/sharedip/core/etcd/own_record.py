@@ -17,6 +17,7 @@ class OwnRecord:
     """Invariant: etcd has `value` under our key and lease, or a write of it is wanted."""
 
     def __init__(self, layout: Layout, node_name: str, version: str, identity: Identity) -> None:
+        self.name = node_name
         self.key = layout.agent(node_name)
         self.advertise: str | None = None
         """Where peers reach us."""

@@ -107,6 +107,14 @@ class HeldLease:
         """The proof under way proves nothing: another keepalive is due at once."""
         self.keepalive, self.is_renewing, self.renew_at = None, False, now
 
+    def stood_still(self, seconds: float, now: Instant) -> None:
+        """This machine was paused as a whole for so long, by others' clocks: all that was counted is older by that, and
+        what was sent before proves nothing more.
+        """
+        self.deadline.until -= seconds
+        self.proved_sent_at -= seconds
+        self.ask_again(now)
+
     def failed(self, now: Instant) -> None:
         """No answer that counts. "Cannot tell" changes no right (law 4)."""
         self.failing_since = now if self.failing_since is None else self.failing_since

@@ -22,8 +22,9 @@ class RequestKind(Enum):
     REVOKE = auto()
     CAMPAIGN = auto()
     RELEASE = auto()
+    """The deletion of a key alone."""
     FAREWELL = auto()
-    """The record of a release, ahead of it."""
+    """The same, with the record of the release."""
     RECORD = auto()
     EXECUTE = auto()
     EVICT = auto()

@@ -33,12 +33,13 @@ from sharedip.core.etcd.news import (
     Registered,
     WriteAnswered,
     WritesTaken,
+    WriteTried,
 )
 from sharedip.core.etcd.own_record import OwnRecord
 from sharedip.core.etcd.raft_leader import RaftLeader
 from sharedip.core.etcd.renewal import HeldLease, Proof
 from sharedip.core.etcd.requests import DELETES, PUTS, Purpose, RequestKind, Requests
-from sharedip.core.etcd.space import VITAL_RETRY_S, Space
+from sharedip.core.etcd.space import LOOK_EVERY_S, VITAL_RETRY_S, Space
 from sharedip.core.identity import Identity
 from sharedip.core.messages import (
     CloseWatch,
@@ -99,10 +100,14 @@ class Session:
         """Shared by the rights of all VIPs, over all leases; *never* while there is none."""
         self.orphaned_lease: int | None = None
         """A lease that was given up, and may still stand in etcd."""
+        self._awake_since: Instant = NEVER
+        """When this machine was last found to have stood still: what was sent before is no proof."""
         self.answered_at: Instant = NEVER
         """When consensus last answered anything."""
         self.endpoints = Endpoints(settings.endpoints, settings.local_endpoint or 0, out, jitter)
         self.space = Space(out)
+        self._is_write_tried = False
+        """Whether somebody waits for a write's outcome."""
         self._grant_at: Instant = NEVER
         self._requests = Requests()
         self._batcher = WriteBatcher()
@@ -230,6 +235,18 @@ class Session:
         """Have this stand under the agent's key; written only when it differs from what etcd has."""
         self.own_record.content = record
 
+    def try_write(self, now: Instant) -> bool:
+        """Write our record as it stands, to see whether etcd takes writes. `WriteTried` follows unless the lease is
+        lost; False: nothing can be written now.
+        """
+        held = self._held
+        if held is None or not held.is_registered or self._stopping or now < self.endpoints.quiet_until:
+            return False
+        if not self._requests.is_pending(RequestKind.PUBLISH):
+            self._publish(held, now, in_any_case=True)
+        self._is_write_tried = self._requests.is_pending(RequestKind.PUBLISH)
+        return self._is_write_tried
+
     def transact(self, write: GuardedWrite) -> None:
         """Send a VIP's write, together with others; `WriteAnswered` has its outcome."""
         self._batcher.add(write)
@@ -320,11 +337,20 @@ class Session:
                 self._watch_lost(event, now)
             case _:
                 assert_never(event)
+        if self._is_write_tried and not self._requests.is_pending(RequestKind.PUBLISH):
+            self._is_write_tried = False
+            self._news.append(WriteTried())
         return self._take_news()
 
     def _take_news(self) -> list[News]:
         news, self._news = self._news, []
         return news
+
+    def stood_still(self, seconds: float, now: Instant) -> None:
+        """This machine was paused as a whole for so long, by others' clocks."""
+        self._awake_since = now
+        if self._held is not None:
+            self._held.stood_still(seconds, now)
 
     def _lease_granted(self, event: LeaseGranted, now: Instant) -> None:
         """A lease was granted. One that is not awaited any more carries no key and is left to expire."""
@@ -332,6 +358,9 @@ class Session:
         if purpose is None or self._held is not None or self._stopping:
             return
         held = self._held = HeldLease.granted(event, self.lease_deadline, Registry(self.layout), now)
+        if event.sent_at < self._awake_since:
+            self.lease_deadline.until = NEVER  # its first renewal tells
+            held.ask_again(now)
         self._answered(held, event.raft_term, now)
         self._write_taken(RequestKind.GRANT, now)
         self._news.append(LeaseRenewed())
@@ -346,6 +375,9 @@ class Session:
             return
         if event.raft_term < purpose.raft_term:
             self._stale(held, event.endpoint, now)
+            return
+        if event.sent_at < self._awake_since:
+            held.ask_again(now)  # how long ago that was, no clock of ours tells
             return
         held.confirmed(event)
         self._doubt_old_leader(held)
@@ -412,9 +444,12 @@ class Session:
         if purpose is None or self._held is None or event.raft_term < self._held.raft_term:
             self.raft_leader.failed(now, elsewhere=purpose is not None)
             return
+        self.space.looked(now, is_raised=event.is_full)
+        known = self.raft_leader.leader_id, self.raft_leader.member_id
         if self.raft_leader.learn(event, now):
             self._held.raft_term = event.raft_term
-            self._news.append(LeaderChanged())
+            if (self.raft_leader.leader_id, self.raft_leader.member_id) != known:
+                self._news.append(LeaderChanged())
 
     def _lease_revoked(self, event: LeaseRevoked, now: Instant) -> None:
         """A lease was revoked: ours on the way out, or a former run's on the way in."""
@@ -474,7 +509,7 @@ class Session:
             self._forget_lease()
             self.is_over = True
         else:
-            self._lose_lease("etcd has the lease no more")
+            self._lose_lease("etcd no longer has the lease")
             self.orphaned_lease = None
 
     def _peer_request_failed(self, purpose: Purpose, event: RequestFailed) -> None:
@@ -585,6 +620,8 @@ class Session:
             held.begin(now)
             request = self._begin(RequestKind.KEEPALIVE)
             self._out(KeepLeaseAlive(request, self.endpoint, held.id, self._timeout_s))
+            if held.is_registered and now >= self.space.look_at:
+                self._ask_member(now)
         if held.adopting:
             return
         if not held.is_registered:
@@ -603,10 +640,14 @@ class Session:
     def _read_member(self, now: Instant) -> None:
         """A new term may have a new leader: ask our own member, which tells its id as well, or, without it, another."""
         self.raft_leader.doubt()
+        self._ask_member(now)
+
+    def _ask_member(self, now: Instant) -> None:
         if now < self.raft_leader.retry_at or self._requests.is_pending(RequestKind.MEMBER):
             return
         endpoint = self.raft_leader.endpoint(self.endpoint)
         request = self._begin(RequestKind.MEMBER)
+        self.space.look_at = now + LOOK_EVERY_S  # also where the answer fails: some servers refuse it
         self._out(ReadMember(request, endpoint, self._timeout_s))
 
     # -- inside -------------------------------------------------------------------------------------------------------
@@ -650,7 +691,10 @@ class Session:
         """While etcd takes no writes it is written now and then, changed or not: that shows when it does again."""
         if self._requests.is_pending(RequestKind.PUBLISH) or (self.space.is_full and now < self.space.try_at):
             return
-        change = self.own_record.publication(held.registry, held.id, now, in_any_case=self.space.is_full)
+        self._publish(held, now, in_any_case=self.space.is_full)
+
+    def _publish(self, held: HeldLease, now: Instant, *, in_any_case: bool) -> None:
+        change = self.own_record.publication(held.registry, held.id, now, in_any_case=in_any_case)
         self.space.tried(now)
         if change is None:
             return
@@ -798,6 +842,7 @@ class Session:
         self._close_watch(self._held)
         self._held.end()
         self._held = None
+        self._is_write_tried = False
         self.former_self.forget()
         self.own_record.forget()
         self.raft_leader.forget()

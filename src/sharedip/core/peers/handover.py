@@ -13,25 +13,16 @@ Counterparts: `candidacy.py` (which gives up), `words.py` (what the receiver mak
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
-from sharedip.core.election.candidacy import Candidacy, GivesUp, Phase, WordDue
-from sharedip.core.election.fitness import Fitness
-from sharedip.core.election.living import Living
+from sharedip.core.election.candidacy import GivesUp, WordDue
 from sharedip.core.election.resigned import ResignedEpochs
 from sharedip.core.etcd.agent_records import Peers
 from sharedip.core.etcd.session import Session
-from sharedip.core.history import name_of
-from sharedip.core.messages import AnswerOperator, Command, DrainRequested, MoveRequested, SendDatagram
+from sharedip.core.messages import Command, SendDatagram
 from sharedip.core.model import Instant, Vip
 from sharedip.core.peers.owner import Designations
 from sharedip.core.segment.wire import RELEASES_MAX, DatagramKind, Released, seal
-
-NO_WRITES = (
-    "etcd takes no writes, for its database is full: this node could not queue again, and nobody would hear of it; "
-    "make room there (compact, defragment, `etcdctl alarm disarm`) and ask again"
-)
-"""Why nothing is moved at a person's wish: each move would burn a spare."""
 
 
 class Handover:
@@ -96,75 +87,3 @@ class Handover:
     def lease_lost(self) -> None:
         """Other nodes may own the addresses already: nothing goes before the removals."""
         self.goes_before_removals = False
-
-
-# -- what the operator asks for ---------------------------------------------------------------------------------------
-
-
-def move(
-    candidacy: Candidacy | None, event: MoveRequested, own_name: str, fitness: Fitness, living: Living, now: Instant
-) -> AnswerOperator:
-    """Hand the address over to the successor, or to `event.to`; or say why not."""
-    if candidacy is None:
-        return AnswerOperator(event.ticket, accepted=False, text=f"{event.address} is not configured here")
-    refusal = _why_not(candidacy, event, own_name, fitness, living, now)
-    if refusal is not None:
-        return AnswerOperator(event.ticket, accepted=False, text=refusal)
-    target = f" to {event.to}" if event.to else ""
-    candidacy.leave(f"moved{target} by the operator", now, to=event.to)
-    return AnswerOperator(event.ticket, accepted=True, text=f"handing {event.address} over{target}")
-
-
-def answer_drain(
-    candidacies: Iterable[Candidacy],
-    event: DrainRequested,
-    own_name: str,
-    living: Living,
-    now: Instant,
-    *,
-    was: bool,
-) -> AnswerOperator:
-    """What a drain, or its end, will do. Without a fit candidate that is heard the addresses stay: none moves among
-    unfit nodes, or into silence.
-    """
-    verb = "drained" if event.drained else "undrained"
-    text = f"{own_name} is {verb}" + (" already" if was == event.drained else "")
-    everyone = list(candidacies)
-    stays = [str(each.vip) for each in everyone if each.phase is Phase.OWNING]
-    sound_behind = any(living.may_take(key, each.vip, now) for each in everyone for key in each.queue()[1:])
-    if event.drained and stays and not sound_behind:
-        text += f"; {', '.join(stays)} stay until another node is sound"
-    return AnswerOperator(event.ticket, accepted=True, text=text)
-
-
-def _why_not(
-    candidacy: Candidacy, event: MoveRequested, own_name: str, fitness: Fitness, living: Living, now: Instant
-) -> str | None:
-    """Why the address can't be handed over as asked; None if it can."""
-    if candidacy.phase is not Phase.OWNING:
-        owner = candidacy.owner
-        where = f"; {name_of(owner)} owns it: run the command there" if owner else ""
-        return f"this node does not own {event.address}{where}"
-    others = {name_of(key): key for key in candidacy.others()}
-    if event.to is None:
-        if not others:
-            return f"no other candidate for {event.address}: it would be left without an owner"
-        flaws = {name: fitness.why_unfit(key, candidacy.vip) for name, key in others.items()}
-        if None not in flaws.values():
-            told = ", ".join(f"{name} is {what}" for name, what in sorted(flaws.items()))
-            return f"no other candidate for {event.address} is healthy and undrained: {told}"
-        fit = {name: living.why_silent(others[name], now) for name, what in flaws.items() if what is None}
-        if None not in fit.values():
-            told = ", ".join(f"{name} {what}" for name, what in sorted(fit.items()))
-            return f"no other candidate for {event.address} is heard: {told}"
-        return None
-    if event.to == own_name:
-        return f"{event.to} owns {event.address} already"
-    if event.to not in others:
-        known = ", ".join(sorted(others)) or "none but this node"
-        return f"{event.to!r} is no candidate for {event.address} (candidates: {known})"
-    what = fitness.why_unfit(others[event.to], candidacy.vip)
-    if what is not None:
-        return f"{event.to} is {what}: it would give {event.address} away again"
-    silent = living.why_silent(others[event.to], now)
-    return None if silent is None else f"{event.to} {silent}: it could not take {event.address}"

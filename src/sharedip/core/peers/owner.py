@@ -22,16 +22,29 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sharedip.core.address.ownership import DOUBT_EVERY_S
 from sharedip.core.election.candidacy import Candidacy, Phase
 from sharedip.core.etcd.agent_records import Peers
 from sharedip.core.etcd.keys import read_record, write_record
 from sharedip.core.etcd.session import Session
-from sharedip.core.messages import Command, RequestFailed, SendDatagram, TransactionDone
+from sharedip.core.keeping import Keeping
+from sharedip.core.messages import Command, Level, Report, RequestFailed, SendDatagram, TransactionDone
 from sharedip.core.model import NEVER, REVISION_MAX, Delete, FenceKind, Guard, GuardTarget, Instant, IPAddress, Put
 from sharedip.core.peers.choose import Choices
+from sharedip.core.peers.window import Window
 from sharedip.core.right import Deadline, Right
 from sharedip.core.segment.voices import Voices
-from sharedip.core.segment.wire import ENTRIES_MAX, Acknowledgement, DatagramKind, Entry, Heartbeat, Ping, Pong, seal
+from sharedip.core.segment.wire import (
+    ENTRIES_MAX,
+    Acknowledgement,
+    DatagramKind,
+    Entry,
+    Heartbeat,
+    Over,
+    Ping,
+    Pong,
+    seal,
+)
 from sharedip.core.settings import (
     CLOCK_DRIFT,
     VIPS_PER_TRANSACTION,
@@ -44,6 +57,7 @@ from sharedip.core.settings import (
 NOBODY = 0
 """No lease id: it stands for the witnesses that a former run designated."""
 BEATS_REMEMBERED = 16
+OVERDUE_MAX = 64
 APPOINT_RETRY_S = 0.05
 FENCE_RETRY_S = 0.02
 WELL_FOR_S = 1.0
@@ -53,6 +67,9 @@ LOOK_EVERY_S_PER_VIP = 0.0002
 """A look costs some microseconds for each VIP; while a thousand change hands there is a reason at every moment."""
 REOPEN_FRACTION = 0.3
 """The gate is opened again when the right has grown by this share of the window: at every second beat."""
+
+JUDGED_AFTER_S = 2.0
+"""A witness that lives has said hello by then."""
 
 LOOK_AT_LEAST_EVERY_S = 5.0
 """A backstop: an owner is never without a witness for longer than this because a change was missed."""
@@ -64,6 +81,8 @@ class _Promise:
 
     lease: int
     acknowledged_at: Instant
+    vouched_at: Instant = NEVER
+    """When the newest acknowledged beat left; *never* while there is none, whatever `acknowledged_at` begins with."""
     deadline: Deadline = field(default_factory=Deadline)
     sent: dict[int, Instant] = field(default_factory=dict)
 
@@ -106,9 +125,12 @@ class Appointed:
 
 @dataclass(frozen=True, slots=True)
 class Promised:
-    """A witness renewed its promise: these rights may be longer."""
+    """A witness renewed its promise: these rights may be longer. `proved_at`: when the oldest of its witnesses' newest
+    acknowledged beats left: none of them had deposed us then.
+    """
 
     rights: tuple[Right, ...]
+    proved_at: Instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +141,8 @@ class GateDue:
     revision: int
     until: Instant
     timeout_s: float
+    proved_at: Instant
+    """As in `Promised`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +152,15 @@ class FencesLoose:
     rights: tuple[Right, ...]
 
 
-RightsChange = Appointed | Promised | GateDue | FencesLoose
+@dataclass(frozen=True, slots=True)
+class WasDeposed:
+    """A witness has deposed this node, which did not know: these rights are over."""
+
+    rights: tuple[Right, ...]
+    witness: str
+
+
+RightsChange = Appointed | Promised | GateDue | FencesLoose | WasDeposed
 
 
 class Designations:
@@ -143,6 +175,7 @@ class Designations:
         session: Session,
         peers: Peers,
         voices: Voices,
+        keeping: Keeping,
         out: Callable[[Command], None],
         nonce: Callable[[], bytes],
     ) -> None:
@@ -151,6 +184,7 @@ class Designations:
         self._session = session
         self._peers = peers
         self._voices = voices
+        self._keeping = keeping
         self._out = out
         self._nonce = nonce
         self.active: dict[int, Designation] = {}
@@ -160,6 +194,8 @@ class Designations:
         self._known: dict[IPAddress, tuple[int, int]] = {}
         self._hurried_at: Instant = NEVER
         """When a beat was last sent out of turn."""
+        self._doubted_at: Instant = NEVER
+        """When a beat was last sent because another node had claimed an address."""
         self._refused_at: Instant = NEVER
         """When a guard has failed last, and led to another look at once."""
         self._look_at: Instant = NEVER
@@ -175,7 +211,15 @@ class Designations:
         """Candidate → its newest unanswered ping: sequence, and when it left."""
         self._untouched: dict[int, Instant] = {}
         """Witness → when it said last that it has no touch with etcd, while we had it."""
+        self._overdue: dict[tuple[int, int], Instant] = {}
+        """Of witnesses that were given up as silent: lease and sequence of the beats that they may answer yet, and when
+        these left."""
         self._unwell_at: Instant = NEVER
+        self.suspended = False
+        """Whether every witness is let go: the agent is about to start anew."""
+        self._lapsed: tuple[Instant, tuple[int, ...]] | None = None
+        """When a right ended under which witnesses, until it is known whether these live."""
+        self.window = Window(settings.window_s)
 
     # -- what the node asks -------------------------------------------------------------------------------------------
 
@@ -193,12 +237,49 @@ class Designations:
         designation = self._of_vip.get(address)
         return () if designation is None or designation.found else tuple(designation.promises)
 
+    def suspend(self, now: Instant, *, suspended: bool) -> None:
+        """Withdraw every designation, and make no other; or begin again. For a process that is about to be replaced."""
+        self.suspended = suspended
+        self._look_at = now
+
+    def may_depose(self, address: IPAddress) -> bool:
+        """Whether anybody can depose us, or may be able to by an attempt of ours that has no outcome yet."""
+        return address in self._of_vip or address in self._attempted
+
     def reconfigure(self, settings: Settings, now: Instant) -> None:
         """The window changed: all witnesses are appointed again."""
         if settings.window_s != self._settings.window_s:
-            self._renewal_wanted |= self._of_vip.keys() | self._attempted
-            self._look_at = now
+            self.window.configured_s = settings.window_s
+            self._appoint_anew(now)
         self._settings = settings
+
+    def lapsed(self, address: IPAddress, now: Instant) -> None:
+        """A right under a witness ended, though etcd has not failed us. Whether anybody is dead is seen later."""
+        if self._lapsed is None and (witnesses := self.leases_of(address)):
+            self._lapsed = now, witnesses
+
+    def _judge_lapse(self, now: Instant) -> None:
+        if self._lapsed is None or now < self._lapsed[0] + JUDGED_AFTER_S:
+            return
+        (lapsed_at, witnesses), self._lapsed = self._lapsed, None
+        if all(self._voices.spoke_at(lease) > lapsed_at for lease in witnesses):
+            self._grow(now)
+
+    def _grow(self, now: Instant) -> None:
+        """Nobody is dead: what was not kept is given more time."""
+        before_s = self.window.now_s
+        if before_s is not None:
+            self._keeping.answered(before_s, now)  # or longer; nobody knows
+        if self.window.lapsed(now) and before_s is not None and self.window.now_s is not None:
+            text = f"the window of {before_s:g} s was not kept: it is {self.window.now_s:g} s for an hour"
+            self._out(
+                Report(Level.WARNING, text, reason="neither a witness nor etcd answered in time, and nobody is dead")
+            )
+            self._appoint_anew(now)
+
+    def _appoint_anew(self, now: Instant) -> None:
+        self._renewal_wanted |= self._of_vip.keys() | self._attempted
+        self._look_at = now
 
     def adopt(self, candidacy: Candidacy, now: Instant) -> None:
         """A designation of a former run binds us until it is withdrawn: no right before that.
@@ -250,22 +331,42 @@ class Designations:
 
     def acknowledged(self, sender: int, beat: Acknowledgement, now: Instant) -> list[RightsChange]:
         """A witness renewed its promise: the right lasts until the beat's send time + window."""
+        overdue_since = self._overdue.pop((sender, beat.sequence), None)
+        if overdue_since is not None:  # it counts for nothing but that
+            self._keeping.answered(now - overdue_since, now)
         designation = self.active.get(beat.revision)
         promise = None if designation is None else designation.promises.get(sender)
         if designation is None or promise is None:
             return []
         sent_at = promise.sent.pop(beat.sequence, None)
+        if sent_at is not None:
+            self._keeping.answered(now - sent_at, now)
         if sent_at is None or sent_at < promise.acknowledged_at:
             return []
         self._peers.answered(sender, now)
-        promise.acknowledged_at = sent_at
+        promise.acknowledged_at = promise.vouched_at = sent_at
         promise.sent = {number: at for number, at in promise.sent.items() if at > sent_at}
         # Law 5: from before it was sent. The witness counts from its receipt, so it may depose only later: safety (3).
         promise.deadline.until = sent_at + designation.window_s
         self._note_touch(sender, now, is_in_touch=beat.is_in_touch)
-        promised = Promised(tuple(designation.rights.values()))
-        gate = self._gate_due(designation, promised.rights, now)
+        proved_at = min(each.vouched_at for each in designation.promises.values())
+        promised = Promised(tuple(designation.rights.values()), proved_at)
+        gate = self._gate_due(designation, promised, now)
         return [promised] if gate is None else [gate, promised]
+
+    def ended(self, sender: int, answer: Over) -> list[RightsChange]:
+        """A witness answers one of our beats by saying that it has deposed us: this machine stood still as a whole, and
+        no clock of its own could tell. Only the answer to a beat that waits for one counts, so that none is replayed.
+
+        The witness is taken for silent: if etcd should show that our key stands all the same, another is designated.
+        """
+        designation = self.active.get(answer.revision)
+        promise = None if designation is None else designation.promises.get(sender)
+        if designation is None or promise is None or answer.sequence not in promise.sent:
+            return []
+        promise.sent.clear()
+        promise.acknowledged_at = promise.deadline.until = NEVER
+        return [WasDeposed(tuple(designation.rights.values()), self._peers.name_of(sender))]
 
     def _note_touch(self, witness: int, now: Instant, *, is_in_touch: bool) -> None:
         """A witness without etcd keeps its promise, and could not depose: another is better, or nobody. Where etcd is
@@ -377,6 +478,24 @@ class Designations:
             self._hurried_at = now
             self._beat_at = min(self._beat_at, now)
 
+    def is_doubted(self, now: Instant) -> None:
+        """Another node claims an address of ours: a witness that has deposed us says so in answer to the next beat."""
+        if now >= self._doubted_at + DOUBT_EVERY_S:
+            self._doubted_at = now
+            self._beat_at = min(self._beat_at, now)
+
+    def stood_still(self, seconds: float, now: Instant) -> None:
+        """This machine was paused as a whole for so long, by others' clocks: each promise is older by that, and an
+        answer to a beat that left before is none any more.
+        """
+        for designation in self.active.values():
+            for promise in designation.promises.values():
+                promise.deadline.until -= seconds
+                promise.acknowledged_at -= seconds
+                promise.vouched_at -= seconds
+                promise.sent.clear()
+        self._beat_at = min(self._beat_at, now)
+
     def lease_lost(self) -> None:
         """Every key of ours is gone, and with it every power to depose us."""
         for address in list(self._of_vip):
@@ -409,7 +528,9 @@ class Designations:
         """When there is something to do."""
         if self._session.lease is None:
             return None
-        waiting = [self._look_at]
+        waiting = [self._look_at, self.window.until]
+        if self._lapsed is not None:
+            waiting.append(self._lapsed[0] + JUDGED_AFTER_S)
         if self._owned and self._settings.window_s is not None:
             waiting.append(self._ping_at)
         if self.active:
@@ -427,6 +548,10 @@ class Designations:
             self._owned = set()
             return []
         changes: list[RightsChange] = []
+        self._judge_lapse(now)
+        if self.window.expire(now):
+            self._out(Report(Level.INFO, f"the window is {self.window.configured_s:g} s again"))
+            self._appoint_anew(now)
         silent = any(now >= self._silent_at(each) for each in self.active.values())
         if (now >= self._look_at > NEVER) or (silent and now >= self._silence_checked_at):
             self._look_at = NEVER
@@ -451,7 +576,7 @@ class Designations:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def _gate_due(self, designation: Designation, rights: tuple[Right, ...], now: Instant) -> GateDue | None:
+    def _gate_due(self, designation: Designation, promised: Promised, now: Instant) -> GateDue | None:
         """One order opens the gates of a whole designation, and not at every beat: its addresses have one right."""
         if self._settings.fence is not FenceKind.NFTABLES:
             return None
@@ -462,7 +587,7 @@ class Designations:
         timeout_s = gate_timeout_s(until - now)
         if timeout_s <= 0:
             return None
-        return GateDue(rights, designation.revision, until, timeout_s)
+        return GateDue(promised.rights, designation.revision, until, timeout_s, promised.proved_at)
 
     def _appoint_where_needed(self, candidacies: Collection[Candidacy], own: int, now: Instant) -> None:
         wanted: dict[tuple[int, ...], dict[IPAddress, Candidacy]] = {}
@@ -483,6 +608,7 @@ class Designations:
             for lease in silent:
                 if not self._peers.is_silent(lease):
                     self._peers.silent(lease)
+                    self._note_overdue(designation, lease)
                     if choices is not None:
                         choices.without(lease)
             witnesses = self._wanted_for(candidacy, designation, silent, choices)
@@ -502,6 +628,14 @@ class Designations:
                     self._appoint(part, witnesses)
                 else:
                     self._withdraw(part)
+
+    def _note_overdue(self, designation: Designation | None, lease: int) -> None:
+        """One that is only slow will still answer: how slow it was tells which window could have been kept."""
+        promise = None if designation is None else designation.promises.get(lease)
+        if promise is not None:
+            self._overdue |= {(lease, sequence): at for sequence, at in promise.sent.items()}
+            while len(self._overdue) > OVERDUE_MAX:
+                del self._overdue[next(iter(self._overdue))]
 
     def _can_watch(self, lease: int, now: Instant) -> bool:
         """Whether that agent answers, and could depose as far as we know. Before the first ping a hello tells (L8), but
@@ -529,7 +663,7 @@ class Designations:
     def _wanted_for(
         self, candidacy: Candidacy, designation: Designation | None, silent: set[int], choices: Choices | None
     ) -> tuple[int, ...]:
-        if self._settings.window_s is None:
+        if self._settings.window_s is None or self.suspended:
             return ()
         if choices is None:
             # etcd's leader is unknown: appoint no new witness, and keep those that answer.
@@ -541,7 +675,7 @@ class Designations:
         layout, lease = self._session.layout, self._session.lease
         assert lease is not None
         nonce = self._nonce()
-        window_s = round((self._settings.window_s or 0.0) * 1000) / 1000  # as it is written
+        window_s = round((self.window.now_s or 0.0) * 1000) / 1000  # as it is written
         guards, epochs = self._guards(vips, lease)
         puts, written = [], {}
         for address, epoch in epochs.items():
@@ -603,7 +737,7 @@ class Designations:
         bound: list[Right] = []
         for address, right in attempt.rights.items():
             self._known[address] = (revision if promises else 0, revision)
-            if abs(window_s - (self._settings.window_s or 0.0)) < 0.001:
+            if abs(window_s - (self.window.now_s or 0.0)) < 0.001:
                 self._renewal_wanted.discard(address)
             self.forget(address)
             candidacy = candidacies.get(address)

@@ -6,6 +6,9 @@ transaction that holds if the designation and the owner's key are still the ones
 stop acknowledging this designation for good: a request that seems lost may still be applied. It only deletes, for a
 full etcd takes nothing else; what people read of it (`Deposed`) is written when it has succeeded.
 
+Who was deposed may not know: a machine that was paused as a whole comes back with clocks, gate and lifetime as they
+were. Its next beat is answered with `Over`, for as long as it may come back, also when etcd has removed its record.
+
 Must never: take an address; a deposed owner's address goes to the next candidate, as always.
 Counterpart: `owner.py`.
 """
@@ -21,7 +24,7 @@ from sharedip.core.etcd.keys import read_record
 from sharedip.core.etcd.session import Session
 from sharedip.core.messages import Command, Level, Report
 from sharedip.core.model import NEVER, Delete, Guard, GuardTarget, Instant, IPAddress
-from sharedip.core.segment.wire import Acknowledgement, Heartbeat
+from sharedip.core.segment.wire import Acknowledgement, Heartbeat, Over
 from sharedip.core.settings import CLOCK_DRIFT, VIPS_PER_TRANSACTION, Settings
 
 DEPOSE_RETRY_S = 0.05
@@ -30,6 +33,8 @@ LATE_S = 0.05
 
 SHOWN_MAX = 5
 WITNESSES_MAX = 16
+ENDED_MAX = 256
+"""Depositions that are remembered for those who slept through them, the latest: a hundred bytes each."""
 WINDOW_S_MAX = 600.0
 
 
@@ -42,6 +47,17 @@ class Deposed:
     epoch: int
     name: str
     fate: str
+    revision: int
+    owner: int
+    """The designation, and the lease that it hung on."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """A designation by which we have deposed the agent on this lease, and what it and we shared then."""
+
+    owner: int
+    secret: bytes
 
 
 @dataclass(slots=True)
@@ -84,6 +100,8 @@ class Witness:
         self._mute: set[int] = set()
         self._depositions: dict[int, tuple[Deposed, ...]] = {}
         """Request under way → what is true if it succeeds. The watch may end its duty before the answer comes."""
+        self._ended: dict[int, _Ended] = {}
+        """Revision → a designation that we have ended."""
 
     def reconfigure(self, settings: Settings) -> None:
         """The VIPs or their links changed: silence counts only on the links of these."""
@@ -126,11 +144,24 @@ class Witness:
             if not duty.epochs:
                 del self._duties[duty.revision]
 
-    def heard(self, sender: int, beat: Heartbeat, received_at: Instant) -> Acknowledgement | None:
-        """An authentic beat. Returns the acknowledgement: the promise is made already. None: no acknowledgement.
+    def secret_with_ended(self, owner: int) -> bytes | None:
+        """What an agent that we have deposed shared with us then; its record may be gone with its lease."""
+        return next((each.secret for each in reversed(self._ended.values()) if each.owner == owner), None)
+
+    def ended(self, sender: int, beat: Heartbeat) -> Over | None:
+        """The answer to an authentic beat under a designation that we have ended; None: it is none of those."""
+        ended = self._ended.get(beat.revision)
+        return Over(beat.revision, beat.sequence) if ended is not None and ended.owner == sender else None
+
+    def heard(self, sender: int, beat: Heartbeat, received_at: Instant) -> Acknowledgement | Over | None:
+        """An authentic beat. Returns the acknowledgement: the promise is made already; or, for one who was deposed by
+        us, that it was. None: no answer.
 
         Only the lease that the designation hangs on may beat under it: an authentic sender may be another agent.
         """
+        ended = self.ended(sender, beat)
+        if ended is not None:
+            return ended
         duty = self._duties.get(beat.revision)
         if duty is None or duty.owner != sender:
             return None
@@ -185,7 +216,19 @@ class Witness:
         if duty is not None:
             duty.request = None
             duty.retry_at = now + DEPOSE_RETRY_S
-        return deposed if succeeded else ()
+        if not succeeded:
+            return ()
+        for each in deposed:
+            self._note_ended(each)
+        return deposed
+
+    def _note_ended(self, deposed: Deposed) -> None:
+        """Law 4: only what etcd has confirmed is told. A request that seems lost, and was applied, is not known."""
+        secret = self._peers.secret_with(deposed.owner)
+        if secret is not None:
+            self._ended[deposed.revision] = _Ended(deposed.owner, secret)
+        while len(self._ended) > ENDED_MAX:
+            del self._ended[next(iter(self._ended))]
 
     def lease_lost(self) -> None:
         """The lease is lost: without one we are no witness."""
@@ -193,6 +236,7 @@ class Witness:
         self._seen.clear()
         self._mute.clear()
         self._depositions.clear()
+        self._ended.clear()
 
     def _promise_ran_out(self, duty: WitnessDuty, now: Instant, *, stopping: bool) -> bool:
         """Whether the owner must be deposed for its silence."""
@@ -241,7 +285,7 @@ class Witness:
             guards.append(Guard(witness_key, GuardTarget.MOD, duty.revision))
             guards.append(Guard(owner_key, GuardTarget.CREATE, epoch))
             operations += [Delete(witness_key), Delete(owner_key)]
-            deposed.append(Deposed(address, owner_key, epoch, name, fate))
+            deposed.append(Deposed(address, owner_key, epoch, name, fate, duty.revision, duty.owner))
         if not duty.has_told:
             duty.has_told = True
             shown = ", ".join(str(address) for address in list(duty.epochs)[:SHOWN_MAX])

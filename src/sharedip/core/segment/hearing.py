@@ -44,17 +44,24 @@ ASK_STEP_S = 0.1
 ASK_AGAIN_S = 1.0
 ANSWER_COUNTS_S = 1.5
 """Until the next answer should be there: it is asked for once a second."""
+KNOWN_ANEW_S = 2.5
+"""Others know us by our lease: under a new one they hear nothing of us before they have read our record, and what they
+say of it comes a hello later."""
 EXTRA_HELLO_S = 0.3
 """A change is told at once, but no more often than this."""
 ASKS_AT_ONCE = 48
 ASKS_PER_S = 4.0
 """Three asks for each of a dozen nodes at the start of a silence; at rest nobody is asked."""
+EARLY_S = 0.2
+"""A hello goes with a turn that comes anyway, so much before it is due: a turn of its own costs more than it does."""
+JOINS_S = HELLO_EVERY_S / 2
+"""And as an answer to another's hello: the quickest clock leads, and nobody speaks more than twice a second."""
 SURROUNDINGS_EVERY_S = 5.0
 """While somebody is missed. A node may have ten thousand routes, and reading them takes its time."""
 OUTSIDERS_ASKED = 3
 OUTSIDER_COUNTS_S = 1.5
 PORT = 9470
-"""Of `peer.listen` by default: of an agent that has no address for beats, but a place (its node has IPv6 alone)."""
+"""Of `peer.listen` by default: of an agent that has no address for beats, but a place (of the other family)."""
 GOOD_NEWS_AFTER_S = 0.5
 """Who hears one hears others a moment later."""
 GOOD_NEWS_EVERY_S = 5.0
@@ -168,6 +175,10 @@ class Hearing:
         self._sequence = 0
         self._hello_at: Instant = NEVER
         self._awake_since: Instant = NEVER
+        self._known_as: int | None = None
+        """The lease by which others know us; None while none of our records stands."""
+        self._known_since: Instant = NEVER
+        """When that came after another one; infinity: that is yet to come."""
         self._due_at: Instant = NEVER
         self._published: list[dict[str, object]] = []
         self._good_news_told: Instant = NEVER
@@ -214,6 +225,11 @@ class Hearing:
             gateway=self._gateway(place),
             flaw=flaw,
         )
+
+    def agents(self, link: str, version: int) -> int:
+        """How many agents there are on that link, this one among them."""
+        place = self._places.get((link, version))
+        return 1 if place is None else 1 + len(place.pairs)
 
     def source(self, vip: Vip) -> tuple[int, IPAddress] | None:
         """The link's index, and the address of ours there from which we speak; None while there is none."""
@@ -292,11 +308,32 @@ class Hearing:
             return False
         pair.sequence = hello.sequence
         pair.heard_at, pair.hears_us = max(pair.heard_at, received_at), hello.hears_you
+        if self._joins(now):
+            self._hello_at = now
         if not hello.hears_you and now >= pair.extra_at:
             pair.extra_at = now + EXTRA_HELLO_S
             self._greet(place, [sender], now)
         self._due_at = min(self._due_at, now)
         return True
+
+    def heard_as_before(self, sender: int, hello: Hello, index: int, version: int, received_at: Instant) -> bool:
+        """A hello from whom we hear, and who hears us, while nobody is missed: it is noted, and nothing follows. False:
+        it is more than that, and `hello` must take it.
+        """
+        place = next((each for each in self._places.values() if (each.index, each.version) == (index, version)), None)
+        pair = None if place is None else place.pairs.get(sender)
+        if pair is None or hello.sequence <= pair.sequence or self._joins(received_at) or self.is_doubtful:
+            return False
+        if not (pair.state is Hears.HEARD and pair.hears_us and hello.hears_you):
+            return False
+        pair.sequence, pair.heard_at = hello.sequence, max(pair.heard_at, received_at)
+        nexts = (self._next_of(pair, received_at) for each in self._places.values() for pair in each.pairs.values())
+        self._due_at = min(self._hello_at, *nexts)
+        return True
+
+    def _joins(self, now: Instant) -> bool:
+        """Whether our hellos go with the turn that another's has cost: agents at rest wake together, and less often."""
+        return now >= self._hello_at - JOINS_S
 
     def answered(self, event: NeighbourAnswered, now: Instant) -> None:
         """A neighbour that we had asked has answered."""
@@ -344,13 +381,15 @@ class Hearing:
 
     def advance(self, now: Instant) -> bool:
         """Say, ask and conclude what is due. True: what we hear has changed."""
-        if not self._places or self._session.lease is None or now < self._due_at:
+        self._note_own_lease(now)
+        greets = now >= self._hello_at - EARLY_S
+        if not self._places or self._session.lease is None or (now < self._due_at and not greets):
             return False
         if NEVER < self._due_at < now - LATE_S:
             # What others said meanwhile may be lost, and what they asked went unanswered: silence begins anew.
             self._awake_since = now
             self._voices.woke_late(now)
-        if now >= self._hello_at:
+        if greets:
             self._hello_at = now + HELLO_EVERY_S
             for place in self._places.values():
                 self._greet(place, place.pairs, now)
@@ -366,12 +405,25 @@ class Hearing:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
+    def _note_own_lease(self, now: Instant) -> None:
+        lease = self._session.lease if self._session.is_registered else None
+        if lease == self._known_as:
+            return
+        is_first = self._known_as is None and self._known_since == NEVER
+        self._known_as = lease
+        if not is_first:
+            self._known_since = float("inf") if lease is None else now
+
+    def _is_excused(self, pair: _Pair, now: Instant) -> bool:
+        """Whether it was heard, and may not know us yet by the lease that we have now: it is heard still."""
+        return pair.state is Hears.HEARD and now < self._known_since + KNOWN_ANEW_S
+
     def _judge(self, place: _Place, lease: int, pair: _Pair, now: Instant) -> bool:
         arrives = now - max(pair.heard_at, self._awake_since) <= MISSED_AFTER_S
         if arrives and pair.hears_us and pair.heard_at > NEVER:
             pair.asked.sent, pair.asked.failed = 0, False
             return self._enter(pair, Hears.HEARD, now)
-        if pair.state is Hears.UNKNOWN:
+        if pair.state is Hears.UNKNOWN or self._is_excused(pair, now):
             return False
         if pair.asked.sent == 0 and not pair.asked.counts(now):
             if pair.state is Hears.HEARD and now >= pair.extra_at:  # it learns at once that it is not heard
@@ -392,6 +444,8 @@ class Hearing:
         missed_at = max(pair.heard_at, self._awake_since) + MISSED_AFTER_S
         if pair.hears_us and missed_at > now:
             return missed_at
+        if self._is_excused(pair, now):
+            return self._known_since + KNOWN_ANEW_S
         return max(pair.asked.next_at, now + 0.001)
 
     def _look_out(self, place: _Place, now: Instant, due: list[Instant]) -> bool:

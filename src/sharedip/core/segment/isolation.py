@@ -89,6 +89,10 @@ class Isolation:
         """Whether that is so on any link."""
         return any(each.counts for each in self._verdicts.values())
 
+    def is_in_question(self, link: str, version: int) -> bool:
+        """Whether another side is better there, be it only for a moment yet: no time to promise anything to others."""
+        return (link, version) in self._verdicts
+
     def better_side(self, link: str, version: int) -> Side | None:
         """The agents (leases) that should rather have the addresses there; None: this node is as good as they are."""
         verdict = self._verdicts.get((link, version))

@@ -2,8 +2,9 @@
 
 A switch or a hypervisor may let an owner speak and eat what it says of the VIP (a spoof guard, proxy ARP, the ARP
 suppression of an EVPN fabric). Then its own address is answered and the VIP is not, or somebody else answers for it.
-Both are asked for by the same means in the same round: to the owner's MAC, then to everybody. It is almost always the
-same on every node, so it moves nothing: it is a problem in red on every node, by the code in the record.
+The VIP is asked for at the owner's MAC; only where that brings no good answer, at everybody, and then the owner's own
+address by the same means in the same round. It is almost always the same on every node, so it moves nothing: it is a
+problem in red on every node, by the code in the record.
 
 Few asks: one VIP of one owner in a round, in turn, however many there are; none in the first seconds after a change of
 owner, and none of an owner that we do not hear, for that is `hearing.py`'s matter.
@@ -12,7 +13,7 @@ Must never: take silence for a verdict where the owner's own address is silent, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sharedip.core.etcd.agent_records import CODES_MAX, PeerPlace, Peers
@@ -20,11 +21,16 @@ from sharedip.core.etcd.session import Session
 from sharedip.core.messages import AskNeighbour, Command, Level, NeighbourAnswered, Report
 from sharedip.core.model import NEVER, Instant, KeyValue, Vip
 from sharedip.core.segment.hearing import Hearing, Hears, by_place
+from sharedip.core.segment.voices import Voices
 from sharedip.core.settings import Settings
 
+ASKS_EVERY_S = 1.0
+"""Of all agents on a link together: the more there are, the rarer each asks."""
 ROUND_EVERY_S = 3.0
 ROUND_AGAIN_S = 1.0
 """While a VIP was not answered in the last round."""
+EARLY_S = 0.3
+"""A round begins with a turn that comes anyway."""
 ANSWER_WITHIN_S = 0.2
 STRIKES = 3
 QUIET_AFTER_CHANGE_S = 5.0
@@ -36,9 +42,23 @@ FOREIGN = "answered by another"
 """The codes in the record."""
 
 
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """What is wrong with a VIP on the wire, and the nodes whose agents see it so."""
+
+    what: str
+    by: tuple[str, ...]
+
+
+def unseen_by(vip: str, speakers: Iterable[tuple[str, Mapping[str, str]]]) -> Unseen | None:
+    """The same, of these agents: VIP → code, as each says. Other words than ours are nobody's."""
+    said = {name: code for name, codes in speakers if (code := codes.get(vip)) in (UNANSWERED, FOREIGN)}
+    return Unseen(min(said.values()), tuple(sorted(said))) if said else None
+
+
 @dataclass(slots=True)
 class _Round:
-    """One owner's address and one of its VIPs, asked for together."""
+    """One of an owner's VIPs is asked for, and its own address where that is not answered well."""
 
     vip: Vip
     owner: int
@@ -53,10 +73,17 @@ class Visibility:
     """Invariant: `unseen` names only VIPs whose owner has not changed since, and is heard."""
 
     def __init__(
-        self, settings: Settings, session: Session, peers: Peers, hearing: Hearing, out: Callable[[Command], None]
+        self,
+        settings: Settings,
+        session: Session,
+        peers: Peers,
+        voices: Voices,
+        hearing: Hearing,
+        out: Callable[[Command], None],
     ) -> None:
         self._session = session
         self._peers = peers
+        self._voices = voices
         self._hearing = hearing
         self._out = out
         self._vips = by_place(settings)
@@ -86,6 +113,8 @@ class Visibility:
                 continue
             if event.address == each.vip.address:
                 each.macs.add(event.mac)
+                if not each.is_broadcast and self._is_good(each):
+                    each.due_at = NEVER  # no turn is needed to find that out
             elif event.address == there.address:
                 each.own_answered = True
 
@@ -101,7 +130,7 @@ class Visibility:
         for name, each in list(self._rounds.items()):
             if now >= each.due_at:
                 self._step(name, each, now)
-        if now >= min(self._next.values(), default=NEVER):
+        if now >= min(self._next.values(), default=NEVER) - EARLY_S:
             self._begin(now)
         return self.unseen != before
 
@@ -109,9 +138,13 @@ class Visibility:
 
     def _begin(self, now: Instant) -> None:
         for name, vips in self._vips.items():
-            if name in self._rounds or now < self._next.get(name, NEVER):
+            if name in self._rounds or now < self._next.get(name, NEVER) - EARLY_S:
                 continue
-            self._next[name] = now + ROUND_EVERY_S
+            agents = self._hearing.agents(*name)
+            if name not in self._next:  # not all in the same second, where all have started in one
+                self._next[name] = now + (self._session.lease or 0) % agents * ASKS_EVERY_S
+                continue
+            self._next[name] = now + max(ROUND_EVERY_S, (agents - 1) * ASKS_EVERY_S)
             turn = self._turn.get(name, 0)
             struck = [vip for vip in vips if self._strikes.get(vip, STRIKES) < STRIKES]
             in_turn = [vips[(turn + step) % len(vips)] for step in range(min(len(vips), LOOKED_AT_MAX))]
@@ -130,15 +163,14 @@ class Visibility:
         if there is None or own is None:
             return False
         self._rounds[name] = each
-        self._out(AskNeighbour(*own, there.address, there.mac))
         self._out(AskNeighbour(*own, vip.address, there.mac))
         return True
 
     def _step(self, name: tuple[str, int], each: _Round, now: Instant) -> None:
-        peer, own = self._peers.by_lease(each.owner), self._hearing.source(each.vip)
-        is_good = peer is not None and bool(each.macs & peer.macs)
-        if not is_good and each.own_answered and not each.is_broadcast and own is not None:
+        own, is_good, there = self._hearing.source(each.vip), self._is_good(each), self._there(each)
+        if not is_good and not each.is_broadcast and own is not None and there is not None:
             each.is_broadcast, each.due_at = True, now + ANSWER_WITHIN_S
+            self._out(AskNeighbour(*own, there.address, there.mac))
             self._out(AskNeighbour(*own, each.vip.address))
             return
         del self._rounds[name]
@@ -162,7 +194,9 @@ class Visibility:
             self._out(Report(Level.ERROR, text, each.vip, each.epoch, reason))
 
     def _owner(self, vip: Vip, now: Instant) -> KeyValue | None:
-        """The owner, if it may be asked: another agent, for some seconds, whom we hear where the VIP is."""
+        """The owner, if it may be asked: another agent, for some seconds, whom we hear where the VIP is, and to whom
+        etcd answers: else it may have let go of the address, and keep its key.
+        """
         queue = self._session.registry.candidates(vip.address)
         if not queue or queue[0].lease == self._session.lease:
             self._owned.pop(vip, None)
@@ -171,9 +205,16 @@ class Visibility:
         if epoch != queue[0].create_revision:
             self._owned[vip] = queue[0].create_revision, now
             return None
-        if now < since + QUIET_AFTER_CHANGE_S:
+        proof_age_s = self._voices.proved_age_s(queue[0].lease, now)
+        may_have_let_go = proof_age_s is not None and proof_age_s > self._session.ttl_s / 2
+        if now < since + QUIET_AFTER_CHANGE_S or may_have_let_go:
             return None
         return queue[0] if self._hearing.state(vip, queue[0].lease) is Hears.HEARD else None
+
+    def _is_good(self, each: _Round) -> bool:
+        """Whether the owner has answered for the VIP."""
+        peer = self._peers.by_lease(each.owner)
+        return peer is not None and bool(each.macs & peer.macs)
 
     def _there(self, each: _Round) -> PeerPlace | None:
         peer = self._peers.by_lease(each.owner)

@@ -1,11 +1,14 @@
 """Datagrams between agents: bytes in, messages out. What is not authentic is None, and foreign bytes never raise.
 
 Layout, all big-endian: magic `SIP2` · kind (1) · count (1) · sender's lease (8) · receiver's lease (8) · entries.
-An entry of a heartbeat or an acknowledgement: designation revision (8) · sequence (8) · tag (16).
+An entry of a heartbeat, an acknowledgement or a deposition: designation revision (8) · sequence (8) · tag (16).
+An entry of "owned": the receiver's epoch (8) · the sender's (8) · tag (16).
 An entry of a ping: sequence (8) · zeros (8) · tag (16); of a pong: the ping's sequence (8) · age in ms (8) · tag (16).
 An entry of a hello: sequence (8) · age in ms (4) · flags (1: I hear you here) · zeros (3) · tag (16).
 An entry of a release: epoch (8) · address (16, IPv4 as ::ffff:a.b.c.d) · reason (64, UTF-8, cut, zeros behind) ·
 tag (16).
+The one entry of "clients": epoch (8) · sequence (8) · base (8) · address (16) · how many joined (2) · how many left (2)
+· those, as `core/model.py` packs a client · tag (16); of "noted": sequence (8) · what the sender has (8) · tag (16).
 A tag is the first half of HMAC-SHA256 (RFC 2104) over kind, sender, receiver and the entry, under the secret that the
 two agents share (`identity.py`). Both have the same one: the order of the leases tells who speaks, so that no datagram
 can be sent back to its sender.
@@ -23,7 +26,7 @@ from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address
 from typing import assert_never
 
-from sharedip.core.model import IPAddress
+from sharedip.core.model import CLIENT_BYTES, Client, IPAddress
 
 MAGIC = b"SIP2"
 """`SIP1` was authenticated with secrets that etcd shows; its datagrams are ignored."""
@@ -34,6 +37,7 @@ REASON_BYTES = 64
 RELEASE = struct.Struct(f"!Q16s{REASON_BYTES}s")
 HELLO = struct.Struct("!QIB3x")
 HEARS_YOU = 1
+CLIENTS = struct.Struct("!QQQ16sHH")
 TAG_BYTES = 16
 ENTRIES_MAX = 40
 """40 heartbeats and a header are 1302 bytes: one frame on every link, but for tunnels with IPv6's minimum MTU."""
@@ -41,7 +45,12 @@ ENTRIES_MAX = 40
 RELEASES_MAX = 13
 """As many as fit into one frame: 1374 bytes, where 1500 of Ethernet have room for 1452 behind IPv6 and UDP."""
 
+RECEIVER_AT = 14
+"""Where the receiver's lease stands, in 8 bytes."""
+DATAGRAM_BYTES_MIN = HEADER.size + NUMBERS.size + TAG_BYTES
 DATAGRAM_BYTES_MAX = HEADER.size + RELEASES_MAX * (RELEASE.size + TAG_BYTES)
+CLIENTS_BYTES_MAX = DATAGRAM_BYTES_MAX - HEADER.size - CLIENTS.size - TAG_BYTES
+"""For clients in one datagram: 161 of IPv4, 64 of IPv6."""
 AGE_MS_MAX = 2**64 - 1
 HELLO_AGE_MS_MAX = 2**32 - 1
 
@@ -57,6 +66,10 @@ class DatagramKind(IntEnum):
     HELLO = 6
     UNTOUCHED = 7
     """An acknowledgement by a witness that has no touch with etcd: the same promise, but it could depose nobody."""
+    DEPOSED = 8
+    OWNED = 9
+    CLIENTS = 10
+    NOTED = 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +89,22 @@ class Acknowledgement:
     revision: int
     sequence: int
     is_in_touch: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """The answer to a beat under a designation by which its sender has been deposed: etcd has deleted its key."""
+
+    revision: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """To a former owner that may not know: your key of epoch `yours` is gone, and I own by `mine`."""
+
+    yours: int
+    mine: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +142,31 @@ class Released:
     reason: str = ""
 
 
-Entry = Heartbeat | Acknowledgement | Ping | Pong | Hello | Released
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """Whose TCP connections stand on the address at its owner by `epoch`: what has changed since what it said with the
+    sequence `base`; 0: since nothing, and what it has said before is void.
+    """
+
+    epoch: int
+    sequence: int
+    base: int
+    address: IPAddress
+    joined: tuple[Client, ...]
+    left: tuple[Client, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """The answer. `held`: with which sequence came what the sender has by now; if with another one, it has missed
+    something, and needs all of it anew.
+    """
+
+    sequence: int
+    held: int
+
+
+Entry = Heartbeat | Acknowledgement | Over | Owned | Ping | Pong | Hello | Released | Clients | Noted
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +196,8 @@ def unseal(datagram: bytes) -> Envelope | None:
     magic, kind, count, sender, receiver = HEADER.unpack_from(datagram)
     if magic != MAGIC or kind not in _KINDS or not 0 < count <= _entries_max(kind):
         return None
-    size = (RELEASE.size if kind == DatagramKind.RELEASE else NUMBERS.size) + TAG_BYTES
-    if len(datagram) != HEADER.size + count * size:
+    size = _entry_bytes(kind, len(datagram) - HEADER.size)
+    if size <= TAG_BYTES or len(datagram) != HEADER.size + count * size:
         return None
     entries = []
     for start in range(HEADER.size, len(datagram), size):
@@ -153,13 +206,18 @@ def unseal(datagram: bytes) -> Envelope | None:
     return Envelope(DatagramKind(kind), sender, receiver, tuple(entries))
 
 
+def is_hello(datagram: bytes) -> bool:
+    """Whether it claims to be one, authentic or not."""
+    return datagram[:5] == _HELLO
+
+
 def leases_in(datagram: bytes) -> tuple[int, int | None] | None:
     """The lease that a datagram claims as its sender, and the lease whose beat it claims to answer, if any; authentic
     or not. None: not one of our datagrams."""
     envelope = unseal(datagram)
     if envelope is None:
         return None
-    answers = envelope.kind in (DatagramKind.ACKNOWLEDGEMENT, DatagramKind.UNTOUCHED)
+    answers = envelope.kind in (DatagramKind.ACKNOWLEDGEMENT, DatagramKind.UNTOUCHED, DatagramKind.DEPOSED)
     return envelope.sender, envelope.receiver if answers else None
 
 
@@ -172,12 +230,17 @@ def open_entry(envelope: Envelope, body: bytes, tag: bytes, secret: bytes | None
     match envelope.kind:
         case DatagramKind.RELEASE:
             epoch, packed, reason = RELEASE.unpack(body)
-            address = IPv6Address(packed)
-            return Released(epoch, address.ipv4_mapped or address, reason.rstrip(b"\0").decode("utf-8", "replace"))
-        case DatagramKind.HEARTBEAT:
-            return Heartbeat(*NUMBERS.unpack(body))
-        case DatagramKind.ACKNOWLEDGEMENT:
-            return Acknowledgement(*NUMBERS.unpack(body))
+            return Released(epoch, _unpacked(packed), reason.rstrip(b"\0").decode("utf-8", "replace"))
+        case (
+            DatagramKind.HEARTBEAT
+            | DatagramKind.ACKNOWLEDGEMENT
+            | DatagramKind.DEPOSED
+            | DatagramKind.OWNED
+            | DatagramKind.NOTED
+        ):
+            return _OF_TWO_NUMBERS[envelope.kind](*NUMBERS.unpack(body))
+        case DatagramKind.CLIENTS:
+            return _read_clients(body)
         case DatagramKind.UNTOUCHED:
             revision, sequence = NUMBERS.unpack(body)
             return Acknowledgement(revision, sequence, is_in_touch=False)
@@ -192,17 +255,60 @@ def open_entry(envelope: Envelope, body: bytes, tag: bytes, secret: bytes | None
             assert_never(envelope.kind)
 
 
+def clients_max(version: int) -> int:
+    """How many clients of this IP version one datagram has room for."""
+    return CLIENTS_BYTES_MAX // CLIENT_BYTES[version]
+
+
+_OF_TWO_NUMBERS: dict[DatagramKind, type[Heartbeat | Acknowledgement | Over | Owned | Noted]] = {
+    DatagramKind.HEARTBEAT: Heartbeat,
+    DatagramKind.ACKNOWLEDGEMENT: Acknowledgement,
+    DatagramKind.DEPOSED: Over,
+    DatagramKind.OWNED: Owned,
+    DatagramKind.NOTED: Noted,
+}
 _KINDS = frozenset(DatagramKind)
+_HELLO = MAGIC + bytes((DatagramKind.HELLO,))
 
 
 def _entries_max(kind: int) -> int:
+    if kind == DatagramKind.CLIENTS:
+        return 1
     return RELEASES_MAX if kind == DatagramKind.RELEASE else ENTRIES_MAX
+
+
+def _entry_bytes(kind: int, room: int) -> int:
+    """Of one entry, its tag included; 0: none of this kind fits. `room`: what the datagram has behind its header."""
+    if kind == DatagramKind.CLIENTS:
+        return room if room >= CLIENTS.size + TAG_BYTES else 0
+    return (RELEASE.size if kind == DatagramKind.RELEASE else NUMBERS.size) + TAG_BYTES
+
+
+def _read_clients(body: bytes) -> Clients | None:
+    epoch, sequence, base, packed, joined, left = CLIENTS.unpack_from(body)
+    address = _unpacked(packed)
+    size = CLIENT_BYTES[address.version]
+    if len(body) != CLIENTS.size + (joined + left) * size:
+        return None
+    each = tuple(body[at : at + size] for at in range(CLIENTS.size, len(body), size))
+    return Clients(epoch, sequence, base, address, each[:joined], each[joined:])
+
+
+def _packed(address: IPAddress) -> bytes:
+    return b"\0" * 10 + b"\xff\xff" + address.packed if isinstance(address, IPv4Address) else address.packed
+
+
+def _unpacked(packed: bytes) -> IPAddress:
+    address = IPv6Address(packed)
+    return address.ipv4_mapped or address
 
 
 def _pack(entry: Entry) -> bytes:
     match entry:
-        case Heartbeat() | Acknowledgement():
+        case Heartbeat() | Acknowledgement() | Over():
             return NUMBERS.pack(entry.revision, entry.sequence)
+        case Owned():
+            return NUMBERS.pack(entry.yours, entry.mine)
         case Ping():
             return NUMBERS.pack(entry.sequence, 0)
         case Pong():
@@ -210,9 +316,13 @@ def _pack(entry: Entry) -> bytes:
         case Hello():
             return HELLO.pack(entry.sequence, min(entry.age_ms, HELLO_AGE_MS_MAX), HEARS_YOU if entry.hears_you else 0)
         case Released():
-            address = entry.address
-            packed = b"\0" * 10 + b"\xff\xff" + address.packed if isinstance(address, IPv4Address) else address.packed
-            return RELEASE.pack(entry.epoch, packed, _cut(entry.reason))
+            return RELEASE.pack(entry.epoch, _packed(entry.address), _cut(entry.reason))
+        case Clients():
+            numbers = entry.epoch, entry.sequence, entry.base, _packed(entry.address)
+            head = CLIENTS.pack(*numbers, len(entry.joined), len(entry.left))
+            return head + b"".join((*entry.joined, *entry.left))
+        case Noted():
+            return NUMBERS.pack(entry.sequence, entry.held)
         case _:
             assert_never(entry)
 

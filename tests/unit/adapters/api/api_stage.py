@@ -9,15 +9,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from sharedip.adapters.api import Api, render_metrics
+from sharedip.adapters.api import Api
 from sharedip.core.messages import Report
-from sharedip.core.status import PlaceStatus, Status, VipStatus
+from sharedip.core.status import AgentStatus, PlaceStatus, ProblemStatus, Status, VipStatus, WindowStatus
+from sharedip.core.steps import Steps
 
 VIP: VipStatus = {
     "address": "192.168.0.15",
     "link": "enp0s2",
     "link_state": "up",
     "role": "owner",
+    "standing": "up",
+    "down_s": None,
+    "crash_s": 1.101,
+    "crash_least_s": 0.8,
+    "takeovers": {"handed_over": 2, "deposed": 1},
+    "explained": ["192.168.0.15 is on n1 (n2 released it)."],
+    "leads_etcd": False,
+    "lease_s": 15.6,
+    "without_etcd_s": 13.2,
+    "etcd_members": 3,
+    "etcd_ends_after": 2,
+    "next": [{"node": "n2", "unsound": ""}, {"node": "n3", "unsound": ""}],
     "owner": "n1",
     "epoch": 4711,
     "queue": ["n1", "n2", "n3"],
@@ -27,6 +40,7 @@ VIP: VipStatus = {
     "address_present": True,
     "conflict": None,
     "strays": [],
+    "clients": {"count": 0, "told_to": [], "tickled": 0},
     "contested": None,
     "unseen": None,
     "removals": {"count": 0, "age_s": None, "by": ""},
@@ -47,6 +61,25 @@ PLACE: PlaceStatus = {
     "gateway": None,
     "flaw": "",
 }
+
+
+def node(name: str, **changes: Any) -> AgentStatus:
+    """A sound agent of the cluster with some fields replaced."""
+    sound = {"node": name, "healthy": True, "drained": False, "leads_etcd": False, "is_silent": False, "is_lost": False}
+    return cast(AgentStatus, {**sound, **changes})
+
+
+WINDOW: WindowStatus = {
+    "configured_s": 1.0,
+    "now_s": 1.0,
+    "could_keep_s": 0.3,
+    "late_s": 0.012,
+    "late_node": "n3",
+    "answer_s": 0.041,
+    "answer_node": "n1",
+    "explained": "This cluster could keep a window of 300 ms: in the last day n3 was late by up to 12 ms and a witness "
+    "took up to 41 ms to answer n1.",
+}
 STATUS: Status = {
     "version": "0.1.0",
     "node": "n1",
@@ -56,6 +89,7 @@ STATUS: Status = {
     "state": "ready",
     "detail": "",
     "drained": False,
+    "paused": None,
     "health": {
         "healthy": True,
         "detail": "2 of 2 checks pass",
@@ -87,11 +121,18 @@ STATUS: Status = {
         "detail": "",
         "takes_writes": True,
         "full_s": None,
+        "certificate": None,
     },
     "lease": {"id": "694d8a1f2c3b4e05", "ttl_s": 15, "remaining_s": 13.2},
     "places": [PLACE],
+    "clients_left_out": 0,
+    "nodes": [node("n1", leads_etcd=True), node("n2"), node("n3")],
+    "requests": {"within": {"0.001": 3, "1": 5}, "count": 6, "sum_s": 2.125, "failures": {"timeout": 1}},
+    "documents": {"refused": None, "paths": ["/etc/sharedip"], "history": None},
     "fence": {"kind": "lifetime", "detail": "the kernel removes the address at the end of its lifetime"},
+    "window": WINDOW,
     "vips": [VIP],
+    "problems": [],
     "counters": {"takeovers": 2, "etcd_requests": 1834},
 }
 
@@ -99,6 +140,12 @@ STATUS: Status = {
 def place(**changes: Any) -> PlaceStatus:
     """A sound place with some fields replaced."""
     return cast(PlaceStatus, {**PLACE, **changes})
+
+
+def problem(text: str = "n2 is unhealthy", **changes: Any) -> ProblemStatus:
+    """One that has lasted for a while."""
+    sound = {"code": "unhealthy", "node": "n2", "vips": [], "link": "", "text": text, "remedy": "mend it"}
+    return cast(ProblemStatus, {**sound, "for_s": 12.0, "since": "2026-11-21T03:12:05.123Z", **changes})
 
 
 def status(**changes: Any) -> Status:
@@ -119,16 +166,21 @@ class FakeAgent:
     operations: list[tuple[str, dict[str, object]]] = field(default_factory=list)
     verdict: tuple[bool, str] = (True, "done")
     reports: list[Report] = field(default_factory=list)
+    rendered: int = 0
 
     async def operate(self, name: str, arguments: dict[str, object]) -> tuple[bool, str]:
         self.operations.append((name, arguments))
         return self.verdict
 
+    def _document(self) -> Steps[Status]:
+        self.rendered += 1
+        yield
+        return cast(Status, {**self.document})
+
     def api(self, idle_s: float = 10.0) -> Api:
         return Api(
-            lambda: self.document,
+            self._document,
             self.operate,
-            lambda: render_metrics(self.document),
             self.reports.append,
             idle_s=idle_s,
             retry_s=0.01,

@@ -119,6 +119,30 @@ def test_facts_carry_what_etcd_said() -> None:
     )
 
 
+def fragment(*revisions: int, is_last: bool = False) -> pb.WatchResponse:
+    events = [pb.Event(kv=kv(mod=revision)) for revision in revisions]
+    return pb.WatchResponse(header=header(revision=20), watch_id=0, fragment=not is_last, events=events)
+
+
+def test_a_revision_that_goes_on_in_the_next_fragment_is_told_when_it_is_whole() -> None:
+    begun: list[pb.Event] = []
+    told: list[list[int]] = []
+    for reply in (fragment(5, 6, 6), fragment(6), fragment(6, 7), fragment(8, is_last=True)):
+        answers.whole_revisions(begun, reply)
+        changed = answers.keys_changed(WATCH, 0, told[-1][-1] if told else 4, reply)
+        if changed is not None:
+            told.append([change.revision for change in changed.changes])
+    assert told == [[5], [6, 6, 6, 6], [7, 8]]
+    assert begun == []
+
+
+def test_a_revision_without_end_is_nonsense(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "REVISION_BYTES_MAX", 1000)
+    begun = [pb.Event(kv=kv(mod=6)) for _ in range(1000)]
+    with pytest.raises(EtcdError, match="without end"):
+        answers.whole_revisions(begun, fragment(6))
+
+
 BREAKAGES: list[tuple[str, str, Callable[[Any], None]]] = [
     *((name, "no header", lambda m: m.ClearField("header")) for name in READERS),
     *((name, "revision 0", lambda m: setattr(m.header, "revision", 0)) for name in READERS),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,16 +41,11 @@ from sharedip.core.messages import (
     WatchOpened,
 )
 from sharedip.core.model import Failure
+from tests.ports import free_ports
 from tests.unit.adapters.etcd.etcd_fake import Conversation, FakeEtcd, ServerStream, header, serving, tcp_server
 from tests.unit.adapters.etcd.etcd_stage import Stage, failure_of, play, wait_until
 
 EMPTY = pb.RangeResponse(header=header())
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def read(request: int, timeout_s: float = 5.0) -> ReadKeys:
@@ -422,10 +418,39 @@ def test_nobody_listens() -> None:
     """The kernel's word, without Python's decoration."""
 
     async def scene() -> None:
-        url = f"http://127.0.0.1:{free_port()}"
+        url = f"http://127.0.0.1:{free_ports(1)[0]}"
         async with Stage([url]) as stage:
             fact = await stage.expect(RequestFailed, read(1))
             assert (fact.failure, fact.detail) == (Failure.UNAVAILABLE, f"{url}: connection refused")
+
+    play(scene)
+
+
+@contextlib.contextmanager
+def accepts_nobody() -> Iterator[socket.socket]:
+    """A listener whose backlog is full: connects hang."""
+    with socket.socket() as deaf, socket.socket() as filler, socket.socket() as second:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        for extra in (filler, second):
+            extra.setblocking(False)
+            extra.connect_ex(deaf.getsockname())
+        yield deaf
+
+
+def test_a_name_whose_first_address_says_nothing_is_reached_at_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several A records, and the first machine is gone: all of the deadline would go by at it, each time."""
+    fake = FakeEtcd()
+    fake.answers(RANGE, EMPTY)
+
+    async def scene() -> None:
+        with accepts_nobody() as deaf:
+            async with serving(fake) as url:
+                living = ("127.0.0.1", int(url.rpartition(":")[2]))
+                found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", each) for each in (deaf.getsockname(), living)]
+                monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+                async with Stage(["http://etcd.lab:2379"]) as stage:
+                    assert await stage.expect(KeysRead, read(1, 5.0))
 
     play(scene)
 
@@ -434,12 +459,7 @@ def test_a_listener_that_accepts_nobody_costs_one_deadline() -> None:
     """A blackhole: with its backlog full, connects hang. The deadline covers connecting, too."""
 
     async def scene() -> None:
-        with socket.socket() as deaf, socket.socket() as filler, socket.socket() as second:
-            deaf.bind(("127.0.0.1", 0))
-            deaf.listen(0)
-            for extra in (filler, second):
-                extra.setblocking(False)
-                extra.connect_ex(deaf.getsockname())
+        with accepts_nobody() as deaf:
             url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
             async with Stage([url]) as stage:
                 began = asyncio.get_running_loop().time()
@@ -839,7 +859,7 @@ def test_a_survey_tells_of_every_endpoint_in_its_order() -> None:
         )
         fake.answers(GRANT, pb.LeaseGrantResponse(header=header(), ID=9, TTL=2))
         fake.answers(REVOKE, pb.LeaseRevokeResponse(header=header()))
-        nobody = f"http://127.0.0.1:{free_port()}"
+        nobody = f"http://127.0.0.1:{free_ports(1)[0]}"
         clock = CountingClock()
         async with serving(fake) as url:
             dead, alive = await survey([nobody, url], None, None, 5.0, clock)

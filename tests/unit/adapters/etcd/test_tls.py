@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from sharedip.adapters.etcd import TlsFiles, describe_tls, inspect_tls
+from sharedip.adapters.etcd import TlsFiles, describe_tls, first_to_end, inspect_tls
 from sharedip.adapters.etcd.failures import EtcdError, explain_tls
 from sharedip.adapters.etcd.tls import client_context, validity
 from sharedip.core.model import Failure
@@ -54,6 +54,14 @@ def test_expiry_is_a_problem(tmp_path: Path, today: datetime, words: str) -> Non
     """Past, near, and a clock that is behind."""
     files = write(tmp_path, NOW + timedelta(days=90))
     assert any(problem.startswith(f"{files.cert_file}: {words}") for problem in inspect_tls(files, today))
+
+
+def test_the_certificate_that_ends_first_is_found_with_what_is_left_of_it(tmp_path: Path) -> None:
+    soon = datetime(2027, 1, 10, tzinfo=UTC)
+    files = write(tmp_path, expires=soon)
+    assert first_to_end(files, soon - timedelta(days=3)) == (files.cert_file, 3 * 86400.0)
+    assert first_to_end(files, soon + timedelta(seconds=5)) == (files.cert_file, -5.0)
+    assert first_to_end(TlsFiles(ca_file=tmp_path / "none")) is None
 
 
 def test_every_broken_file_is_named(tmp_path: Path) -> None:
@@ -112,3 +120,8 @@ def test_a_tls_failure_says_whose_it_is(reason: str, failure: Failure, words: st
     error.reason = reason
     assert explain_tls(error)[0] is failure
     assert words in explain_tls(error)[1]
+
+
+def test_a_common_name_is_no_host() -> None:
+    """Go's rule, and so etcd's own clients': a certificate without alternative names fits no host."""
+    assert client_context(None).hostname_checks_common_name is False

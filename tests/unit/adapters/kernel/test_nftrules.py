@@ -15,13 +15,14 @@ HEAD = b"\1\0\0\7"
 
 
 def test_every_shape_has_a_name_of_its_own_and_counts_its_rules() -> None:
-    assert len({one.shape for one in RULE_SETS}) == len(RULE_SETS) == 4
+    assert len({one.shape for one in RULE_SETS}) == len(RULE_SETS) == 6
     for one in RULE_SETS:
         script = one.script("sharedip", (), ())
         for table, family in (("inet", NFPROTO_INET), ("arp", NFPROTO_ARP)):
             body = script.split(f"table {table} sharedip {{")[1].split("\n}")[0]
             found = {
-                name: rules.count(" drop\n") for name, rules in re.findall(r"chain (\w+) {\n(.*?)  }", body, re.DOTALL)
+                name: len(rules.splitlines()) - 1
+                for name, rules in re.findall(r"chain (\w+) {\n(.*?)  }", body, re.DOTALL)
             }
             assert found == {chain: count for (of, chain), count in one.rules.items() if of == family}
 
@@ -39,8 +40,19 @@ def test_the_shape_is_of_the_rules_and_not_of_what_they_guard() -> None:
 
 
 def test_what_is_missing_is_named_with_the_module_that_has_it() -> None:
-    assert [len(one.missing) for one in RULE_SETS] == [0, 1, 1, 2]
-    assert {words.split()[0] for words in RULE_SETS[-1].missing} == {"nft_fib", "nft_ct"}
+    assert [len(one.missing) for one in RULE_SETS] == [0, 1, 1, 2, 1, 3]
+    assert [words.split()[0] for words in RULE_SETS[-1].missing] == ["nft_fib", "nft_ct", "sets"]
+
+
+def test_whatever_stops_what_is_shut_stops_what_is_contested() -> None:
+    """A claim closes exactly what a closed gate does."""
+    for one in RULE_SETS:
+        rules = [line.strip() for line in one.script("sharedip", (), ()).splitlines()]
+        shut = [rule for rule in rules if rule.endswith(" drop") and "!= @open" in rule]
+        contested = [
+            rule.replace("@contested", "!= @open") for rule in rules if rule.endswith(" drop") and "@cont" in rule
+        ]
+        assert sorted(contested) == (sorted(shut) if one.hears_claims else [])
 
 
 def test_a_generation_is_followed_by_the_next_one_and_never_by_zero() -> None:

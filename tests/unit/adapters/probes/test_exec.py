@@ -96,16 +96,22 @@ def test_a_child_left_behind_neither_delays_nor_survives(tmp_path: Path) -> None
     assert run(scene()) == ProbeResult(healthy=True, detail="exit 0: done")
 
 
+def without_death(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Nothing can be killed, until the list says False."""
+    real, immortal = os.killpg, [True]
+
+    def killpg(group: int, number: int) -> None:
+        if not immortal[0]:
+            real(group, number)
+
+    monkeypatch.setattr("sharedip.adapters.probes.exec.os.killpg", killpg)
+    return immortal
+
+
 def test_one_that_cannot_be_killed_is_not_started_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene() -> ProbeResult:
         probe = shell("exec sleep 3600", timeout_s=0.4)
-        real, immortal = os.killpg, [True]
-
-        def killpg(group: int, number: int) -> None:
-            if not immortal[0]:
-                real(group, number)
-
-        monkeypatch.setattr("sharedip.adapters.probes.exec.os.killpg", killpg)
+        immortal = without_death(monkeypatch)
         assert not (await probe.probe()).healthy
         first = probe._run
         assert (await probe.probe()).detail == "the former run can't be killed"
@@ -199,13 +205,7 @@ def test_who_floods_the_pipe_is_read_with_pauses() -> None:
 def test_runs_on_demand_are_beside_the_regular_one_and_not_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene() -> None:
         probe = shell("exec sleep 3600", timeout_s=0.4)
-        real, immortal = os.killpg, [True]
-
-        def killpg(group: int, number: int) -> None:
-            if not immortal[0]:
-                real(group, number)
-
-        monkeypatch.setattr("sharedip.adapters.probes.exec.os.killpg", killpg)
+        immortal = without_death(monkeypatch)
         answers = await asyncio.gather(probe.probe(), *(probe.probe_apart() for _ in range(APART_MAX + 1)))
         assert [each.detail for each in answers[:-1]] == ["not finished in 0.4 s"] * (APART_MAX + 1)
         assert answers[-1].detail == "the former run can't be killed"

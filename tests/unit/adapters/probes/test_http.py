@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import ssl
@@ -15,11 +16,13 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
+from sharedip.adapters.probes.dial import dial
 from sharedip.adapters.probes.http import HttpProbe
 from sharedip.adapters.probes.probe import Closings, ProbeResult
 from sharedip.adapters.probes.runner import ApiServerProbe
 from sharedip.adapters.probes.tcp import TcpProbe
 from sharedip.adapters.probes.tls import TlsTerms
+from tests.ports import free_ports
 from tests.stages.scenes import run, wait_until
 from tests.unit.adapters.probes.probes_stage import (
     Behaviour,
@@ -98,6 +101,27 @@ def test_a_port_that_nobody_listens_on_refuses_and_a_server_that_breaks_off_does
         assert refused.detail == f"Connection refused: nobody listens on localhost:{url.port}"
 
     run(scene())
+
+
+def test_a_socket_that_is_connected_to_itself_is_refused_and_leaves_its_port_to_the_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (port,) = free_ports(1)
+
+    class FromThatPort(socket.socket):
+        """What the kernel does once in some ten thousand times: the client's own port is the one it asks."""
+
+        def connect(self, address: Any) -> None:
+            with contextlib.suppress(OSError):
+                self.bind(address)
+            super().connect(address)
+
+    monkeypatch.setattr("sharedip.adapters.probes.dial.socket.socket", FromThatPort)
+    with pytest.raises(ConnectionRefusedError, match="nobody listens"):
+        run(dial("127.0.0.1", port))
+    monkeypatch.undo()
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", port))
 
 
 def test_a_place_of_which_one_address_does_not_answer_has_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,6 +302,7 @@ class Pki:
     ca: trustme.CA
     directory: Path
     port: int = 6443
+    is_open: bool = False
 
     def server_context(self, *names: str, client_ca: bool = False) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

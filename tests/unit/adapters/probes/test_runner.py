@@ -6,12 +6,16 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sharedip.adapters.probes import ProbeRunner
 from sharedip.adapters.probes.probe import ProbeResult
+from sharedip.adapters.probes.runner import ApiServerProbe
+from sharedip.adapters.probes.tls import TlsTerms
+from sharedip.config.certificates import ApiServerFiles
 from sharedip.core.messages import Ailment, CheckProbed, HealthChanged
 from sharedip.core.status import CheckStatus
 from tests.stages.scenes import run, wait_until
@@ -365,3 +369,40 @@ def test_a_server_that_closes_after_each_answer_is_not_asked_all_the_time() -> N
                 assert runner.view()["healthy"]
 
     run(scene())
+
+
+@pytest.mark.parametrize(
+    ("is_open", "answers", "shown"),
+    [
+        (True, {None: 200}, [None]),
+        (True, {None: 401, "c.crt": 200}, [None, "c.crt", "c.crt"]),
+        (True, {None: 403, "c.crt": 403}, [None, "c.crt", "c.crt"]),
+        (True, {None: 500}, [None]),
+        (False, {"c.crt": 200}, ["c.crt"]),
+    ],
+)
+def test_the_api_server_sees_our_certificate_only_if_it_asks_for_one(
+    monkeypatch: pytest.MonkeyPatch, is_open: bool, answers: dict[str | None, int], shown: list[str | None]
+) -> None:
+    asked: list[str | None] = []
+
+    class Server:
+        def __init__(self, _: object, terms: TlsTerms, *rest: object) -> None:
+            self.cert = None if terms.cert_file is None else terms.cert_file.name
+
+        async def probe(self) -> ProbeResult:
+            asked.append(self.cert)
+            status = answers[self.cert]
+            return ProbeResult(status == 200, f"answered {status}", denied=status in {401, 403})
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr("sharedip.adapters.probes.runner.HttpProbe", Server)
+    files = ApiServerFiles(Path("/ca.crt"), Path("/c.crt"), Path("/c.key"), 6443, is_open)
+    probe = ApiServerProbe(None, 1.0, lambda: files)
+    first = run(probe.probe())
+    assert first.healthy is (200 in answers.values())
+    run(probe.probe())
+    assert asked[: len(shown)] == shown
+    assert len(set(asked[len(shown) - 1 :])) == 1, "what it has learnt it keeps"

@@ -14,6 +14,7 @@ from sharedip.core.address import frames
 from sharedip.core.address.frames import Claim, ClaimKind
 
 logging.getLogger("scapy").setLevel(logging.CRITICAL)
+from scapy.layers.inet import IP, UDP  # noqa: E402
 from scapy.layers.inet6 import (  # noqa: E402 - scapy warns on import when it finds no route
     ICMPv6ND_NA,
     ICMPv6ND_NS,
@@ -123,6 +124,16 @@ def test_an_announcement_is_both_arp_forms_or_one_advertisement() -> None:
     assert frames.announcements(MAC, VIP6) == (frames.neighbour_advertisement(MAC, VIP6),)
     assert frames.probe(MAC, VIP4) == frames.arp_probe(MAC, VIP4)
     assert frames.probe(MAC, VIP6) == frames.neighbour_probe(MAC, VIP6)
+
+
+def test_the_rules_of_a_former_owner_hear_ipv4_in_a_datagram_that_says_nothing_to_anybody_else() -> None:
+    (frame,) = frames.for_rules(MAC, VIP4)
+    datagram = Ether(src=MAC_TEXT, dst="01:00:5e:00:00:01") / IP(
+        src=str(VIP4), dst="224.0.0.1", ttl=1, flags="DF", id=0
+    )
+    assert frame == bytes(datagram / UDP(sport=9, dport=9, chksum=0))
+    assert frames.decode(frame) is None
+    assert frames.for_rules(MAC, VIP6) == ()
 
 
 @given(mac=macs, address=st.one_of(ipv4, ipv6))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sharedip.core.election.candidacy import Phase
 from sharedip.core.etcd.keys import read_record
 from sharedip.core.messages import Ailment, CheckProbed, HealthChanged, ProbeChecks
@@ -140,3 +142,16 @@ def test_an_answer_to_the_question_before_is_none() -> None:
     assert talk.is_in(Phase.OWNING)
     talk.assent()
     assert not talk.is_in(Phase.OWNING)
+
+
+def test_an_owner_whose_check_passes_again_stays_however_long_it_is_not_trusted() -> None:
+    """All were ill, and n2 is trusted first: it assents. Only who fails now leaves."""
+    hall = Hall("n2", "n3", check_names=("api",)).enter()
+    hall.hear(replace(SICK, recovering=frozenset({"api"})))
+    hall.go_on(0.5, "n2", "n3")
+    hall.publish("n2", heard=["n1", "n3"], answers={hall.lease("n1"): hall.store.revision})
+    hall.tell_changes()
+    hall.go_on(0.5, "n2", "n3")
+    assert hall.is_in(Phase.OWNING)
+    hall.hear(SICK)
+    assert hall.is_in(Phase.LEAVING)

@@ -205,6 +205,7 @@ TABLE: dict[Phase, dict[str, str]] = {
     },
     Phase.RELEASING: {
         "lease lost": "out",
+        "request fails": "releasing, release",  # refused with its record, it goes without
         "held": "releasing, remove",
         "seen": "releasing, remove",
     },

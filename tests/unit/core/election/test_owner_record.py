@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from sharedip.core.election.candidacy import Phase
 from sharedip.core.election.owner_record import RETRY_S
-from sharedip.core.messages import AddressGone, AddressHeld, HoldAddress, Transact
+from sharedip.core.messages import AddressGone, AddressHeld, HoldAddress, LinkChanged, Transact
 from sharedip.core.model import Guard, GuardTarget, Put
-from tests.stages.harness import LAYOUT, OURS, THEIRS, VIP, Talk, waiting_behind
+from tests.stages.harness import LAYOUT, LINK, OURS, THEIRS, VIP, Talk, owner, waiting_behind
 
 RECORD = LAYOUT.owner(VIP.address)
 
@@ -146,3 +147,31 @@ def test_a_release_counts_for_the_former_owner_and_for_nobody_after_it() -> None
     assert release.reason == "moved"
     assert record.release_of(own) is None
     assert record.release_of(None) is None
+
+
+def test_a_release_that_nobody_waited_for_is_told_as_one_all_the_same() -> None:
+    """The queue ran empty, so the release is void; the record went with its lease: the next one asks the segment."""
+    talk = waiting_behind()
+    (former, own) = talk.candidacy.queue()
+    said = b'{"node":"n2","epoch":%d,"released":true,"reason":"link eth0 is down","to":null}' % former.create_revision
+    talk.store.put(RECORD, said, THEIRS)
+    talk.tell_changes()
+    talk.store.delete(own.key)
+    talk.store.delete(former.key)
+    talk.store.delete(RECORD)
+    talk.tell_changes()
+    assert talk.candidacy.record.release_of(former) is None
+    talk.run(3.0)
+    assert talk.is_in(Phase.OWNING)
+    assert talk.candidacy.history.reason == "n2 handed it over (link eth0 is down)"
+
+
+def test_an_owner_that_let_go_and_comes_back_does_not_say_that_it_lost_its_key() -> None:
+    talk = owner()
+    talk.run(1.0)
+    talk.hear(LinkChanged(replace(LINK, running=False)))
+    talk.run(2.0)
+    talk.hear(LinkChanged(LINK))
+    talk.run(3.0)
+    assert talk.is_in(Phase.OWNING)
+    assert talk.candidacy.history.reason == "n1 handed it over (link eth0 is down)"

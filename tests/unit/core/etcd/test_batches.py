@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sharedip.core.etcd.batches import GuardedWrite, Outcome, WriteBatcher
 from sharedip.core.etcd.requests import RequestKind
 from sharedip.core.messages import RequestFailed, StopRequested, TransactionDone
-from sharedip.core.model import Delete, Failure, Guard, GuardTarget, Operation, Put, Vip
+from sharedip.core.model import Failure, Guard, GuardTarget, Operation, Put, Vip
 from tests.stages.harness import LAYOUT, OURS, SmallEtcd, Talk
 
 TTL_S = 15
@@ -241,17 +241,6 @@ def test_a_write_may_be_guarded_by_a_mod_revision() -> None:
     road.batcher.add(fresh)
     road.flush()
     assert succeeded(road.arrive()) == [(stale, False), (fresh, True)]
-
-
-def test_the_record_of_a_release_leaves_ahead_of_the_deletion() -> None:
-    """However the VIPs of one turn come: those that have no record wait for nobody's."""
-    road = Road()
-    key = "k"
-    deletion = GuardedWrite(RequestKind.RELEASE, VIPS[0], (Guard(key, GuardTarget.CREATE, 1),), (Delete(key),))
-    record = GuardedWrite(RequestKind.FAREWELL, VIPS[1], (Guard(key, GuardTarget.CREATE, 1),), (Put("r", b"", 1),))
-    road.batcher.add(deletion)
-    road.batcher.add(record)
-    assert [batch.kind for batch in road.batcher.flush()] == [RequestKind.FAREWELL, RequestKind.RELEASE]
 
 
 def test_a_write_with_two_guards_fails_with_either_of_them_and_shows_both_keys() -> None:

@@ -23,7 +23,7 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import Failure
 from sharedip.core.segment.wire import DatagramKind, Heartbeat, seal
-from tests.stages.harness import LAYOUT, OURS, THEIRS, VIP, SmallEtcd, Talk
+from tests.stages.harness import LAYOUT, OURS, THEIRS, VIP, SmallEtcd, Talk, waiting_behind
 
 PEER = "192.0.2.1:9470"
 HERE = {
@@ -315,3 +315,11 @@ def test_the_record_says_who_we_are() -> None:
     assert b'"machine":"machine of n1"' in value
     assert b'"kernel":"kernel of n1"' in value
     assert b'"peer":"192.0.2.1:9470"' in value
+
+
+def test_while_signs_of_its_life_are_looked_for_every_datagram_is_of_use() -> None:
+    """What the kernel would drop, as it is for another lease than ours, may be it."""
+    talk = met(REBOOTED)
+    assert talk.node.inbox.lease is None
+    assert waiting_behind().node.inbox.lease == OURS
+    assert Talk().node.inbox.lease is None

@@ -16,6 +16,7 @@ def test_a_record_is_written_only_when_it_says_something_new() -> None:
     talk.hear(DrainRequested(1, drained=False))
     talk.none(Transact)
     talk.hear(DrainRequested(2, drained=True))
+    talk.tell_changes()
     assert b'"drained":true' in talk.expect(Transact).then[0].value  # type: ignore[union-attr]
 
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from sharedip.core.etcd.requests import DELETES, PUTS
 from sharedip.core.etcd.space import TRY_EVERY_S, VITAL_RETRY_S, Space
-from sharedip.core.messages import Command, DropEndpoint, GrantLease, KeepLeaseAlive, Level, Report, Transact
+from sharedip.core.messages import (
+    Command,
+    DropEndpoint,
+    GrantLease,
+    KeepLeaseAlive,
+    Level,
+    ReadMember,
+    Report,
+    Transact,
+)
 from sharedip.core.model import Failure
 from sharedip.core.view import view
 from tests.stages.harness import Talk, owner
@@ -26,6 +35,19 @@ def test_it_is_told_once_when_it_begins_and_once_when_it_ends() -> None:
     assert (begin.level, begin.reason) == (Level.ERROR, WORDS)
     assert "its database is full" in begin.text
     assert (end.level, end.text) == (Level.INFO, "etcd takes writes again, after 60 s")
+
+
+def test_a_raised_alarm_is_a_refusal_and_its_end_only_a_reason_to_try() -> None:
+    """Told once; a write is tried as soon as the alarm is seen no more."""
+    told: list[Command] = []
+    space = Space(told.append)
+    space.looked(1.0, is_raised=False)
+    assert not space.is_full
+    space.looked(31.0, is_raised=True)
+    space.looked(61.0, is_raised=True)
+    assert (space.full_since, len(told)) == (31.0, 1)
+    space.looked(91.0, is_raised=False)
+    assert (space.is_full, space.try_at) == (True, 91.0)
 
 
 def test_what_frees_is_no_write() -> None:
@@ -68,6 +90,20 @@ def test_the_end_is_found_out_by_the_own_record_now_and_then() -> None:
     assert not talk.node.session.space.is_full
     assert talk.now - began < 80.0
     assert any("takes writes again" in report.text for report in talk.reports)
+
+
+def test_the_alarm_is_looked_at_twice_a_minute_also_where_status_is_refused() -> None:
+    """Each look is a request; one that etcd refuses is not asked for at every renewal."""
+    talk = owner()
+    asked = 0
+    until = talk.now + 120.0
+    while talk.now < until:
+        talk.run(1.0, ReadMember)
+        for order in [each for each in talk.open if isinstance(each, ReadMember)]:
+            talk.open.remove(order)
+            talk.fail(order, Failure.REFUSED)
+            asked += 1
+    assert 3 <= asked <= 5
 
 
 def test_what_refuses_no_write_refuses_for_no_space() -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import ip_address
-
-import pytest
 
 from sharedip.core.election.candidacy import Phase
 from sharedip.core.messages import (
@@ -22,7 +19,6 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import Vip
 from sharedip.core.segment.wire import RELEASES_MAX, DatagramKind, Released, open_entry, unseal
-from sharedip.core.state import FormerRun
 from tests.stages.harness import LAYOUT, THEIRS, VIP, Talk, agent_record, owner, secret_of, waiting_behind
 
 THIRD = 0xA00
@@ -50,7 +46,7 @@ def said(orders: list[Command]) -> list[tuple[str, DatagramKind]]:
 def test_the_next_one_is_woken_and_the_epoch_saved_before_the_removal() -> None:
     """Afterwards clients would wait for the file, and our word would find a sleeper."""
     talk = followed(owner(), n2=THEIRS, n3=THIRD)
-    orders = talk.node.handle(MOVE, talk.now)
+    orders = talk.hear(MOVE)
     assert said(orders) == [("n2", DatagramKind.PING)]
     kinds = [type(order) for order in orders]
     assert kinds.index(SaveState) < kinds.index(SendDatagram) < kinds.index(RemoveAddress)
@@ -95,31 +91,6 @@ def test_a_lost_lease_puts_nothing_before_the_removal() -> None:
     assert not talk.node.resigned.epochs
 
 
-@pytest.mark.parametrize(("sound", "accepted"), [(True, True), (False, False)])
-def test_a_move_needs_a_sound_candidate(sound: bool, accepted: bool) -> None:
-    talk = owner()
-    talk.store.stand("n2", sound=sound)
-    talk.tell_changes()
-    talk.hear(MOVE)
-    answer = talk.expect(AnswerOperator)
-    assert answer.accepted is accepted
-    assert ("handing" if accepted else "n2 is unhealthy") in answer.text
-
-
-def test_a_drain_says_what_stays() -> None:
-    """Among the unfit nobody moves."""
-    talk = owner()
-    talk.hear(DrainRequested(1, drained=True))
-    assert talk.expect(AnswerOperator).text == f"n1 is drained; {VIP} stay until another node is sound"
-    talk.hear(DrainRequested(2, drained=False))
-    assert talk.expect(AnswerOperator).text == "n1 is undrained"
-    talk.hear(DrainRequested(3, drained=False))
-    assert talk.expect(AnswerOperator).text == "n1 is undrained already"
-    talk = leaving_owner()
-    talk.hear(DrainRequested(1, drained=True))
-    assert talk.expect(AnswerOperator).text == "n1 is drained", "a sound node stands behind: nothing stays"
-
-
 def leaving_owner() -> Talk:
     """An owner with a sound candidate behind it."""
     talk = owner()
@@ -147,44 +118,6 @@ def test_what_clients_wait_for_is_ordered_before_the_rest_is_thought_of() -> Non
     assert any(isinstance(order, Transact) for order in rest)
 
 
-OTHER = replace(VIP, address=VIP.address + 1)
-
-
-def reply(talk: Talk) -> AnswerOperator:
-    """What the operator was told last."""
-    return talk.expect(AnswerOperator)
-
-
-def test_a_move_is_refused_with_the_reason() -> None:
-    """Each refusal says what would have to be different."""
-    talk = waiting_behind()
-    talk.hear(MoveRequested(1, VIP.address, None))
-    assert reply(talk).text == f"this node does not own {VIP}; n2 owns it: run the command there"
-    talk.hear(MoveRequested(2, OTHER.address, None))
-    assert "not configured here" in reply(talk).text
-    talk = owner()
-    talk.hear(MoveRequested(3, VIP.address, None))
-    assert "no other candidate" in reply(talk).text
-    talk.store.stand("n2", sound=False)
-    talk.tell_changes()
-    for to, words in (("n1", "already"), ("n2", "unhealthy"), ("n9", "no candidate"), (None, "healthy and undrained")):
-        talk.hear(MoveRequested(4, VIP.address, to))
-        answer = reply(talk)
-        assert not answer.accepted
-        assert words in answer.text
-    for record, words in (
-        (b'{"healthy":true,"drained":true}', "n2 is drained"),
-        (b'{"healthy":null,"drained":false}', "n2 is not known to be healthy yet"),
-        (b"?", "n2 is no sharedip agent"),
-    ):
-        talk.store.put(LAYOUT.agent("n2"), record, THEIRS)
-        talk.tell_changes()
-        for to in ("n2", None):
-            talk.hear(MoveRequested(4, VIP.address, to))
-            assert words in reply(talk).text
-    assert talk.is_in(Phase.OWNING)
-
-
 def test_a_move_names_its_target_in_the_release() -> None:
     """Whoever comes first in the queue passes on to it."""
     talk = owner()
@@ -192,7 +125,7 @@ def test_a_move_names_its_target_in_the_release() -> None:
     talk.store.stand("n3", THEIRS + 1)
     talk.tell_changes()
     talk.hear(MoveRequested(1, VIP.address, "n3"))
-    assert reply(talk).accepted
+    assert talk.expect(AnswerOperator).accepted
     talk.answer(talk.expect(RemoveAddress))
     assert b'"to":"n3"' in talk.expect(Transact).then[0].value  # type: ignore[union-attr]
 
@@ -210,20 +143,3 @@ def test_the_first_in_the_queue_passes_an_address_on_that_is_meant_for_another()
     talk.tell_changes()
     assert talk.is_in(Phase.RELEASING)
     talk.none(HoldAddress)
-
-
-def test_drain_is_told_saved_and_undone() -> None:
-    """This node, until undone: also across a restart."""
-    talk = owner()
-    talk.hear(DrainRequested(1, drained=True))
-    assert reply(talk).text == "n1 is drained; 192.168.0.15 stay until another node is sound"
-    assert talk.saved is not None
-    assert talk.saved.drained
-    talk.hear(DrainRequested(2, drained=True))
-    assert "already" in reply(talk).text
-    again = Talk()
-    again.start(FormerRun(None, "sharedip:v1", "n1", (), drained=True))
-    assert again.node.fitness.drained
-    again.hear(DrainRequested(3, drained=False))
-    assert again.saved is not None
-    assert not again.saved.drained

@@ -62,7 +62,7 @@ def test_a_promise_counts_from_the_beats_sending() -> None:
     right, sent_at = owner.talk.candidacy.ownership.right, owner.talk.now
     (beat,) = owner.beats()[-1:]
     said = Acknowledgement(beat.revision, beat.sequence)
-    assert owner.talk.node.designations.acknowledged(THEIRS, said, sent_at + 1.0) == [Promised((right,))]
+    assert owner.talk.node.designations.acknowledged(THEIRS, said, sent_at + 1.0) == [Promised((right,), sent_at)]
     assert right.until <= sent_at + WINDOW_S
     assert owner.talk.node.designations.acknowledged(THEIRS, said, sent_at + 1.0) == [], "it counts once"
 
@@ -79,10 +79,11 @@ def test_one_order_opens_the_gates_of_a_designation_and_not_at_every_beat() -> N
     assert isinstance(gate, GateDue)
     assert (gate.rights, gate.until) == ((right,), now + WINDOW_S)
     assert 0 < gate.timeout_s < WINDOW_S
-    assert promised == Promised((right,))
+    assert promised == Promised((right,), now)
+    assert gate.proved_at == now
     node.designations.gate_opened(gate)
     again = Acknowledgement(designation.revision, 2)
-    assert node.designations.acknowledged(THEIRS, again, now + 0.1) == [promised]
+    assert node.designations.acknowledged(THEIRS, again, now + 0.1) == [Promised((right,), now + 0.1)]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from sharedip.core.address.links import Links
 from sharedip.core.messages import Command, Report, Transact
 from sharedip.core.model import LinkState
 from sharedip.core.peers.witness import Witness, read_witnesses
-from sharedip.core.segment.wire import Acknowledgement, Heartbeat
+from sharedip.core.segment.wire import Acknowledgement, Heartbeat, Over
 from tests.stages.harness import LINK, THEIRS, VIP
 from tests.stages.witnessed import WINDOW_S, Watch
 
@@ -34,7 +34,7 @@ class Stage:
         self.links.changed(link, self.now)
         self.links.settle(self.now + 60.0)
 
-    def beat(self, sequence: int = 1) -> Acknowledgement | None:
+    def beat(self, sequence: int = 1) -> Acknowledgement | Over | None:
         return self.witness.heard(THEIRS, Heartbeat(self.revision, sequence), self.now)
 
     def is_deposed(self, *, stopping: bool = False) -> bool:

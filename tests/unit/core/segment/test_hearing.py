@@ -8,7 +8,7 @@ from ipaddress import ip_address
 import pytest
 
 from sharedip.core.messages import AskNeighbour, DatagramReceived, LinkChanged, SurroundingsRead, TimePassed
-from sharedip.core.segment.hearing import Hears
+from sharedip.core.segment.hearing import MISSED_AFTER_S, Hears
 from sharedip.core.segment.wire import DatagramKind, Hello, seal
 from tests.stages.harness import LINK, VIP, secret_of
 from tests.stages.segment import GATEWAY, Hall, address_of, lease_of
@@ -25,6 +25,35 @@ def test_a_hello_a_second_goes_to_each_other_agent_from_link_to_link() -> None:
     told = hall.hellos()
     assert sorted(name for name, _ in told) == ["n2"] * 3 + ["n3"] * 3
     assert all(hello.hears_you for _, hello in told)
+
+
+def test_our_hellos_go_with_the_turn_that_anothers_costs_but_not_twice_in_half_a_second() -> None:
+    """Agents at rest wake together."""
+    hall = Hall("n2", "n3").enter()
+    hall.go_on(1.0, "n2", "n3")
+    hall.run(0.3)
+    hall.greet("n2")
+    hall.hellos()
+    begun, told = hall.now, []
+    while hall.now < begun + 3.0:
+        hall.run(0.55)
+        hall.greet("n3")
+        told += [name for name, _ in hall.hellos()]
+        hall.greet("n2")
+        assert not hall.hellos(), "as an answer to the answer"
+    assert told.count("n2") == told.count("n3") == 6
+
+
+def test_a_hello_that_changes_nothing_costs_no_turn_of_its_own_later() -> None:
+    """When somebody would be missed is counted from the newest one: no timer goes off for an older one."""
+    hall = Hall("n2", "n3").enter()
+    hall.go_on(8.0, "n2", "n3")
+    for _ in range(20):
+        hall.greet("n2", "n3")
+        assert hall.node.next_deadline() >= hall.now
+        missed_at = hall.now + MISSED_AFTER_S
+        assert hall.node.hearing.next_deadline() in (missed_at, hall.node.hearing._hello_at)
+        hall.run(0.2)
 
 
 def test_heard_is_who_says_that_our_hellos_arrive() -> None:
@@ -74,6 +103,40 @@ def test_who_hears_us_not_is_not_heard() -> None:
         hall.greet("n2", hears_you=False)
         hall.go_on(1.0, "n3")
     assert hall.says("silent") == ["n2"]
+
+
+def anew(hall: Hall) -> None:
+    """Our lease ends in etcd, and another one is granted and registered."""
+    former = hall.node.session.lease
+    assert former is not None
+    hall.store.end_lease(former)
+    hall.tell_changes()
+    for _ in range(200):
+        hall.run(0.05)
+        if hall.node.session.is_registered and hall.node.session.lease != former:
+            return
+    raise AssertionError("no other lease")
+
+
+def test_a_lease_of_ours_that_others_do_not_know_yet_makes_nobody_mute() -> None:
+    """They speak to the former one, and say of the new one that they do not hear it, until they have read of it."""
+    hall = Hall("n2", "n3").enter()
+    hall.go_on(3.0, "n2", "n3")
+    anew(hall)
+    hall.go_on(1.5, answering=("n2", "n3"))
+    hall.go_on(0.9, "n2", "n3", answering=("n2", "n3"), hears_you=False)
+    assert hall.says("mute") == hall.says("silent") == []
+    hall.go_on(3.0, "n2", "n3")
+    assert state(hall, "n2") is state(hall, "n3") is Hears.HEARD
+    assert hall.says("mute") == []
+
+
+def test_who_does_not_hear_us_under_a_new_lease_either_is_mute() -> None:
+    hall = Hall("n2", "n3").enter()
+    hall.go_on(3.0, "n2", "n3")
+    anew(hall)
+    hall.go_on(5.0, "n2", "n3", answering=("n2", "n3"), hears_you=False)
+    assert state(hall, "n2") is Hears.MUTE
 
 
 def test_who_is_not_heard_is_told_at_once() -> None:

@@ -13,12 +13,15 @@ from sharedip.core.segment.wire import (
     REASON_BYTES,
     RELEASES_MAX,
     Acknowledgement,
+    Clients,
     DatagramKind,
     Entry,
     Heartbeat,
+    Noted,
     Ping,
     Pong,
     Released,
+    clients_max,
     leases_in,
     open_entry,
     seal,
@@ -50,6 +53,9 @@ ENTRIES: list[tuple[DatagramKind, Entry]] = [
     (DatagramKind.PONG, Pong(8, 250)),
     (DatagramKind.RELEASE, Released(7, ip_address("192.0.2.1"), "moved")),
     (DatagramKind.RELEASE, Released(7, ip_address("2001:db8::1"))),
+    (DatagramKind.CLIENTS, Clients(7, 9, 8, ip_address("192.0.2.1"), (b"4to10009", b"4to10008"), (b"4to10007",))),
+    (DatagramKind.CLIENTS, Clients(7, 9, 0, ip_address("2001:db8::1"), (), (b"p" * 20,))),
+    (DatagramKind.NOTED, Noted(9, 8)),
 ]
 
 
@@ -82,6 +88,27 @@ def test_a_datagram_that_is_full_fits_and_one_of_another_length_is_none() -> Non
         assert len(envelope.entries) == most
         for wrong in (full + b"x", full[:-1], b"SIP1" + full[4:], full[:5] + bytes([0]) + full[6:]):
             assert unseal(wrong) is None
+
+
+@pytest.mark.parametrize(("text", "client"), [("192.0.2.1", bytes(8)), ("2001:db8::1", bytes(20))])
+def test_as_many_clients_travel_as_fit_and_a_count_that_lies_is_none(text: str, client: bytes) -> None:
+    address = ip_address(text)
+    most = clients_max(address.version)
+    full = seal(DatagramKind.CLIENTS, 1, 2, [Clients(7, 9, 8, address, (client,) * most, ())], SECRET)
+    assert DATAGRAM_BYTES_MAX - len(client) < len(full) <= DATAGRAM_BYTES_MAX
+    envelope = unseal(full)
+    assert envelope is not None
+    assert isinstance(open_entry(envelope, *envelope.entries[0], SECRET), Clients)
+    short = Clients(7, 9, 8, address, (client, client[:-1]), ())  # as no agent of ours would seal it
+    envelope = unseal(seal(DatagramKind.CLIENTS, 1, 2, [short], SECRET))
+    assert envelope is not None
+    assert open_entry(envelope, *envelope.entries[0], SECRET) is None
+
+
+def test_clients_come_one_list_to_a_datagram() -> None:
+    datagram = seal(DatagramKind.CLIENTS, 1, 2, [Clients(7, 9, 8, VIP.address, (), ())], SECRET)
+    assert unseal(datagram[:5] + bytes([2]) + datagram[6:]) is None
+    assert unseal(datagram[:-1]) is None
 
 
 def test_an_answer_names_whose_beat_it_says_it_answers() -> None:

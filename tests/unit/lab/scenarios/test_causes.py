@@ -45,6 +45,10 @@ def test_changes_are_read_off_the_answers() -> None:
         ([_struck("etcd-down-5s"), _struck("sigkill", "n2")], True),
         ([_struck("sigterm", "n3"), _struck("sigkill", "n2")], False),
         ([_struck("etcd-down-5s"), _struck("address-deleted")], False),
+        ([_struck("etcd-down-5s", began=87.0, healed=92.0), _struck("etcd-in", "n3")], True),  # one lease saw both
+        ([_struck("etcd-down-5s", began=70.0, healed=75.0), _struck("etcd-in", "n3")], False),
+        ([_struck("etcd-down-5s", began=87.0, healed=92.0), _struck("address-deleted")], False),
+        ([_struck("etcd-down-5s", began=87.0, healed=92.0)], False),
         ([], False),
     ],
 )

@@ -1,0 +1,112 @@
+"""Mutants of the hooks: nobody waits longer than a deadline, and nobody is let in by silence."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import CANDIDACY, HOOKS, NODE, TIME_FIRST, WAY_IN, WAY_OUT, Mutant
+
+MUTANTS = (
+    Mutant(
+        "goes-up-unasked",
+        CANDIDACY,
+        "        if bid.is_let_in or not self._hooks.asks_first:\n",
+        "        if True:\n",
+        WAY_IN,
+        "The address goes up though onAcquire has not passed.",
+    ),
+    Mutant(
+        "any-answer-lets-in",
+        HOOKS,
+        "        elif event.succeeded:\n",
+        "        elif True:\n",
+        WAY_IN,
+        "A refusal lets the address go up.",
+    ),
+    Mutant(
+        "late-answers-let-in",
+        HOOKS,
+        "        if now >= run.until and run.hook is not Hook.CHANGE:\n",
+        "        if False:\n",
+        TIME_FIRST,
+        "A hook that passed after its deadline counts.",
+    ),
+    Mutant(
+        "waits-for-hooks-that-hang",
+        HOOKS,
+        "        if run.verdict is HookState.RUNS and now >= run.until:\n",
+        "        if False:\n",
+        TIME_FIRST,
+        "A hook that never answers holds the address up, or down.",
+    ),
+    Mutant(
+        "refusals-do-not-double",
+        HOOKS,
+        "        self._refusals += 1\n",
+        "",
+        TIME_FIRST,
+        "A hook that always fails is asked without pause.",
+    ),
+    Mutant(
+        "released-after-the-fact",
+        CANDIDACY,
+        "        return is_blocked or self._hooks.verdict(departure.release, now) is HookState.RUNS\n",
+        "        return is_blocked\n",
+        WAY_OUT,
+        "The address goes while onRelease still runs.",
+    ),
+    Mutant(
+        "release-hooks-outlive-the-right",
+        CANDIDACY,
+        "        if departure is not None:\n            self._hooks.stop(departure.release)\n",
+        "",
+        WAY_OUT,
+        "A hook of the former owner does its work after the next one's.",
+    ),
+    Mutant(
+        "releases-when-clients-wait",
+        CANDIDACY,
+        "departure.asks_hook = is_wish and self.phase is Phase.OWNING",
+        "departure.asks_hook = self.phase is Phase.OWNING",
+        WAY_OUT,
+        "A dead service waits for a hook before its address moves.",
+    ),
+    Mutant(
+        "waits-on-a-dead-link",
+        CANDIDACY,
+        "            if not self.is_wish:\n                self._hooks.stop(departure.release)",
+        "            if False:\n                self._hooks.stop(departure.release)",
+        WAY_OUT,
+        "An owner whose carrier is lost waits for its hook.",
+    ),
+    Mutant(
+        "acquires-after-the-key",
+        CANDIDACY,
+        "            self._hooks.stop(bid.acquire)\n        self._answers = [BidEnded()]",
+        "        self._answers = [BidEnded()]",
+        WAY_OUT,
+        "A hook of one that has lost its key takes the floating address from the next one.",
+    ),
+    Mutant(
+        "a-former-run-lets-in",
+        CANDIDACY,
+        "        is_let_in = is_adopted and self.ownership.is_leftover\n",
+        "        is_let_in = is_adopted\n",
+        WAY_IN,
+        "A run that was killed while it asked has let its successor in.",
+    ),
+    Mutant(
+        "one-change-holds-all",
+        HOOKS,
+        "            if now >= run.until + OVERDUE_S:\n",
+        "            if False:\n",
+        TIME_FIRST,
+        "A change that is never answered is the last one.",
+    ),
+    Mutant(
+        "stopping-waits-for-changes",
+        NODE,
+        "        self.hooks.advance(now, stopping=self.stopping)\n",
+        "        self.hooks.advance(now, stopping=False)\n",
+        TIME_FIRST,
+        "An agent that ends begins what it can't end.",
+    ),
+)
