@@ -22,13 +22,22 @@ import yaml
 
 from sharedip_lab.bench.sections import SECTIONS, Wish, bench
 from sharedip_lab.faults.catalogue import FAULTS
+from sharedip_lab.faults.machine_faults import FAULTS as MACHINE_FAULTS
 from sharedip_lab.parallel import in_parallel
 from sharedip_lab.report.html import write_html
 from sharedip_lab.report.live import Lines, screen
+from sharedip_lab.report.machine_table import machine_figures, machines_summary, machines_told
+from sharedip_lab.report.proxy_table import proxies_summary, proxies_told
 from sharedip_lab.report.scene_table import scenes_summary, scenes_told
 from sharedip_lab.report.tables import kept, summary, told, write_json, write_logs
+from sharedip_lab.report.truth_table import truths_summary, truths_told
+from sharedip_lab.report.waiting_table import clients_summary, clients_told
 from sharedip_lab.scenarios import chaos
+from sharedip_lab.scenarios.explained import EXPLAINED, KILLS
+from sharedip_lab.scenarios.floods import floods
 from sharedip_lab.scenarios.health_scenes import HEALTH_SCENES
+from sharedip_lab.scenarios.machines import chosen as chosen_faults
+from sharedip_lab.scenarios.machines import machines
 from sharedip_lab.scenarios.matrix import Part, legs, matrix, matrix_cases
 from sharedip_lab.scenarios.play import DEMO, demo, result_of
 from sharedip_lab.scenarios.promise import KINDS, RUNS, promise_legs
@@ -36,14 +45,29 @@ from sharedip_lab.scenarios.reach import RUNS as REACH_RUNS
 from sharedip_lab.scenarios.reach import chosen, reach
 from sharedip_lab.scenarios.results import Result, result_from_json
 from sharedip_lab.scenarios.scenes import SCENES
+from sharedip_lab.scenarios.situations import SITUATIONS
+from sharedip_lab.scenarios.truth import truth
+from sharedip_lab.scenarios.waiting import KINDS as IDLE_KINDS
+from sharedip_lab.scenarios.waiting import waiting
+from sharedip_lab.scenarios.ways import TROUBLES, proxies
 from sharedip_lab.stage import VIP4, VIP6, Plan, Stage
 from sharedip_lab.world.agents import SHIPPED, overlay
 from sharedip_lab.world.etcd import Binary, find_binaries, find_binary
+from sharedip_lab.world.machine_image import SUITES, find_package, make_image, missing_programs
 from sharedip_lab.world.namespaces import LabError, what_is_missing
 from sharedip_lab.world.runs import recorded, remove, remove_leftovers
 from sharedip_lab.world.topology import MAX_NODES
 
 CHAOS_MIN = 5.0
+PROXY_RUNS = 3
+TOLD = {
+    "reach": (scenes_told, scenes_summary),
+    "truth": (truths_told, truths_summary),
+    "haproxy": (proxies_told, proxies_summary),
+    "clients": (clients_told, clients_summary),
+    "vm": (machines_told, machines_summary),
+}
+"""What has a table of its own."""
 GOOD, WRONG, CANNOT, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -56,21 +80,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     demo_ = commands.add_parser("demo", help="every way to lose an owner, in less than two minutes")
     _common(demo_)
     run_ = commands.add_parser("run", help="run a scenario")
-    run_.add_argument("scenario", choices=("matrix", "promise", "chaos", "reach", "bench", "demo"))
+    scenarios = ("matrix", "promise", "chaos", "reach", "truth", "floods", "haproxy", "clients", "bench", "demo")
+    run_.add_argument("scenario", choices=scenarios)
     run_.add_argument(
         "--filter",
         default="",
         metavar="WORDS",
-        help="matrix: cases, reach: scenes, bench: sections whose name contains one",
+        help="matrix: cases, reach: scenes, truth: situations, clients: faults, bench: sections whose name has one",
     )
     run_.add_argument("--seed", type=int, help="chaos, promise: what is drawn (default: from the clock)")
     run_.add_argument(
-        "--minutes", type=float, help="chaos, and bench's saturated: for how long (default: 5; 10 when saturated)"
+        "--minutes",
+        type=float,
+        help="chaos, bench's saturated, each flood: for how long (default: 5; 10 when saturated; a flood 1)",
     )
     run_.add_argument(
         "--runs",
         type=int,
-        help="promise: how many (default: 300); reach: of each scene (default: 10); bench: of each fault (default: 10; "
+        help="promise: how many (default: 300); reach: of each scene, truth: kills (default: 10); haproxy: of each "
+        "fault (default: 3); clients: of each fault (default: 1); bench: of each fault (default: 10; "
         "23 for two-owners, 3 for thousand)",
     )
     run_.add_argument(
@@ -85,9 +113,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     run_.add_argument("--resume", action="store_true", help="matrix, promise: go on with what --json FILE has already")
     _common(run_)
+    vm_ = commands.add_parser("vm", help="three virtual machines, paused, cut off, reset: QEMU under emulation")
+    _add_vm(vm_)
     down = commands.add_parser("down", help="remove what killed runs have left behind")
     down.add_argument("--all", action="store_true", help="also runs that are alive")
     commands.add_parser("list", help="scenarios, faults, and the runs on this machine")
+
+
+def _add_vm(parser: argparse.ArgumentParser) -> None:
+    suites = "; ".join(f"{suite}: {what}" for suite, what in SUITES.items())
+    parser.add_argument("--filter", default="", metavar="WORDS", help="faults whose name contains one (lab list)")
+    parser.add_argument("--runs", type=int, default=1, help="of each fault (default: 1)")
+    parser.add_argument("--kernel", default="trixie", choices=SUITES, help=f"whose Debian (default: trixie; {suites})")
+    parser.add_argument("--etcd", choices=SUITES, help="whose etcd (default: as --kernel)")
+    parser.add_argument("--figures", type=Path, metavar="FILE.json", help="write what came of each fault, and no more")
+    parser.add_argument("--deb", type=Path, metavar="FILE.deb", help="the agent (default: of out/dist, by `make dist`)")
+    parser.add_argument("--report", type=Path, metavar="FILE.html", help="write an HTML report with timelines")
+    parser.add_argument("--json", type=Path, metavar="FILE.json", help="write everything as JSON")
 
 
 def _common(parser: argparse.ArgumentParser, *, nodes: bool = True) -> None:
@@ -132,6 +174,8 @@ def _run(args: argparse.Namespace) -> int:
     if args.lab_command == "list":
         return _list()
     problems = what_is_missing()
+    if args.lab_command == "vm":
+        problems += missing_programs()
     if problems:
         print("the lab can't run here:\n" + "\n".join(f"  - {problem}" for problem in problems))
         return CANNOT
@@ -139,6 +183,8 @@ def _run(args: argparse.Namespace) -> int:
         print(f"removed what {record.name} had left behind")
     if args.lab_command == "down":
         return _down(everything=args.all)
+    if args.lab_command == "vm":
+        return _vm(args)
     if args.lab_command == "run" and args.scenario in {"matrix", "promise"}:
         return _staged(args)
     plan = _plan(args, find_binary(args.etcd))
@@ -147,6 +193,9 @@ def _run(args: argparse.Namespace) -> int:
     scenario = "demo" if args.lab_command == "demo" else args.scenario
     if scenario == "bench":
         return bench(plan, Wish(args.filter, args.runs, args.minutes, args.json, args.logs, args.report))
+    if scenario == "floods":
+        done = floods(plan, Lines().say, 60 * (args.minutes or 1.0))
+        return WRONG if any(flood.is_wrong for flood in done) else GOOD
     with screen() as audience:
         result = _play(scenario, plan, args, audience)
     return _tell(result, args)
@@ -190,10 +239,32 @@ def _play(scenario: str, plan: Plan, args: argparse.Namespace, audience: Lines) 
         result = reach(plan, scenes, args.runs or REACH_RUNS, audience, lambda so_far: write_json(so_far, path))
         args.json = path
         return result
+    if scenario == "haproxy":
+        return proxies(plan, args.runs or PROXY_RUNS, audience)
+    if scenario == "clients":
+        return waiting(plan, args.filter, args.runs or 1, audience)
+    if scenario == "truth":
+        path = args.json or kept(scenario, ".json")
+        result = truth(plan, args.filter, args.runs or KILLS, audience, lambda so_far: write_json(so_far, path))
+        args.json = path
+        return result
     if scenario == "chaos":
         seed = args.seed if args.seed is not None else int(time.time())
         return chaos.chaos(plan, audience, seed=seed, minutes=args.minutes or CHAOS_MIN)
     return demo(plan, audience)
+
+
+def _vm(args: argparse.Namespace) -> int:
+    faults = chosen_faults(args.filter)
+    if not faults:
+        raise LabError(f"no fault has {args.filter} in its name: `sharedip lab list` names them")
+    image = make_image(args.kernel, args.etcd or args.kernel, find_package(args.deb), Lines().say)
+    args.json = args.json or kept("vm", ".json")
+    with screen() as audience:
+        result = machines(image, faults, args.runs, audience, lambda so_far: write_json(so_far, args.json))
+    if args.figures is not None:
+        args.figures.write_text(json.dumps(machine_figures(result), indent=1) + "\n", encoding="utf-8")
+    return _tell(result, args)
 
 
 def _staged(args: argparse.Namespace) -> int:
@@ -244,10 +315,10 @@ def _resumed(fresh: Result, path: Path, *, any_seed: bool) -> Result:
 
 def _tell(result: Result, args: argparse.Namespace) -> int:
     print()
-    is_reach = result.scenario == "reach"
-    print(scenes_told(result) if is_reach else told(result))
+    tell, sum_up = TOLD.get(result.scenario, (told, summary))
+    print(tell(result))
     print()
-    print(scenes_summary(result) if is_reach else summary(result))
+    print(sum_up(result))
     json_path, html_path = args.json, args.report
     if result.wrong:
         print(f"what the agents and etcd said: {write_logs(result, kept(result.scenario)).absolute()}")
@@ -306,7 +377,7 @@ def signal_run(pid: int) -> None:
 
 
 def _list() -> int:
-    print("scenarios: demo, matrix, promise, chaos, reach, bench")
+    print("scenarios: demo, matrix, promise, chaos, reach, truth, floods, haproxy, clients, bench")
     print(f"demo:      {', '.join(name for name, _ in DEMO)}")
     print("matrix:    FAULT/{ipv4,ipv6}/{elsewhere,on-owner}, where the last says where etcd's leader is; faults:")
     for fault in FAULTS.values():
@@ -315,6 +386,17 @@ def _list() -> int:
     print("reach:")
     for scene in (*SCENES, *HEALTH_SCENES):
         print(f"  {scene.name:<28} {scene.title}")
+    print("haproxy:   clients of the VIP alone, of HAProxy behind it, and of one of their own:")
+    for trouble in TROUBLES:
+        print(f"  {trouble.name:<28} {trouble.title}")
+    print(f"clients:   idle ones of a lost owner: {', '.join(f'{kind.count} {kind.name}' for kind in IDLE_KINDS)}")
+    print("truth:")
+    for situation in SITUATIONS:
+        print(f"  {situation.name:<28} {situation.title}")
+    print(f"  {EXPLAINED:<28} what explain says, held against kills of the owner's node")
+    print("vm:")
+    for machine_fault in MACHINE_FAULTS.values():
+        print(f"  {machine_fault.name:<28} {machine_fault.title}, at {machine_fault.target.value}")
     print("bench:")
     for section in SECTIONS:
         print(f"  {section.name:<20} {section.title}")

@@ -14,9 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from itertools import islice
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from sharedip_lab.observe.elections import designation, queue
 from sharedip_lab.observe.feeds import ASK_S, Feeds, Note
 from sharedip_lab.observe.recording import Recording
 from sharedip_lab.world.agents import SHIPPED, Agent, documents
@@ -60,6 +62,8 @@ class Plan:
     own_disks: bool = False
     etcd_quota_bytes: int = 0
     """How much etcd takes before it is full; 0: its own default."""
+    etcd_tls: tuple[Path, Path] | None = None
+    """Certificate and key with which each member also listens for clients, on its node's loopback."""
     gateway: bool = False
     """With a next hop on the segment, which is the nodes' default route."""
     asks_for_mac: bool = False
@@ -143,7 +147,8 @@ class Stage:
         self.topology.up()
         self.say(f"etcd {self.plan.etcd.version}: one member on each node")
         quota = self.plan.etcd_quota_bytes
-        self.etcd = EtcdCluster.on(nodes, self.plan.etcd, self.run, own_disks=self.plan.own_disks, quota_bytes=quota)
+        disks, tls = self.plan.own_disks, self.plan.etcd_tls
+        self.etcd = EtcdCluster.on(nodes, self.plan.etcd, self.run, own_disks=disks, quota_bytes=quota, tls=tls)
         self.etcd.start()
         self.feeds.start()
         self.wait(lambda: self.etcd.agreed_leader() is not None, "etcd elects a leader", 30)
@@ -235,8 +240,7 @@ class Stage:
 
     def queue(self, vip: str | None = None) -> list[str]:
         """The names of the candidates in the order of their keys; empty when etcd does not answer."""
-        entries = self.etcd.entries(f"{self.plan.key_prefix}:vip:election:{vip or self.plan.vips[0]}/") or {}
-        return [name for name, _ in sorted(entries.values(), key=lambda entry: entry[1])]
+        return queue(self.etcd, self.plan.key_prefix, vip or self.plan.vips[0])
 
     def queues(self) -> Counter[str] | None:
         """How many keys stand in each election, by VIP, from one read; None when etcd does not answer."""
@@ -352,18 +356,7 @@ class Stage:
 
     def named_witnesses(self, owner: str, vip: str) -> tuple[str, ...]:
         """The nodes that the designation in etcd names (docs/protocol.md), if it is of the owner's present epoch."""
-        prefix = f"{self.plan.key_prefix}:vip:"
-        entries = self.etcd.entries(prefix) or {}
-        election = f"{prefix}election:{vip}/"
-        queue = {key.removeprefix(election): entry for key, entry in entries.items() if key.startswith(election)}
-        epochs = [epoch for name, epoch in queue.values() if name == owner]
-        try:
-            record = json.loads(entries.get(f"{prefix}witness:{vip}", ("{}", 0))[0])
-        except ValueError:
-            return ()
-        if record.get("epoch") not in epochs:
-            return ()
-        return tuple(queue[lease][0] for lease in record.get("witnesses", ()) if lease in queue)
+        return designation(self.etcd, self.plan.key_prefix, owner, vip).witnesses
 
     def node(self, name: str) -> Place:
         """The node of this name."""

@@ -1,7 +1,7 @@
 """What the agents cost while nothing happens, for minutes: processor, questions on the segment, writes to etcd.
 
 Role: one figure each, for three and seven nodes, with 1, 100 and 1000 VIPs. What hellos and asks cost is the difference
-to an agent without them (`--agent`).
+to an agent without them (`--agent`, `bench/unheard.py`).
 Must never: ask an agent or etcd anything meanwhile.
 Counterparts: `footprint.py`, `programs/listener.py`, `sections.py`.
 """
@@ -20,6 +20,7 @@ from sharedip_lab.stage import Stage
 from sharedip_lab.world.topology import CLIENT_INDEX, WITNESS_INDEX
 
 REST_MIN = 5.0
+UNWRITTEN_S, CALM_WITHIN_S = 12.0, 300.0
 ASKS_MOST = 4
 """A second and link, however many VIPs there are."""
 COUNTS = ((3, 1), (3, 100), (3, 1000), (7, 1), (7, 100), (7, 1000))
@@ -47,10 +48,25 @@ def listener(stage: Stage, take: Any) -> Feed:
     )
 
 
+def _wait_calm(stage: Stage) -> None:
+    """Until nothing was written for a while: a thousand takeovers on a slow machine are no rest yet."""
+    seen, since = stage.etcd.revision(), time.monotonic()
+
+    def is_calm() -> bool:
+        nonlocal seen, since
+        revision = stage.etcd.revision()
+        if revision != seen or not stage.served():
+            seen, since = revision, time.monotonic()
+        return time.monotonic() - since >= UNWRITTEN_S
+
+    stage.wait(is_calm, f"nothing is written for {UNWRITTEN_S:.0f} s", CALM_WITHIN_S, poll_s=0.5)
+
+
 def at_rest(repetition: Repetition) -> None:
     """Let minutes pass, and add up."""
     stage, found, per_second = repetition.stage, repetition.found, list[dict[str, int]]()
     stage.wait_settled(120.0)
+    _wait_calm(stage)
     owner = stage.owner()
     assert owner is not None
     stage.wait_witnessed(owner, stage.plan.vips[0])

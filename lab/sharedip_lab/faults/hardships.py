@@ -6,7 +6,6 @@ Counterparts: `scenarios/scenes.py`, which says what must follow; `segment.py`, 
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import time
 from ipaddress import ip_address
@@ -15,9 +14,9 @@ from sharedip_lab.faults import strikes
 from sharedip_lab.faults.segment import Strike
 from sharedip_lab.faults.strikes import Undo
 from sharedip_lab.faults.succession import etcd_is_full, next_of, witness_of
-from sharedip_lab.stage import NotInTimeError, Stage
+from sharedip_lab.stage import Stage
 from sharedip_lab.world import frames
-from sharedip_lab.world.namespaces import inside, ip, ip_batch, write_sysctl
+from sharedip_lab.world.namespaces import LabError, inside, ip, ip_batch, write_sysctl
 from sharedip_lab.world.topology import LINK, SEGMENT4, SEGMENT_BRIDGE
 
 STRAY_MAC = "02:77:00:00:00:99"
@@ -149,19 +148,12 @@ def candidate_with_another_mac(stage: Stage, node: str) -> Undo:
 
 
 def full_moved_and_killed(stage: Stage, node: str) -> Undo:
-    """etcd is full; `sharedip move`; the new owner is killed. A refusal is a good answer: then nobody is killed."""
+    """etcd is full; `sharedip move` is refused; the owner, as well guarded as before, is killed."""
     empty = etcd_is_full(stage, node)
-    _begins(stage, f"{node}: moved by command")
-    status = _ordered(stage, node, "move", stage.plan.vips[0])
-    with contextlib.suppress(NotInTimeError):
-        if status == 0:
-            stage.wait(lambda: stage.owner() not in {None, node}, "another node has the address", SHIFT_S)
-    following = stage.owner()
-    if following in {None, node}:
-        return empty
-    assert following is not None
-    _begins(stage, f"{following}: killed")
-    return all_of(_killed(stage, following), empty)
+    if _ordered(stage, node, "move", stage.plan.vips[0]) == 0:
+        raise LabError("a move into a full etcd was granted: its new owner can't have a witness")
+    _begins(stage, f"{node}: killed after its move was refused")
+    return all_of(_killed(stage, node), empty)
 
 
 # --- waiting where nobody else could have it

@@ -35,7 +35,7 @@ def certificates(directory: Path) -> tuple[Path, Path]:
     key, certificate, both = (directory / name for name in ("server.key", "ca.crt", "server.pem"))
     if not both.exists():
         words = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-        words += ["-subj", "/CN=kubernetes", "-addext", "subjectAltName=IP:127.0.0.1"]
+        words += ["-subj", "/CN=kubernetes", "-addext", "subjectAltName=IP:127.0.0.1,DNS:kubernetes"]
         words += ["-addext", "keyUsage=digitalSignature,keyCertSign"]
         run(["openssl", "req", *words, "-keyout", str(key), "-out", str(certificate)])
         both.write_text(key.read_text() + certificate.read_text())
@@ -57,14 +57,15 @@ class Servers:
     of: dict[str, ApiServer] = field(default_factory=dict)
     calls: Requests | None = None
 
-    def start(self) -> None:
+    def start(self, *, with_client: bool = True) -> None:
         """The servers, then the client."""
         _, both = certificates(self.directory)
         service = Service(both, self.stage.run.directory, DELAY_S)
         for name in self.stage.agents:
             self.of[name] = ApiServer(service, name, self.stage.node(name).namespace)
             self.of[name].start()
-        self.calls = Requests(self.stage.topology.client.namespace, self.stage.plan.vips[-1])
+        if with_client:
+            self.calls = Requests(self.stage.topology.client.namespace, self.stage.plan.vips[-1])
 
     def stop(self) -> None:
         """All of it."""

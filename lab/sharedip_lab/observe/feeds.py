@@ -97,9 +97,11 @@ class Feeds:
         self.events_lost = 0
         self.counts: dict[str, list[int]] = {}
         self.heard_until: dict[str, float] = {}
-        nodes = [(node.index, node.name, node.namespace) for node in topology.nodes]
+        nodes = [(node.index, node.name, node.namespace) for node in topology.nodes if topology.nodes_are_namespaces]
+        # Machines have an echo of their own.
+        echo = Feed("echo", {"nodes": [(name, namespace) for _, name, namespace in nodes]}, lambda _: None)
         self.children: tuple[Feed, ...] = (
-            Feed("echo", {"nodes": [(name, namespace) for _, name, namespace in nodes]}, lambda _: None),
+            *([echo] if nodes else []),
             Feed(
                 "observer",
                 {
@@ -182,9 +184,12 @@ class Feeds:
                 (presence.added if word == "added" else presence.removed)(at, node, link)
                 self.notes.append(Note(at, "address", f"{node}: {vip} {word}", vip))
                 continue
-            party, vip = rest
+            party, vip, *more = rest
             recording = self.recordings[vip]
-            if word == "knocked":
+            if word == "replied":
+                recording.claims.add(at, party)
+                recording.replies.append((at, more[0], party))
+            elif word == "knocked":
                 recording.knocked.append(at)
             elif word == "spoke":
                 recording.spoke.setdefault(party, array("d")).append(at)

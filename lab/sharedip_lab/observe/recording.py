@@ -96,6 +96,8 @@ class Recording:
     """The instants of those claims that nobody asked for."""
     knocked: array[float] = field(default_factory=lambda: array("d"))
     """When every node was asked at its own port, where no cut is in the way."""
+    replies: list[tuple[float, float, str]] = field(default_factory=list)
+    """Answers to datagrams that were sent straight to a node's MAC: when each came, when it had been asked, by whom."""
     spoke: dict[str, array[float]] = field(default_factory=dict)
     """Every sign at a node's own port that it serves the address."""
     missed: array[float] = field(default_factory=lambda: array("d"))

@@ -1,7 +1,7 @@
-"""The service behind a VIP, one server a node, and a client that counts its requests.
+"""The service behind a VIP, one server a node, a client that counts its requests, and one that is silent.
 
-Role: starts `programs/apiserver.py` in a node's namespace and `programs/requester.py` in the client's, and does to the
-servers what scenarios ask for. Must never: ask an agent anything. Counterparts: those two programs.
+Role: starts `programs/apiserver.py` in a node's namespace, `programs/requester.py` and `programs/watcher.py` in the
+client's, and does to the servers what scenarios ask for. Must never: ask an agent anything. Counterparts: those three.
 """
 
 from __future__ import annotations
@@ -110,8 +110,10 @@ class Request:
 class Requests:
     """The counting client, from its start to its end. `seen` grows from another thread: copy it to look at it."""
 
-    def __init__(self, namespace: str, vip: str, *, every_s: float = 0.02, timeout_s: float = 5.0) -> None:
-        told = {"vip": vip, "port": PORT, "every_s": every_s, "timeout_s": timeout_s}
+    def __init__(
+        self, namespace: str, vip: str, *, port: int = PORT, every_s: float = 0.02, timeout_s: float = 5.0
+    ) -> None:
+        told = {"vip": vip, "port": port, "every_s": every_s, "timeout_s": timeout_s}
         program = [sys.executable, "-m", "sharedip_lab.programs.requester", json.dumps(told)]
         self.seen: list[Request] = []
         self._process = subprocess.Popen(
@@ -142,3 +144,55 @@ class Requests:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self.seen.append(Request(**json.loads(line)))
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One silent session: instants on CLOCK_MONOTONIC; `ended` is None while it has not heard of its end."""
+
+    number: int
+    by: str
+    begun: float
+    ended: float | None
+
+
+class Watches:
+    """The silent client. `seen` grows from another thread: copy it to look at it."""
+
+    def __init__(self, namespace: str, vip: str, *, port: int, count: int) -> None:
+        program = [sys.executable, "-m", "sharedip_lab.programs.watcher"]
+        told = json.dumps({"vip": vip, "port": port, "count": count})
+        self.seen: list[Session] = []
+        self._process = subprocess.Popen(
+            command_in(namespace, [*program, told]),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, name="watches", daemon=True)
+        self._reader.start()
+
+    def standing(self) -> list[Session]:
+        """Those that have not heard of an end."""
+        newest = {each.number: each for each in self.seen[:]}
+        return [each for each in newest.values() if each.ended is None]
+
+    def ended_at(self, session: Session) -> float | None:
+        """When it heard of its end; None: it has not."""
+        same = (each for each in self.seen[:] if (each.number, each.begun) == (session.number, session.begun))
+        return next((each.ended for each in same if each.ended is not None), None)
+
+    def close(self) -> None:
+        """End the program."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+        self._reader.join()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.seen.append(Session(**json.loads(line)))

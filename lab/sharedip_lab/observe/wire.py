@@ -13,7 +13,7 @@ import ctypes
 import socket
 import struct
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 from typing import Any
@@ -28,6 +28,8 @@ ETH_P_ALL = 3
 RECEIVE_BUFFER = 8 << 20
 
 _TIMESPEC = struct.Struct("@qq")
+_INSTANT = struct.Struct("!d")
+"""What a datagram of the observer's carries: when it was sent. The answer has it, too."""
 
 
 def _for_the_observer(segment: Segment) -> list[tuple[int, int, int, int]]:
@@ -74,7 +76,7 @@ class Wire:
         self,
         bridge_namespace: str,
         owners_by_mac: dict[bytes, str],
-        ports: dict[str, bytes],
+        ports: Sequence[tuple[str, bytes]],
         vips: set[str],
         segment: Segment = FIRST,
     ) -> None:
@@ -85,7 +87,7 @@ class Wire:
         self.mac = frames.mac_bytes(WITNESS_MAC)
         with inside(bridge_namespace):
             self.socket = self.open_socket(segment.bridge, segment)
-            self.doors = [Door(self.open_socket(port, segment), mac, owners_by_mac[mac]) for port, mac in ports.items()]
+            self.doors = [Door(self.open_socket(port, segment), mac, owners_by_mac[mac]) for port, mac in ports]
             self.hear_everything(self.socket, segment)
 
     @staticmethod
@@ -142,7 +144,8 @@ class Wire:
             self.facts.append(["knocked", time.monotonic(), "", text])
             for door in self.doors:
                 with contextlib.suppress(OSError):  # a port that is down: nobody is behind it
-                    door.socket.send(frames.datagram((self.mac, door.mac), (me, vip), ECHO_PORT, b"observer"))
+                    asked_at = _INSTANT.pack(time.monotonic())
+                    door.socket.send(frames.datagram((self.mac, door.mac), (me, vip), ECHO_PORT, asked_at))
 
     def listen_at_doors(self) -> None:
         """Take in every sign of a node at its own port that it serves a VIP."""
@@ -159,8 +162,9 @@ class Wire:
         """Take in every frame that waits, in the order in which it came."""
         for frame in _waiting(self.socket):
             answer = frames.read_datagram(frame, ECHO_PORT)
-            if answer is not None and str(answer[0]) in self.vips:
-                self.facts.append(["answered", time.monotonic(), answer[1][8:].decode(), str(answer[0])])
+            if answer is not None and str(answer[0]) in self.vips and len(answer[1]) > _INSTANT.size:
+                (asked_at,) = _INSTANT.unpack_from(answer[1])
+                self.facts.append(["replied", time.monotonic(), answer[1][8:].decode(), str(answer[0]), asked_at])
                 continue
             claim = frames.read_claim(frame)
             if claim is not None and str(claim.address) in self.vips and claim.mac != self.mac:

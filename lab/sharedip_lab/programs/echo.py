@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import resource
 import selectors
 import socket
 import struct
@@ -43,7 +44,7 @@ def _tcp(namespace: str) -> socket.socket:
     sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     sock.settimeout(0)
     sock.bind(("::", ECHO_PORT))
-    sock.listen(16)
+    sock.listen(4096)
     return sock
 
 
@@ -84,6 +85,8 @@ def _serve(selector: selectors.BaseSelector, sock: socket.socket, name: bytes) -
 def main(argument: str) -> None:
     """Answer until standard input closes."""
     told: dict[str, Any] = json.loads(argument)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a thousand idle clients
     selector = selectors.DefaultSelector()
     for name, namespace in told["nodes"]:
         tag = name.encode()

@@ -75,7 +75,7 @@ def _wire(told: dict[str, Any], segment: Segment, vips: set[str]) -> Wire:
     return Wire(
         told["bridge_namespace"],
         {mac: name for name, mac, _ in hosts},
-        {port: mac for _, mac, port in hosts},
+        [(port, mac) for _, mac, port in hosts],
         {vip for vip in vips if segment_of(vip) is segment},
         segment,
     )

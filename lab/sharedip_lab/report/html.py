@@ -13,6 +13,8 @@ from typing import Any
 
 from sharedip_lab.report.figures import HEADINGS as FIGURE_HEADINGS
 from sharedip_lab.report.figures import Findings
+from sharedip_lab.report.machine_table import HEADINGS as MACHINE_HEADINGS
+from sharedip_lab.report.machine_table import machine_rows
 from sharedip_lab.report.tables import HEADINGS, KIND_HEADINGS, kind_rows, row, seconds, spread_rows
 from sharedip_lab.report.timeline import Mark, timeline
 from sharedip_lab.scenarios.results import Act, Result
@@ -114,6 +116,8 @@ def _flat(settings: dict[str, Any], above: str = "") -> list[str]:
 
 
 def _table(result: Result) -> str:
+    if result.scenario == "vm":  # nobody can look at the interfaces of a machine
+        return _plain(MACHINE_HEADINGS, machine_rows(result))
     outcomes = result.outcomes
     cells = [row(outcome) for outcome in outcomes]
     kept = [i for i in range(len(HEADINGS)) if any(line[i] for line in cells)]

@@ -16,6 +16,8 @@ from sharedip_lab.faults.catalogue import Fault, Moves, Target
 from sharedip_lab.observe.points import Points
 from sharedip_lab.scenarios.runner import Outcome
 
+LEASE_S = 15.0
+"""Several troubles of etcd within one lease may use it up together, and an election between them."""
 FELL_S = 6.0
 """So long after an agent ended by itself its address is elsewhere; longer than a window and an election of etcd."""
 
@@ -49,20 +51,19 @@ def changes_of_owner(answers: Points, since: float, until: float) -> list[Change
     ]
 
 
-def in_force(change: Change, outcome: Outcome, fault: Fault) -> bool:
+def in_force(change: Change, outcome: Outcome, lingers_s: float) -> bool:
     """Whether the fault had begun by the end of the change, and was not long over at its beginning."""
     healed_at = outcome.healed_at or float("inf")
-    return outcome.struck_at <= change.taken_at and change.left_at <= healed_at + fault.lingers_s
+    return outcome.struck_at <= change.taken_at and change.left_at <= healed_at + lingers_s
 
 
 def cause_of(
     change: Change, struck: Sequence[Outcome], faults: Mapping[str, Fault], falls: Sequence[Fall] = ()
 ) -> str | None:
-    """A fault on the node that the address left; or two at once of which one troubles etcd; or that agent's own end.
-
-    None where nothing explains the change.
+    """A fault on the node that the address left; or two at once of which one troubles etcd; or one that does, behind
+    another within the same lease; or that agent's own end. None where nothing explains the change.
     """
-    lasting = [(one, faults[one.fault]) for one in struck if in_force(change, one, faults[one.fault])]
+    lasting = [(one, faults[one.fault]) for one in struck if in_force(change, one, faults[one.fault].lingers_s)]
     for outcome, fault in lasting:
         everywhere = fault.is_alone or fault.target is Target.ALL
         if fault.moves is Moves.ITS_OWN and (everywhere or outcome.struck == change.former):
@@ -70,6 +71,10 @@ def cause_of(
     weighty = [(outcome, fault) for outcome, fault in lasting if fault.moves is not Moves.NOTHING]
     if len(weighty) > 1 and any(fault.troubles_etcd for _, fault in weighty):
         return " and ".join(f"{outcome.fault} at {outcome.struck}" for outcome, _ in weighty)
+    if any(fault.troubles_etcd for _, fault in weighty):
+        troubles = [one for one in struck if faults[one.fault].troubles_etcd and in_force(change, one, LEASE_S)]
+        if len(troubles) > 1:
+            return " after ".join(f"{outcome.fault} at {outcome.struck}" for outcome in reversed(troubles))
     for fall in falls:
         if fall.node == change.former and fall.at <= change.taken_at and change.left_at <= fall.at + FELL_S:
             return f"{fall.node}'s agent ended by itself"
@@ -92,7 +97,7 @@ def without_cause(
         lasting = [
             f"{one.fault} at {one.struck} since {one.struck_at - zero:.1f} s"
             for one in struck
-            if in_force(change, one, faults[one.fault])
+            if in_force(change, one, faults[one.fault].lingers_s)
         ]
         told.append(
             f"{change.former} → {change.following} at {change.taken_at - zero:.2f} s has no cause"

@@ -16,7 +16,15 @@ EVERYWHERE_RUNS = 20
 
 HEALTH_SCENES: tuple[Scene, ...] = (
     Scene("service-killed", "", "the owner's API server is killed", nothing, KILLED_S, at_service=servers.killed),
-    Scene("service-frozen", "", "the owner's API server is frozen", nothing, FROZEN_S, at_service=servers.frozen),
+    Scene(
+        "service-frozen",
+        "",
+        "the owner's API server is frozen",
+        nothing,
+        FROZEN_S,
+        at_service=servers.frozen,
+        is_alone=True,
+    ),
     Scene(
         "service-not-ready",
         "",
@@ -24,6 +32,7 @@ HEALTH_SCENES: tuple[Scene, ...] = (
         nothing,
         NOT_READY_S,
         at_service=servers.told("broken"),
+        is_alone=True,
     ),
     Scene(
         "service-ends",
@@ -34,6 +43,7 @@ HEALTH_SCENES: tuple[Scene, ...] = (
         holds_s=servers.DELAY_S + 1.0,
         at_service=servers.ends_in_order,
         failed_most=0,
+        is_alone=True,
     ),
     Scene(
         "services-all-not-ready",
@@ -45,6 +55,7 @@ HEALTH_SCENES: tuple[Scene, ...] = (
         10.0,
         at_service=servers.all_told("broken", 9.0),
         runs=EVERYWHERE_RUNS,
+        is_alone=True,
     ),
     Scene(
         "services-all-slow",
@@ -56,5 +67,6 @@ HEALTH_SCENES: tuple[Scene, ...] = (
         10.0,
         at_service=servers.all_told("slow 5", 9.0),
         runs=EVERYWHERE_RUNS,
+        is_alone=True,
     ),
 )

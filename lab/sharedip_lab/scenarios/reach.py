@@ -82,6 +82,10 @@ class Scene:
     """How many of the service's requests may fail that began before the address moved."""
     runs: int = 0
     """How often it is played, where that is not for the operator to say."""
+    is_alone: bool = False
+    """Each run has a stage of its own: what one leaves behind, as the spacing of moves for slow checks, is not for the
+    next.
+    """
     has_stranger: bool = False
     """A machine that is none of the nodes claims the address: on the wire there are two, which nobody can prevent."""
     by_lease: bool = False
@@ -124,7 +128,7 @@ def reach(plan: Plan, scenes: Sequence[Scene], runs: int, audience: Audience, ke
             left = scene.runs or runs
             # A cluster that does not come back ends its stage; the runs that are left get a fresh one.
             while left > 0:
-                turn = _Turn(scene, left, played, total, Path(directory))
+                turn = _Turn(scene, 1 if scene.is_alone else left, played, total, Path(directory))
                 result.acts.append(_act(turn, plan, audience))
                 done = max(1, len(turn.outcomes))
                 left, played = left - done, played + done
@@ -285,7 +289,11 @@ def _unsaid(stage: Stage, scene: Scene, owner: str) -> list[str]:
 def _problems(stage: Stage, name: str) -> list[str]:
     agent = stage.agents[name]
     document = agent.status() if agent.running and not agent.frozen else None
-    return ["no answer"] if document is None else [str(text) for text in document.get("problems", [])]
+    return (
+        ["no answer"]
+        if document is None
+        else [f"{each['text']}; {each['remedy']}" for each in document.get("problems", [])]
+    )
 
 
 def lacks(saying: Saying, heard: dict[str, list[str]], owner: str) -> str | None:
@@ -315,6 +323,12 @@ def _measure(stage: Stage, scene: Scene, outcome: Outcome, began_at: float, serv
         gone = [end for _, end in recording.presence.ended.get(outcome.struck, ()) if end >= began_at]
         moved_at = min([*gone, outcome.healed_at])
         failed = service.failed(began_at, moved_at - IN_FLIGHT_S)
+        if scene.failed_most is not None:
+            cut = [1000 * (moved_at - each.begun) for each in service.failed(moved_at - IN_FLIGHT_S, moved_at)]
+            outcome.remarks.append(
+                f"requests in flight that the move cut: {len(cut)}"
+                + (f" ({', '.join(f'{age_ms:.0f} ms' for age_ms in sorted(cut))} old)" if cut else "")
+            )
         if scene.failed_most is not None and len(failed) > scene.failed_most:
             told = [f"{1000 * (moved_at - one.begun):.1f} ms ({one.why})" for one in failed]
             outcome.wrong.append(

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sharedip_lab.observe.feeds import Note
+from sharedip_lab.observe.feeds import Feeds, Note
 from sharedip_lab.observe.points import Interval
 from sharedip_lab.observe.recording import TwoOwners
+from sharedip_lab.observe.resumption import Resumed
 from sharedip_lab.scenarios.runner import Outcome
 from sharedip_lab.scenarios.transcript import transcript
 from sharedip_lab.stage import Stage
@@ -200,10 +201,34 @@ def result_from_json(said: dict[str, Any]) -> Result:
 
 def _act_from_json(said: dict[str, Any]) -> Act:
     act = Act(**said)
-    act.outcomes = [Outcome(**{**one, "two": TwoOwners(**one["two"])}) for one in said["outcomes"]]
+    act.outcomes = [_outcome_from_json(one) for one in said["outcomes"]]
     act.seen = [Seen(**{**one, "two": TwoOwners(**one["two"])}) for one in said["seen"]]
     act.notes = [Note(**one) for one in said["notes"]]
     return act
+
+
+def _outcome_from_json(said: dict[str, Any]) -> Outcome:
+    resumed = said.get("resumed")
+    return Outcome(
+        **{**said, "two": TwoOwners(**said["two"]), "resumed": Resumed(**resumed) if resumed is not None else None}
+    )
+
+
+def seen_of(feeds: Feeds, vip: str, since: float, until: float, *, fence_mutes: bool) -> Seen:
+    """What was seen of one VIP, as intervals that outlive the feeds."""
+    recording = feeds.recordings[vip]
+    sent, answered = feeds.counts.get(vip, [0, 0])
+    return Seen(
+        vip,
+        recording.presence.stretches(since, until),
+        recording.answers.stretches(since, until),
+        recording.claims.stretches(since, until),
+        recording.muted(since, until) if fence_mutes else {},
+        recording.answers.gaps(since, until, longer_than_s=KEPT_GAP_STEPS * recording.probe_step_s),
+        recording.two_owners(since, until, fence_mutes=fence_mutes),
+        sent,
+        answered,
+    )
 
 
 def close_act(stage: Stage, act: Act) -> Act:
@@ -214,21 +239,7 @@ def close_act(stage: Stage, act: Act) -> Act:
         (outcome.struck_at, outcome.ended_at) for outcome in act.outcomes if outcome.by_hand and outcome.ended_at
     ]
     for vip, recording in stage.feeds.recordings.items():
-        two = recording.two_owners(since, until, fence_mutes=stage.plan.fence_mutes)
-        sent, answered = stage.feeds.counts.get(vip, [0, 0])
-        act.seen.append(
-            Seen(
-                vip,
-                recording.presence.stretches(since, until),
-                recording.answers.stretches(since, until),
-                recording.claims.stretches(since, until),
-                recording.muted(since, until) if stage.plan.fence_mutes else {},
-                recording.answers.gaps(since, until, longer_than_s=KEPT_GAP_STEPS * recording.probe_step_s),
-                two,
-                sent,
-                answered,
-            )
-        )
+        act.seen.append(seen_of(stage.feeds, vip, since, until, fence_mutes=stage.plan.fence_mutes))
         quiet = _without(since, until, by_hand)
         between = [recording.two_owners(begin, end, fence_mutes=stage.plan.fence_mutes) for begin, end in quiet]
         if any(look.ever for look in between):

@@ -15,6 +15,7 @@ from typing import Protocol
 from sharedip_lab.faults.catalogue import Fault, Sequel, Target
 from sharedip_lab.observe.points import Interval
 from sharedip_lab.observe.recording import TwoOwners
+from sharedip_lab.observe.resumption import Resumed
 from sharedip_lab.stage import NotInTimeError, Stage
 
 NEW_OWNER_S = 45.0
@@ -66,6 +67,8 @@ class Outcome:
     """The longest gap that is good, where a scene has one."""
     moves: int | None = None
     """How often the address changed its node, where that is judged."""
+    resumed: Resumed | None = None
+    """What a machine did that had stood still, where another one had taken the address."""
     wrong: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
@@ -145,14 +148,16 @@ def _prepare(stage: Stage, step: Step, vip: str) -> tuple[str, str, list[str]]:
         stage.wait_settled(SETTLE_S, anew=False)
         owner = stage.owner(vip)
         assert owner is not None
-        case = _place_leader(stage, step.leader_on_owner, owner)
-        missing = [stage.wait_successor(owner, vip), stage.wait_witnessed(owner, vip)]
+        case = place_leader(stage, step.leader_on_owner, owner)
+        heard = stage.wait_heard() if step.fault.within_s else ""
+        missing = [heard, stage.wait_successor(owner, vip), stage.wait_witnessed(owner, vip)]
         if stage.owner(vip) == owner or turn == PREPARED_MAX:
             return owner, case, missing
     raise AssertionError("the last turn returns")
 
 
-def _place_leader(stage: Stage, on_owner: bool | None, owner: str) -> str:  # noqa: FBT001 - three-valued, named in Step
+def place_leader(stage: Stage, on_owner: bool | None, owner: str) -> str:  # noqa: FBT001 - three-valued, named in Step
+    """See that etcd's leader is on the owner's node, elsewhere, or (None) where it is; in words, for the outcome."""
     if on_owner is None:
         return ""
     leader = stage.etcd.agreed_leader()

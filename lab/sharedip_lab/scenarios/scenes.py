@@ -12,7 +12,7 @@ from sharedip_lab.scenarios.reach import Saying, Scene
 from sharedip_lab.stage import SECOND_VIP4, VIP4, VIP6
 
 ISOLATED_S = 5.0
-"""An owner that its peers do not hear: three seconds of certainty, and a hand over."""
+"""An owner that its peers do not hear: three seconds of certainty, and a handover."""
 PLANNED_S = 0.05
 CRASHED_S = 1.5
 """A window of 1 s, a round trip, and the client's own steps; what a plain crash costs is in `lab run bench`."""
@@ -182,6 +182,7 @@ _QUEUE = (
             succession.after(first, then),
             bound_s,
             nodes=nodes,
+            is_alone=True,  # once a minute a dead one is taken out of the way of an owner that stays
         )
         for how, first in (("dead", strikes.crash), ("frozen", strikes.freeze))
         for name, title, then, bound_s, nodes in (
@@ -280,11 +281,9 @@ _FULL = (
     Scene(
         "full-moved",
         "L12",
-        "etcd is full: moved by command (or refused); the new owner is killed",
+        "etcd is full and nobody knows: a move is refused, then the owner is killed",
         hardships.full_moved_and_killed,
         CRASHED_S,
-        (0, 2),
-        18.0,  # an address that no witness guards stands until its lease ends
         small_etcd=True,
     ),
     Scene(

@@ -89,6 +89,11 @@ class Agent:
         return self.directory / "state"
 
     @property
+    def kept(self) -> Path:
+        """What survives a boot, as the service manager names it (systemd.exec(5), STATE_DIRECTORY)."""
+        return self.directory / "kept"
+
+    @property
     def configuration(self) -> Path:
         """The file of its documents."""
         return self.directory / "sharedip.yaml"
@@ -130,7 +135,7 @@ class Agent:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, "NOTIFY_SOCKET": str(notify)},
+                env={**os.environ, "NOTIFY_SOCKET": str(notify), "STATE_DIRECTORY": str(self.kept)},
             )
 
     def _listen(self) -> Path:
@@ -195,34 +200,12 @@ class Agent:
 
     def order(self, *words: str) -> tuple[int, str]:
         """Run one of its commands against its socket; the exit status, and what was printed."""
-        try:
-            done = subprocess.run(
-                [*self.command, words[0], "--state-dir", str(self.state_directory), *words[1:]],
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=ORDER_S,
-                start_new_session=True,
-            )
-        except subprocess.TimeoutExpired:
-            return -1, f"no answer within {ORDER_S:.0f} s"
-        return done.returncode, done.stdout + done.stderr
+        return _said([*self.command, words[0], "--state-dir", str(self.state_directory), *words[1:]])
 
     def check(self) -> str:
         """What `sharedip check` says on its node."""
         words = [*self.command, "check", "-c", str(self.configuration)]
-        try:
-            done = subprocess.run(
-                command_in(self.place.namespace, words),
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=ORDER_S,
-                start_new_session=True,
-            )
-        except subprocess.TimeoutExpired:
-            return f"no end within {ORDER_S:.0f} s"
-        return done.stdout + done.stderr
+        return _said(command_in(self.place.namespace, words))[1]
 
     def status(self) -> dict[str, Any] | None:
         """Its status document; None while it does not answer. An agent without the command says so with `{}`."""
@@ -243,3 +226,13 @@ class Agent:
     def log_text(self) -> str:
         """What it has printed so far."""
         return self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+
+
+def _said(words: Sequence[str]) -> tuple[int, str]:
+    try:
+        done = subprocess.run(
+            words, capture_output=True, text=True, check=False, timeout=ORDER_S, start_new_session=True
+        )
+    except subprocess.TimeoutExpired:
+        return -1, f"no answer within {ORDER_S:.0f} s"
+    return done.returncode, done.stdout + done.stderr

@@ -28,6 +28,8 @@ from sharedip_lab.world.topology import Place
 
 CLIENT_PORT = 2379
 PEER_PORT = 2380
+TLS_PORT = 2479
+"""On the node's loopback, where members have a certificate: clients that ask for none are served beside it."""
 STOP_S = 10.0
 DISK_BYTES = 192 << 20  # two preallocated 64 MB write-ahead log segments, a database, and room
 
@@ -96,11 +98,11 @@ def find_binaries(wanted: str | None) -> tuple[Binary, ...]:
     return tuple(found[minor] for minor in sorted(found))
 
 
-class _Gateway(http.client.HTTPConnection):
+class Gateway(http.client.HTTPConnection):
     """HTTP to an address as seen from inside a namespace."""
 
-    def __init__(self, namespace: str, timeout_s: float) -> None:
-        super().__init__("127.0.0.1", CLIENT_PORT, timeout=timeout_s)
+    def __init__(self, namespace: str, timeout_s: float, host: str = "127.0.0.1") -> None:
+        super().__init__(host, CLIENT_PORT, timeout=timeout_s)
         self._namespace = namespace
 
     def connect(self) -> None:
@@ -119,6 +121,8 @@ class Member:
     initial_cluster: str
     quota_bytes: int = 0
     """`--quota-backend-bytes`; 0: etcd's own, 2 GB."""
+    tls: tuple[Path, Path] | None = None
+    """Certificate and key."""
     process: subprocess.Popen[bytes] | None = None
     frozen: bool = False
 
@@ -133,6 +137,10 @@ class Member:
         address = self.place.etcd_address
         peer = f"http://{address}:{PEER_PORT}"
         clients = f"http://127.0.0.1:{CLIENT_PORT},http://{address}:{CLIENT_PORT}"
+        tls_words = list[str]()
+        if self.tls is not None:
+            clients += f",https://127.0.0.1:{TLS_PORT}"
+            tls_words = ["--cert-file", str(self.tls[0]), "--key-file", str(self.tls[1])]
         with (self.directory / "etcd.log").open("ab") as log:
             self.process = subprocess.Popen(
                 command_in(
@@ -148,6 +156,7 @@ class Member:
                         *("--initial-cluster", self.initial_cluster),
                         *("--initial-cluster-token", "sharedip-lab"),
                         *("--logger", "zap", "--log-level", "warn"),
+                        *tls_words,
                         *(("--quota-backend-bytes", str(self.quota_bytes)) if self.quota_bytes else ()),
                     ],
                 ),
@@ -195,11 +204,14 @@ class Member:
             assert self.process is not None
             self.process.send_signal(number)
 
+    def _gateway(self, timeout_s: float) -> Gateway:
+        return Gateway(self.place.namespace, timeout_s)
+
     def post(self, path: str, body: dict[str, Any], timeout_s: float = 0.5) -> dict[str, Any] | None:
         """One call of the gateway; None when the member gives no usable answer."""
         if not self.running or self.frozen:
             return None
-        connection = _Gateway(self.place.namespace, timeout_s)
+        connection = self._gateway(timeout_s)
         try:
             connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
             answer = connection.getresponse()
@@ -212,7 +224,7 @@ class Member:
 
     def metrics(self) -> str:
         """The Prometheus page, empty when there is none."""
-        connection = _Gateway(self.place.namespace, 1.0)
+        connection = self._gateway(1.0)
         try:
             connection.request("GET", "/metrics")
             return connection.getresponse().read().decode()
@@ -232,7 +244,14 @@ class EtcdCluster:
 
     @classmethod
     def on(
-        cls, nodes: Iterable[Place], binary: Binary, run_: Run, *, own_disks: bool, quota_bytes: int = 0
+        cls,
+        nodes: Iterable[Place],
+        binary: Binary,
+        run_: Run,
+        *,
+        own_disks: bool,
+        quota_bytes: int = 0,
+        tls: tuple[Path, Path] | None = None,
     ) -> EtcdCluster:
         """Lay the cluster out; `own_disks` gives each data directory a file system of its own, which can be frozen."""
         places = tuple(nodes)
@@ -243,7 +262,7 @@ class EtcdCluster:
             (directory / "data").mkdir(parents=True, exist_ok=True)
             if own_disks:
                 _mount_disk(run_, directory)
-            members[place.name] = Member(place, binary, directory, initial, quota_bytes)
+            members[place.name] = Member(place, binary, directory, initial, quota_bytes, tls)
         return cls(members)
 
     def start(self) -> None:

@@ -1,6 +1,6 @@
 """Taking the processor from an agent: by a cgroup's quota where there is one, else by stopping it most of the time.
 
-Role: one way to starve a process, and its undo.
+Role: one way to starve a process, one to leave several a share together, and the undo of both.
 Must never: change a cgroup that it did not make. Counterpart: `faults/catalogue.py`.
 """
 
@@ -10,8 +10,10 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from sharedip_lab.world.namespaces import LabError
 
 QUOTA_US, PERIOD_US = 1000, 100_000
 """One hundredth of a core, in slices that come every 0.1 s: the smallest quota that the kernel takes is 1 ms."""
@@ -22,25 +24,36 @@ def starve(name: str, pid: int) -> tuple[Callable[[], None], str]:
     """Leave the process a hundredth of a core. Returns the undo, and by what means it was done."""
     for base, means in ((V2, "cgroup v2"), (V1, "cgroup v1")):
         with contextlib.suppress(OSError):
-            return _by_quota(base / name, pid), f"{means}, {QUOTA_US / 1000:.0f} ms in {PERIOD_US / 1000:.0f} ms"
+            return _by_quota(
+                base / name, [pid], QUOTA_US
+            ), f"{means}, {QUOTA_US / 1000:.0f} ms in {PERIOD_US / 1000:.0f} ms"
     return _by_stopping(pid), "stopped 99 ms of every 100 ms"
 
 
-def _by_quota(group: Path, pid: int) -> Callable[[], None]:
+def ration(name: str, pids: Sequence[int], share: float) -> Callable[[], None]:
+    """Leave these together so much of one core. Returns the undo. Raises: LabError where there are no cgroups."""
+    for base in (V2, V1):
+        with contextlib.suppress(OSError):
+            return _by_quota(base / name, pids, round(share * PERIOD_US))
+    raise LabError("no cgroup shares out the processor here")
+
+
+def _by_quota(group: Path, pids: Sequence[int], quota_us: int) -> Callable[[], None]:
     base = group.parent
     if base == V2 and "cpu" not in (V2 / "cgroup.subtree_control").read_text(encoding="ascii").split():
         raise FileNotFoundError("the processor is not shared out by cgroup v2 here")
     if base == V1 and not (V1 / "cpu.cfs_quota_us").exists() and not (V1 / "tasks").exists():
         raise FileNotFoundError("no cgroup v1 for the processor")
-    home = base / _home(pid, "" if base == V2 else "cpu").lstrip("/")
+    home = base / _home(pids[0], "" if base == V2 else "cpu").lstrip("/")
     group.mkdir()
     try:
         if base == V2:
-            (group / "cpu.max").write_text(f"{QUOTA_US} {PERIOD_US}", encoding="ascii")
+            (group / "cpu.max").write_text(f"{quota_us} {PERIOD_US}", encoding="ascii")
         else:
             (group / "cpu.cfs_period_us").write_text(str(PERIOD_US), encoding="ascii")
-            (group / "cpu.cfs_quota_us").write_text(str(QUOTA_US), encoding="ascii")
-        (group / "cgroup.procs").write_text(str(pid), encoding="ascii")
+            (group / "cpu.cfs_quota_us").write_text(str(quota_us), encoding="ascii")
+        for pid in pids:
+            (group / "cgroup.procs").write_text(str(pid), encoding="ascii")
     except OSError:
         group.rmdir()
         raise

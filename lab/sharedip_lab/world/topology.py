@@ -121,6 +121,9 @@ class Place:
 class Topology:
     """N nodes, a client and two bridges. Built by `up`, taken away with the run."""
 
+    nodes_are_namespaces = True
+    """Else they are machines of their own, in whose kernels nobody can look from here."""
+
     def __init__(
         self,
         run: Run,
@@ -136,7 +139,7 @@ class Topology:
         self.run = run
         self.segment_bits = segment_bits
         self.bridge_namespace = f"{run.name}-seg"
-        self.nodes = tuple(Place(f"n{i}", i, f"{run.name}-n{i}") for i in range(1, node_count + 1))
+        self.nodes: tuple[Place, ...] = tuple(Place(f"n{i}", i, f"{run.name}-n{i}") for i in range(1, node_count + 1))
         self.client = Place("client", CLIENT_INDEX, f"{run.name}-client")
         self.asker = Place("asker", ASKER_INDEX, f"{run.name}-asker") if with_asker else None
         """A client that asks for the MAC."""

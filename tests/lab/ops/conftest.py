@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from sharedip_lab.stage import Plan
+from sharedip_lab.stage import Plan, Stage
 from sharedip_lab.world.etcd import Binary
 
 
@@ -16,6 +16,15 @@ from sharedip_lab.world.etcd import Binary
 def plan(any_etcd: Binary, shipped: tuple[str, ...]) -> Plan:
     """Three nodes, one VIP, every default."""
     return Plan(any_etcd, agent=shipped)
+
+
+@pytest.fixture
+def owner(stage: Stage) -> str:
+    """Who has the first VIP once all is well on the module's `stage`."""
+    stage.wait_settled()
+    found = stage.owner()
+    assert found is not None
+    return found
 
 
 class Authority:

@@ -1,18 +1,28 @@
-"""A server that misbehaves as a file tells it to: `python server.py PORT MODE_FILE [CERTIFICATE
-[CLIENT_CA]]`. With CLIENT_CA it speaks only to who has a certificate of that CA.
+"""A server that misbehaves as a file tells it to: `python server.py PORT MODE_FILE [CERTIFICATE]`.
 
 Modes: `ok` answers 200 to everything, `hang` accepts and never answers, `500` and `401` answer so, `flap` answers 200
-and 500 in turn. A process of its own, without anything of ours: what a probe meets here is a real socket and real TLS.
+and 500 in turn. SIGHUP: it restarts in place, and refuses for 30 ms. A process of its own, without anything of ours:
+what a probe meets here is a real socket and real TLS.
 """
 
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import ssl
 import sys
 import threading
+import time
 from pathlib import Path
+from types import FrameType
+
+AWAY_S = 0.03
+
+
+class RestartError(Exception):
+    """SIGHUP has come."""
+
 
 held: list[socket.socket] = []
 turns = [0]
@@ -35,22 +45,27 @@ def serve(plain: socket.socket, context: ssl.SSLContext | None, mode: str) -> No
             sock.sendall(b"HTTP/1.1 %s X\r\nContent-Length: %d\r\n\r\n%s" % (code.encode(), len(body), body))
 
 
-def main(port: str, mode_file: str, certificate: str, client_ca: str = "") -> None:
+def restart(_: int, __: FrameType | None) -> None:
+    """Leave the loop that accepts."""
+    raise RestartError
+
+
+def main(port: str, mode_file: str, certificate: str = "") -> None:
     """Listen until killed."""
     context = None
     if certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
-        if client_ca:
-            context.load_verify_locations(client_ca)
-            context.verify_mode = ssl.CERT_REQUIRED
-    with socket.create_server(("127.0.0.1", int(port)), backlog=64) as listener:
-        print("listening", flush=True)
-        while True:
-            plain, _ = listener.accept()
-            mode = Path(mode_file).read_text()
-            threading.Thread(target=serve, args=(plain, context, mode), daemon=True).start()
+    signal.signal(signal.SIGHUP, restart)
+    while True:
+        with contextlib.suppress(RestartError), socket.create_server(("127.0.0.1", int(port)), backlog=64) as listener:
+            print("listening", flush=True)
+            while True:
+                plain, _ = listener.accept()
+                mode = Path(mode_file).read_text()
+                threading.Thread(target=serve, args=(plain, context, mode), daemon=True).start()
+        time.sleep(AWAY_S)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:5])
+    main(*sys.argv[1:4])

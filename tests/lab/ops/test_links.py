@@ -38,14 +38,6 @@ def stage() -> Iterator[Stage]:
         yield made
 
 
-@pytest.fixture
-def owner(stage: Stage) -> str:
-    stage.wait_settled()
-    found = stage.owner()
-    assert found is not None
-    return found
-
-
 def test_carrier_loss_hands_over_and_the_node_stands_at_the_end_when_it_is_back(stage: Stage, owner: str) -> None:
     """The reason names the link; nobody but the new owner has the address when the cable is back."""
     log, begin = Log(stage.agents[owner]), time.monotonic()

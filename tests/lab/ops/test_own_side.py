@@ -27,14 +27,6 @@ def stage() -> Iterator[Stage]:
         yield made
 
 
-@pytest.fixture
-def owner(stage: Stage) -> str:
-    stage.wait_settled()
-    found = stage.owner()
-    assert found is not None
-    return found
-
-
 @contextmanager
 def without_ipv6_by_sysctl(stage: Stage, place: Place) -> Iterator[None]:
     setting = f"net.ipv6.conf.{LINK}.disable_ipv6"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 
@@ -85,6 +86,7 @@ def test_the_nodes_own_address_as_vip_survives_start_stop_and_the_next_start(sta
 def test_every_vip_that_cannot_work_is_named_at_once(stage: Stage, agent: Agent) -> None:
     """Each with its place and its remedy; one that no restart mends decides the exit code."""
     place = agent.place
+    shutil.rmtree(agent.kept)  # else it goes on with those of its last run
     rewrite(stage, place.name, vips=(str(SEGMENT4), str(SEGMENT4 + 255), "192.0.2.9"))
     log = Log(agent)
     assert _ends(agent) == 2
@@ -116,6 +118,7 @@ def test_what_a_killed_run_left_is_taken_away_before_the_refusal(stage: Stage, a
     agent.start()
     wait_owner(stage, place.name)
     agent.kill()
+    shutil.rmtree(agent.kept)
     rewrite(stage, place.name, vips=(own,))
     log = Log(agent)
     assert _ends(agent) == 2
@@ -125,6 +128,21 @@ def test_what_a_killed_run_left_is_taken_away_before_the_refusal(stage: Stage, a
         command_in(place.namespace, ["nft", "list", "tables"]), capture_output=True, text=True, check=True
     ).stdout
     assert "sharedip" not in tables, "nor does its fence mute anything any more"
+
+
+def test_documents_that_do_not_fit_the_node_are_replaced_by_the_last_good_ones(stage: Stage, agent: Agent) -> None:
+    """After everything of the former run was taken away; and the node's own address stays its own."""
+    place, own = agent.place, str(agent.place.address4)
+    agent.start()
+    wait_owner(stage, place.name)
+    stage.wait(lambda: any(agent.kept.glob("documents-*.json")), "they are kept", 5)
+    agent.kill()
+    rewrite(stage, place.name, vips=(own,))
+    log = Log(agent)
+    agent.start()
+    stage.wait(lambda: bool(log.having("starting on the last good ones")), "it goes on", 10)
+    wait_owner(stage, place.name)
+    assert _addresses(place) == {own: (24,), VIP4: (32,)}
 
 
 def test_a_node_whose_own_address_is_a_host_address_goes_on(stage: Stage, agent: Agent) -> None:

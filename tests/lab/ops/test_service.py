@@ -119,13 +119,14 @@ def test_a_control_plane_that_comes_later_is_found_and_said(plan: Plan, authorit
         log = Log(stage.agents[node])
         assert status(stage, node)["health"] == {"healthy": True, "detail": "no health checks", "checks": []}
         server = ApiServer(
-            Service(authority.server_file, stage.run.directory, client_ca=authority.ca_file),
+            Service(authority.server_file, stage.run.directory),
             node,
             stage.node(node).namespace,
         )
         (pki / "ca.crt").write_bytes(authority.ca_file.read_bytes())
-        (pki / "apiserver-kubelet-client.crt").write_bytes(authority.client_cert_file.read_bytes())
-        (pki / "apiserver-kubelet-client.key").write_bytes(authority.client_key_file.read_bytes())
+        manifests = pki.with_name("manifests")
+        manifests.mkdir()
+        (manifests / "kube-apiserver.yaml").touch()
         stage.wait(
             lambda: bool(log.having("kube-apiserver is checked by default", "/etc/kubernetes/pki")), "it is found", 10
         )

@@ -1,0 +1,50 @@
+"""What `lab run clients` found: a line for each fault and kind of client, told of and not.
+
+Role: say it in words and numbers. Must never: judge. Counterpart: `scenarios/waiting.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sharedip_lab.report.tables import columns
+from sharedip_lab.scenarios.results import Result
+from sharedip_lab.scenarios.waiting import UNTOLD_S, median
+
+HEADINGS = ("fault", "idle clients", "known to others", "runs", "moved after", "noticed after", "served after")
+
+
+def clients_told(result: Result) -> str:
+    """The table: medians, and in brackets the last client of all runs."""
+    rows: dict[tuple[str, bool, str], list[dict[str, Any]]] = {}
+    for one in (one for act in result.acts for one in act.figures.get("clients", ())):
+        rows.setdefault((one["fault"], one["are_known"], one["kind"]), []).append(one)
+    return columns(HEADINGS, [_row(*key, runs) for key, runs in rows.items()])
+
+
+def clients_summary(result: Result) -> str:
+    """Whether anything went wrong."""
+    return "\n".join(result.wrong) or "one owner at all times"
+
+
+def _row(fault: str, are_known: bool, kind: str, runs: Sequence[dict[str, Any]]) -> tuple[str, ...]:  # noqa: FBT001 - a key
+    clients = sum(one["clients"] for one in runs)
+    moved = median([one["moved_s"] for one in runs if one["moved_s"] is not None])
+    return (
+        fault,
+        kind,
+        "yes" if are_known else "no",
+        str(len(runs)),
+        "-" if moved is None else f"{moved:.2f} s",
+        _times([at for one in runs for at in one["ended_s"]], clients),
+        _times([at for one in runs for at in one["served_s"]], clients),
+    )
+
+
+def _times(values: Sequence[float], clients: int) -> str:
+    middle = median(values)
+    if middle is None:
+        return f"not in {UNTOLD_S:.0f} s"
+    rest = "" if len(values) >= clients else f", {clients - len(values)} of {clients} not"
+    return f"{middle:.2f} s ({max(values):.2f} s){rest}"

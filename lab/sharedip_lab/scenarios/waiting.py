@@ -1,0 +1,119 @@
+"""What idle clients notice when the owner of their VIP is lost: the kinds that people have, told of and not.
+
+Role: each fault twice. Once the clients have stood for long enough that the owner has told the next candidates of them;
+once they are too young for that, which shows what their own time-outs come to. Must never: take an agent's word for
+what a client noticed; of agents it is only asked whether they know the clients. Counterparts: `observe/crowd.py`,
+`report/waiting_table.py`.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+
+from sharedip_lab.faults.catalogue import FAULTS
+from sharedip_lab.observe.crowd import Ended, IdleClients, IdleKind
+from sharedip_lab.scenarios.play import Audience, play, result_of
+from sharedip_lab.scenarios.results import Act, Result
+from sharedip_lab.stage import NotInTimeError, Plan, Stage
+
+KINDS = (
+    IdleKind("silent (ssh, psql)", 800),
+    IdleKind("HTTP/2 ping after 30 s (kubectl, kubelet)", 200, ping_s=30.0, patience_s=15.0),
+)
+"""The second has client-go's times (k8s.io/apimachinery/pkg/util/net/http.go)."""
+STRIKES = ("sigterm", "crash", "freeze", "cut")
+KNOWN_S, CONNECTED_S = 60.0, 30.0
+TOLD_S, UNTOLD_S = 5.0, 55.0
+"""How long each fault lasts: those who are told know within it or not at all; the others' own pings take 30 to 45 s."""
+YOUNG_S = 6.0
+"""An owner counts no connection that is younger than 10 s."""
+
+
+@dataclass(frozen=True)
+class Noticed:
+    """What the clients of one kind noticed of one fault. Of those who never did, nothing is in `ended_s`."""
+
+    fault: str
+    kind: str
+    are_known: bool
+    clients: int
+    moved_s: float | None
+    """After so long somebody else answered."""
+    ended_s: tuple[float, ...]
+    served_s: tuple[float, ...]
+
+
+def waiting(plan: Plan, words: str, runs: int, audience: Audience) -> Result:
+    """Every fault whose name has one of the comma-separated words; all of them without a word."""
+    wanted = [word for word in words.split(",") if word]
+    strikes = [name for name in STRIKES if not wanted or any(word in name for word in wanted)]
+    result = result_of("clients", plan)
+
+    def script(stage: Stage, act: Act) -> None:
+        told = act.figures["clients"] = list[dict[str, object]]()
+        for name in (each for each in strikes for _ in range(runs)):
+            for are_known in (True, False):
+                try:
+                    told += map(asdict, _strike(stage, name, are_known=are_known, audience=audience))
+                except NotInTimeError as error:  # what was measured stays
+                    act.wrong.append(f"{name}: {error}")
+
+    result.acts.append(play(plan, "clients", audience, script))
+    return result
+
+
+def _strike(stage: Stage, name: str, *, are_known: bool, audience: Audience) -> list[Noticed]:
+    stage.wait_settled()
+    owner, vip = stage.owner(), stage.plan.vips[0]
+    assert owner is not None
+    stage.wait_witnessed(owner, vip)
+    count = sum(kind.count for kind in KINDS)
+    crowd = IdleClients(stage.topology.client.namespace, [vip], KINDS)
+    with closing(crowd):
+        connected_at = stage.wait(lambda: crowd.standing.get(vip) == count, f"{count} clients stand", CONNECTED_S)
+        if are_known:
+            stage.wait(lambda: _knows(stage, owner, vip, count), "the next ones know them", KNOWN_S, poll_s=0.5)
+        elif time.monotonic() - connected_at > YOUNG_S:
+            raise NotInTimeError("the clients are not young any more")
+        audience.say(
+            f"{name} at {owner}, {count} idle clients that the others {'know' if are_known else 'do not know'}"
+        )
+        began_at = stage.note("strike", f"{owner}: {name}")
+        undo = FAULTS[name if name in FAULTS else f"{name}-5s"].strike(stage, owner)
+        lasts_s = TOLD_S if are_known else UNTOLD_S
+        try:
+            stage.wait(lambda: time.monotonic() >= began_at + lasts_s, "it lasts", lasts_s + 30.0, poll_s=0.1)
+            stage.wait(lambda: crowd.heard_until >= began_at + lasts_s, "the clients have said so", 10.0)
+        finally:
+            stage.note("heal", f"{owner}: healed")
+            undo()
+    stage.feeds.catch_up(began_at + lasts_s)
+    first = stage.recording(vip).answers.first_of_other(began_at, owner)
+    moved_s = None if first is None else first[0] - began_at
+    return [
+        Noticed(name, kind.name, are_known, kind.count, moved_s, _since(crowd.ended, kind, began_at, lasts_s),
+                _since(crowd.served, kind, began_at, lasts_s))
+        for kind in KINDS
+    ]  # fmt: skip
+
+
+def _knows(stage: Stage, owner: str, vip: str, count: int) -> bool:
+    found = [each for each in (stage.agents[owner].status() or {}).get("vips", ()) if each["address"] == vip]
+    clients = found[0].get("clients", {}) if found else {}
+    # The lab's client has a connection of its own.
+    return clients.get("count", 0) >= count and len(clients.get("told_to", ())) > 0
+
+
+def _since(facts: Sequence[Ended], kind: IdleKind, began_at: float, lasts_s: float) -> tuple[float, ...]:
+    """The first of these facts of each client of the kind: as many as there are clients, at most."""
+    after = sorted(each.at - began_at for each in facts if each.kind == kind.name)
+    return tuple(at for at in after if 0.0 <= at <= lasts_s)[: kind.count]
+
+
+def median(values: Sequence[float]) -> float | None:
+    """None where there is no value."""
+    return statistics.median(values) if values else None
