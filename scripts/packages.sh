@@ -7,7 +7,7 @@ for package in "$@"; do
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
 if ! command -v apt-get >/dev/null; then
-  echo "setup: install these by hand, this is no Debian or Ubuntu: ${missing[*]}" >&2
+  echo "setup: this is not Debian or Ubuntu; install these yourself: ${missing[*]}" >&2
   exit 0
 fi
 if [ "$(id -u)" -ne 0 ]; then

@@ -3,13 +3,18 @@
 set -euo pipefail
 python=$1
 venv=$2
+if ! command -v "$python" >/dev/null; then
+  echo "setup: there is no $python here; install Python 3.11 or newer (Debian, Ubuntu: apt-get install python3 python3-venv)" >&2
+  exit 1
+fi
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
-  echo "setup: $("$python" --version 2>&1) is too old; sharedip needs Python 3.11 or newer (make PYTHON=python3.12 …)" >&2
+  echo "setup: $("$python" --version 2>&1) is too old; sharedip needs Python 3.11 or newer" >&2
+  echo "setup: where a newer one is packaged: apt-get install python3.11 python3.11-venv, then make PYTHON=python3.11 …" >&2
   exit 1
 fi
 if ! "$python" -c 'import ensurepip' 2>/dev/null; then
-  # A bare Debian has python3 without venv; the package set below brings it.
-  bash "$(dirname "$0")/packages.sh" python3-venv
+  # Debian ships each Python without ensurepip; the package of its own version brings it.
+  bash "$(dirname "$0")/packages.sh" "$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
 fi
 echo "setup: making $venv"
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
