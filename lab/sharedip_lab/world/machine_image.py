@@ -194,6 +194,9 @@ def overlay_of(image: Image, file: Path) -> None:
 
 
 def qemu_version() -> str:
-    """As QEMU says it."""
-    said = subprocess.run([QEMU, "--version"], check=False, capture_output=True, text=True).stdout
+    """As QEMU says it; "?" where there is none."""
+    try:
+        said = subprocess.run([QEMU, "--version"], check=False, capture_output=True, text=True).stdout
+    except FileNotFoundError:
+        return "?"
     return said.partition("version ")[2].split()[0] if "version " in said else "?"

@@ -41,6 +41,11 @@ def test_what_was_not_played_is_listed_as_that() -> None:
     assert left_out.keys() == (FAULTS.keys() - {"power-cut"}) | NOT_PLAYED.keys()
 
 
+def test_results_are_told_where_no_qemu_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert figures(IMAGE, chosen(""))["qemu"] == "?"
+
+
 def result(resumed: Resumed, wrong: list[str]) -> Result:
     act = Act("t", ["n1"], 0.0, 9.0, 1.0, figures=figures(IMAGE, chosen("")))
     act.outcomes = [
