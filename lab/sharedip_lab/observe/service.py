@@ -15,6 +15,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from sharedip_lab.world import standstill
 from sharedip_lab.world.namespaces import LabError, command_in
 
 PORT = 6443
@@ -67,7 +68,8 @@ class ApiServer:
 
     def freeze(self) -> None:
         """SIGSTOP: the kernel goes on accepting connections, and nobody answers."""
-        self._signal(signal.SIGSTOP)
+        assert self._process is not None
+        standstill.freeze(self._process.pid)
 
     def thaw(self) -> None:
         """SIGCONT."""

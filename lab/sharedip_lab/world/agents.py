@@ -22,6 +22,7 @@ from typing import Any
 
 import yaml
 
+from sharedip_lab.world import standstill
 from sharedip_lab.world.etcd import CLIENT_PORT
 from sharedip_lab.world.namespaces import command_in, processes_in
 from sharedip_lab.world.topology import Place, segment_of
@@ -189,8 +190,10 @@ class Agent:
         self.kill()
 
     def freeze(self) -> None:
-        """SIGSTOP."""
-        self._signal(signal.SIGSTOP)
+        """SIGSTOP, until it stands still."""
+        if self.running:
+            assert self.process is not None
+            standstill.freeze(self.process.pid)
         self.frozen = True
 
     def thaw(self) -> None:

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sharedip_lab.world import standstill
 from sharedip_lab.world.namespaces import LabError, command_in, inside, run
 from sharedip_lab.world.runs import Run
 from sharedip_lab.world.topology import Place
@@ -190,8 +191,10 @@ class Member:
                 self.kill()
 
     def freeze(self) -> None:
-        """SIGSTOP."""
-        self._signal(signal.SIGSTOP)
+        """SIGSTOP, until it stands still."""
+        if self.running:
+            assert self.process is not None
+            standstill.freeze(self.process.pid)
         self.frozen = True
 
     def thaw(self) -> None:

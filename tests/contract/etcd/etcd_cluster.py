@@ -20,6 +20,7 @@ from typing import Self
 import trustme
 
 from sharedip.adapters.etcd import TlsFiles
+from sharedip_lab.world import standstill
 from tests.ports import free_ports
 
 START_S = 20.0
@@ -101,10 +102,15 @@ class Member:
         assert self.process is not None
         self.process.send_signal(number)
 
+    def freeze(self) -> None:
+        """SIGSTOP: from here on it does nothing."""
+        assert self.process is not None
+        standstill.freeze(self.process.pid)
+
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
         """SIGSTOP inside, SIGCONT after."""
-        self.signal(signal.SIGSTOP)
+        self.freeze()
         try:
             yield
         finally:

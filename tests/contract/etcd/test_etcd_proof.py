@@ -90,7 +90,7 @@ async def confirmed_by_a_stale_leader(cluster: Cluster, stage: Stage) -> tuple[i
     granted = await stage.expect(LeaseGranted, GrantLease(stage.next(), stale, 60, 5.0))
     put = Transact(stage.next(), stale, (), (Put(FOLDER + "k", b"v", granted.lease),), (), 5.0)
     await stage.expect(TransactionDone, put)
-    cluster.members[stale].signal(signal.SIGSTOP)
+    cluster.members[stale].freeze()
     try:
         leader = await leader_of(stage, but=stale)
         await write_much(cluster.urls[leader])
