@@ -153,6 +153,9 @@ def _common(parser: argparse.ArgumentParser, *, nodes: bool = True) -> None:
         help="a setting of every agent, e.g. failover.witness=off",
     )
     parser.add_argument("--agent", metavar="COMMAND", help="start this instead of the installed sharedip in each node")
+    parser.add_argument(
+        "--agent-uid", type=int, metavar="UID", help="run the agents as this user, with NET_ADMIN and NET_RAW alone"
+    )
     parser.add_argument("--report", type=Path, metavar="FILE.html", help="write an HTML report with timelines")
     parser.add_argument("--json", type=Path, metavar="FILE.json", help="write everything as JSON")
 
@@ -212,6 +215,7 @@ def _plan(args: argparse.Namespace, etcd: Binary) -> Plan:
         nodes=count,
         vips=(VIP6 if args.ipv6 else VIP4,),
         agent=tuple(shlex.split(args.agent)) if args.agent else SHIPPED,
+        agent_uid=args.agent_uid,
         settings=_settings(args),
         probe_s=args.probe_ms / 1000,
     )
@@ -283,6 +287,7 @@ def _staged(args: argparse.Namespace) -> int:
         words = ["--filter", args.filter, "--etcd", args.etcd or plans[0].etcd.path, "--nodes", str(args.nodes)]
         words += ["--ttl", args.ttl, "--probe-ms", str(args.probe_ms), *(f"--set={word}" for word in args.set)]
         words += ["--agent", args.agent] if args.agent else []
+        words += ["--agent-uid", str(args.agent_uid)] if args.agent_uid is not None else []
         words += ["--seed", str(result.seed), "--runs", str(args.runs or RUNS)] if result.seed is not None else []
         with _ended_by_signals():
             result = in_parallel(words, part.split(args.jobs), result, path, Lines().say)

@@ -105,7 +105,8 @@ def _flood(stage: Stage, kinds: Sequence[str], seconds: float) -> Flood:
     stage.feeds.catch_up(now)
     recording = stage.recording(vip)
     flood.gap_s = recording.answers.longest_gap(began, now)
-    two = recording.two_owners(began, now, fence_mutes=stage.plan.fence_mutes)
+    nodes = {node.name for node in stage.topology.nodes}
+    two = recording.two_owners(began, now, fence_mutes=stage.plan.fence_mutes, among=nodes)
     # Not what a client that asks for the MAC is told: a flood of claims answers it with whatever it likes.
     flood.two_owners_s = max(two.unmuted_s, two.wire_s, two.client_s)
     return flood
