@@ -216,6 +216,16 @@ def check_etcd(config: Config, machine: MachineFacts) -> Iterator[Finding]:
             level = Severity.WARNING if answering else Severity.ERROR
             yield Finding(level, "etcd", f"{member.endpoint}: {member.error}", remedy_for(member.error))
             continue
+        if member.error:
+            yield Finding(
+                Severity.WARNING,
+                "etcd",
+                f"{member.endpoint}: {member.error}: it does not tell this user who leads etcd, and without that no "
+                "witness is chosen: a crash takes as long as the lease",
+                "run a release of etcd that lets every user ask for Status, or give this one the root role "
+                "(docs/etcd.md)",
+            )
+            continue
         role = "learner" if member.learner else "leader" if member.leader else "follower"
         about = f"{member.endpoint}: etcd {member.version}, {role}, answers in {member.rtt_s * 1000:.1f} ms"
         if _version(member.version)[:2] < ETCD_OLDEST:
