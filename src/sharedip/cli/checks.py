@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from sharedip.agent.settings import NO_TAGS, TAGS_UNKNOWN, choose_fence, configured_hooks, window_s_of
 from sharedip.cli.check_rights import check_rights
+from sharedip.cli.check_window import check_window
 from sharedip.cli.clocks import judge_chrony
 from sharedip.cli.facts import Finding, MachineFacts, Member, Severity
 from sharedip.cli.remedies import remedy_for
@@ -484,6 +485,7 @@ CHECKS: tuple[Check, ...] = (
     check_etcd,
     check_rights,
     check_lease,
+    check_window,
     check_peers,
     check_files,
     check_fence,
