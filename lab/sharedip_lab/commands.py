@@ -15,6 +15,7 @@ import shlex
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -198,6 +199,9 @@ def _run(args: argparse.Namespace) -> int:
         return bench(plan, Wish(args.filter, args.runs, args.minutes, args.json, args.logs, args.report))
     if scenario == "floods":
         done = floods(plan, Lines().say, 60 * (args.minutes or 1.0))
+        if args.json is not None:
+            figures = [asdict(flood) for flood in done]
+            args.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
         return WRONG if any(flood.is_wrong for flood in done) else GOOD
     with screen() as audience:
         result = _play(scenario, plan, args, audience)
