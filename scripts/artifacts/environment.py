@@ -64,7 +64,7 @@ def stage(arch: str) -> list[Bundled]:
     launcher = home / "bin" / "sharedip"
     launcher.parent.mkdir()
     launcher.write_text(LAUNCHER, encoding="utf-8")
-    for path in home.rglob("*"):
+    for path in (home, *home.rglob("*")):  # whatever the builder's umask
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or path == launcher else 0o644)
     return sorted(_bundled(each) for each in packages.glob("*.dist-info/METADATA"))
