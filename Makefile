@@ -9,7 +9,7 @@ PACKAGES := etcd-server etcd-client iproute2 nftables keepalived haproxy procps 
 export DEBIAN_FRONTEND := noninteractive
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup packages demo test check dist test-dist test-fresh test-files test-ansible site image test-image test-skew check-simulation check-modules check-contracts lab-test lab-test-ops lab-test-faults test-page vm truth bench matrix promise histories mutants soak proto test-protobuf diagram lock format clean
+.PHONY: help setup packages demo test check dist test-dist test-reproducible test-fresh test-files test-ansible site image test-image test-skew check-simulation check-modules check-contracts lab-test lab-test-ops lab-test-faults test-page vm truth bench matrix promise histories mutants soak proto test-protobuf diagram lock format clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -80,6 +80,9 @@ $(DIST_TOOLS)/.ready: packaging/requirements.txt requirements-dev.txt pyproject.
 
 dist: $(DIST_TOOLS)/.ready ## wheel, sdist, deb and rpm in out/dist: the same bytes for the same commit (ARCH=amd64)
 	@$(DIST_TOOLS)/bin/python -m scripts.artifacts $(if $(ARCH),--arch $(ARCH))
+
+test-reproducible: $(DIST_TOOLS)/.ready ## build the last commit twice, as two machines would, and compare the bytes
+	@$(DIST_TOOLS)/bin/python -m scripts.artifacts.twice
 
 # mmdebstrap, lintian and rpmlint are Debian's; the Debians are made once and kept in out/roots (3 minutes each).
 test-dist: dist ## try them in clean Debian 12 and 13, booted in namespaces: install, upgrade while it owns, purge (as root)
@@ -168,8 +171,10 @@ test-protobuf: setup ## the etcd adapter's tests with the oldest protobuf and th
 diagram: setup ## draw ARCHITECTURE.md's state diagram anew from the code
 	@$(BIN)/python -m scripts.diagram --write
 
-lock: setup ## write requirements-dev.txt anew
-	@$(BIN)/python scripts/lock.py > requirements-dev.txt.new && mv requirements-dev.txt.new requirements-dev.txt
+lock: setup ## write requirements-dev.txt anew, and packaging/requirements-agent.txt: what runs, with hashes
+	@$(BIN)/python -m scripts.lock > requirements-dev.txt.new && mv requirements-dev.txt.new requirements-dev.txt
+	@$(BIN)/python -m scripts.lock --agent > out/requirements-agent.txt
+	@mv out/requirements-agent.txt packaging/requirements-agent.txt
 
 format: setup ## format the code
 	@$(BIN)/ruff check --fix src lab tests bench scripts

@@ -15,6 +15,7 @@ import shlex
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -153,6 +154,9 @@ def _common(parser: argparse.ArgumentParser, *, nodes: bool = True) -> None:
         help="a setting of every agent, e.g. failover.witness=off",
     )
     parser.add_argument("--agent", metavar="COMMAND", help="start this instead of the installed sharedip in each node")
+    parser.add_argument(
+        "--agent-uid", type=int, metavar="UID", help="run the agents as this user, with NET_ADMIN and NET_RAW alone"
+    )
     parser.add_argument("--report", type=Path, metavar="FILE.html", help="write an HTML report with timelines")
     parser.add_argument("--json", type=Path, metavar="FILE.json", help="write everything as JSON")
 
@@ -195,6 +199,9 @@ def _run(args: argparse.Namespace) -> int:
         return bench(plan, Wish(args.filter, args.runs, args.minutes, args.json, args.logs, args.report))
     if scenario == "floods":
         done = floods(plan, Lines().say, 60 * (args.minutes or 1.0))
+        if args.json is not None:
+            figures = [asdict(flood) for flood in done]
+            args.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
         return WRONG if any(flood.is_wrong for flood in done) else GOOD
     with screen() as audience:
         result = _play(scenario, plan, args, audience)
@@ -212,6 +219,7 @@ def _plan(args: argparse.Namespace, etcd: Binary) -> Plan:
         nodes=count,
         vips=(VIP6 if args.ipv6 else VIP4,),
         agent=tuple(shlex.split(args.agent)) if args.agent else SHIPPED,
+        agent_uid=args.agent_uid,
         settings=_settings(args),
         probe_s=args.probe_ms / 1000,
     )
@@ -283,6 +291,7 @@ def _staged(args: argparse.Namespace) -> int:
         words = ["--filter", args.filter, "--etcd", args.etcd or plans[0].etcd.path, "--nodes", str(args.nodes)]
         words += ["--ttl", args.ttl, "--probe-ms", str(args.probe_ms), *(f"--set={word}" for word in args.set)]
         words += ["--agent", args.agent] if args.agent else []
+        words += ["--agent-uid", str(args.agent_uid)] if args.agent_uid is not None else []
         words += ["--seed", str(result.seed), "--runs", str(args.runs or RUNS)] if result.seed is not None else []
         with _ended_by_signals():
             result = in_parallel(words, part.split(args.jobs), result, path, Lines().say)

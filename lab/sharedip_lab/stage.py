@@ -55,6 +55,8 @@ class Plan:
     nodes: int = 3
     vips: tuple[str, ...] = (VIP4,)
     agent: tuple[str, ...] = SHIPPED
+    agent_uid: int | None = None
+    """Whom the agents run as, with NET_ADMIN and NET_RAW alone; None: root."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Laid over every node's AgentConfig."""
     probe_s: float = 0.005
@@ -153,7 +155,7 @@ class Stage:
         self.feeds.start()
         self.wait(lambda: self.etcd.agreed_leader() is not None, "etcd elects a leader", 30)
         for place in nodes:
-            agent = Agent(place, self.run.directory / place.name, self.plan.agent)
+            agent = Agent(place, self.run.directory / place.name, self.plan.agent, self.plan.agent_uid)
             agent.write(documents(place, nodes, self.plan.all_vips, agent.state_directory, self.plan.settings))
             self.agents[place.name] = agent
 

@@ -20,6 +20,7 @@ def main() -> int:
     shutil.rmtree(DIST, ignore_errors=True)
     DIST.mkdir(parents=True)
     wheel.build()
+    shutil.copy(environment.LOCK, DIST)
     for arch in args.arch or sorted(environment.MACHINES):
         system.build(arch, args.release)
     shutil.rmtree(STAGE)

@@ -19,7 +19,7 @@ import zipfile
 from email.parser import HeaderParser
 from typing import TYPE_CHECKING, NamedTuple
 
-from scripts.artifacts.places import DIST, ROOT, STAGE, WHEELS, project, version
+from scripts.artifacts.places import DIST, ROOT, STAGE, WHEELS, version
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +29,7 @@ MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 """Debian's names and the kernel's."""
 GLIBCS = ("manylinux_2_28", "manylinux_2_26", "manylinux_2_17", "manylinux2014")
 """Not newer than EL 9's 2.34, by a margin: Debian 10 had 2.28."""
+LOCK = ROOT / "packaging" / "requirements-agent.txt"
 LAUNCHER = """\
 #!/opt/sharedip/bin/python -I
 import sys
@@ -63,24 +64,30 @@ def stage(arch: str) -> list[Bundled]:
     launcher = home / "bin" / "sharedip"
     launcher.parent.mkdir()
     launcher.write_text(LAUNCHER, encoding="utf-8")
-    for path in home.rglob("*"):
+    for path in (home, *home.rglob("*")):  # whatever the builder's umask
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or path == launcher else 0o644)
     return sorted(_bundled(each) for each in packages.glob("*.dist-info/METADATA"))
 
 
 def _wheels(arch: str, python: str) -> list[Path]:
-    """What the agent needs, for one Python, in the versions of the development lock; nothing is compiled here."""
-    lock = ROOT / "requirements-dev.txt"
-    wanted = [*project()["dependencies"], lock.read_text(encoding="utf-8")]
-    folder = WHEELS / arch / python / hashlib.sha256("\n".join(wanted).encode()).hexdigest()[:12]
+    """What the agent needs, for one Python: what the lock names, and no byte that it has no hash of."""
+    folder = WHEELS / arch / python / hashlib.sha256(LOCK.read_bytes()).hexdigest()[:12]
     if not (folder / ".complete").exists():
-        platforms = [f"--platform={glibc}_{MACHINES[arch]}" for glibc in GLIBCS]
-        command = [sys.executable, "-m", "pip", "download", "-qq", "--disable-pip-version-check", "-d", str(folder)]
-        command += ["--only-binary=:all:", f"--python-version={python}", *platforms, "-c", str(lock)]
-        subprocess.run([*command, *project()["dependencies"]], check=True)
+        download(arch, python, folder, ["--require-hashes", "--no-deps", "-r", str(LOCK)])
         (folder / ".complete").touch()
     return list(folder.glob("*.whl"))
+
+
+def download(arch: str, python: str, folder: Path, wanted: list[str]) -> None:
+    """Fetch wheels of one Python for one of Debian's architectures; nothing is compiled here.
+
+    Raises: subprocess.CalledProcessError where there is none, or one whose hash is another.
+    """
+    platforms = [f"--platform={glibc}_{MACHINES[arch]}" for glibc in GLIBCS]
+    command = [sys.executable, "-m", "pip", "download", "-qq", "--disable-pip-version-check", "-d", str(folder)]
+    command += ["--only-binary=:all:", f"--python-version={python}", *platforms]
+    subprocess.run([*command, *wanted], check=True)
 
 
 def _unpack(wheel: Path, packages: Path) -> None:

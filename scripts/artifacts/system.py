@@ -53,7 +53,8 @@ def build(arch: str, release: str) -> None:
 
 
 def _pack(arch: str, release: str, kind: str) -> None:
-    for path in (STAGE / arch / "usr").rglob("*"):
+    usr = STAGE / arch / "usr"
+    for path in (usr, *usr.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
     for path in (STAGE / arch).rglob("*"):
         os.utime(path, (epoch(), epoch()), follow_symlinks=False)

@@ -211,11 +211,8 @@ def test_hellos_go_on_all_the_while() -> None:
     assert sum(each is not None and each.kind is DatagramKind.HELLO for each in kinds) >= 2
 
 
-def test_a_hello_that_changes_nothing_costs_no_turn_and_is_heard() -> None:
-    """Most of what a node at rest hears. Silence is counted from it as from any other."""
-    hall = Hall("n2", "n3").enter()
-    hall.go_on(3.0, *hall.names)
-    hall.node.next_deadline()
+def counting_turns(hall: Hall) -> list[float]:
+    """When each whole turn came, from now on."""
     looked = hall.node.hearing.advance
     turns: list[float] = []
 
@@ -224,6 +221,15 @@ def test_a_hello_that_changes_nothing_costs_no_turn_and_is_heard() -> None:
         return looked(now)
 
     hall.node.hearing.advance = counted  # type: ignore[method-assign]
+    return turns
+
+
+def test_a_hello_that_changes_nothing_costs_no_turn_and_is_heard() -> None:
+    """Most of what a node at rest hears. Silence is counted from it as from any other."""
+    hall = Hall("n2", "n3").enter()
+    hall.go_on(3.0, *hall.names)
+    hall.node.next_deadline()
+    turns = counting_turns(hall)
     hall.greet("n2")
     assert turns == []
     assert hall.node.voices.spoke_at(lease_of("n2")) == hall.now
@@ -237,5 +243,7 @@ def test_what_is_due_when_a_hello_comes_is_done_first() -> None:
     hall.go_on(3.0, *hall.names)
     hall.hellos()
     hall.now = hall.node.next_deadline() + 0.001
+    turns = counting_turns(hall)
     hall.greet("n2")
+    assert turns == [hall.now]
     assert hall.node.next_deadline() > hall.now, "nothing that was due is left"

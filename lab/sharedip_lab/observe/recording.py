@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -149,7 +149,9 @@ class Recording:
                 found[node] = silent
         return found
 
-    def _spoken_by_holders(self, held: dict[str, list[Interval]], since: float, until: float) -> Points:
+    def _spoken_by_holders(
+        self, held: dict[str, list[Interval]], since: float, until: float, among: Collection[str] | None
+    ) -> Points:
         """The claims of the window without those that were under way when their node's address left its interface.
 
         A node without the address answers nothing new: what comes within `UNDER_WAY_S` was sent, or waited for a
@@ -158,14 +160,21 @@ class Recording:
         kept = Points(self.claims.step_s)
         window = slice(bisect_left(self.claims.at, since), bisect_right(self.claims.at, until))
         for at, party in zip(self.claims.at[window], self.claims.party[window], strict=True):
+            if among is not None and party not in among:
+                continue
             own = held.get(party, ())
             holds = any(begin <= at <= end for begin, end in own)
             if holds or at in self.unasked or not any(end < at <= end + UNDER_WAY_S for _, end in own):
                 kept.add(at, party)
         return kept
 
-    def two_owners(self, since: float, until: float, *, fence_mutes: bool = False) -> TwoOwners:
-        """All the ways of looking at one window. Without a fence that mutes, every address on an interface counts."""
+    def two_owners(
+        self, since: float, until: float, *, fence_mutes: bool = False, among: Collection[str] | None = None
+    ) -> TwoOwners:
+        """All the ways of looking at one window. Without a fence that mutes, every address on an interface counts.
+
+        On the wire every MAC counts, or those of the nodes `among` alone: a forger is no owner.
+        """
         held = self.presence.stretches(since, until)
         usable = {node: subtract(own, self.cut_off.get(node, ())) for node, own in held.items()}
         # An address that was mute before the window is mute in its first moments, too: ask from before on.
@@ -176,7 +185,7 @@ class Recording:
             interfaces_s=seconds_with_two(held.values(), since, until),
             unmuted_s=seconds_with_two(unmuted.values(), since, until),
             usable_s=seconds_with_two(usable.values(), since, until),
-            wire_s=self._spoken_by_holders(held, since, until).seconds_with_two(since, until),
+            wire_s=self._spoken_by_holders(held, since, until, among).seconds_with_two(since, until),
             client_s=self.answers.seconds_with_two(since, until),
             asked_s=max((one.late_s for one in late if one.is_two_owners), default=0.0),
             late_s=max((one.late_s for one in late), default=0.0),

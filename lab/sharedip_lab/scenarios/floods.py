@@ -42,6 +42,9 @@ class Flood:
     two_owners_s: float = 0.0
     gap_s: float = 0.0
     longest_answer_s: float = 0.0
+    """As the lab has it: its own threads wait for each other as well."""
+    late_s: float = 0.0
+    """How long after its time a turn of an agent's loop came at most since the agents' start, by their own clocks."""
     unsaid_s: float = 0.0
     """The longest time in which an owner had no witness and its status did not say so."""
     sent: list[str] = field(default_factory=list)
@@ -72,6 +75,7 @@ def told(flood: Flood) -> str:
     words = [
         f"addresses lost {flood.lost}, two owners {flood.two_owners_s:.3f} s",
         f"the client's longest gap {flood.gap_s:.2f} s",
+        f"a turn of an agent came {1000 * flood.late_s:.0f} ms late at most",
         f"the longest answer of an agent {1000 * flood.longest_answer_s:.0f} ms",
         f"no witness and no word of it {flood.unsaid_s:.1f} s",
     ]
@@ -101,14 +105,20 @@ def _flood(stage: Stage, kinds: Sequence[str], seconds: float) -> Flood:
             out, _ = sender.communicate()
             flood.sent.append(out.decode().strip())
     flood.longest_answer_s = max(answers, default=0.0)
+    flood.late_s = max((_late_s(agent.status()) for agent in stage.agents.values()), default=0.0)
     now = time.monotonic()
     stage.feeds.catch_up(now)
     recording = stage.recording(vip)
     flood.gap_s = recording.answers.longest_gap(began, now)
-    two = recording.two_owners(began, now, fence_mutes=stage.plan.fence_mutes)
+    nodes = {node.name for node in stage.topology.nodes}
+    two = recording.two_owners(began, now, fence_mutes=stage.plan.fence_mutes, among=nodes)
     # Not what a client that asks for the MAC is told: a flood of claims answers it with whatever it likes.
     flood.two_owners_s = max(two.unmuted_s, two.wire_s, two.client_s)
     return flood
+
+
+def _late_s(status: dict[str, Any] | None) -> float:
+    return ((status or {}).get("window") or {}).get("late_s") or 0.0
 
 
 def _rest(stage: Stage) -> None:

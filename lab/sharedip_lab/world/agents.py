@@ -28,6 +28,8 @@ from sharedip_lab.world.namespaces import command_in, processes_in
 from sharedip_lab.world.topology import Place, segment_of
 
 SHIPPED = (sys.executable, "-m", "sharedip.cli.main")
+CAPABILITIES = "+net_admin,+net_raw"
+"""What the unit leaves the agent (`sharedip manifest systemd --user`)."""
 STOP_S = 15.0
 ORDER_S = 40.0
 UNREACHABLE = 3
@@ -75,6 +77,8 @@ class Agent:
     place: Place
     directory: Path
     command: Sequence[str]
+    uid: int | None = None
+    """Whom it runs as, with two capabilities and no more; None: root, with all of them."""
     process: subprocess.Popen[bytes] | None = None
     frozen: bool = False
     told_to_end: bool = False
@@ -121,12 +125,16 @@ class Agent:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.state_directory.mkdir(mode=0o700, exist_ok=True)
         self.configuration.write_text(yaml.safe_dump_all(documents_, sort_keys=False), encoding="utf-8")
+        if self.uid is not None:
+            self.directory.parent.chmod(0o711)
+            for path in (self.directory, self.state_directory):
+                os.chown(path, self.uid, self.uid)
 
     def start(self) -> None:
         """Start it in the node's namespace."""
         assert not self.running
         notify = self._listen()
-        words = [*self.command, "run", "-c", str(self.configuration), "--log-format", "json"]
+        words = [*self._as_user(), *self.command, "run", "-c", str(self.configuration), "--log-format", "json"]
         self.ready_at, self.frozen, self.told_to_end = None, False, False
         with self.log.open("ab") as log:
             self.started_at = time.monotonic()
@@ -139,6 +147,15 @@ class Agent:
                 env={**os.environ, "NOTIFY_SOCKET": str(notify), "STATE_DIRECTORY": str(self.kept)},
             )
 
+    def _as_user(self) -> list[str]:
+        """What comes before its command. Another user clears the signal of a parent's death (prctl(2)): set anew."""
+        if self.uid is None:
+            return []
+        words = ["setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups", "--no-new-privs"]
+        for kind in ("inh-caps", "ambient-caps", "bounding-set"):
+            words += [f"--{kind}", f"-all,{CAPABILITIES}"]
+        return [*words, "--pdeathsig", "KILL", "--"]
+
     def _listen(self) -> Path:
         """A fresh notification socket, read by a thread until the next start."""
         path = self.directory / "notify.sock"
@@ -149,6 +166,8 @@ class Agent:
         path.unlink(missing_ok=True)
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._notify.bind(str(path))
+        if self.uid is not None:
+            os.chown(path, self.uid, self.uid)
         threading.Thread(target=self._hear, args=(self._notify,), name="notify", daemon=True).start()
         return path
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from sharedip.agent.settings import NO_TAGS, TAGS_UNKNOWN, choose_fence, configured_hooks, window_s_of
 from sharedip.cli.check_rights import check_rights
+from sharedip.cli.check_window import check_window
 from sharedip.cli.clocks import judge_chrony
 from sharedip.cli.facts import Finding, MachineFacts, Member, Severity
 from sharedip.cli.remedies import remedy_for
@@ -215,6 +216,16 @@ def check_etcd(config: Config, machine: MachineFacts) -> Iterator[Finding]:
             # With another endpoint the agent works; without any it only waits.
             level = Severity.WARNING if answering else Severity.ERROR
             yield Finding(level, "etcd", f"{member.endpoint}: {member.error}", remedy_for(member.error))
+            continue
+        if member.error:
+            yield Finding(
+                Severity.WARNING,
+                "etcd",
+                f"{member.endpoint}: {member.error}: it does not tell this user who leads etcd, and without that no "
+                "witness is chosen: a crash takes as long as the lease",
+                "run a release of etcd that lets every user ask for Status, or give this one the root role "
+                "(docs/etcd.md)",
+            )
             continue
         role = "learner" if member.learner else "leader" if member.leader else "follower"
         about = f"{member.endpoint}: etcd {member.version}, {role}, answers in {member.rtt_s * 1000:.1f} ms"
@@ -474,6 +485,7 @@ CHECKS: tuple[Check, ...] = (
     check_etcd,
     check_rights,
     check_lease,
+    check_window,
     check_peers,
     check_files,
     check_fence,

@@ -101,4 +101,6 @@ def _note_lines(view: View) -> list[str]:
 def _member_role(member: Mapping[str, Any]) -> str:
     if not member["reachable"]:
         return "no answer"
+    if member["error"]:
+        return "not told"
     return "learner" if member["learner"] else "leader" if member["leader"] else "follower"

@@ -57,7 +57,7 @@ def _member_view(found: MemberSurvey) -> dict[str, Any]:
         "version": member.version,
         "leader": member.leader,
         "learner": member.learner,
-        "rtt_ms": round(member.rtt_s * 1000, 1) if member.reachable else None,
+        "rtt_ms": round(member.rtt_s * 1000, 1) if member.reachable and not member.error else None,
         "alarms": list(member.alarms),
         "error": member.error,
     }

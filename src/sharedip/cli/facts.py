@@ -37,7 +37,9 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """What one etcd endpoint said of itself; all but the first and last mean nothing when it is not `reachable`."""
+    """What one etcd endpoint said of itself; all but the first and last mean nothing when it is not `reachable`, or has
+    an `error` all the same: then it refuses this user the question.
+    """
 
     endpoint: str
     reachable: bool

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import NamedTuple
 
+from sharedip.cli.confinement import CONFINEMENT
 from sharedip.config.model import join_host_port
 from sharedip.config.values import UnusableError, duration, host_and_port, listen_address
 
@@ -157,7 +158,13 @@ def configuration(proxy: Proxy) -> str:
 
 def systemd_unit(proxy: Proxy, program: str) -> str:
     """Print a unit of its own beside the distribution's, whose file is left alone."""
-    return _UNIT.format(title=proxy.place.title, command=command(proxy, "unit"), program=program, config=proxy.config)
+    return _UNIT.format(
+        title=proxy.place.title,
+        command=command(proxy, "unit"),
+        program=program,
+        config=proxy.config,
+        confinement=CONFINEMENT,
+    )
 
 
 def static_pod(proxy: Proxy, image: str) -> str:
@@ -340,26 +347,7 @@ OOMScoreAdjust=-900
 CapabilityBoundingSet=
 NoNewPrivileges=yes
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
-ProtectSystem=strict
-ProtectHome=yes
-PrivateTmp=yes
-PrivateDevices=yes
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-LockPersonality=yes
-RemoveIPC=yes
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-SystemCallErrorNumber=EPERM
-UMask=0077
-
+{confinement}
 [Install]
 WantedBy=multi-user.target
 """

@@ -14,6 +14,7 @@ import sys
 from textwrap import indent
 
 from sharedip.cli import haproxy, starters
+from sharedip.cli.confinement import CONFINEMENT
 from sharedip.cli.exits import OK, USAGE
 from sharedip.config.paths import DOCUMENTS_DEFAULT
 
@@ -238,7 +239,9 @@ def systemd_unit(config: str, program: str, user: str | None = None) -> str:
     is_root = user is None
     identity = _ROOT if user is None else _USER.format(user=user)
     calls, sight = (_CALLS_OF_ROOT, _SIGHT_OF_ROOT) if is_root else (_CALLS_OF_USER, "")
-    return _UNIT.format(program=program, config=config, identity=identity, calls=calls, sight=sight)
+    return _UNIT.format(
+        program=program, config=config, identity=identity, confinement=CONFINEMENT, calls=calls, sight=sight
+    )
 
 
 def static_pod(config: str, image: str, api_port: int, documents: str = "") -> str:
@@ -372,29 +375,7 @@ CPUWeight=1000
 LimitCORE=0
 
 {identity}RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK AF_PACKET
-ProtectSystem=strict
-ProtectHome=yes
-PrivateTmp=yes
-PrivateMounts=yes
-PrivateDevices=yes
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-ProtectProc=invisible
-LockPersonality=yes
-RemoveIPC=yes
-RestrictNamespaces=yes
-KeyringMode=private
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-{calls}SystemCallErrorNumber=EPERM
-UMask=0077
-{sight}# Not MemoryDenyWriteExecute: an exec check may be a program that is compiled as it runs.
+{confinement}{calls}{sight}# Not MemoryDenyWriteExecute: an exec check may be a program that is compiled as it runs.
 
 [Install]
 WantedBy=multi-user.target

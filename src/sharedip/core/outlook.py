@@ -364,6 +364,11 @@ class Outlook:
                 "is the agent there running, and the UDP port of peer.listen (9470) open both ways?",
             )
         leader = self._session.raft_leader.leader_id
+        if leader is None and self._session.raft_leader.is_refused:
+            return (
+                "etcd does not tell this user who leads it (Status is refused)",
+                "run a release of etcd that lets every user ask, or give this one etcd's root role (docs/etcd.md)",
+            )
         if leader is None:
             return "it is not known who leads etcd", "look at etcd"
         left = [peer for key in agents if name_of(key) not in unheard and (peer := self._peers.of(key)) is not None]

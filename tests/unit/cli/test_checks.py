@@ -179,6 +179,7 @@ def test_an_answer_on_the_wire_is_judged_by_who_owns_the_vip(
         (replace(MEMBER, version="3.6.0-rc.1"), Severity.OK, "3.6.0-rc.1"),
         (replace(MEMBER, version="dev"), Severity.OK, "dev"),
         (replace(MEMBER, reachable=False, error="refused"), Severity.ERROR, "refused"),
+        (Member("https://m0:2379", True, error="permission denied"), Severity.WARNING, "who leads etcd"),
     ],
 )
 def test_each_endpoint_is_judged_by_what_it_says_of_itself(member: Member, level: Severity, words: str) -> None:

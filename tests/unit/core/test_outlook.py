@@ -21,12 +21,15 @@ from sharedip.core.messages import (
     LinkChanged,
     PeerAddressChanged,
     ReadKeys,
+    ReadMember,
     StateSaved,
 )
+from sharedip.core.model import Failure
 from sharedip.core.outlook import LIFETIME_EARLY_S_MAX, SETTLES_S, read_designation
 from sharedip.core.problems import EXPIRY_S, Standing, VipSituation
 from sharedip.core.segment.visibility import UNANSWERED
 from tests.stages.harness import LAYOUT, LINK, MAC, OURS, THEIRS, VIP, Talk, agent_record, owner, waiting_behind
+from tests.stages.living import Queue
 
 RECORD = LAYOUT.owner(VIP.address)
 
@@ -181,6 +184,18 @@ def test_an_owner_without_a_witness_says_why_and_what_a_crash_takes_now() -> Non
     talk.tell_changes()
     assert "n2 does not answer this node's datagrams" in situation(talk).why_unwatched
     assert "a crash of n1 takes up to 15.6 s instead of 1.1 s" in texts(talk)
+
+
+def test_an_etcd_that_does_not_tell_who_leads_it_is_named_as_the_reason() -> None:
+    """Some releases let root alone ask for Status. No witness is chosen in the dark; why is said."""
+    queue = Queue("n2", window_s=1.0)
+    talk = queue.talk
+    talk.term += 1  # a new leader, which nobody tells us
+    queue.live(SETTLES_S, "n2", but=(ReadMember,))
+    assert situation(talk).why_unwatched == "it is not known who leads etcd"
+    talk.fail(next(order for order in talk.open if isinstance(order, ReadMember)), Failure.REFUSED)
+    assert situation(talk).why_unwatched == "etcd does not tell this user who leads it (Status is refused)"
+    assert "etcd's root role" in situation(talk).watch_remedy
 
 
 def test_a_new_owner_is_given_a_moment_to_find_a_witness() -> None:

@@ -28,7 +28,9 @@ NOBODYS_KEY = b"\0"
 
 @dataclass(frozen=True, slots=True)
 class MemberSurvey:
-    """What one endpoint said of itself. All but `endpoint` and `error` are empty when it is not `reachable`."""
+    """What one endpoint said of itself. All but `endpoint` and `error` are empty when it is not `reachable`, or when it
+    refuses this user the question.
+    """
 
     endpoint: str
     reachable: bool
@@ -44,6 +46,7 @@ class MemberSurvey:
     alarms: tuple[str, ...] = ()
     """What etcd itself complains of, such as a full or corrupt database."""
     error: str = ""
+    """Why it is not reachable, or in which words it refuses."""
 
 
 async def survey(
@@ -63,7 +66,8 @@ async def _survey_one(
             rtt_s = clock.now() - sent_at
             header = answers.check_status(status)
     except EtcdError as error:
-        return MemberSurvey(url, reachable=False, error=error.text)
+        # Some releases let root alone ask for Status; the member is there all the same, and serves the agent.
+        return MemberSurvey(url, reachable=error.failure is Failure.REFUSED, error=error.text)
     finally:
         endpoint.drop("the survey is over")
     return MemberSurvey(

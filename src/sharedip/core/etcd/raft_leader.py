@@ -20,6 +20,8 @@ class RaftLeader:
         self.leader_id: int | None = None
         self.member_id: int | None = None
         self.retry_at: Instant = NEVER
+        self.is_refused = False
+        """Whether etcd tells this user nothing of itself (`Status` is root's alone in some releases)."""
         self._term = -1
         self._ask_elsewhere = False
 
@@ -37,6 +39,7 @@ class RaftLeader:
 
     def learn(self, event: MemberRead, now: Instant) -> bool:
         """Take an answer in. False: the member knows no leader, so ask again at `retry_at`."""
+        self.is_refused = False
         if event.endpoint == self._local:
             self.member_id = event.member_id
         if event.leader_id == 0:  # law 4: it cannot tell; another one may
@@ -45,6 +48,11 @@ class RaftLeader:
         self._ask_elsewhere = False
         self._term, self.leader_id = event.raft_term, event.leader_id
         return True
+
+    def refused(self, now: Instant) -> None:
+        """We may not ask. It is asked on: another member may be of another release, and rights change."""
+        self.is_refused = True
+        self.failed(now, elsewhere=True)
 
     def failed(self, now: Instant, *, elsewhere: bool) -> None:
         """No answer that counts. `elsewhere`: ask another member next."""

@@ -480,7 +480,10 @@ class Session:
             self._refused_write(event, now)
             return
         if purpose.kind is RequestKind.MEMBER:
-            self.raft_leader.failed(now, elsewhere=True)
+            if event.failure is Failure.REFUSED:
+                self.raft_leader.refused(now)
+            else:
+                self.raft_leader.failed(now, elsewhere=True)
             return
         if purpose.kind in (RequestKind.DESIGNATE, RequestKind.WITHDRAW, RequestKind.DEPOSE):
             self._peer_request_failed(purpose, event)

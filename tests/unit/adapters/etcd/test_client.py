@@ -871,6 +871,23 @@ def test_a_survey_tells_of_every_endpoint_in_its_order() -> None:
     play(scene)
 
 
+def test_a_member_that_refuses_to_tell_is_there_all_the_same() -> None:
+    """Some releases let root alone ask for Status; they serve the agent, and `sharedip check` has to say so."""
+
+    async def scene() -> None:
+        fake = FakeEtcd()
+
+        async def refuse(_: ServerStream) -> None:
+            raise GRPCError(Status.PERMISSION_DENIED, "etcdserver: permission denied")
+
+        fake.does(STATUS, refuse)
+        async with serving(fake) as url:
+            (told,) = await survey([url], None, None, 5.0, CountingClock())
+        assert (told.reachable, told.leader_id, "permission denied" in told.error) == (True, 0, True)
+
+    play(scene)
+
+
 def test_a_member_without_a_leader_is_read_as_such() -> None:
     """0 is etcd's "none"."""
 

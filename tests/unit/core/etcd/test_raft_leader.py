@@ -65,3 +65,12 @@ def test_a_member_that_cannot_tell_does_not_keep_us_from_asking_another() -> Non
         leader.learn(told(asked[-1], leader_id=0 if asked[-1] == LOCAL else 7), 1.0)
     assert asked == [LOCAL, OTHER, LOCAL, OTHER]
     assert leader.is_known_for(3)
+
+
+def test_a_refusal_is_remembered_until_somebody_tells_and_asked_about_elsewhere() -> None:
+    """Members may be of different releases: one lets root alone ask, the next one everybody."""
+    leader = RaftLeader(LOCAL)
+    leader.refused(1.0)
+    assert (leader.is_refused, leader.retry_at, leader.endpoint(OTHER)) == (True, 1.0 + RETRY_S, OTHER)
+    leader.learn(told(OTHER), 2.0)
+    assert (leader.is_refused, leader.leader_id) == (False, 7)

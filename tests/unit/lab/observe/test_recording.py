@@ -219,3 +219,15 @@ def test_a_window_is_judged_by_its_own_frames_alone() -> None:
         recording.claims.add(number * 0.02, "n1" if number % 2 or number >= 50 else "n2")
     assert recording.two_owners(0.0, 2.0).wire_s > 0.0
     assert recording.two_owners(1.0, 2.0).wire_s == 0.0
+
+
+def test_a_forger_s_frames_are_no_owner_where_the_nodes_alone_are_judged() -> None:
+    """A flood of claims comes from MACs of nobody; a claim by another node counts as ever."""
+    recording = Recording(0.005, 0.02)
+    for number in range(100):
+        recording.claims.add(number * 0.02, "n1" if number % 2 else "02:66:00:00:00:01")
+    assert recording.two_owners(0.0, 2.0).wire_s > 0.0
+    assert recording.two_owners(0.0, 2.0, among={"n1", "n2"}).wire_s == 0.0
+    for number in range(100, 200):
+        recording.claims.add(number * 0.02, "n1" if number % 2 else "n2")
+    assert recording.two_owners(0.0, 4.0, among={"n1", "n2"}).wire_s > 0.0
