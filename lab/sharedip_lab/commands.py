@@ -48,7 +48,7 @@ from sharedip_lab.scenarios.scenes import SCENES
 from sharedip_lab.scenarios.situations import SITUATIONS
 from sharedip_lab.scenarios.truth import truth
 from sharedip_lab.scenarios.waiting import KINDS as IDLE_KINDS
-from sharedip_lab.scenarios.waiting import waiting
+from sharedip_lab.scenarios.waiting import REAL, waiting
 from sharedip_lab.scenarios.ways import TROUBLES, proxies
 from sharedip_lab.stage import VIP4, VIP6, Plan, Stage
 from sharedip_lab.world.agents import SHIPPED, overlay
@@ -389,7 +389,9 @@ def _list() -> int:
     print("haproxy:   clients of the VIP alone, of HAProxy behind it, and of one of their own:")
     for trouble in TROUBLES:
         print(f"  {trouble.name:<28} {trouble.title}")
-    print(f"clients:   idle ones of a lost owner: {', '.join(f'{kind.count} {kind.name}' for kind in IDLE_KINDS)}")
+    print("clients:   those of a lost owner, told of and not:")
+    for kind in (*IDLE_KINDS, *REAL):
+        print(f"  {kind.count:<4} {kind.name}")
     print("truth:")
     for situation in SITUATIONS:
         print(f"  {situation.name:<28} {situation.title}")
