@@ -139,7 +139,8 @@ vm: setup dist ## three virtual machines with bonds and VLANs, paused, cut, rese
 truth: setup ## nineteen situations, five places each that must not be content; what explain says against kills
 	@$(BIN)/sharedip lab run truth --filter "$(ONLY)" --json out/truth.json
 
-bench: setup ## the figures of the README, medians of ten (about 70 minutes; ONLY=window,handover runs some)
+bench: setup ## the figures of the README, medians of ten (about 100 minutes; ONLY=window,handover or ONLY=beside runs some)
+	@[ -x /usr/sbin/ucarp ] || bash scripts/packages.sh ucarp
 	@$(BIN)/sharedip lab run bench --filter "$(ONLY)" --json out/bench.json --report out/bench.html
 
 clients: setup ## when kubectl, curl and idle clients notice a lost owner (10 minutes; ONLY=crash RUNS=3)

@@ -100,7 +100,7 @@ def _strike(stage: Stage, kube: Kube, name: str, *, are_known: bool, audience: A
             CONNECTED_S,
         )
         if are_known:
-            stage.wait(lambda: _knows(stage, owner, vip, count), "the next ones know them", KNOWN_S, poll_s=0.5)
+            stage.wait(lambda: knows(stage, owner, vip, count), "the next ones know them", KNOWN_S, poll_s=0.5)
         elif time.monotonic() - opened_at > YOUNG_S:
             raise NotInTimeError("the clients are not young any more")
         audience.say(
@@ -143,7 +143,8 @@ def _strike(stage: Stage, kube: Kube, name: str, *, are_known: bool, audience: A
     ]
 
 
-def _knows(stage: Stage, owner: str, vip: str, count: int) -> bool:
+def knows(stage: Stage, owner: str, vip: str, count: int) -> bool:
+    """Whether the owner says that others know so many clients of the VIP."""
     found = [each for each in (stage.agents[owner].status() or {}).get("vips", ()) if each["address"] == vip]
     clients = found[0].get("clients", {}) if found else {}
     # The lab's client has a connection of its own, which may be too young.
