@@ -9,7 +9,7 @@ PACKAGES := etcd-server etcd-client iproute2 nftables keepalived haproxy procps 
 export DEBIAN_FRONTEND := noninteractive
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup packages demo test check dist test-dist test-reproducible test-fresh test-files test-ansible site image test-image test-skew check-simulation check-modules check-contracts lab-test lab-test-ops lab-test-faults test-page vm truth bench matrix promise histories mutants soak proto test-protobuf diagram lock format clean
+.PHONY: help setup packages demo test check dist test-dist test-reproducible test-fresh test-files test-ansible site image test-image test-skew check-simulation check-modules check-contracts lab-test lab-test-ops lab-test-faults test-page vm truth bench clients matrix promise histories mutants soak proto test-protobuf diagram lock format clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -142,8 +142,14 @@ vm: setup dist ## three virtual machines with bonds and VLANs, paused, cut, rese
 truth: setup ## nineteen situations, five places each that must not be content; what explain says against kills
 	@$(BIN)/sharedip lab run truth --filter "$(ONLY)" --json out/truth.json
 
-bench: setup ## the figures of the README, medians of ten (about 70 minutes; ONLY=window,handover runs some)
+bench: setup ## the figures of the README, medians of ten (about 100 minutes; ONLY=window,handover or ONLY=beside runs some)
+	@[ -x /usr/sbin/ucarp ] || bash scripts/packages.sh ucarp
 	@$(BIN)/sharedip lab run bench --filter "$(ONLY)" --json out/bench.json --report out/bench.html
+
+clients: setup ## when kubectl, curl and idle clients notice a lost owner (10 minutes; ONLY=crash RUNS=3)
+	@command -v kubectl >/dev/null || bash scripts/packages.sh kubernetes-client
+	@command -v curl >/dev/null || bash scripts/packages.sh curl
+	@$(BIN)/sharedip lab run clients --filter "$(ONLY)" --runs $(or $(RUNS),1) --json out/clients.json
 
 matrix: setup ## every fault, on and off etcd's leader, IPv4 and IPv6, both etcd versions (PART=1/4 RESUME=1 ONLY=words)
 	@$(BIN)/sharedip lab run matrix --etcd all --jobs 2 --filter "$(ONLY)" --part $(or $(PART),1/1) \

@@ -30,9 +30,9 @@ from sharedip_lab.report.live import Lines, screen
 from sharedip_lab.report.machine_table import machine_figures, machines_summary, machines_told
 from sharedip_lab.report.proxy_table import proxies_summary, proxies_told
 from sharedip_lab.report.scene_table import scenes_summary, scenes_told
-from sharedip_lab.report.tables import kept, summary, told, write_json, write_logs
+from sharedip_lab.report.tables import kept, summary, told, write_json, write_logs, write_text
 from sharedip_lab.report.truth_table import truths_summary, truths_told
-from sharedip_lab.report.waiting_table import clients_summary, clients_told
+from sharedip_lab.report.waiting_table import clients_figures, clients_summary, clients_told
 from sharedip_lab.scenarios import chaos
 from sharedip_lab.scenarios.explained import EXPLAINED, KILLS
 from sharedip_lab.scenarios.floods import floods
@@ -49,7 +49,7 @@ from sharedip_lab.scenarios.scenes import SCENES
 from sharedip_lab.scenarios.situations import SITUATIONS
 from sharedip_lab.scenarios.truth import truth
 from sharedip_lab.scenarios.waiting import KINDS as IDLE_KINDS
-from sharedip_lab.scenarios.waiting import waiting
+from sharedip_lab.scenarios.waiting import REAL, waiting
 from sharedip_lab.scenarios.ways import TROUBLES, proxies
 from sharedip_lab.stage import VIP4, VIP6, Plan, Stage
 from sharedip_lab.world.agents import SHIPPED, overlay
@@ -107,6 +107,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         help="bench: keep what was done and said (default: where a target is missed)",
+    )
+    run_.add_argument(
+        "--figures",
+        type=Path,
+        metavar="FILE.json",
+        help="clients, bench: write what came of it, and no more; of bench's `beside` also the pictures, as SVG",
     )
     run_.add_argument("--part", default="1/1", metavar="K/N", help="matrix, promise: the K-th of N equal parts")
     run_.add_argument(
@@ -196,7 +202,8 @@ def _run(args: argparse.Namespace) -> int:
         return _up(plan)
     scenario = "demo" if args.lab_command == "demo" else args.scenario
     if scenario == "bench":
-        return bench(plan, Wish(args.filter, args.runs, args.minutes, args.json, args.logs, args.report))
+        files = args.json, args.logs, args.report, args.figures
+        return bench(plan, Wish(args.filter, args.runs, args.minutes, *files))
     if scenario == "floods":
         done = floods(plan, Lines().say, 60 * (args.minutes or 1.0))
         if args.json is not None:
@@ -250,7 +257,10 @@ def _play(scenario: str, plan: Plan, args: argparse.Namespace, audience: Lines) 
     if scenario == "haproxy":
         return proxies(plan, args.runs or PROXY_RUNS, audience)
     if scenario == "clients":
-        return waiting(plan, args.filter, args.runs or 1, audience)
+        result = waiting(plan, args.filter, args.runs or 1, audience)
+        if args.figures is not None:
+            write_text(args.figures, json.dumps(clients_figures(result), indent=1) + "\n")
+        return result
     if scenario == "truth":
         path = args.json or kept(scenario, ".json")
         result = truth(plan, args.filter, args.runs or KILLS, audience, lambda so_far: write_json(so_far, path))
@@ -271,7 +281,7 @@ def _vm(args: argparse.Namespace) -> int:
     with screen() as audience:
         result = machines(image, faults, args.runs, audience, lambda so_far: write_json(so_far, args.json))
     if args.figures is not None:
-        args.figures.write_text(json.dumps(machine_figures(result), indent=1) + "\n", encoding="utf-8")
+        write_text(args.figures, json.dumps(machine_figures(result), indent=1) + "\n")
     return _tell(result, args)
 
 
@@ -398,7 +408,9 @@ def _list() -> int:
     print("haproxy:   clients of the VIP alone, of HAProxy behind it, and of one of their own:")
     for trouble in TROUBLES:
         print(f"  {trouble.name:<28} {trouble.title}")
-    print(f"clients:   idle ones of a lost owner: {', '.join(f'{kind.count} {kind.name}' for kind in IDLE_KINDS)}")
+    print("clients:   those of a lost owner, told of and not:")
+    for kind in (*IDLE_KINDS, *REAL):
+        print(f"  {kind.count:<4} {kind.name}")
     print("truth:")
     for situation in SITUATIONS:
         print(f"  {situation.name:<28} {situation.title}")

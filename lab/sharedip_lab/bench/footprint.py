@@ -78,7 +78,6 @@ def core_seconds(stage: Stage) -> dict[str, float]:
     """Time on a processor of every thread of every agent, to the nanosecond (Documentation/scheduler/sched-stats)."""
     found = {}
     for name, agent in stage.agents.items():
-        assert agent.process is not None
-        tasks = Path(f"/proc/{agent.process.pid}/task").glob("*/schedstat")
+        tasks = [task for pid in agent.pids() for task in Path(f"/proc/{pid}/task").glob("*/schedstat")]
         found[name] = sum(int(task.read_text(encoding="ascii").split()[0]) for task in tasks) / 1e9
     return found

@@ -7,20 +7,23 @@ Counterparts: `scenarios/runner.py`, `report/figures.py`, `footprint.py`, `keepa
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sharedip_lab.bench import endurance, keepalived, rest, takeovers, thousand
+from sharedip_lab.bench import beside, endurance, keepalived, others, rest, takeovers, thousand
 from sharedip_lab.bench.repetition import Repetition
-from sharedip_lab.report.figures import Findings, told
+from sharedip_lab.report.figures import Findings, compact, told
 from sharedip_lab.report.html import write_figures
 from sharedip_lab.report.live import Lines
-from sharedip_lab.report.tables import kept
+from sharedip_lab.report.plots import drawings
+from sharedip_lab.report.tables import kept, write_text
 from sharedip_lab.scenarios.play import play
 from sharedip_lab.scenarios.results import Act
 from sharedip_lab.stage import Plan, Stage
@@ -50,7 +53,7 @@ class Section:
     script: Callable[[Repetition], None]
     probe_s: float | None = None
     asks: bool = True
-    build: keepalived.Build = Stage
+    build: others.Build = Stage
     more_vips: int = 0
     vips: tuple[str, ...] = ()
     """What the feeds listen for, where it is not the plan's own."""
@@ -59,6 +62,12 @@ class Section:
     runs: int = RUNS
     minutes: float = SATURATED_MIN
     """For how long, where it lasts and does not repeat."""
+
+    @property
+    def missing(self) -> str:
+        """The package that it compares with and that is not here."""
+        build = self.build
+        return build.package if issubclass(build, others.OtherStage) and not build.installed() else ""
 
 
 SECTIONS = (
@@ -122,6 +131,36 @@ SECTIONS = (
 )
 
 
+SECTIONS += tuple(
+    Section(
+        f"beside-{name}",
+        title,
+        settings,
+        partial(beside.beside, who=who),
+        build=build,
+        runs=beside.RUNS,
+    )
+    for name, title, settings, who, build in (
+        ("keepalived-1s", "keepalived, adverts 1 s", {}, beside.Compared(), keepalived.KeepalivedStage),
+        ("keepalived-100ms", "keepalived, 100 ms", {}, beside.Compared(), keepalived.KeepalivedTenthStage),
+        ("keepalived-30ms", "keepalived, 30 ms", {}, beside.Compared(), keepalived.KeepalivedQuickStage),
+        ("ucarp", "ucarp, adverts 1 s", {}, beside.Compared(), others.UcarpStage),
+        (
+            "elect",
+            "etcdctl elect (Talos's recipe)",
+            {},
+            beside.Compared(lease_s=others.ELECT_LEASE_S),
+            others.ElectStage,
+        ),
+        ("100ms", "sharedip, window 100 ms", SHORTEST, beside.Compared(ours=True), Stage),
+        ("300ms", "sharedip, window 300 ms", NARROW, beside.Compared(ours=True), Stage),
+        ("1s", "sharedip, window 1 s (default)", WITNESSED, beside.Compared(ours=True), Stage),
+        ("lease", "sharedip, lease alone, 3 s", LEASE_ALONE, beside.Compared(ours=True), Stage),
+    )
+)
+"""One after the other with the same measures, for the pictures."""
+
+
 def sections(wanted: str) -> list[Section]:
     """Those whose name contains one of the comma-separated words; all of them if there is no word."""
     words = [word for word in wanted.split(",") if word]
@@ -141,6 +180,8 @@ class Wish:
     json_path: Path | None = None
     log_directory: Path | None = None
     report_path: Path | None = None
+    figures_path: Path | None = None
+    """What came of each section, and no more; beside it go the pictures, as SVG."""
 
 
 def bench(plan: Plan, wish: Wish) -> int:
@@ -149,8 +190,9 @@ def bench(plan: Plan, wish: Wish) -> int:
     chosen, audience, all_found = sections(wish.sections), Lines(), []
     for number, section in enumerate(chosen, 1):
         audience.say(f"section {number}/{len(chosen)} [{section.name}] {section.title}")
-        if issubclass(section.build, keepalived.KeepalivedStage) and not keepalived.installed():
-            audience.say("left out: keepalived is not installed (apt-get install keepalived)")
+        missing = section.missing
+        if missing:
+            audience.say(f"left out: {missing} is not installed (apt-get install {missing})")
             continue
         found, logs = _section(plan, section, audience, wish)
         all_found.append(found)
@@ -166,6 +208,11 @@ def bench(plan: Plan, wish: Wish) -> int:
         f"{os.cpu_count()} cores; load of the machine at the end: {load}"
     )
     print(f"\n{machine}")
+    if wish.figures_path is not None:
+        about = {"measured": datetime.datetime.now(datetime.UTC).date().isoformat(), "machine": machine}
+        write_text(wish.figures_path, json.dumps({**about, "sections": compact(all_found)}, indent=1) + "\n")
+        for name, (_, picture) in drawings(all_found, alone=True).items():
+            write_text(wish.figures_path.with_name(f"{wish.figures_path.stem}-{name}.svg"), picture + "\n")
     if wish.report_path is not None:
         write_figures(machine, all_found, wish.report_path)
         print(f"report: {wish.report_path.absolute().as_uri()}")
@@ -178,8 +225,7 @@ def _write(path: Path, plan: Plan, all_found: Sequence[Findings]) -> None:
         "kernel": platform.release(),
         "sections": [one.as_json() for one in all_found],
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(said, indent=1), encoding="utf-8")
+    write_text(path, json.dumps(said, indent=1))
 
 
 def _section(plan: Plan, section: Section, audience: Lines, wish: Wish) -> tuple[Findings, dict[str, str]]:

@@ -15,12 +15,16 @@ from sharedip_lab.observe.feeds import Feed
 
 @dataclass(frozen=True)
 class IdleKind:
-    """So many clients that say nothing; or, with `ping_s`, something after so long, and wait `patience_s` for more."""
+    """So many clients that say nothing; or, with `ping_s`, something after so long, and wait `patience_s` for more.
+
+    With `query_s` each asks something whose answer takes so long, again and again.
+    """
 
     name: str
     count: int
     ping_s: float = 0.0
     patience_s: float = 0.0
+    query_s: float = 0.0
 
 
 class Ended(NamedTuple):

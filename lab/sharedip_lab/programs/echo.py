@@ -1,5 +1,7 @@
 """The service behind the VIP: every node answers UDP and TCP with its name. One process for all nodes.
 
+What begins with a question mark on a connection is answered after so many seconds, as a database's long query is.
+
 Role: `python -m sharedip_lab.programs.echo JSON` opens sockets in every node's namespace and answers from the address
 asked.
 Must never: answer from another address than the one asked: an answer proves that the node had the VIP at that moment.
@@ -9,12 +11,15 @@ Counterpart: `client.py`.
 from __future__ import annotations
 
 import contextlib
+import heapq
+import itertools
 import json
 import resource
 import selectors
 import socket
 import struct
 import sys
+import time
 from typing import Any
 
 from sharedip_lab.world.namespaces import inside
@@ -22,6 +27,7 @@ from sharedip_lab.world.real_time import keep_time
 from sharedip_lab.world.topology import ECHO_PORT
 
 IP_PKTINFO = 8  # linux/in.h; Python names it from 3.12 on
+_numbers = itertools.count()
 
 
 def _udp(namespace: str, family: socket.AddressFamily) -> socket.socket:
@@ -67,10 +73,17 @@ def _from_same(level: int, kind: int, value: bytes) -> tuple[int, int, bytes]:
     return level, kind, struct.pack("=I4s4s", 0, destination, bytes(4))
 
 
-def _serve(selector: selectors.BaseSelector, sock: socket.socket, name: bytes) -> None:
-    """Send back what a connection sends, with the name; close it when the other end does or the kernel resets it."""
+Owed = list[tuple[float, int, socket.socket, bytes]]
+"""A heap of answers: when, a number that makes it unique, to whom, what."""
+
+
+def _serve(selector: selectors.BaseSelector, sock: socket.socket, name: bytes, owed: Owed) -> None:
+    """Answer what a connection sends with the name; close it when the other end does or the kernel resets it."""
     try:
         data = sock.recv(64)
+        if data.startswith(b"?"):
+            heapq.heappush(owed, (time.monotonic() + float(data[1:]), next(_numbers), sock, name))
+            return
         if data:
             sock.send(name)
             return
@@ -80,6 +93,14 @@ def _serve(selector: selectors.BaseSelector, sock: socket.socket, name: bytes) -
         pass
     selector.unregister(sock)
     sock.close()
+
+
+def _pay(owed: Owed) -> None:
+    """Answer whoever has waited for long enough; a connection that was closed meanwhile takes no answer."""
+    while owed and owed[0][0] <= time.monotonic():
+        _, _, sock, name = heapq.heappop(owed)
+        with contextlib.suppress(OSError):
+            sock.send(name)
 
 
 def main(argument: str) -> None:
@@ -95,9 +116,12 @@ def main(argument: str) -> None:
         selector.register(_tcp(namespace), selectors.EVENT_READ, ("listen", tag))
     selector.register(sys.stdin, selectors.EVENT_READ, ("end", b""))
     keep_time()
+    owed: Owed = []
     print(json.dumps({"now": 0.0, "facts": []}), flush=True)
     while True:
-        for key, _ in selector.select():
+        events = selector.select(max(0.0, owed[0][0] - time.monotonic()) if owed else None)
+        _pay(owed)
+        for key, _ in events:
             kind, tag = key.data
             if kind == "end":
                 return
@@ -111,7 +135,7 @@ def main(argument: str) -> None:
                     accepted.settimeout(0)
                     selector.register(accepted, selectors.EVENT_READ, ("connection", tag))
             else:
-                _serve(selector, sock, tag)
+                _serve(selector, sock, tag, owed)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Role: `python -m sharedip_lab.programs.idle JSON` opens them, prints when one ended and how, and when it was served
 again. Those that `ping` say something after so long a silence, and give it so long, as an HTTP/2 client of Kubernetes
-does; the others wait, as SSH and a database's client do.
+does; those that have a `query` wait for its answer, as a database's client does; the others say nothing, as SSH.
 Must never: know anything of the cluster but the VIPs. Counterparts: `echo.py` on the nodes, `observe/crowd.py`.
 """
 
@@ -33,9 +33,9 @@ BURST = 50
 class Client:
     """One connection, opened again whenever it ends. `served_by`: who answered its first word."""
 
-    def __init__(self, vip: str, kind: str, ping_s: float, patience_s: float) -> None:
+    def __init__(self, vip: str, kind: str, ping_s: float, patience_s: float, query_s: float) -> None:
         self.vip, self.kind = vip, kind
-        self.ping_s, self.patience_s = ping_s, patience_s
+        self.ping_s, self.patience_s, self.query_s = ping_s, patience_s, query_s
         self.socket: socket.socket | None = None
         self.served_by = ""
         self.heard_at = 0.0
@@ -65,6 +65,9 @@ class Client:
         if not data:
             return "closed"
         self.served_by, self.heard_at, self.pinged_at = data.decode(), now, 0.0
+        if self.query_s:
+            with contextlib.suppress(OSError):
+                self.socket.send(f"?{self.query_s}".encode())
         return ""
 
     def due(self, now: float) -> str:
@@ -140,7 +143,7 @@ def main(argument: str) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     clients = [
-        Client(vip, kind["name"], kind["ping_s"], kind["patience_s"])
+        Client(vip, kind["name"], kind["ping_s"], kind["patience_s"], kind["query_s"])
         for vip in told["vips"]
         for kind in told["kinds"]
         for _ in range(kind["count"])

@@ -5,6 +5,7 @@ Role: medians, verdicts, rows. Must never: measure. Counterparts: `bench/section
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -45,6 +46,8 @@ class Figure:
         return self.name, median, self._shown(max(self.values)), self._shown(min(self.values)), most, verdict
 
     def _shown(self, value: float) -> str:
+        if math.isinf(value):
+            return "never"
         if 0 < value < 0.1:
             return f"{value:.2g} {self.unit}".rstrip()
         return f"{value:.{0 if value == 0 or value >= 100 else 2}f} {self.unit}".rstrip()
@@ -89,6 +92,25 @@ class Findings:
             for one in self.figures
         ]
         return {**asdict(self), "figures": figures, "good": self.good}
+
+
+def compact(findings: Sequence[Findings]) -> list[dict[str, object]]:
+    """Every value and what went wrong, without the single runs; nothing where something never came."""
+    return [
+        {
+            "name": one.name,
+            "title": one.title,
+            "figures": {
+                figure.name: {
+                    "unit": figure.unit,
+                    "values": [round(value, 4) if math.isfinite(value) else None for value in figure.values],
+                }
+                for figure in one.figures
+            },
+            "wrong": one.wrong,
+        }
+        for one in findings
+    ]
 
 
 def told(findings: Sequence[Findings]) -> str:

@@ -15,6 +15,7 @@ from sharedip_lab.report.figures import HEADINGS as FIGURE_HEADINGS
 from sharedip_lab.report.figures import Findings
 from sharedip_lab.report.machine_table import HEADINGS as MACHINE_HEADINGS
 from sharedip_lab.report.machine_table import machine_rows
+from sharedip_lab.report.plots import drawings
 from sharedip_lab.report.tables import HEADINGS, KIND_HEADINGS, kind_rows, row, seconds, spread_rows
 from sharedip_lab.report.timeline import Mark, timeline
 from sharedip_lab.scenarios.results import Act, Result
@@ -50,6 +51,7 @@ tfoot td { color: var(--soft); border-bottom: 0; }
 svg { display: block; width: 100%; height: auto; font: 12px system-ui, "DejaVu Sans", sans-serif; }
 svg text { fill: var(--ink); } svg .tick, svg .mark { fill: var(--soft); } svg .inside { fill: #fff; font-weight: 600; }
 svg .grid { stroke: var(--line); } svg .lane { stroke: var(--line); } svg .strike { stroke: var(--strike); }
+svg .lead { stroke: var(--soft); }
 svg .fault { fill: var(--fault); } svg .silence { fill: var(--silence); } svg .answer { opacity: .55; }
 svg .mark { fill: var(--strike); font-weight: 600; } svg .name { font-weight: 600; }
 .c0 { fill: var(--c0); } .c1 { fill: var(--c1); } .c2 { fill: var(--c2); } .c3 { fill: var(--c3); }
@@ -165,8 +167,11 @@ def write_figures(machine: str, all_found: Sequence[Findings], path: Path) -> No
         + _plain(FIGURE_HEADINGS, [figure.row() for figure in one.figures])
         for one in all_found
     )
+    pictures = "".join(
+        f"<h2>{escape(title)}</h2><figure>{picture}</figure>" for title, picture in drawings(all_found).values()
+    )
     body = f"""<h1>sharedip lab: bench</h1><p class="soft">{escape(machine)}</p>
-<p class="verdict {"bad" if missed else "good"}">{escape(verdict)}</p>{wrong}{sections}"""
+<p class="verdict {"bad" if missed else "good"}">{escape(verdict)}</p>{wrong}{pictures}{sections}"""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(_document("sharedip lab: bench", body), encoding="utf-8")
 

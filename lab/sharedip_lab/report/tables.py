@@ -254,3 +254,9 @@ def write_json(result: Result, path: Path) -> None:
     part = path.with_suffix(".part")
     part.write_text(json.dumps(result.as_json(), indent=1), encoding="utf-8")
     part.replace(path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """A file whose folder is made, as a fresh checkout has none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")

@@ -120,6 +120,10 @@ class Agent:
             return None
         return self.process.poll()
 
+    def pids(self) -> list[int]:
+        """The processes that it is made of."""
+        return [self.process.pid] if self.process is not None and self.running else []
+
     def write(self, documents_: Sequence[dict[str, Any]]) -> None:
         """Write its documents."""
         self.directory.mkdir(parents=True, exist_ok=True)

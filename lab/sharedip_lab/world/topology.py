@@ -30,6 +30,8 @@ SEGMENT_BRIDGE = "seg0"
 ETCD_BRIDGE = "etcd0"
 ECHO_PORT = 7777
 """Where every node answers with its name."""
+KUBE_PORT = 6444
+"""Where every node has a watch, as an API server has."""
 PEER_PORT = 9470
 """Where agents hear each other (docs/configuration.md)."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sharedip_lab.report.figures import Figure, Findings, told
+import json
+
+from sharedip_lab.report.figures import Figure, Findings, compact, told
 
 
 def test_a_typical_value_is_judged_by_its_median_and_a_promise_by_its_worst() -> None:
@@ -29,3 +31,11 @@ def test_what_went_wrong_makes_good_figures_worthless() -> None:
     found.wrong.append("crash, run 1: two owners")
     assert not found.good
     assert "WRONG  [lease] crash, run 1: two owners" in told([found])
+
+
+def test_what_is_kept_of_a_section_is_json_where_something_never_came() -> None:
+    found = Findings("elect", "etcdctl elect")
+    found.add("crash: new owner", "s", [60.12344, float("inf")])
+    (kept,) = compact([found])
+    assert json.loads(json.dumps(kept, allow_nan=False))["figures"]["crash: new owner"]["values"] == [60.1234, None]
+    assert found.figures[0].row()[2] == "never"
