@@ -23,6 +23,14 @@ from tests.mutants.mutant import (
 
 MUTANTS = (
     Mutant(
+        "a-short-gate-is-opened-at-every-second-beat",
+        DESIGNATION,
+        "fraction = REOPEN_FRACTION_SHORT if designation.window_s < SHORT_WINDOW_S else REOPEN_FRACTION",
+        "fraction = REOPEN_FRACTION",
+        WITNESSED,
+        "At 100 ms the gate closes before etcd has freed the owner from a witness that died.",
+    ),
+    Mutant(
         "a-dead-witness-makes-the-window-longer",
         DESIGNATION,
         "        if all(self._voices.spoke_at(lease) > lapsed_at for lease in witnesses):\n",

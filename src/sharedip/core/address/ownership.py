@@ -44,10 +44,13 @@ from sharedip.core.right import Right
 from sharedip.core.schedule import Announcements
 from sharedip.core.settings import LIFETIME_LATE_S, LIFETIME_SLACK_S, REMOVAL_LEAD_S
 
-PROBE_STEP_S = 0.02
 PROBES = 2
+PROBE_STEP_S = 0.01
+PROBE_WAIT_S = 0.02
 """RFC 5227 asks for 1-2 s between probes of a host that boots; here a dead owner's clients wait, and a live stranger on
-the same segment answers within a few milliseconds."""
+the same segment answers within a few milliseconds. The wait is for answers to the last one."""
+PROBE_STANDS_S = 0.2
+"""The silence that followed on questions says nothing of who came so long after."""
 
 HOLD_RETRY_S = 0.1
 GATE_RETRY_S = 0.02
@@ -95,6 +98,8 @@ class _Probing:
     hold: ClassVar[Hold] = Hold.PROBING
     at: Instant | None
     left: int = PROBES
+    asked_at: Instant = NEVER
+    """When the last one left."""
 
 
 @dataclass(slots=True)
@@ -155,6 +160,8 @@ class Ownership:
         self.epoch: int | None = None
         self.gated_lifetime_s = GATED_LIFETIME_S
         self._life: _Probing | _Holding | _Removing | None = None
+        self._ahead: _Probing | None = None
+        """The segment is asked, while it is not yet proved that the address may be taken."""
         # Law 7, docs/safety.md "A former run": not absent, so that nothing is given up before the kernel's list has
         # shown it gone, and its lifetime not over, so that no beat leaves before this run has set its own.
         self._proved_at: Instant = NEVER
@@ -169,12 +176,25 @@ class Ownership:
 
     # -- orders from the candidacy ------------------------------------------------------------------------------------
 
+    def probe_ahead(self, at: Instant) -> None:
+        """Ask already, while etcd does: whoever had the address has no right to it any more."""
+        self._ahead = _Probing(at)
+
     def probe(self, at: Instant) -> None:
         """Ask the segment at that instant who has the address. `probe_is_over` tells when the silence counts."""
-        self._life = _Probing(at)
+        self._life, self._ahead = _Probing(at), None
+
+    def go_on_probing(self, now: Instant) -> bool:
+        """What was asked ahead counts, with the answers to come. False: nothing was, or too long ago."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is None or (ahead.at is None and now >= ahead.asked_at + PROBE_STANDS_S):
+            return False
+        self._life = ahead
+        return True
 
     def stop_probing(self) -> None:
         """No address was added: there is nothing to remove."""
+        self._ahead = None
         if isinstance(self._life, _Probing):
             self._life = None
 
@@ -182,7 +202,7 @@ class Ownership:
         """Hold the address from now on, while the right lasts. `proved_at`: when that was asked for which entitles us;
         what others claimed before is out of date.
         """
-        self.epoch, self._proved_at = epoch, proved_at
+        self.epoch, self._proved_at, self._ahead = epoch, proved_at, None
         self._life = _Holding(due_at=now)
         if self._gate is not None:
             self._gate.open_at(now)
@@ -245,6 +265,11 @@ class Ownership:
         if self._gate is not None:
             return self._gate.is_tight(self.right.until)
         return self._asked_until is None and self._address_until <= self.right.until
+
+    @property
+    def asks_ahead(self) -> bool:
+        """Whether the segment is asked ahead of the proof."""
+        return self._ahead is not None
 
     @property
     def probe_is_over(self) -> bool:
@@ -510,6 +535,8 @@ class Ownership:
 
     def advance(self, now: Instant) -> None:
         """Order whatever is due; doing it twice changes nothing."""
+        if self._ahead is not None:
+            self._advance_probing(self._ahead, now)
         match self._life:
             case _Removing() as removing:
                 if not removing.is_under_way and now >= removing.at:
@@ -541,6 +568,8 @@ class Ownership:
                     None if gate is None else gate.opens_at,
                     holding.announcements.next_at if self._announces(holding) else None,
                 ]
+        if self._ahead is not None:
+            waiting.append(self._ahead.at)
         return min((at for at in waiting if at is not None), default=None)
 
     # -- inside -------------------------------------------------------------------------------------------------------
@@ -557,7 +586,8 @@ class Ownership:
             return
         if probing.left > 0:
             probing.left -= 1
-            probing.at = now + PROBE_STEP_S
+            probing.asked_at = now
+            probing.at = now + (PROBE_STEP_S if probing.left else PROBE_WAIT_S)
             self._out(Probe(self.vip))
         else:
             probing.at = None

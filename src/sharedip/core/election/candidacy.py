@@ -448,6 +448,7 @@ class Candidacy:
         if own is None or own.create_revision != self.epoch or queue[0] is not own:
             if self.phase is Phase.WAITING:
                 return False
+            self.ownership.stop_probing()
             self._enter(Phase.WAITING, now)
             return True
         self._proved_at = sent_at
@@ -477,7 +478,8 @@ class Candidacy:
         """
         if of_cluster:
             self.words.claimed(event.seen_at)
-        if self.phase not in (Phase.PROBING, Phase.OWNING):
+        asks_ahead = self.ownership.asks_ahead and not of_cluster  # etcd will say whether one of ours still owns it
+        if self.phase not in (Phase.PROBING, Phase.OWNING) and not asks_ahead:
             return False
         known = self.history.conflict
         if known is None or now - known.last_at >= DEFEND_EVERY_S:
@@ -749,6 +751,8 @@ class Candidacy:
             self._enter(Phase.VERIFYING, now)
             self._session.want_read()
             self._answers.append(ClaimBegun())
+            if self._asks_segment(bid, now):
+                self.ownership.probe_ahead(self._probe_pace.take(now))
         elif self.flaw(now) != YIELDED and self._is_entitled_by_word(bid, queue) and self.ownership.can_hold(now):
             if self._passes_on(bid, queue, now):
                 return
@@ -822,11 +826,17 @@ class Candidacy:
             return
         if bid.returns is not None:
             self._take(bid, bid.returns.value, now)
-        elif former is not None and release is not None and self.flaw(now) != YIELDED:
+        elif not self._asks_segment(bid, now):
             self._take(bid, came, now)
         else:
             self._enter(Phase.PROBING, now)
-            self.ownership.probe(self._probe_pace.take(now))
+            if not self.ownership.go_on_probing(now):
+                self.ownership.probe(self._probe_pace.take(now))
+
+    def _asks_segment(self, bid: Bid, now: Instant) -> bool:
+        """Whether the segment is asked before the address is taken: not where its last owner released it in order."""
+        released = self._former is not None and self.record.release_of(self._former) is not None
+        return bid.returns is None and (not released or self.flaw(now) == YIELDED)
 
     def _advance_probing(self, bid: Bid, now: Instant) -> None:
         if self.ownership.hold is not Hold.PROBING:  # something had to be removed first

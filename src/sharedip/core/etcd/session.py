@@ -66,7 +66,13 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import NEVER, Delete, Failure, Get, Guard, Instant, KeyValue, Operation, Put
 from sharedip.core.right import Deadline
-from sharedip.core.settings import Settings, attempt_timeout_s, peer_request_timeout_s, renew_every_s
+from sharedip.core.settings import (
+    Settings,
+    attempt_timeout_s,
+    deposition_timeout_s,
+    designation_timeout_s,
+    renew_every_s,
+)
 
 NAME_TAKEN_RETRY_S = 2.0
 OTHER_NAME_MAX = 100
@@ -269,7 +275,8 @@ class Session:
     def _change_witnesses(self, kind: RequestKind, guards: tuple[Guard, ...], then: tuple[Operation, ...]) -> int:
         request = self._begin(kind)
         shown = tuple(Get(guard.key) for guard in guards)
-        self._out(Transact(request, self._peer_endpoint, guards, then, shown, self._peer_timeout_s))
+        timeout_s = designation_timeout_s(self._settings.window_s)
+        self._out(Transact(request, self._peer_endpoint, guards, then, shown, timeout_s))
         return request
 
     def depose(self, guards: tuple[Guard, ...], then: tuple[Operation, ...], *, is_alone: bool) -> int:
@@ -278,9 +285,8 @@ class Session:
         """
         request = self._begin(RequestKind.DEPOSE)
         everything = (Get(self.layout.root, prefix=True),) if is_alone else ()
-        self._out(
-            Transact(request, self._peer_endpoint, guards, (*then, *everything), everything, self._peer_timeout_s)
-        )
+        timeout_s = deposition_timeout_s(self._settings.window_s)
+        self._out(Transact(request, self._peer_endpoint, guards, (*then, *everything), everything, timeout_s))
         return request
 
     def lose_lease(self, reason: str) -> list[News]:
@@ -450,6 +456,9 @@ class Session:
             self._held.raft_term = event.raft_term
             if (self.raft_leader.leader_id, self.raft_leader.member_id) != known:
                 self._news.append(LeaderChanged())
+            if event.endpoint == self._settings.local_endpoint and self.endpoints.come_home(event.endpoint):
+                self._peer_step = 0
+                self._close_watch(self._held)  # opened there, at the revision behind the last one that was seen
 
     def _lease_revoked(self, event: LeaseRevoked, now: Instant) -> None:
         """A lease was revoked: ours on the way out, or a former run's on the way in."""
@@ -655,10 +664,6 @@ class Session:
     @property
     def _timeout_s(self) -> float:
         return attempt_timeout_s(self.ttl_s, self._settings.request_timeout_s)
-
-    @property
-    def _peer_timeout_s(self) -> float:
-        return peer_request_timeout_s(self._settings.window_s)
 
     @property
     def _peer_endpoint(self) -> int:

@@ -59,6 +59,8 @@ NOBODY = 0
 BEATS_REMEMBERED = 16
 OVERDUE_MAX = 64
 APPOINT_RETRY_S = 0.05
+APPOINT_RETRY_FRACTION = 0.1
+"""Of the window, where that is less: it is tried again while the promise of a silent witness lasts."""
 FENCE_RETRY_S = 0.02
 WELL_FOR_S = 1.0
 """After an election of etcd's all agents are without it for a moment, some a little longer than others."""
@@ -67,6 +69,9 @@ LOOK_EVERY_S_PER_VIP = 0.0002
 """A look costs some microseconds for each VIP; while a thousand change hands there is a reason at every moment."""
 REOPEN_FRACTION = 0.3
 """The gate is opened again when the right has grown by this share of the window: at every second beat."""
+REOPEN_FRACTION_SHORT = 0.1
+SHORT_WINDOW_S = 0.2
+"""Below that at every beat: of the time in which etcd must free us from a silent witness, a beat's is too much."""
 
 JUDGED_AFTER_S = 2.0
 """A witness that lives has said hello by then."""
@@ -401,12 +406,12 @@ class Designations:
         if attempt is None:
             return []
         self._attempted -= attempt.rights.keys()
-        self._look_at = now + APPOINT_RETRY_S
+        self._look_at = now + self._retry_s
         if isinstance(answer, RequestFailed):
             return []  # law 4: it may be applied or not; our witnesses can still depose us
         if answer.succeeded:
             return self._appointed(attempt, answer.revision, candidacies, now)
-        if now >= self._refused_at + APPOINT_RETRY_S:  # L8: the answer shows what stands: try at once
+        if now >= self._refused_at + self._retry_s:  # L8: the answer shows what stands: try at once
             self._refused_at = self._look_at = now
         layout, own = self._session.layout, self._session.lease
         found = {layout.witness_of(key.key): key.mod_revision for key in answer.keys}
@@ -433,7 +438,7 @@ class Designations:
             if attempt.written.get(address) == key.value:  # each attempt has a nonce of its own
                 del self._attempts[request]
                 self._attempted -= attempt.rights.keys()
-                self._look_at = now + APPOINT_RETRY_S
+                self._look_at = now + self._retry_s
                 return self._appointed(attempt, key.mod_revision, candidacies, now)
         return []
 
@@ -556,7 +561,7 @@ class Designations:
         if (now >= self._look_at > NEVER) or (silent and now >= self._silence_checked_at):
             self._look_at = NEVER
             self._looked_at = now
-            self._silence_checked_at = now + APPOINT_RETRY_S
+            self._silence_checked_at = now + self._retry_s
             self._owned = {each.ownership.right for each in candidacies if each.phase is Phase.OWNING}
             self._appoint_where_needed(candidacies, self._session.lease, now)
         early_s, half_beat_s = 0.0, heartbeat_every_s(self._settings.window_s or 0.0, self._settings.fence) / 2
@@ -576,13 +581,18 @@ class Designations:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
+    @property
+    def _retry_s(self) -> float:
+        return min(APPOINT_RETRY_S, (self._settings.window_s or 1.0) * APPOINT_RETRY_FRACTION)
+
     def _gate_due(self, designation: Designation, promised: Promised, now: Instant) -> GateDue | None:
         """One order opens the gates of a whole designation, and not at every beat: its addresses have one right."""
         if self._settings.fence is not FenceKind.NFTABLES:
             return None
         until = min(promise.deadline.until for promise in designation.promises.values())
         until = min(until, self._session.lease_until)
-        if until - designation.gate_until < designation.window_s * REOPEN_FRACTION:
+        fraction = REOPEN_FRACTION_SHORT if designation.window_s < SHORT_WINDOW_S else REOPEN_FRACTION
+        if until - designation.gate_until < designation.window_s * fraction:
             return None
         timeout_s = gate_timeout_s(until - now)
         if timeout_s <= 0:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sharedip.core.address.gate import CLOSE_RETRY_S
-from sharedip.core.address.ownership import PROBE_STEP_S, Hold, Ownership, Presence
+from sharedip.core.address.ownership import PROBE_STANDS_S, PROBE_STEP_S, PROBE_WAIT_S, Hold, Ownership, Presence
 from sharedip.core.messages import (
     AddressHeld,
     AddressRefused,
@@ -167,7 +167,7 @@ def test_the_table_is_complete() -> None:
 def test_every_hold_meets_every_fact(hold: Hold, method: str) -> None:
     """The table says what follows."""
     ownership, out = begin(hold)
-    tell(ownership, NOW + 0.01, METHODS[method], NOW + 0.01)
+    tell(ownership, NOW + 0.005, METHODS[method], NOW + 0.005)
     after, orders = TABLE[hold][method]
     assert f"{ownership.hold.value} {ownership.presence.value}" == after
     assert tuple(type(order) for order in out) == orders
@@ -384,7 +384,47 @@ def test_two_probes_and_the_silence_after_them() -> None:
         now = ownership.next_deadline() or 0.0
         ownership.advance(now)
     assert [type(order) for order in out] == [Probe, Probe]
-    assert now == pytest.approx(NOW + 2 * PROBE_STEP_S)
+    assert now == pytest.approx(NOW + PROBE_STEP_S + PROBE_WAIT_S)
+
+
+def asked_ahead() -> tuple[Ownership, list[Any], float]:
+    """Asked twice, before it was proved that the address may be taken; and when the second question left."""
+    ownership, out = begin()
+    tell(ownership, NOW, Ownership.probe_ahead, NOW)
+    ownership.advance(NOW + PROBE_STEP_S)
+    assert [type(order) for order in out] == [Probe, Probe]
+    assert ownership.hold is Hold.NONE
+    assert ownership.is_clear
+    return ownership, out, NOW + PROBE_STEP_S
+
+
+def test_what_was_asked_ahead_is_asked_no_more_and_its_answers_are_waited_for() -> None:
+    """As long as for those of a probe that begins with the claim."""
+    ownership, out, asked_at = asked_ahead()
+    tell(ownership, asked_at, Ownership.go_on_probing, asked_at)
+    assert not ownership.probe_is_over
+    ownership.advance(asked_at + PROBE_WAIT_S - 0.001)
+    assert not ownership.probe_is_over
+    ownership.advance(asked_at + PROBE_WAIT_S)
+    assert ownership.probe_is_over
+    assert len(out) == 2
+
+
+def test_a_silence_of_long_ago_counts_no_more() -> None:
+    """Whoever came since has not been asked."""
+    for later_s, counts in ((PROBE_STANDS_S - 0.001, True), (PROBE_STANDS_S, False)):
+        ownership, _, asked_at = asked_ahead()
+        ownership.advance(asked_at + PROBE_WAIT_S)
+        assert ownership.go_on_probing(asked_at + later_s) is counts
+        assert (ownership.hold is Hold.PROBING) is counts
+
+
+def test_nothing_that_was_asked_ahead_outlives_the_claim() -> None:
+    ownership, _, asked_at = asked_ahead()
+    ownership.stop_probing()
+    assert not ownership.asks_ahead
+    assert not ownership.go_on_probing(asked_at)
+    assert ownership.next_deadline() is None
 
 
 def test_nothing_is_announced_before_the_kernel_has_the_address() -> None:
