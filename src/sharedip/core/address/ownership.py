@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from math import floor
+from math import ceil, floor
 from typing import ClassVar
 
 from sharedip.core.address.gate import Gate
@@ -62,16 +62,18 @@ REFUSALS_MAX = 20
 
 EARLY_RENEWAL_S = 0.5
 """A lifetime is renewed this long before its end, where the right allows it."""
+GATED_EARLY_S_MIN = 1.0
+GATED_EARLY_S_MAX = 2.0
+"""The same under the nftables fence: for as long as the right lasts. A pause that a witness's window forgives must not
+cost the address by its lifetime, and a long one needs no more than this."""
 
 DOUBT_EVERY_S = 1.0
 """So often at most the claim of a node of this cluster silences the owner until it has asked etcd."""
 
-GATED_LIFETIME_S = 4
-GATED_LIFETIME_MANY_S = 12
-STRETCHED_LIFETIME_S = 3600
+GATED_RENEWALS_PER_S = 10
+GATED_RENEWAL_S_MAX = 10
+STRETCHED_RENEWAL_S = 3600
 """No bound of its own: the lease's."""
-MANY_VIPS = 20
-"""Under the nftables fence. A renewal, due when half of the short one is left, costs a system call for each address."""
 
 
 class Hold(Enum):
@@ -158,7 +160,7 @@ class Ownership:
         self.right = Right()
         self.losses = Losses()
         self.epoch: int | None = None
-        self.gated_lifetime_s = GATED_LIFETIME_S
+        self.gated_renewal_s = gated_renewal_s(1)
         self._life: _Probing | _Holding | _Removing | None = None
         self._ahead: _Probing | None = None
         """The segment is asked, while it is not yet proved that the address may be taken."""
@@ -309,7 +311,7 @@ class Ownership:
 
     def stretch(self, now: Instant) -> None:
         """Let lifetime and gate last for as long as the right does, without this agent."""
-        self.gated_lifetime_s = STRETCHED_LIFETIME_S
+        self.gated_renewal_s = STRETCHED_RENEWAL_S
         holding = self._holding
         if holding is not None:
             holding.due_at, holding.ends_at = now, None
@@ -388,7 +390,7 @@ class Ownership:
         holding.refusals, holding.refused_for_good = 0, ""
         early_s = EARLY_RENEWAL_S
         if self._gate is not None:
-            early_s = max(EARLY_RENEWAL_S, min(event.valid_lft_s, GATED_LIFETIME_S) / 2)
+            early_s = max(EARLY_RENEWAL_S, min(event.valid_lft_s - 1, self._gated_early_s(now)))
         holding.due_at = max(now, event.held_at + event.valid_lft_s - early_s)
         if not holding.announced:
             holding.announced = True
@@ -651,10 +653,18 @@ class Ownership:
     def _lifetime_s(self, now: Instant) -> int:
         """The longest whole-second lifetime that the kernel is sure to end before the right does (law 6, K1).
 
-        Where there is a gate no longer than it must be: a dead agent's address is mute within milliseconds, and off the
-        link some seconds later.
+        Where there is a gate no longer than it must be: a dead agent's address is mute within milliseconds, and on its
+        own node nobody reaches the next owner before it is off the link.
         """
         room_s = self._lifetime_right - now - LIFETIME_LATE_S - LIFETIME_SLACK_S
         if self._gate is not None:
-            room_s = min(room_s, self.gated_lifetime_s)
+            room_s = min(room_s, ceil(self._gated_early_s(now)) + self.gated_renewal_s)
         return floor(room_s) if 1 <= room_s < float("inf") else 0
+
+    def _gated_early_s(self, now: Instant) -> float:
+        return min(max(self.right.until - now, GATED_EARLY_S_MIN), GATED_EARLY_S_MAX)
+
+
+def gated_renewal_s(addresses: int) -> int:
+    """So often a lifetime is renewed under the nftables fence: each costs a system call. In seconds."""
+    return min(1 + addresses // GATED_RENEWALS_PER_S, GATED_RENEWAL_S_MAX)

@@ -18,13 +18,11 @@ from enum import Enum
 from typing import assert_never
 
 from sharedip.core.address.ownership import (
-    GATED_LIFETIME_MANY_S,
-    GATED_LIFETIME_S,
-    MANY_VIPS,
     REFUSALS_MAX,
     Hold,
     Ownership,
     Presence,
+    gated_renewal_s,
 )
 from sharedip.core.election.assent import Assent
 from sharedip.core.election.evicted import EvictedKeys
@@ -140,11 +138,6 @@ TRANSITIONS: dict[tuple[Phase, Phase], str] = {
 
 KEYED = frozenset({Phase.WAITING, Phase.VERIFYING, Phase.PROBING, Phase.OWNING, Phase.LAPSED})
 """Phases in which our key must be there."""
-
-
-def gated_lifetime_s(settings: Settings) -> int:
-    """How long a lifetime is under the nftables fence, which ends the use of the address much sooner."""
-    return GATED_LIFETIME_MANY_S if len(settings.vips) > MANY_VIPS else GATED_LIFETIME_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +296,7 @@ class Candidacy:
         self._probe_pace = probe_pace
         self.ownership = Ownership(vip, out, settings.fence, may_stand=may_stand)
         self.ownership.right.share("lease", session.lease_deadline)
-        self.ownership.gated_lifetime_s = gated_lifetime_s(settings)
+        self.ownership.gated_renewal_s = gated_renewal_s(len(settings.vips))
         self.phase = Phase.OUT
         self.bid: Bid | None = None
         self._out = out
@@ -330,6 +323,7 @@ class Candidacy:
     def reconfigure(self, settings: Settings) -> None:
         """Take over the settings; a new conflict policy counts from the next claim on, a new hook at once."""
         self._settings = settings
+        self.ownership.gated_renewal_s = gated_renewal_s(len(settings.vips))
         if self._hooks.forget_refusals():
             self._campaign_at = NEVER
 
