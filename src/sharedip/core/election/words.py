@@ -17,6 +17,8 @@ from sharedip.core.model import NEVER, Instant, KeyValue
 
 EXECUTED_WITHIN_S = 2.0
 """For how long an etcd that answers may leave the transaction open: it bounds what a forged word costs."""
+WAITED_TOGETHER_S = 0.1
+"""A machine that stood still finds a word and a later announcement in two sockets, and which came first is lost."""
 RETRY_S = 0.1
 LOOK_EVERY_S = 0.25
 
@@ -52,8 +54,10 @@ class Words:
             self._heard[epoch] = _Word(reason, now)
 
     def claimed(self, seen_at: Instant) -> None:
-        """A node of the cluster announced the address: earlier words may be out of date."""
-        self._claimed_at = max(self._claimed_at, seen_at)
+        """A node of the cluster announced the address: earlier words may be out of date, and so may those be that are
+        read right behind it.
+        """
+        self._claimed_at = max(self._claimed_at, seen_at + WAITED_TOGETHER_S)
 
     def has(self, epoch: int) -> bool:
         """Whether this epoch was released to us."""
