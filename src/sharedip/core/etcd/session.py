@@ -36,7 +36,7 @@ from sharedip.core.etcd.news import (
     WriteTried,
 )
 from sharedip.core.etcd.own_record import OwnRecord
-from sharedip.core.etcd.raft_leader import RaftLeader
+from sharedip.core.etcd.raft_leader import SHORTEST_TTL_S, RaftLeader
 from sharedip.core.etcd.renewal import HeldLease, Proof
 from sharedip.core.etcd.requests import DELETES, PUTS, Purpose, RequestKind, Requests
 from sharedip.core.etcd.space import LOOK_EVERY_S, VITAL_RETRY_S, Space
@@ -361,6 +361,10 @@ class Session:
     def _lease_granted(self, event: LeaseGranted, now: Instant) -> None:
         """A lease was granted. One that is not awaited any more carries no key and is left to expire."""
         purpose = self._requests.end(event.request)
+        if purpose is not None and purpose.kind is RequestKind.SHORTEST:
+            self.raft_leader.learn_shortest(event.ttl_s)
+            self._news.append(LeaderChanged())
+            return
         if purpose is None or self._held is not None or self._stopping:
             return
         held = self._held = HeldLease.granted(event, self.lease_deadline, Registry(self.layout), now)
@@ -491,6 +495,8 @@ class Session:
         if purpose.kind is RequestKind.MEMBER:
             self.raft_leader.failed(now, elsewhere=True)
             return
+        if purpose.kind is RequestKind.SHORTEST:
+            return  # asked again later
         if purpose.kind in (RequestKind.DESIGNATE, RequestKind.WITHDRAW, RequestKind.DEPOSE):
             self._peer_request_failed(purpose, event)
             return
@@ -605,6 +611,9 @@ class Session:
             waiting.append(quiet_until)
         if not self.raft_leader.is_known_for(held.raft_term) and not self._requests.is_pending(RequestKind.MEMBER):
             waiting.append(max(self.raft_leader.retry_at, quiet_until))
+        ask_at = self.raft_leader.ask_shortest_at
+        if ask_at is not None and not self._requests.is_pending(RequestKind.SHORTEST):
+            waiting.append(max(ask_at, quiet_until))
         if self.space.is_full and not self._requests.is_pending(RequestKind.PUBLISH):
             waiting.append(max(self.space.try_at, quiet_until))
         return waiting
@@ -644,6 +653,10 @@ class Session:
             self._open_watch(held)
         if not self.raft_leader.is_known_for(held.raft_term):
             self._read_member(now)
+        ask_at = self.raft_leader.ask_shortest_at
+        if ask_at is not None and now >= ask_at and not self._requests.is_pending(RequestKind.SHORTEST):
+            self.raft_leader.asks_shortest(now)
+            self._out(GrantLease(self._begin(RequestKind.SHORTEST), self.endpoint, SHORTEST_TTL_S, self._timeout_s))
         self._publish_if_changed(held, now)
 
     def _read_member(self, now: Instant) -> None:
