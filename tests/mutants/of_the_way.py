@@ -443,7 +443,7 @@ MUTANTS = (
         "word-of-another-epoch",
         NODE,
         "            if key.lease == sender and key.create_revision == entry.epoch:\n"
-        "                candidacy.released(entry.epoch, entry.reason, now)\n",
+        "                candidacy.released(entry.epoch, entry.reason, now, is_untold=entry.is_untold)\n",
         "            if key.lease == sender:\n                candidacy.released(key.create_revision, '', now)\n",
         ITSELF,
         "The release of a former bid is taken for one of this bid.",

@@ -152,11 +152,14 @@ class GivesUp:
 
 @dataclass(frozen=True, slots=True)
 class WordDue:
-    """The address is off the link, and no later run can come back to this epoch: tell these candidates (leases)."""
+    """The address is off the link, and no later run can come back to this epoch: tell these candidates (leases).
+    `is_untold`: the clients have not heard of it.
+    """
 
     epoch: int
     reason: str
     candidates: tuple[int, ...]
+    is_untold: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +184,9 @@ class WindowLapsed:
 
 @dataclass(frozen=True, slots=True)
 class TakenUnreleased:
-    """This node has taken the address by `epoch` from an owner that did not release it: nobody has told its clients."""
+    """This node has taken the address by `epoch` from an owner that did not release it, or whose resets went nowhere:
+    nobody has told its clients.
+    """
 
     epoch: int
     former: KeyValue
@@ -237,6 +242,8 @@ class Bid:
     leave_reason: str = ""
     leave_to: str | None = None
     stranger_stays: bool = False
+    leaves_untold: bool = False
+    """Whether clients do not hear of it when the address leaves this node: its link carries nothing, or not to them."""
     leaves_no_record: bool = False
     """Whether etcd has refused the record of its release."""
     departure: Departure | None = None
@@ -495,9 +502,9 @@ class Candidacy:
             self.ownership.announce_again(now + DEFENDS_AFTER_S)
         return True
 
-    def released(self, epoch: int, reason: str, now: Instant) -> None:
+    def released(self, epoch: int, reason: str, now: Instant, *, is_untold: bool = False) -> None:
         """The owner of this epoch told us, authentically, that the address is off its link for good, and why."""
-        self.words.heard(epoch, reason, now)
+        self.words.heard(epoch, reason, now, is_untold=is_untold)
 
     def leave(
         self,
@@ -529,6 +536,8 @@ class Candidacy:
         self._end_departure(bid)
         self._hooks.stop(bid.acquire)
         bid.leave_reason, bid.leave_to, bid.stranger_stays = reason, to, stranger_stays
+        is_off_link = self.obstacle is not None and not self.is_wish
+        bid.leaves_untold = in_haste or is_off_link or bool(self._fitness.flaw(self.vip))
         if self.phase is Phase.OWNING:
             self.history.tell(Level.INFO, "giving the address up", reason, bid.epoch, now)
         self._campaign_at = max(self._campaign_at, now + holdoff_s)
@@ -756,6 +765,8 @@ class Candidacy:
             before = [key for key in queue if key.create_revision < own.create_revision]
             bid.proved_at = self.words.take(before, now)
             self._take(bid, told, now)
+            if self.words.leaves_untold(queue[0].create_revision):
+                self._answers.append(TakenUnreleased(bid.epoch, queue[0]))
         elif self.ownership.is_clear and not self.words.any() and not self._session.space.is_full:
             # A full etcd gives no place back.
             reason = self._fitness.reason_to_step_back(queue, self.vip)
@@ -822,6 +833,8 @@ class Candidacy:
             self._take(bid, bid.returns.value, now)
         elif not self._asks_segment(bid, now):
             self._take(bid, came, now)
+            if former is not None and release is not None and release.is_untold:
+                self._answers.append(TakenUnreleased(bid.epoch, former))
         else:
             self._enter(Phase.PROBING, now)
             if not self.ownership.go_on_probing(now):
@@ -1138,7 +1151,7 @@ class Candidacy:
         """The address is off the link and the epoch given up for good: tell the candidates, and let go of the key."""
         if self._session.lease is not None and self._successor(bid) is not None:
             candidates = tuple(key.lease for key in self.others())  # safety (7): nobody whom we have evicted
-            self._answers.append(WordDue(bid.epoch, self.told_reason, candidates))
+            self._answers.append(WordDue(bid.epoch, self.told_reason, candidates, bid.leaves_untold))
         self.words.forget()
         self._enter(Phase.RELEASING, now)
         self._release(bid, now)
@@ -1156,7 +1169,7 @@ class Candidacy:
         guard, deletion = Guard(bid.key, GuardTarget.CREATE, bid.epoch), Delete(bid.key)
         speaks = bid.has_held or (bool(queue) and queue[0].key == bid.key)  # else the record speaks of somebody else
         if speaks and not bid.leaves_no_record and not self._session.space.is_full:
-            told = Farewell(self.may_be_taken_unasked, self.told_reason, bid.leave_to)
+            told = Farewell(self.may_be_taken_unasked, self.told_reason, bid.leave_to, bid.leaves_untold)
             self._ask(RequestKind.FAREWELL, guard, self.record.farewell(bid.epoch, told, self._session.lease), deletion)
         else:
             self._ask(RequestKind.RELEASE, guard, deletion)
