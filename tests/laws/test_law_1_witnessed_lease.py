@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sharedip.core.election.candidacy import Phase
 from sharedip.core.etcd.keys import read_record
 from sharedip.core.messages import (
     AddressRefused,
+    GrantLease,
     HoldAddress,
     KeepLeaseAlive,
     RemoveAddress,
@@ -215,16 +218,71 @@ def test_a_witness_that_was_away_first_hears_what_was_said_meanwhile() -> None:
     assert watch.depositions()
 
 
-def test_the_node_of_etcds_leader_is_no_witness() -> None:
-    """Its death would silence the witness and stall etcd at once."""
+def member_of_n2(owning: Owner, member: int) -> dict[str, object]:
+    """n2 runs beside this member of etcd: what is designated then."""
+    owning.talk.store.put(LAYOUT.agent("n2"), agent_record("n2", member=f"{member:x}"), THEIRS)
+    owning.talk.tell_changes()
+    for _ in range(30):
+        owning.acknowledge()
+        owning.step()
+    return read_record(owning.talk.store.keys.get(WITNESS)) or {"witnesses": [], "windowMs": 0}
+
+
+@pytest.mark.parametrize(("shortest_s", "slow_s"), [(1, 4.0), (2, 8.0), (3, 12.0), (4, 0.0), (8, 0.0)])
+def test_the_node_of_etcds_leader_is_a_slow_witness_where_no_other_is_left(shortest_s: int, slow_s: float) -> None:
+    """Its death silences the witness and stalls etcd at once, and only etcd frees us from its promise: that has to
+    outlast an election, or the lease alone is as good. With the leader elsewhere the window is the usual one.
+    """
     owning = Owner()
     leader = owning.talk.node.session.raft_leader.leader_id
     assert leader is not None
-    for member, wanted in ((leader, []), (leader + 1, [f"{THEIRS:x}"])):
-        owning.talk.store.put(LAYOUT.agent("n2"), agent_record("n2", member=f"{member:x}"), THEIRS)
-        owning.talk.tell_changes()
-        for _ in range(20):
-            owning.acknowledge()
-            owning.step()
-        designated = read_record(owning.talk.store.keys.get(WITNESS)) or {"witnesses": []}
-        assert designated["witnesses"] == wanted
+    owning.talk.store._ttl_floor_s = shortest_s
+    for member, window_s in ((leader, slow_s), (leader + 1, WINDOW_S), (leader, slow_s)):
+        designated = member_of_n2(owning, member)
+        assert designated["witnesses"] == ([f"{THEIRS:x}"] if window_s else [])
+        assert designated["windowMs"] == window_s * 1000
+        standing = owning.talk.node.designations.active.values()
+        assert [each.window_s for each in standing] == ([window_s] if window_s else [])
+        told = owning.talk.node.outlook.vip(owning.talk.candidacy, owning.talk.now + 60.0)
+        why = "n2 runs beside etcd's leader, and would fall with it"
+        assert told.why_unwatched == ("" if window_s == WINDOW_S else why)
+        assert told.crash_s == pytest.approx(window_s + 0.1 if window_s else 15.6, abs=0.02)
+
+
+def test_before_etcd_has_told_its_shortest_lease_nobody_beside_its_leader_is_a_witness() -> None:
+    """A promise that an election outlasts would cost the address. It is asked for again, not at every look."""
+    owning = Owner()
+    leader = owning.talk.node.session.raft_leader.leader_id
+    assert leader is not None
+    owning.talk.store.put(LAYOUT.agent("n2"), agent_record("n2", member=f"{leader:x}"), THEIRS)
+    owning.talk.tell_changes()
+    for _ in range(30):
+        owning.acknowledge()
+        owning.step(GrantLease)
+    (asked,) = (order for order in owning.talk.open if isinstance(order, GrantLease))
+    assert WITNESS not in owning.talk.store.keys
+    owning.talk.open.remove(asked)
+    owning.talk.fail(asked)
+    until = owning.talk.now + 11.0
+    while owning.talk.now < until:
+        owning.acknowledge()
+        owning.step(GrantLease)
+    (again,) = (order for order in owning.talk.open if isinstance(order, GrantLease))
+    assert again.ttl_s == asked.ttl_s == 1
+
+
+def test_a_slow_witness_is_beaten_as_often_as_a_fast_one() -> None:
+    """The newer the last promise, the more of it is left when witness and etcd's leader die together."""
+    owning = Owner()
+    leader = owning.talk.node.session.raft_leader.leader_id
+    assert leader is not None
+    owning.talk.store._ttl_floor_s = 2
+    member_of_n2(owning, leader)
+    owning.talk.drop(SendDatagram)
+    begin = owning.talk.now
+    heard = 0
+    while owning.talk.now < begin + WINDOW_S:
+        owning.step()
+        heard += len(owning.beats())
+        owning.acknowledge()
+    assert heard in (9, 10, 11)  # under the lifetime fence ten times in a window

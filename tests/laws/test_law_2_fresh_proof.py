@@ -94,7 +94,7 @@ def test_a_read_in_an_older_term_than_one_already_seen_lets_nobody_claim() -> No
     talk.store.end_lease(THEIRS)
     talk.tell_changes()
     talk.answer(talk.expect(ReadKeys), raft_term=talk.term - 1)
-    talk.none(Probe, HoldAddress)
+    talk.none(HoldAddress)
 
 
 def test_a_read_without_a_key_of_ours_ends_the_lease() -> None:

@@ -23,7 +23,6 @@ from sharedip.core.messages import (
     KeysRead,
     MoveRequested,
     OpenGate,
-    Probe,
     ReadKeys,
     RemoveAddress,
     RevokeLease,
@@ -159,11 +158,11 @@ def test_nothing_is_added_before_the_own_key_was_read_back_as_the_first() -> Non
     talk = waiting_behind()
     talk.store.end_lease(THEIRS)
     talk.tell_changes()
-    talk.none(HoldAddress, Probe)
+    talk.none(HoldAddress)
     read = talk.expect(ReadKeys)
     talk.store.delete(talk.key)  # behind our back, and the watch has not told yet
     talk.answer(read)
-    talk.none(HoldAddress, Probe)
+    talk.none(HoldAddress)
 
 
 def test_a_candidate_that_is_not_the_first_does_not_claim_whatever_its_own_picture_says() -> None:
@@ -175,7 +174,7 @@ def test_a_candidate_that_is_not_the_first_does_not_claim_whatever_its_own_pictu
     assert isinstance(read, KeysRead)
     before = replace(read.keys[0], key=LAYOUT.candidate(VIP.address, 0x77), create_revision=1, lease=0x77)
     talk.hear(replace(read, keys=(*read.keys, before)))
-    talk.none(HoldAddress, Probe)
+    talk.none(HoldAddress)
     assert talk.is_in(Phase.WAITING)
 
 
@@ -206,7 +205,7 @@ def test_a_read_from_before_the_own_resignation_is_nothing_to_claim_on() -> None
     talk.answer(talk.expect(Transact))
     assert talk.candidacy.epoch == talk.store.keys[talk.key].create_revision
     talk.hear(before)
-    talk.none(HoldAddress, Probe)
+    talk.none(HoldAddress)
 
 
 def test_nothing_is_added_while_a_removal_is_not_confirmed() -> None:
@@ -232,7 +231,7 @@ def test_nothing_is_added_without_room_for_the_shortest_lifetime() -> None:
     talk.tell_changes()
     talk.now = talk.right_until - LIFETIME_LATE_S - 0.5
     talk.answer(talk.expect(ReadKeys))
-    talk.none(Probe, HoldAddress)
+    talk.none(HoldAddress)
 
 
 def test_the_announcement_waits_for_the_kernel() -> None:

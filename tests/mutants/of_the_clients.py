@@ -64,10 +64,26 @@ MUTANTS = (
     Mutant(
         "nobody-is-asked",
         CANDIDACY,
-        "                self._answers.append(TakenUnreleased(bid.epoch, former))\n",
-        "                pass\n",
+        "            if former is not None and not is_released and former.lease != self._session.lease:\n",
+        "            if False:\n",
         CLIENTS_OF_THE_DEAD,
         "Idle clients of a dead owner wait for their own time-outs.",
+    ),
+    Mutant(
+        "resets-that-went-nowhere-count",
+        CANDIDACY,
+        "        bid.leaves_untold = in_haste or is_off_link or bool(self._fitness.flaw(self.vip))\n",
+        "        bid.leaves_untold = False\n",
+        CLIENTS_OF_THE_DEAD,
+        "Idle clients of an owner that lost its link wait for their own time-outs.",
+    ),
+    Mutant(
+        "untold-by-word-and-nobody-is-asked",
+        CANDIDACY,
+        "            if self.words.leaves_untold(queue[0].create_revision):\n",
+        "            if False:\n",
+        CLIENTS_OF_THE_DEAD,
+        "Who takes by the word of an owner that lost its link does not ask its clients.",
     ),
     Mutant(
         "the-second-round-by-anybody",

@@ -28,8 +28,8 @@ MUTANTS = (
     Mutant(
         "a-new-start-leaves-the-witness-its-power",
         DESIGNATION,
-        "        if self._settings.window_s is None or self.suspended:\n            return ()\n        if choices",
-        "        if self._settings.window_s is None:\n            return ()\n        if choices",
+        "        if window_s is None or self.suspended:\n",
+        "        if window_s is None:\n",
         WITNESSED,
         "An agent that is started anew is deposed meanwhile, or never gets ready.",
     ),

@@ -16,10 +16,19 @@ from tests.mutants.mutant import (
     RENEWAL,
     SESSION,
     WITNESS,
+    WORDS,
     Mutant,
 )
 
 MUTANTS = (
+    Mutant(
+        "a-word-behind-a-claim-is-the-newer-one",
+        WORDS,
+        "self._claimed_at = max(self._claimed_at, seen_at + WAITED_TOGETHER_S)",
+        "self._claimed_at = max(self._claimed_at, seen_at)",
+        ONE_OWNER,
+        "A machine that stood still takes by a word that its speaker's next announcement has overtaken.",
+    ),
     Mutant(
         "a-stranger-is-answered-at-once",
         CANDIDACY,

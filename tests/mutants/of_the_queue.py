@@ -345,8 +345,8 @@ MUTANTS = (
     Mutant(
         "yielded-and-unasked",
         CANDIDACY,
-        "        elif former is not None and release is not None and self.flaw(now) != YIELDED:\n",
-        "        elif former is not None and release is not None:\n",
+        "return bid.returns is None and (not released or self.flaw(now) == YIELDED)",
+        "return bid.returns is None and not released",
         "address: a stranger that answers keeps the address",
         "Who has yielded takes the address again without a look at the segment.",
     ),

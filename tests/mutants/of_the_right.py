@@ -25,6 +25,22 @@ from tests.mutants.mutant import (
 )
 
 MUTANTS = (
+    Mutant(
+        "a-gated-lifetime-forgets-the-window",
+        OWNERSHIP,
+        "return min(max(self.right.until - now, GATED_EARLY_S_MIN), GATED_EARLY_S_MAX)",
+        "return GATED_EARLY_S_MIN",
+        NOTHING_BEHIND,
+        "A pause that the witness forgives ends the lifetime, and costs the address.",
+    ),
+    Mutant(
+        "a-gated-lifetime-as-long-as-the-lease",
+        OWNERSHIP,
+        "room_s = min(room_s, ceil(self._gated_early_s(now)) + self.gated_renewal_s)",
+        "pass",
+        NOTHING_BEHIND,
+        "On the node of a dead agent nobody reaches the next owner before the lease would have ended.",
+    ),
     # -- deadlines ----------------------------------------------------------------------------------------------------
     Mutant(
         "renewal-from-receive-time",

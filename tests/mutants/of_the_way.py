@@ -25,11 +25,28 @@ from tests.mutants.mutant import (
     VIPS,
     WAY_IN,
     WAY_OUT,
+    WITNESSED,
     WORDS,
     Mutant,
 )
 
 MUTANTS = (
+    Mutant(
+        "a-silence-of-long-ago-counts",
+        OWNERSHIP,
+        "if ahead is None or (ahead.at is None and now >= ahead.asked_at + PROBE_STANDS_S):",
+        "if ahead is None:",
+        WAY_IN,
+        "Who waited long for etcd takes the address from a stranger that came meanwhile, without asking.",
+    ),
+    Mutant(
+        "the-own-member-is-left-for-good",
+        SESSION,
+        "if event.endpoint == self._settings.local_endpoint and self.endpoints.come_home(event.endpoint):",
+        "if False:",
+        WITNESSED,
+        "After one election of etcd's a third of all agents ask the owner's node, and learn of its death late.",
+    ),
     # -- the way in ---------------------------------------------------------------------------------------------------
     Mutant(
         "own-key-not-rechecked",
@@ -90,7 +107,9 @@ MUTANTS = (
     Mutant(
         "first-claim-without-a-probe",
         CANDIDACY,
-        "            self._enter(Phase.PROBING, now)\n            self.ownership.probe(self._probe_pace.take(now))\n",
+        "            self._enter(Phase.PROBING, now)\n"
+        "            if not self.ownership.go_on_probing(now):\n"
+        "                self.ownership.probe(self._probe_pace.take(now))\n",
         '            self._take(bid, "nobody was asked", now)\n',
         "address: before the first claim, probe",
         "A stranger with the address is found out by the clients.",
@@ -424,7 +443,7 @@ MUTANTS = (
         "word-of-another-epoch",
         NODE,
         "            if key.lease == sender and key.create_revision == entry.epoch:\n"
-        "                candidacy.released(entry.epoch, entry.reason, now)\n",
+        "                candidacy.released(entry.epoch, entry.reason, now, is_untold=entry.is_untold)\n",
         "            if key.lease == sender:\n                candidacy.released(key.create_revision, '', now)\n",
         ITSELF,
         "The release of a former bid is taken for one of this bid.",

@@ -23,6 +23,38 @@ from tests.mutants.mutant import (
 
 MUTANTS = (
     Mutant(
+        "a-witness-beside-the-leader-is-a-fast-one",
+        DESIGNATION,
+        "        if not chosen.beside_leader:\n",
+        "        if True:\n",
+        WITNESSED,
+        "Witness and etcd's leader die together, and the address goes dark before etcd has elected another.",
+    ),
+    Mutant(
+        "nobody-is-left-to-watch",
+        CHOOSE,
+        "return Chosen(tuple(peer.lease for peer in beside_leader[:1]), beside_leader=bool(beside_leader))",
+        "return Chosen(())",
+        WITNESSED,
+        "Of two agents the lease alone decides while etcd's leader is on the other one's node.",
+    ),
+    Mutant(
+        "the-window-of-the-record-is-the-usual-one",
+        DESIGNATION,
+        '                "windowMs": wanted.window_ms,\n',
+        '                "windowMs": round((self.window.now_s or 0.0) * 1000),\n',
+        ONE_OWNER,
+        "The owner counts by the slow window, and its witness deposes it by the usual one.",
+    ),
+    Mutant(
+        "a-short-gate-is-opened-at-every-second-beat",
+        DESIGNATION,
+        "fraction = REOPEN_FRACTION_SHORT if designation.window_s < SHORT_WINDOW_S else REOPEN_FRACTION",
+        "fraction = REOPEN_FRACTION",
+        WITNESSED,
+        "At 100 ms the gate closes before etcd has freed the owner from a witness that died.",
+    ),
+    Mutant(
         "a-dead-witness-makes-the-window-longer",
         DESIGNATION,
         "        if all(self._voices.spoke_at(lease) > lapsed_at for lease in witnesses):\n",
@@ -33,8 +65,8 @@ MUTANTS = (
     Mutant(
         "a-longer-window-is-not-written",
         DESIGNATION,
-        "        window_s = round((self.window.now_s or 0.0) * 1000) / 1000  # as it is written\n",
-        "        window_s = round((self._settings.window_s or 0.0) * 1000) / 1000  # as it is written\n",
+        "        window_s = self.window.now_s\n        if window_s is None or self.suspended:",
+        "        window_s = self._settings.window_s\n        if window_s is None or self.suspended:",
         WITNESSED,
         "The window is said to be longer, and the next witness promises the old one.",
     ),
@@ -271,16 +303,16 @@ MUTANTS = (
     Mutant(
         "withdrawn-by-a-put",
         DESIGNATION,
-        "                if witnesses:\n                    self._appoint(part, witnesses)\n                else:\n"
+        "                if best.witnesses:\n                    self._appoint(part, best)\n                else:\n"
         "                    self._withdraw(part)\n",
-        "                self._appoint(part, witnesses)\n",
+        "                self._appoint(part, best)\n",
         LAW_13,
         "etcd is full and the witness stops: the owner removes the address and never has it again.",
     ),
     Mutant(
         "bound-to-a-silent-witness-of-a-full-etcd",
         DESIGNATION,
-        "            if witnesses and self._session.space.is_full:\n",
+        "            if best.witnesses and self._session.space.is_full:\n",
         "            if False:\n",
         LAW_13,
         "A full etcd refuses the next witness, and the owner does not let go of the dead one.",
@@ -338,9 +370,9 @@ MUTANTS = (
     Mutant(
         "witness-on-the-leaders-node",
         CHOOSE,
-        "        if peer.member is None or peer.member != leader:\n",
-        "        if True:\n",
-        "right: never the node of the etcd leader",
+        "        (chosen if peer.member is None or peer.member != leader else beside_leader).append(peer)\n",
+        "        chosen.append(peer)\n",
+        "right: the node of etcd's leader only where no other is left",
         "One node's death silences the witness and stalls etcd.",
     ),
     Mutant(

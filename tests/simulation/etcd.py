@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import ceil
 from typing import TYPE_CHECKING, assert_never
 
 from sharedip.core.messages import (
@@ -99,12 +100,14 @@ class Watcher:
 class ModelEtcd:
     """Invariant: whatever changes the store is followed by `_publish`, which has told all until `_published`."""
 
-    def __init__(self, world: World, members: int, ttl_floor_s: int = 2) -> None:
+    def __init__(self, world: World, members: int, election_timeout_s: float = ELECTION_TIMEOUT_S) -> None:
         self.world = world
+        self.election_timeout_s = election_timeout_s
         self.members = [Member() for _ in range(members)]
         self.leader: int | None = 0
         self.term = 2
-        self.store = Store(next_lease=FIRST_LEASE, ttl_floor_s=ttl_floor_s, expiry=self._expiry)
+        shortest_s = ceil(1.5 * election_timeout_s)  # etcdserver/server.go, minTTL
+        self.store = Store(next_lease=FIRST_LEASE, ttl_floor_s=shortest_s, expiry=self._expiry)
         self.holders: dict[int, Host] = {}
         self.watchers: list[Watcher] = []
         self.clock_rate = 1.0
@@ -441,7 +444,7 @@ class ModelEtcd:
 
     def _lose_leader(self) -> None:
         self.leader = None
-        self.world.later(self.world.random.uniform(1.0, 2.0) * ELECTION_TIMEOUT_S, self._elect, None)
+        self.world.later(self.world.random.uniform(1.0, 2.0) * self.election_timeout_s, self._elect, None)
 
     def _elect(self, wanted: int | None) -> None:
         alive = self._quorum()
@@ -453,4 +456,4 @@ class ModelEtcd:
         self._append_entry()
         self.world.note(f"etcd: member {self.leader} leads, term {self.term}")
         for lease in self.store.leases.values():  # etcd server/lease/lessor.go, Promote
-            lease.expires_at = max(lease.expires_at, self._expiry(lease.ttl_s) + ELECTION_TIMEOUT_S)
+            lease.expires_at = max(lease.expires_at, self._expiry(lease.ttl_s) + self.election_timeout_s)

@@ -56,6 +56,22 @@ def test_after_a_handover_nobody_is_asked() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("by_word", [True, False])
+def test_the_clients_of_an_owner_that_lost_its_link_are_told_by_the_next_one(seed: int, *, by_word: bool) -> None:
+    """It lets go in order, and its resets go nowhere: its word and its record say so."""
+    world, owner = served(seed)
+    if not by_word:
+        world.peer_cuts = {(one.name, other.name) for one in world.hosts for other in world.hosts}
+    owner.set_link(running=False)
+    world.run_until(world.t + 5.0 + AGAIN_S)
+    (taker,) = owners(world)
+    assert taker is not owner
+    tickled = world.clients.tickled
+    assert [(name, order.sequence) for name, order in tickled] == [(taker.name, each) for each in SEQUENCES]
+    assert any("is down)" in line and f"{taker.name}: taking the address" in line for line in world.transcript)
+
+
+@pytest.mark.parametrize("seed", range(5))
 def test_a_candidate_that_was_started_anew_hears_all_of_it_again(seed: int) -> None:
     """Its agent remembers nothing, and the owner finds that out by itself."""
     world, owner = served(seed)

@@ -13,6 +13,7 @@ from sharedip.core.election.candidacy import Phase
 from sharedip.core.messages import Command, GateRefused, MoveRequested, OpenGate, SendDatagram, StopRequested
 from sharedip.core.model import FenceKind
 from sharedip.core.segment.wire import DatagramKind
+from sharedip.core.settings import LIFETIME_LATE_S
 from tests.simulation.etcd import Spell
 from tests.simulation.faults_of_words import is_execution
 from tests.simulation.world import Host, World
@@ -231,3 +232,29 @@ def _note_words(sender: Host, order: SendDatagram, words: list[str]) -> float:
     if order.payload[4] == DatagramKind.RELEASE:
         words.append(sender.name)
     return 0.0
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_on_a_dead_agents_node_the_address_is_gone_a_lifetime_after_its_last_renewal(seed: int) -> None:
+    """Two seconds and the kernel's own: before that nobody on that node reaches the next owner."""
+    stage = Stage(seed)
+    stage.run_until(stage.t + seed * 0.1)  # at any time between two renewals
+    stage.n1.kill()
+    killed_at, address = stage.t, stage.vips[0].address
+    stage.run_until(killed_at + 1.5)
+    assert stage.owners(address) != ["n1"], "another one has it"
+    stage.run_until(killed_at + 2.0 + LIFETIME_LATE_S)
+    assert address not in stage.n1.kernel.addresses
+
+
+@pytest.mark.parametrize("window_s", [0.5, 1.0, 1.9])
+@pytest.mark.parametrize("seed", range(10))
+def test_a_pause_that_the_window_forgives_does_not_end_the_lifetime(seed: int, window_s: float) -> None:
+    """However short that is."""
+    stage = Stage(seed, window_s=window_s)
+    stage.run_until(stage.t + seed * 0.1)
+    stage.n1.freeze(0.8 * window_s)
+    end, address = stage.t + 0.8 * window_s, stage.vips[0].address
+    while stage.t < end:
+        stage.run_until(stage.t + 0.02)
+        assert address in stage.n1.kernel.addresses

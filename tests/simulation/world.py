@@ -63,7 +63,7 @@ from tests.models.agreement import ModelAgreement
 from tests.models.judge import KEY_PREFIX, LAYOUT, given_up_too_early, outlives_its_lease
 from tests.models.kernel import Kernel, refused
 from tests.simulation.clients import ServedClients
-from tests.simulation.etcd import ModelEtcd
+from tests.simulation.etcd import ELECTION_TIMEOUT_S, ModelEtcd
 from tests.simulation.hooks import PlayedHooks
 from tests.simulation.wire import LINK_INDEX, NETWORKS, Wire, own_addresses, plug_in, vip_of
 
@@ -758,6 +758,7 @@ class World:
         vips_of_ipv6: int = 0,
         gateway: bool = False,
         client: bool = False,
+        election_timeout_s: float = ELECTION_TIMEOUT_S,
     ) -> None:
         """`vips_of_ipv6`: so many of the VIPs, the last ones."""
         self.seed = seed
@@ -800,7 +801,7 @@ class World:
         self.hooks: PlayedHooks | None = None
         """The operator's own programs, on every node."""
         self.clients = ServedClients()
-        self.etcd = ModelEtcd(self, members)
+        self.etcd = ModelEtcd(self, members, election_timeout_s)
         self.etcd.clock_rate = 1.0 + self.random.uniform(-drift, drift)
         self.hosts = [
             Host(self, i + 1, self.random.uniform(0, 1000), 1.0 + self.random.uniform(-drift, drift))

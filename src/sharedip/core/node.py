@@ -702,7 +702,7 @@ class Node:
             return
         for key in candidacy.queue():
             if key.lease == sender and key.create_revision == entry.epoch:
-                candidacy.released(entry.epoch, entry.reason, now)
+                candidacy.released(entry.epoch, entry.reason, now, is_untold=entry.is_untold)
                 self.vips.touch_one(candidacy)
 
     # -- the operator, the documents, the disk -------------------------------------------------------------------------

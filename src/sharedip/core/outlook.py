@@ -184,7 +184,11 @@ class Outlook:
             crash_s = least_s = None  # it is only being appointed
         heir = min(followers, key=lambda each: bool(each[1]))[0].lease if followers else None
         members, ends_after = self._etcd_without(ahead, heir)
-        why_unwatched, remedy = self._why_unwatched(candidacy, now) if owns and not is_watched else ("", "")
+        why_unwatched, remedy = "", ""
+        if owns and not is_watched:
+            why_unwatched, remedy = self._why_unwatched(candidacy, now)
+        elif owns:
+            why_unwatched, remedy = self._why_slow(candidacy)
         return VipSituation(
             address=str(candidacy.vip.address),
             first=name,
@@ -347,6 +351,13 @@ class Outlook:
             known = self._designated[address] = key, read_designation(key)
         return known[1]
 
+    def _why_slow(self, candidacy: Candidacy) -> tuple[str, str]:
+        """Why an address of ours has a slow witness, and what to do; empty: it is none, or its window has grown."""
+        leader, leases = self._session.raft_leader.leader_id, self._designations.leases_of(candidacy.vip.address)
+        peers = [peer for lease in leases if (peer := self._peers.by_lease(lease)) is not None]
+        beside = [peer.name for peer in peers if peer.member is not None and peer.member == leader]
+        return _beside_leader(beside) if beside else ("", "")
+
     def _why_unwatched(self, candidacy: Candidacy, now: Instant) -> tuple[str, str]:
         """Why an address of ours has no witness, and what to do."""
         if self._session.space.is_full:
@@ -373,10 +384,7 @@ class Outlook:
             return "it is not known who leads etcd", "look at etcd"
         left = [peer for key in agents if name_of(key) not in unheard and (peer := self._peers.of(key)) is not None]
         if all(peer.member == leader for peer in left):
-            return (
-                f"{listed(sorted(peer.name for peer in left))} runs beside etcd's leader, and would fall with it",
-                "run a third agent, or move etcd's leader (`etcdctl move-leader`)",
-            )
+            return _beside_leader(sorted(peer.name for peer in left))
         return "none of the others is in touch with etcd", "look at the etcd endpoints of the others"
 
     # -- this node ----------------------------------------------------------------------------------------------------
@@ -547,3 +555,11 @@ def _about(node: str, vip: str = "") -> Callable[..., Trouble]:
         return Trouble(code, node, (vip,) if vip else (), **fields)  # type: ignore[arg-type]
 
     return about
+
+
+def _beside_leader(names: list[str]) -> tuple[str, str]:
+    """Why, and what to do."""
+    return (
+        f"{listed(names)} runs beside etcd's leader, and would fall with it",
+        "run a third agent, or move etcd's leader (`etcdctl move-leader`)",
+    )

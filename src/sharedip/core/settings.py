@@ -55,8 +55,11 @@ SILENCE_FRACTION_LIFETIME = 0.6
 """The same as a share of the address's lifetime, where that is shorter: the witness must be withdrawn before the kernel
 removes the address."""
 
-PEER_REQUEST_TIMEOUT_S_MIN = 0.1
-"""For designations and depositions: a second endpoint is tried within half a window, except at the shortest windows."""
+DEPOSITION_TIMEOUT_S_MIN = 0.1
+"""A deposition that seems lost is tried again, and a first one that etcd's disk holds up is worth waiting for."""
+
+DESIGNATION_TIMEOUT_S_MIN = 0.03
+"""Who is bound to a silent witness has less than half a window to be freed: a second endpoint is tried within that."""
 
 VIPS_PER_TRANSACTION = 40
 """VIPs that are designated together are deposed together, in one transaction: three operations for each, and etcd takes
@@ -195,6 +198,11 @@ def gate_timeout_s(room_s: float) -> float:
     return room_s - min(GATE_SLACK_S_MAX, max(GATE_SLACK_S_MIN, room_s * GATE_SLACK_FRACTION))
 
 
-def peer_request_timeout_s(window_s: float | None) -> float:
-    """How long a designation or a deposition waits for one endpoint before it tries the next."""
-    return max(PEER_REQUEST_TIMEOUT_S_MIN, (window_s or 1.0) / 6)
+def deposition_timeout_s(window_s: float | None) -> float:
+    """How long a deposition waits for one endpoint before it tries the next."""
+    return max(DEPOSITION_TIMEOUT_S_MIN, (window_s or 1.0) / 6)
+
+
+def designation_timeout_s(window_s: float | None) -> float:
+    """The same for a designation, and for its withdrawal."""
+    return max(DESIGNATION_TIMEOUT_S_MIN, (window_s or 1.0) / 6)

@@ -153,8 +153,8 @@ class ChangeStatus(TypedDict):
 
 class ClientsStatus(TypedDict):
     """TCP connections on the VIP that have stood for 10 s. `count`: how many this node knows of, as the owner that sees
-    them, or as a candidate that was told; `told_to`: who knows all of an owner's. `tickled`: how many clients of owners
-    that ended without a release this agent has told.
+    them, or as a candidate that was told; `told_to`: who knows all of an owner's. `tickled`: how many clients of former
+    owners, whose resets did not reach them, this agent has told.
     """
 
     count: int

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import assert_never
 
 from sharedip.core.address.links import Links
-from sharedip.core.address.ownership import Presence
+from sharedip.core.address.ownership import Presence, gated_renewal_s
 from sharedip.core.election.assent import Assent
-from sharedip.core.election.candidacy import SETTLING, Answer, Candidacy, Phase, gated_lifetime_s
+from sharedip.core.election.candidacy import SETTLING, Answer, Candidacy, Phase
 from sharedip.core.election.evicted import EvictedKeys
 from sharedip.core.election.fitness import Fitness
 from sharedip.core.election.hooks import Hooks
@@ -207,7 +207,7 @@ class Vips:
     def relax(self) -> None:
         """Lifetimes are as short again as the fence lets them be."""
         for candidacy in self.all():
-            candidacy.ownership.gated_lifetime_s = gated_lifetime_s(self._settings)
+            candidacy.ownership.gated_renewal_s = gated_renewal_s(len(self._settings.vips))
 
     def flaws(self, now: Instant) -> dict[str, str]:
         """What ranks this node last for some VIPs, by fixed codes; for its record."""

@@ -235,7 +235,7 @@ def _vip_families(vips: list[VipStatus], now: float | None) -> Iterator[Family]:
     yield Family(
         "sharedip_vip_clients_told_total",
         "counter",
-        "Clients of owners that ended without a release, whom this node has told.",
+        "Clients of former owners whose resets did not reach them, whom this node has told.",
         (Sample(_about(vip), vip["clients"]["tickled"]) for vip in vips),
     )
     yield Family(

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from math import floor
+from math import ceil, floor
 from typing import ClassVar
 
 from sharedip.core.address.gate import Gate
@@ -44,10 +44,13 @@ from sharedip.core.right import Right
 from sharedip.core.schedule import Announcements
 from sharedip.core.settings import LIFETIME_LATE_S, LIFETIME_SLACK_S, REMOVAL_LEAD_S
 
-PROBE_STEP_S = 0.02
 PROBES = 2
+PROBE_STEP_S = 0.01
+PROBE_WAIT_S = 0.02
 """RFC 5227 asks for 1-2 s between probes of a host that boots; here a dead owner's clients wait, and a live stranger on
-the same segment answers within a few milliseconds."""
+the same segment answers within a few milliseconds. The wait is for answers to the last one."""
+PROBE_STANDS_S = 0.2
+"""The silence that followed on questions says nothing of who came so long after."""
 
 HOLD_RETRY_S = 0.1
 GATE_RETRY_S = 0.02
@@ -59,16 +62,18 @@ REFUSALS_MAX = 20
 
 EARLY_RENEWAL_S = 0.5
 """A lifetime is renewed this long before its end, where the right allows it."""
+GATED_EARLY_S_MIN = 1.0
+GATED_EARLY_S_MAX = 2.0
+"""The same under the nftables fence: for as long as the right lasts. A pause that a witness's window forgives must not
+cost the address by its lifetime, and a long one needs no more than this."""
 
 DOUBT_EVERY_S = 1.0
 """So often at most the claim of a node of this cluster silences the owner until it has asked etcd."""
 
-GATED_LIFETIME_S = 4
-GATED_LIFETIME_MANY_S = 12
-STRETCHED_LIFETIME_S = 3600
+GATED_RENEWALS_PER_S = 10
+GATED_RENEWAL_S_MAX = 10
+STRETCHED_RENEWAL_S = 3600
 """No bound of its own: the lease's."""
-MANY_VIPS = 20
-"""Under the nftables fence. A renewal, due when half of the short one is left, costs a system call for each address."""
 
 
 class Hold(Enum):
@@ -95,6 +100,8 @@ class _Probing:
     hold: ClassVar[Hold] = Hold.PROBING
     at: Instant | None
     left: int = PROBES
+    asked_at: Instant = NEVER
+    """When the last one left."""
 
 
 @dataclass(slots=True)
@@ -153,8 +160,10 @@ class Ownership:
         self.right = Right()
         self.losses = Losses()
         self.epoch: int | None = None
-        self.gated_lifetime_s = GATED_LIFETIME_S
+        self.gated_renewal_s = gated_renewal_s(1)
         self._life: _Probing | _Holding | _Removing | None = None
+        self._ahead: _Probing | None = None
+        """The segment is asked, while it is not yet proved that the address may be taken."""
         # Law 7, docs/safety.md "A former run": not absent, so that nothing is given up before the kernel's list has
         # shown it gone, and its lifetime not over, so that no beat leaves before this run has set its own.
         self._proved_at: Instant = NEVER
@@ -169,12 +178,25 @@ class Ownership:
 
     # -- orders from the candidacy ------------------------------------------------------------------------------------
 
+    def probe_ahead(self, at: Instant) -> None:
+        """Ask already, while etcd does: whoever had the address has no right to it any more."""
+        self._ahead = _Probing(at)
+
     def probe(self, at: Instant) -> None:
         """Ask the segment at that instant who has the address. `probe_is_over` tells when the silence counts."""
-        self._life = _Probing(at)
+        self._life, self._ahead = _Probing(at), None
+
+    def go_on_probing(self, now: Instant) -> bool:
+        """What was asked ahead counts, with the answers to come. False: nothing was, or too long ago."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is None or (ahead.at is None and now >= ahead.asked_at + PROBE_STANDS_S):
+            return False
+        self._life = ahead
+        return True
 
     def stop_probing(self) -> None:
         """No address was added: there is nothing to remove."""
+        self._ahead = None
         if isinstance(self._life, _Probing):
             self._life = None
 
@@ -182,7 +204,7 @@ class Ownership:
         """Hold the address from now on, while the right lasts. `proved_at`: when that was asked for which entitles us;
         what others claimed before is out of date.
         """
-        self.epoch, self._proved_at = epoch, proved_at
+        self.epoch, self._proved_at, self._ahead = epoch, proved_at, None
         self._life = _Holding(due_at=now)
         if self._gate is not None:
             self._gate.open_at(now)
@@ -247,6 +269,11 @@ class Ownership:
         return self._asked_until is None and self._address_until <= self.right.until
 
     @property
+    def asks_ahead(self) -> bool:
+        """Whether the segment is asked ahead of the proof."""
+        return self._ahead is not None
+
+    @property
     def probe_is_over(self) -> bool:
         """All probes went out and their answers had time to come."""
         return isinstance(self._life, _Probing) and self._life.at is None
@@ -284,7 +311,7 @@ class Ownership:
 
     def stretch(self, now: Instant) -> None:
         """Let lifetime and gate last for as long as the right does, without this agent."""
-        self.gated_lifetime_s = STRETCHED_LIFETIME_S
+        self.gated_renewal_s = STRETCHED_RENEWAL_S
         holding = self._holding
         if holding is not None:
             holding.due_at, holding.ends_at = now, None
@@ -363,7 +390,7 @@ class Ownership:
         holding.refusals, holding.refused_for_good = 0, ""
         early_s = EARLY_RENEWAL_S
         if self._gate is not None:
-            early_s = max(EARLY_RENEWAL_S, min(event.valid_lft_s, GATED_LIFETIME_S) / 2)
+            early_s = max(EARLY_RENEWAL_S, min(event.valid_lft_s - 1, self._gated_early_s(now)))
         holding.due_at = max(now, event.held_at + event.valid_lft_s - early_s)
         if not holding.announced:
             holding.announced = True
@@ -510,6 +537,8 @@ class Ownership:
 
     def advance(self, now: Instant) -> None:
         """Order whatever is due; doing it twice changes nothing."""
+        if self._ahead is not None:
+            self._advance_probing(self._ahead, now)
         match self._life:
             case _Removing() as removing:
                 if not removing.is_under_way and now >= removing.at:
@@ -541,6 +570,8 @@ class Ownership:
                     None if gate is None else gate.opens_at,
                     holding.announcements.next_at if self._announces(holding) else None,
                 ]
+        if self._ahead is not None:
+            waiting.append(self._ahead.at)
         return min((at for at in waiting if at is not None), default=None)
 
     # -- inside -------------------------------------------------------------------------------------------------------
@@ -557,7 +588,8 @@ class Ownership:
             return
         if probing.left > 0:
             probing.left -= 1
-            probing.at = now + PROBE_STEP_S
+            probing.asked_at = now
+            probing.at = now + (PROBE_STEP_S if probing.left else PROBE_WAIT_S)
             self._out(Probe(self.vip))
         else:
             probing.at = None
@@ -621,10 +653,18 @@ class Ownership:
     def _lifetime_s(self, now: Instant) -> int:
         """The longest whole-second lifetime that the kernel is sure to end before the right does (law 6, K1).
 
-        Where there is a gate no longer than it must be: a dead agent's address is mute within milliseconds, and off the
-        link some seconds later.
+        Where there is a gate no longer than it must be: a dead agent's address is mute within milliseconds, and on its
+        own node nobody reaches the next owner before it is off the link.
         """
         room_s = self._lifetime_right - now - LIFETIME_LATE_S - LIFETIME_SLACK_S
         if self._gate is not None:
-            room_s = min(room_s, self.gated_lifetime_s)
+            room_s = min(room_s, ceil(self._gated_early_s(now)) + self.gated_renewal_s)
         return floor(room_s) if 1 <= room_s < float("inf") else 0
+
+    def _gated_early_s(self, now: Instant) -> float:
+        return min(max(self.right.until - now, GATED_EARLY_S_MIN), GATED_EARLY_S_MAX)
+
+
+def gated_renewal_s(addresses: int) -> int:
+    """So often a lifetime is renewed under the nftables fence: each costs a system call. In seconds."""
+    return min(1 + addresses // GATED_RENEWALS_PER_S, GATED_RENEWAL_S_MAX)

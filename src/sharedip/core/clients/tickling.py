@@ -108,7 +108,7 @@ class Tickling:
             return  # the second one, of the same clients
         self.told[event.vip.address] = self.told.get(event.vip.address, 0) + event.sent
         text = f"{event.sent} client{'' if event.sent == 1 else 's'} told"
-        reason = f"they had connections to {former}, which ended without a release"
+        reason = f"they had connections to {former}, whose resets did not reach them"
         if event.here:
             reason += f"; {event.here} more are connected here already"
         self._out(Report(Level.INFO, text, event.vip, epoch, reason))

@@ -18,13 +18,11 @@ from enum import Enum
 from typing import assert_never
 
 from sharedip.core.address.ownership import (
-    GATED_LIFETIME_MANY_S,
-    GATED_LIFETIME_S,
-    MANY_VIPS,
     REFUSALS_MAX,
     Hold,
     Ownership,
     Presence,
+    gated_renewal_s,
 )
 from sharedip.core.election.assent import Assent
 from sharedip.core.election.evicted import EvictedKeys
@@ -142,11 +140,6 @@ KEYED = frozenset({Phase.WAITING, Phase.VERIFYING, Phase.PROBING, Phase.OWNING, 
 """Phases in which our key must be there."""
 
 
-def gated_lifetime_s(settings: Settings) -> int:
-    """How long a lifetime is under the nftables fence, which ends the use of the address much sooner."""
-    return GATED_LIFETIME_MANY_S if len(settings.vips) > MANY_VIPS else GATED_LIFETIME_S
-
-
 @dataclass(frozen=True, slots=True)
 class GivesUp:
     """This epoch will be given up, whatever comes in between: no later run may rely on it. `successor` is the lease of
@@ -159,11 +152,14 @@ class GivesUp:
 
 @dataclass(frozen=True, slots=True)
 class WordDue:
-    """The address is off the link, and no later run can come back to this epoch: tell these candidates (leases)."""
+    """The address is off the link, and no later run can come back to this epoch: tell these candidates (leases).
+    `is_untold`: the clients have not heard of it.
+    """
 
     epoch: int
     reason: str
     candidates: tuple[int, ...]
+    is_untold: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +184,9 @@ class WindowLapsed:
 
 @dataclass(frozen=True, slots=True)
 class TakenUnreleased:
-    """This node has taken the address by `epoch` from an owner that did not release it: nobody has told its clients."""
+    """This node has taken the address by `epoch` from an owner that did not release it, or whose resets went nowhere:
+    nobody has told its clients.
+    """
 
     epoch: int
     former: KeyValue
@@ -244,6 +242,8 @@ class Bid:
     leave_reason: str = ""
     leave_to: str | None = None
     stranger_stays: bool = False
+    leaves_untold: bool = False
+    """Whether clients do not hear of it when the address leaves this node: its link carries nothing, or not to them."""
     leaves_no_record: bool = False
     """Whether etcd has refused the record of its release."""
     departure: Departure | None = None
@@ -303,7 +303,7 @@ class Candidacy:
         self._probe_pace = probe_pace
         self.ownership = Ownership(vip, out, settings.fence, may_stand=may_stand)
         self.ownership.right.share("lease", session.lease_deadline)
-        self.ownership.gated_lifetime_s = gated_lifetime_s(settings)
+        self.ownership.gated_renewal_s = gated_renewal_s(len(settings.vips))
         self.phase = Phase.OUT
         self.bid: Bid | None = None
         self._out = out
@@ -330,6 +330,7 @@ class Candidacy:
     def reconfigure(self, settings: Settings) -> None:
         """Take over the settings; a new conflict policy counts from the next claim on, a new hook at once."""
         self._settings = settings
+        self.ownership.gated_renewal_s = gated_renewal_s(len(settings.vips))
         if self._hooks.forget_refusals():
             self._campaign_at = NEVER
 
@@ -448,6 +449,7 @@ class Candidacy:
         if own is None or own.create_revision != self.epoch or queue[0] is not own:
             if self.phase is Phase.WAITING:
                 return False
+            self.ownership.stop_probing()
             self._enter(Phase.WAITING, now)
             return True
         self._proved_at = sent_at
@@ -477,7 +479,8 @@ class Candidacy:
         """
         if of_cluster:
             self.words.claimed(event.seen_at)
-        if self.phase not in (Phase.PROBING, Phase.OWNING):
+        asks_ahead = self.ownership.asks_ahead and not of_cluster  # etcd will say whether one of ours still owns it
+        if self.phase not in (Phase.PROBING, Phase.OWNING) and not asks_ahead:
             return False
         known = self.history.conflict
         if known is None or now - known.last_at >= DEFEND_EVERY_S:
@@ -499,9 +502,9 @@ class Candidacy:
             self.ownership.announce_again(now + DEFENDS_AFTER_S)
         return True
 
-    def released(self, epoch: int, reason: str, now: Instant) -> None:
+    def released(self, epoch: int, reason: str, now: Instant, *, is_untold: bool = False) -> None:
         """The owner of this epoch told us, authentically, that the address is off its link for good, and why."""
-        self.words.heard(epoch, reason, now)
+        self.words.heard(epoch, reason, now, is_untold=is_untold)
 
     def leave(
         self,
@@ -533,6 +536,8 @@ class Candidacy:
         self._end_departure(bid)
         self._hooks.stop(bid.acquire)
         bid.leave_reason, bid.leave_to, bid.stranger_stays = reason, to, stranger_stays
+        is_off_link = self.obstacle is not None and not self.is_wish
+        bid.leaves_untold = in_haste or is_off_link or bool(self._fitness.flaw(self.vip))
         if self.phase is Phase.OWNING:
             self.history.tell(Level.INFO, "giving the address up", reason, bid.epoch, now)
         self._campaign_at = max(self._campaign_at, now + holdoff_s)
@@ -749,6 +754,8 @@ class Candidacy:
             self._enter(Phase.VERIFYING, now)
             self._session.want_read()
             self._answers.append(ClaimBegun())
+            if self._asks_segment(bid, now):
+                self.ownership.probe_ahead(self._probe_pace.take(now))
         elif self.flaw(now) != YIELDED and self._is_entitled_by_word(bid, queue) and self.ownership.can_hold(now):
             if self._passes_on(bid, queue, now):
                 return
@@ -758,6 +765,8 @@ class Candidacy:
             before = [key for key in queue if key.create_revision < own.create_revision]
             bid.proved_at = self.words.take(before, now)
             self._take(bid, told, now)
+            if self.words.leaves_untold(queue[0].create_revision):
+                self._answers.append(TakenUnreleased(bid.epoch, queue[0]))
         elif self.ownership.is_clear and not self.words.any() and not self._session.space.is_full:
             # A full etcd gives no place back.
             reason = self._fitness.reason_to_step_back(queue, self.vip)
@@ -822,11 +831,19 @@ class Candidacy:
             return
         if bid.returns is not None:
             self._take(bid, bid.returns.value, now)
-        elif former is not None and release is not None and self.flaw(now) != YIELDED:
+        elif not self._asks_segment(bid, now):
             self._take(bid, came, now)
+            if former is not None and release is not None and release.is_untold:
+                self._answers.append(TakenUnreleased(bid.epoch, former))
         else:
             self._enter(Phase.PROBING, now)
-            self.ownership.probe(self._probe_pace.take(now))
+            if not self.ownership.go_on_probing(now):
+                self.ownership.probe(self._probe_pace.take(now))
+
+    def _asks_segment(self, bid: Bid, now: Instant) -> bool:
+        """Whether the segment is asked before the address is taken: not where its last owner released it in order."""
+        released = self._former is not None and self.record.release_of(self._former) is not None
+        return bid.returns is None and (not released or self.flaw(now) == YIELDED)
 
     def _advance_probing(self, bid: Bid, now: Instant) -> None:
         if self.ownership.hold is not Hold.PROBING:  # something had to be removed first
@@ -1134,7 +1151,7 @@ class Candidacy:
         """The address is off the link and the epoch given up for good: tell the candidates, and let go of the key."""
         if self._session.lease is not None and self._successor(bid) is not None:
             candidates = tuple(key.lease for key in self.others())  # safety (7): nobody whom we have evicted
-            self._answers.append(WordDue(bid.epoch, self.told_reason, candidates))
+            self._answers.append(WordDue(bid.epoch, self.told_reason, candidates, bid.leaves_untold))
         self.words.forget()
         self._enter(Phase.RELEASING, now)
         self._release(bid, now)
@@ -1152,7 +1169,7 @@ class Candidacy:
         guard, deletion = Guard(bid.key, GuardTarget.CREATE, bid.epoch), Delete(bid.key)
         speaks = bid.has_held or (bool(queue) and queue[0].key == bid.key)  # else the record speaks of somebody else
         if speaks and not bid.leaves_no_record and not self._session.space.is_full:
-            told = Farewell(self.may_be_taken_unasked, self.told_reason, bid.leave_to)
+            told = Farewell(self.may_be_taken_unasked, self.told_reason, bid.leave_to, bid.leaves_untold)
             self._ask(RequestKind.FAREWELL, guard, self.record.farewell(bid.epoch, told, self._session.lease), deletion)
         else:
             self._ask(RequestKind.RELEASE, guard, deletion)

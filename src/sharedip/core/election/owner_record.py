@@ -22,11 +22,14 @@ RETRY_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Farewell:
-    """What a leaver says. `unasked`: its release is all that the next one needs; `to` is who is meant to have it."""
+    """What a leaver says. `unasked`: its release is all that the next one needs; `to` is who is meant to have it;
+    `is_untold`: its resets did not reach its clients.
+    """
 
     unasked: bool
     reason: str
     to: str | None
+    is_untold: bool
 
 
 class OwnerRecord:
@@ -82,13 +85,15 @@ class OwnerRecord:
 
     def farewell(self, epoch: int, told: Farewell, lease: int) -> Put:
         """What says that the address was off the link before the key went (law 3): the next one takes it unasked."""
-        record = {
+        record: dict[str, object] = {
             "node": self._node_name,
             "epoch": epoch,
             "released": told.unasked,
             "reason": told.reason,
             "to": told.to,
         }
+        if told.is_untold:
+            record["untold"] = True
         return Put(self.key, write_record(record), lease)
 
     def deposed(self, key: str, epoch: int, name: str, fate: str) -> None:

@@ -17,6 +17,8 @@ from sharedip.core.model import NEVER, Instant, KeyValue
 
 EXECUTED_WITHIN_S = 2.0
 """For how long an etcd that answers may leave the transaction open: it bounds what a forged word costs."""
+WAITED_TOGETHER_S = 0.1
+"""A machine that stood still finds a word and a later announcement in two sockets, and which came first is lost."""
 RETRY_S = 0.1
 LOOK_EVERY_S = 0.25
 
@@ -25,6 +27,7 @@ LOOK_EVERY_S = 0.25
 class _Word:
     reason: str
     heard_at: Instant
+    is_untold: bool
 
 
 class Words:
@@ -43,17 +46,20 @@ class Words:
         """Epoch of the speaker → its election key."""
         self.execute_at: Instant = NEVER
 
-    def heard(self, epoch: int, reason: str, now: Instant) -> None:
-        """The owner of this epoch says that the address is off its link for good, and why.
+    def heard(self, epoch: int, reason: str, now: Instant, *, is_untold: bool = False) -> None:
+        """The owner of this epoch says that the address is off its link for good, and why; and that its clients have
+        not heard of it, if so.
 
         Only the first time counts: a replayed datagram is no newer than what was seen meanwhile.
         """
         if epoch not in self._void and epoch not in self._heard:
-            self._heard[epoch] = _Word(reason, now)
+            self._heard[epoch] = _Word(reason, now, is_untold)
 
     def claimed(self, seen_at: Instant) -> None:
-        """A node of the cluster announced the address: earlier words may be out of date."""
-        self._claimed_at = max(self._claimed_at, seen_at)
+        """A node of the cluster announced the address: earlier words may be out of date, and so may those be that are
+        read right behind it.
+        """
+        self._claimed_at = max(self._claimed_at, seen_at + WAITED_TOGETHER_S)
 
     def has(self, epoch: int) -> bool:
         """Whether this epoch was released to us."""
@@ -62,6 +68,11 @@ class Words:
     def any(self) -> bool:
         """Whether any owner has released to us."""
         return bool(self._heard)
+
+    def leaves_untold(self, epoch: int) -> bool:
+        """Whether the clients of this epoch's owner have not heard of its release."""
+        word = self._heard.get(epoch)
+        return word is not None and word.is_untold
 
     def reason(self, epoch: int) -> str:
         """Why the owner left; for people."""

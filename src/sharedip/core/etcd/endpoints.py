@@ -68,6 +68,13 @@ class Endpoints:
             self.connected = False
             self._out(Report(Level.WARNING, "etcd does not answer; waiting for it", reason=self.trouble))
 
+    def come_home(self, local: int) -> bool:
+        """Our own node's member knows a leader: ask it again, for another node's dies with that node, and whoever asks
+        there learns of it by a time-out. False: it is asked already.
+        """
+        was_away, self.current = self.current != local, local
+        return was_away
+
     def rotate(self, endpoint: int) -> None:
         """Ask the next endpoint from now on, without a verdict on this one."""
         if endpoint == self.current:

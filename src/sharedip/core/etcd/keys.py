@@ -99,11 +99,14 @@ def _parse_address(text: str) -> IPAddress | None:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """An owner's word that the address was off its link before its key went. `to` names the intended successor."""
+    """An owner's word that the address was off its link before its key went. `to` names the intended successor;
+    `is_untold`: its clients have not heard of it.
+    """
 
     epoch: int
     to: str | None
     reason: str
+    is_untold: bool = False
 
 
 class Registry:
@@ -261,7 +264,8 @@ class Registry:
             return
         epoch, to = record.get("epoch"), record.get("to")
         if isinstance(epoch, int):
-            self.releases[address] = Release(epoch, to if isinstance(to, str) else None, str(record.get("reason", "")))
+            named, reason = to if isinstance(to, str) else None, str(record.get("reason", ""))
+            self.releases[address] = Release(epoch, named, reason, record.get("untold") is True)
 
 
 def _create_revision(key: KeyValue) -> int:

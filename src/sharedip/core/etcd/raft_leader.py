@@ -1,4 +1,5 @@
-"""Who leads etcd, and which of its members runs on this node: witnesses are chosen by it.
+"""Who leads etcd, which of its members runs on this node, and how long it may be without a leader: witnesses are chosen
+by it.
 
 Invariant: `leader_id` belongs to the newest term that was seen; None: not known.
 Must never: ask anything itself; `session.py` does.
@@ -10,6 +11,13 @@ from sharedip.core.messages import MemberRead
 from sharedip.core.model import NEVER, Instant
 
 RETRY_S = 0.5
+
+SHORTEST_TTL_S = 1
+"""Asked for. etcd grants none below 1.5 election timeouts, in whole seconds (etcdserver/server.go, minTTL)."""
+ELECTIONS = 4
+"""In shortest leases. An election begins within two election timeouts, and one whose votes are split is held again
+within two more; the rest is for the last promise's age, the old leader's goodbye, and a transaction."""
+SHORTEST_RETRY_S = 10.0
 
 
 class RaftLeader:
@@ -24,6 +32,31 @@ class RaftLeader:
         """Whether etcd tells this user nothing of itself (`Status` is root's alone in some releases)."""
         self._term = -1
         self._ask_elsewhere = False
+        self._shortest_ttl_s: int | None = None
+        self._shortest_asked_for = False
+        self._shortest_retry_at: Instant = NEVER
+
+    @property
+    def outlasts_election_s(self) -> float | None:
+        """What outlasts an election of etcd's, by the election timeout that it shows; None: it has not been asked."""
+        return None if self._shortest_ttl_s is None else float(ELECTIONS * self._shortest_ttl_s)
+
+    def want_shortest_lease(self) -> None:
+        """Somebody has to know how long an election lasts."""
+        self._shortest_asked_for = self._shortest_ttl_s is None
+
+    @property
+    def ask_shortest_at(self) -> Instant | None:
+        """When etcd is to be asked for its shortest lease; None: nobody has to know."""
+        return self._shortest_retry_at if self._shortest_asked_for else None
+
+    def asks_shortest(self, now: Instant) -> None:
+        """It is asked now, and again later if it does not answer."""
+        self._shortest_retry_at = now + SHORTEST_RETRY_S
+
+    def learn_shortest(self, ttl_s: int) -> None:
+        """What it has granted."""
+        self._shortest_ttl_s, self._shortest_asked_for = max(ttl_s, SHORTEST_TTL_S), False
 
     def is_known_for(self, raft_term: int) -> bool:
         """Whether the leader of this term has been told."""
@@ -46,6 +79,8 @@ class RaftLeader:
             self.failed(now, elsewhere=True)
             return False
         self._ask_elsewhere = False
+        if event.raft_term != self._term:  # its members may have been restarted with another election timeout
+            self._shortest_ttl_s, self._shortest_retry_at = None, NEVER
         self._term, self.leader_id = event.raft_term, event.leader_id
         return True
 

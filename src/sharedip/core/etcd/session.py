@@ -36,7 +36,7 @@ from sharedip.core.etcd.news import (
     WriteTried,
 )
 from sharedip.core.etcd.own_record import OwnRecord
-from sharedip.core.etcd.raft_leader import RaftLeader
+from sharedip.core.etcd.raft_leader import SHORTEST_TTL_S, RaftLeader
 from sharedip.core.etcd.renewal import HeldLease, Proof
 from sharedip.core.etcd.requests import DELETES, PUTS, Purpose, RequestKind, Requests
 from sharedip.core.etcd.space import LOOK_EVERY_S, VITAL_RETRY_S, Space
@@ -66,7 +66,13 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import NEVER, Delete, Failure, Get, Guard, Instant, KeyValue, Operation, Put
 from sharedip.core.right import Deadline
-from sharedip.core.settings import Settings, attempt_timeout_s, peer_request_timeout_s, renew_every_s
+from sharedip.core.settings import (
+    Settings,
+    attempt_timeout_s,
+    deposition_timeout_s,
+    designation_timeout_s,
+    renew_every_s,
+)
 
 NAME_TAKEN_RETRY_S = 2.0
 OTHER_NAME_MAX = 100
@@ -269,7 +275,8 @@ class Session:
     def _change_witnesses(self, kind: RequestKind, guards: tuple[Guard, ...], then: tuple[Operation, ...]) -> int:
         request = self._begin(kind)
         shown = tuple(Get(guard.key) for guard in guards)
-        self._out(Transact(request, self._peer_endpoint, guards, then, shown, self._peer_timeout_s))
+        timeout_s = designation_timeout_s(self._settings.window_s)
+        self._out(Transact(request, self._peer_endpoint, guards, then, shown, timeout_s))
         return request
 
     def depose(self, guards: tuple[Guard, ...], then: tuple[Operation, ...], *, is_alone: bool) -> int:
@@ -278,9 +285,8 @@ class Session:
         """
         request = self._begin(RequestKind.DEPOSE)
         everything = (Get(self.layout.root, prefix=True),) if is_alone else ()
-        self._out(
-            Transact(request, self._peer_endpoint, guards, (*then, *everything), everything, self._peer_timeout_s)
-        )
+        timeout_s = deposition_timeout_s(self._settings.window_s)
+        self._out(Transact(request, self._peer_endpoint, guards, (*then, *everything), everything, timeout_s))
         return request
 
     def lose_lease(self, reason: str) -> list[News]:
@@ -355,6 +361,10 @@ class Session:
     def _lease_granted(self, event: LeaseGranted, now: Instant) -> None:
         """A lease was granted. One that is not awaited any more carries no key and is left to expire."""
         purpose = self._requests.end(event.request)
+        if purpose is not None and purpose.kind is RequestKind.SHORTEST:
+            self.raft_leader.learn_shortest(event.ttl_s)
+            self._news.append(LeaderChanged())
+            return
         if purpose is None or self._held is not None or self._stopping:
             return
         held = self._held = HeldLease.granted(event, self.lease_deadline, Registry(self.layout), now)
@@ -450,6 +460,9 @@ class Session:
             self._held.raft_term = event.raft_term
             if (self.raft_leader.leader_id, self.raft_leader.member_id) != known:
                 self._news.append(LeaderChanged())
+            if event.endpoint == self._settings.local_endpoint and self.endpoints.come_home(event.endpoint):
+                self._peer_step = 0
+                self._close_watch(self._held)  # opened there, at the revision behind the last one that was seen
 
     def _lease_revoked(self, event: LeaseRevoked, now: Instant) -> None:
         """A lease was revoked: ours on the way out, or a former run's on the way in."""
@@ -485,6 +498,8 @@ class Session:
             else:
                 self.raft_leader.failed(now, elsewhere=True)
             return
+        if purpose.kind is RequestKind.SHORTEST:
+            return  # asked again later
         if purpose.kind in (RequestKind.DESIGNATE, RequestKind.WITHDRAW, RequestKind.DEPOSE):
             self._peer_request_failed(purpose, event)
             return
@@ -599,6 +614,9 @@ class Session:
             waiting.append(quiet_until)
         if not self.raft_leader.is_known_for(held.raft_term) and not self._requests.is_pending(RequestKind.MEMBER):
             waiting.append(max(self.raft_leader.retry_at, quiet_until))
+        ask_at = self.raft_leader.ask_shortest_at
+        if ask_at is not None and not self._requests.is_pending(RequestKind.SHORTEST):
+            waiting.append(max(ask_at, quiet_until))
         if self.space.is_full and not self._requests.is_pending(RequestKind.PUBLISH):
             waiting.append(max(self.space.try_at, quiet_until))
         return waiting
@@ -638,6 +656,10 @@ class Session:
             self._open_watch(held)
         if not self.raft_leader.is_known_for(held.raft_term):
             self._read_member(now)
+        ask_at = self.raft_leader.ask_shortest_at
+        if ask_at is not None and now >= ask_at and not self._requests.is_pending(RequestKind.SHORTEST):
+            self.raft_leader.asks_shortest(now)
+            self._out(GrantLease(self._begin(RequestKind.SHORTEST), self.endpoint, SHORTEST_TTL_S, self._timeout_s))
         self._publish_if_changed(held, now)
 
     def _read_member(self, now: Instant) -> None:
@@ -658,10 +680,6 @@ class Session:
     @property
     def _timeout_s(self) -> float:
         return attempt_timeout_s(self.ttl_s, self._settings.request_timeout_s)
-
-    @property
-    def _peer_timeout_s(self) -> float:
-        return peer_request_timeout_s(self._settings.window_s)
 
     @property
     def _peer_endpoint(self) -> int:

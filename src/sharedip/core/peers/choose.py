@@ -7,8 +7,18 @@ Must never: designate anybody. Counterpart: `owner.py`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sharedip.core.etcd.agent_records import Peer, Peers
 from sharedip.core.model import KeyValue
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The leases of some witnesses, sorted. `beside_leader`: on the node of etcd's leader, for no other is left."""
+
+    leases: tuple[int, ...]
+    beside_leader: bool = False
 
 
 class Choices:
@@ -20,9 +30,9 @@ class Choices:
         self._watchful = watchful
         self._leader = leader
         self._own = own
-        self._chosen: dict[tuple[int, ...], tuple[int, ...]] = {}
+        self._chosen: dict[tuple[int, ...], Chosen] = {}
 
-    def of(self, queue: list[KeyValue]) -> tuple[int, ...]:
+    def of(self, queue: list[KeyValue]) -> Chosen:
         """The witnesses for an address with this queue."""
         leases = tuple(key.lease for key in queue)
         known = self._chosen.get(leases)
@@ -36,14 +46,12 @@ class Choices:
         self._chosen.clear()
 
 
-def choose_witnesses(
-    queue: list[KeyValue], peers: Peers, watchful: frozenset[int], leader: int, own: int
-) -> tuple[int, ...]:
-    """The next candidates behind our own that answer, and don't run on the node of etcd's leader: their leases, sorted.
-
-    `leader` is the id of an etcd member.
+def choose_witnesses(queue: list[KeyValue], peers: Peers, watchful: frozenset[int], leader: int, own: int) -> Chosen:
+    """The next candidates behind our own that answer, and don't run on the node of etcd's leader; where there is none,
+    the next one that does. `leader` is the id of an etcd member.
     """
     chosen: list[Peer] = []
+    beside_leader: list[Peer] = []
     agents, is_behind_us = 0, False
     for key in queue:
         peer = peers.of(key)
@@ -54,14 +62,15 @@ def choose_witnesses(
         # Candidates before us have released to us and leave; they are probably cut off from etcd.
         if peer is None or not is_behind_us or peer.lease not in watchful:
             continue
-        # The death of etcd's leader would silence the witness and stall the deposition at once.
-        if peer.member is None or peer.member != leader:
-            chosen.append(peer)
+        # The death of etcd's leader would silence the witness and stall its withdrawal at once.
+        (chosen if peer.member is None or peer.member != leader else beside_leader).append(peer)
+    if not chosen:
+        return Chosen(tuple(peer.lease for peer in beside_leader[:1]), beside_leader=bool(beside_leader))
     # As many as the node failures that etcd survives, so that with quorum there is always one left.
     allowed = max(1, (agents - 1) // 2)
     if allowed > 1 and len(chosen) > allowed and chosen[0].lease == _next_lease(queue, own):
         chosen = chosen[1:]  # if owner and witness die together, the successor should be alive
-    return tuple(sorted(peer.lease for peer in chosen[:allowed]))
+    return Chosen(tuple(sorted(peer.lease for peer in chosen[:allowed])))
 
 
 def _next_lease(queue: list[KeyValue], own: int) -> int | None:

@@ -41,7 +41,7 @@ class Handover:
         self._resigned = resigned
         self._designations = designations
         self._out = out
-        self._releases: dict[int, list[Released]] = {}
+        self._releases: dict[tuple[int, DatagramKind], list[Released]] = {}
         self._woken: set[int] = set()
         self.goes_before_removals = False
         """Whether this turn's state must be on disk before an address is removed."""
@@ -59,8 +59,10 @@ class Handover:
         """
         # Law 8. A later run that relied on this epoch, while another node takes the address, would be a second owner.
         assert self._resigned.is_saved(vip, word.epoch), "a word that is not saved is not said"
+        kind = DatagramKind.RELEASE_UNTOLD if word.is_untold else DatagramKind.RELEASE
         for lease in word.candidates:
-            self._releases.setdefault(lease, []).append(Released(word.epoch, vip.address, word.reason))
+            release = Released(word.epoch, vip.address, word.reason, word.is_untold)
+            self._releases.setdefault((lease, kind), []).append(release)
 
     @property
     def has_word(self) -> bool:
@@ -68,15 +70,15 @@ class Handover:
         return bool(self._releases)
 
     def depart(self) -> None:
-        """Send this turn's releases, one datagram for each peer."""
+        """Send this turn's releases, one datagram of a kind for each peer."""
         releases, self._releases = self._releases, {}
         lease = self._session.lease
-        for receiver, entries in releases.items():
+        for (receiver, kind), entries in releases.items():
             peer, secret = self._peers.by_lease(receiver), self._peers.secret_with(receiver)
             if lease is None or peer is None or peer.host is None or secret is None:
                 continue
             for start in range(0, len(entries), RELEASES_MAX):
-                datagram = seal(DatagramKind.RELEASE, lease, receiver, entries[start : start + RELEASES_MAX], secret)
+                datagram = seal(kind, lease, receiver, entries[start : start + RELEASES_MAX], secret)
                 self._out(SendDatagram(peer.host, peer.port, datagram))
 
     def turn_is_over(self) -> None:

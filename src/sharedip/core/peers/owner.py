@@ -52,6 +52,7 @@ from sharedip.core.settings import (
     gate_timeout_s,
     heartbeat_every_s,
     silence_s,
+    takeover_s,
 )
 
 NOBODY = 0
@@ -59,6 +60,8 @@ NOBODY = 0
 BEATS_REMEMBERED = 16
 OVERDUE_MAX = 64
 APPOINT_RETRY_S = 0.05
+APPOINT_RETRY_FRACTION = 0.1
+"""Of the window, where that is less: it is tried again while the promise of a silent witness lasts."""
 FENCE_RETRY_S = 0.02
 WELL_FOR_S = 1.0
 """After an election of etcd's all agents are without it for a moment, some a little longer than others."""
@@ -67,6 +70,9 @@ LOOK_EVERY_S_PER_VIP = 0.0002
 """A look costs some microseconds for each VIP; while a thousand change hands there is a reason at every moment."""
 REOPEN_FRACTION = 0.3
 """The gate is opened again when the right has grown by this share of the window: at every second beat."""
+REOPEN_FRACTION_SHORT = 0.1
+SHORT_WINDOW_S = 0.2
+"""Below that at every beat: of the time in which etcd must free us from a silent witness, a beat's is too much."""
 
 JUDGED_AFTER_S = 2.0
 """A witness that lives has said hello by then."""
@@ -114,6 +120,14 @@ class _Attempt:
     window_s: float
     written: dict[IPAddress, bytes]
     """What is put under each witness key; nothing by a withdrawal."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Who should watch, by leases in their order, and with which window, as it is written."""
+
+    witnesses: tuple[int, ...]
+    window_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +220,6 @@ class Designations:
         self._owned: set[Right] = set()
         """The rights of the VIPs that we owned at the last look, or ping."""
         self._silence_checked_at: Instant = NEVER
-        self._renewal_wanted: set[IPAddress] = set()
         self._pinged: dict[int, tuple[int, Instant]] = {}
         """Candidate → its newest unanswered ping: sequence, and when it left."""
         self._untouched: dict[int, Instant] = {}
@@ -250,12 +263,14 @@ class Designations:
         """The window changed: all witnesses are appointed again."""
         if settings.window_s != self._settings.window_s:
             self.window.configured_s = settings.window_s
-            self._appoint_anew(now)
+            self._look_at = now
         self._settings = settings
 
     def lapsed(self, address: IPAddress, now: Instant) -> None:
         """A right under a witness ended, though etcd has not failed us. Whether anybody is dead is seen later."""
-        if self._lapsed is None and (witnesses := self.leases_of(address)):
+        designation = self._of_vip.get(address)
+        is_slow = designation is not None and designation.window_s > (self.window.now_s or 0.0)
+        if self._lapsed is None and not is_slow and (witnesses := self.leases_of(address)):
             self._lapsed = now, witnesses
 
     def _judge_lapse(self, now: Instant) -> None:
@@ -275,11 +290,7 @@ class Designations:
             self._out(
                 Report(Level.WARNING, text, reason="neither a witness nor etcd answered in time, and nobody is dead")
             )
-            self._appoint_anew(now)
-
-    def _appoint_anew(self, now: Instant) -> None:
-        self._renewal_wanted |= self._of_vip.keys() | self._attempted
-        self._look_at = now
+            self._look_at = now
 
     def adopt(self, candidacy: Candidacy, now: Instant) -> None:
         """A designation of a former run binds us until it is withdrawn: no right before that.
@@ -401,12 +412,12 @@ class Designations:
         if attempt is None:
             return []
         self._attempted -= attempt.rights.keys()
-        self._look_at = now + APPOINT_RETRY_S
+        self._look_at = now + self._retry_s
         if isinstance(answer, RequestFailed):
             return []  # law 4: it may be applied or not; our witnesses can still depose us
         if answer.succeeded:
             return self._appointed(attempt, answer.revision, candidacies, now)
-        if now >= self._refused_at + APPOINT_RETRY_S:  # L8: the answer shows what stands: try at once
+        if now >= self._refused_at + self._retry_s:  # L8: the answer shows what stands: try at once
             self._refused_at = self._look_at = now
         layout, own = self._session.layout, self._session.lease
         found = {layout.witness_of(key.key): key.mod_revision for key in answer.keys}
@@ -433,7 +444,7 @@ class Designations:
             if attempt.written.get(address) == key.value:  # each attempt has a nonce of its own
                 del self._attempts[request]
                 self._attempted -= attempt.rights.keys()
-                self._look_at = now + APPOINT_RETRY_S
+                self._look_at = now + self._retry_s
                 return self._appointed(attempt, key.mod_revision, candidacies, now)
         return []
 
@@ -504,7 +515,6 @@ class Designations:
         self._attempts.clear()
         self._attempted.clear()
         self._known.clear()
-        self._renewal_wanted.clear()
         self._pinged.clear()
         self._untouched.clear()
 
@@ -551,19 +561,20 @@ class Designations:
         self._judge_lapse(now)
         if self.window.expire(now):
             self._out(Report(Level.INFO, f"the window is {self.window.configured_s:g} s again"))
-            self._appoint_anew(now)
+            self._look_at = now
         silent = any(now >= self._silent_at(each) for each in self.active.values())
         if (now >= self._look_at > NEVER) or (silent and now >= self._silence_checked_at):
             self._look_at = NEVER
             self._looked_at = now
-            self._silence_checked_at = now + APPOINT_RETRY_S
+            self._silence_checked_at = now + self._retry_s
             self._owned = {each.ownership.right for each in candidacies if each.phase is Phase.OWNING}
             self._appoint_where_needed(candidacies, self._session.lease, now)
         early_s, half_beat_s = 0.0, heartbeat_every_s(self._settings.window_s or 0.0, self._settings.fence) / 2
         if self.active and now >= self._beat_at:
-            self._beat_at = now + min(
-                heartbeat_every_s(each.window_s, self._settings.fence) for each in self.active.values()
-            )
+            # Under a slow witness as under a fast one: the newer the last promise, the more of its window is left.
+            windows_s = [each.window_s for each in self.active.values()]
+            shortest_s = min(*windows_s, self.window.now_s or windows_s[0])
+            self._beat_at = now + heartbeat_every_s(shortest_s, self._settings.fence)
             changes += self._beat(candidacies, now)
             early_s = half_beat_s
         if self._owned and self._settings.window_s is not None and now + early_s >= self._ping_at:
@@ -576,13 +587,18 @@ class Designations:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
+    @property
+    def _retry_s(self) -> float:
+        return min(APPOINT_RETRY_S, (self._settings.window_s or 1.0) * APPOINT_RETRY_FRACTION)
+
     def _gate_due(self, designation: Designation, promised: Promised, now: Instant) -> GateDue | None:
         """One order opens the gates of a whole designation, and not at every beat: its addresses have one right."""
         if self._settings.fence is not FenceKind.NFTABLES:
             return None
         until = min(promise.deadline.until for promise in designation.promises.values())
         until = min(until, self._session.lease_until)
-        if until - designation.gate_until < designation.window_s * REOPEN_FRACTION:
+        fraction = REOPEN_FRACTION_SHORT if designation.window_s < SHORT_WINDOW_S else REOPEN_FRACTION
+        if until - designation.gate_until < designation.window_s * fraction:
             return None
         timeout_s = gate_timeout_s(until - now)
         if timeout_s <= 0:
@@ -590,7 +606,7 @@ class Designations:
         return GateDue(promised.rights, designation.revision, until, timeout_s, promised.proved_at)
 
     def _appoint_where_needed(self, candidacies: Collection[Candidacy], own: int, now: Instant) -> None:
-        wanted: dict[tuple[int, ...], dict[IPAddress, Candidacy]] = {}
+        wanted: dict[_Wanted, dict[IPAddress, Candidacy]] = {}
         leader = self._session.raft_leader.leader_id
         watchful = frozenset(peer.lease for peer in self._peers.all() if self._can_watch(peer.lease, now))
         choices = None if leader is None else Choices(self._peers, watchful, leader, own)
@@ -602,7 +618,7 @@ class Designations:
             if designation is None and not _claims(candidacy):
                 continue
             if designation is not None and designation.found:
-                wanted.setdefault((), {})[address] = candidacy
+                wanted.setdefault(_NONE, {})[address] = candidacy
                 continue
             silent = set() if designation is None else self._silent_leases(designation, now)
             for lease in silent:
@@ -611,21 +627,20 @@ class Designations:
                     self._note_overdue(designation, lease)
                     if choices is not None:
                         choices.without(lease)
-            witnesses = self._wanted_for(candidacy, designation, silent, choices)
-            if witnesses and self._session.space.is_full:
+            best = self._wanted_for(candidacy, designation, silent, choices)
+            if best.witnesses and self._session.space.is_full:
                 # Nobody can be designated. One that is silent must not bind us; what works stays as it is.
                 if not silent:
                     continue
-                witnesses = ()
-            current = () if designation is None else tuple(sorted(designation.promises))
-            if witnesses != current or address in self._renewal_wanted:
-                wanted.setdefault(witnesses, {})[address] = candidacy
-        for witnesses, vips in wanted.items():
+                best = _NONE
+            if best != _standing(designation):
+                wanted.setdefault(best, {})[address] = candidacy
+        for best, vips in wanted.items():
             addresses = list(vips)
             for start in range(0, len(addresses), VIPS_PER_TRANSACTION):
                 part = {address: vips[address] for address in addresses[start : start + VIPS_PER_TRANSACTION]}
-                if witnesses:
-                    self._appoint(part, witnesses)
+                if best.witnesses:
+                    self._appoint(part, best)
                 else:
                     self._withdraw(part)
 
@@ -662,20 +677,37 @@ class Designations:
 
     def _wanted_for(
         self, candidacy: Candidacy, designation: Designation | None, silent: set[int], choices: Choices | None
-    ) -> tuple[int, ...]:
-        if self._settings.window_s is None or self.suspended:
-            return ()
+    ) -> _Wanted:
+        window_s = self.window.now_s
+        if window_s is None or self.suspended:
+            return _NONE
         if choices is None:
             # etcd's leader is unknown: appoint no new witness, and keep those that answer.
-            return () if designation is None else tuple(sorted(designation.promises.keys() - silent))
-        return choices.of(candidacy.queue())
+            standing = _standing(designation)
+            return _wants(tuple(each for each in standing.witnesses if each not in silent), standing.window_ms / 1000)
+        chosen = choices.of(candidacy.queue())
+        if not chosen.beside_leader:
+            return _wants(chosen.leases, window_s)
+        slow_s = self._slow_window_s(window_s)
+        return _NONE if slow_s is None else _wants(chosen.leases, slow_s)
 
-    def _appoint(self, vips: dict[IPAddress, Candidacy], witnesses: tuple[int, ...]) -> None:
+    def _slow_window_s(self, window_s: float) -> float | None:
+        """For a witness that may die together with etcd's leader: only etcd frees us from it, so its promise has to
+        outlast an election. None: how long one lasts is not known yet, or the lease alone is no slower.
+        """
+        self._session.raft_leader.want_shortest_lease()
+        election_s, ttl_s = self._session.raft_leader.outlasts_election_s, self._session.ttl_s
+        if election_s is None:
+            return None
+        slow_s = max(window_s, election_s)
+        return slow_s if takeover_s(slow_s, ttl_s) < takeover_s(None, ttl_s) else None
+
+    def _appoint(self, vips: dict[IPAddress, Candidacy], wanted: _Wanted) -> None:
         """Designate these, in place of the designation that we know."""
         layout, lease = self._session.layout, self._session.lease
         assert lease is not None
         nonce = self._nonce()
-        window_s = round((self.window.now_s or 0.0) * 1000) / 1000  # as it is written
+        witnesses, window_s = wanted.witnesses, wanted.window_ms / 1000
         guards, epochs = self._guards(vips, lease)
         puts, written = [], {}
         for address, epoch in epochs.items():
@@ -683,7 +715,7 @@ class Designations:
                 "epoch": epoch,
                 "witnesses": [f"{each:x}" for each in witnesses],
                 "nonce": nonce.hex(),
-                "windowMs": round(window_s * 1000),
+                "windowMs": wanted.window_ms,
             }
             written[address] = write_record(record)
             puts.append(Put(layout.witness(address), written[address], lease))
@@ -737,8 +769,6 @@ class Designations:
         bound: list[Right] = []
         for address, right in attempt.rights.items():
             self._known[address] = (revision if promises else 0, revision)
-            if abs(window_s - (self.window.now_s or 0.0)) < 0.001:
-                self._renewal_wanted.discard(address)
             self.forget(address)
             candidacy = candidacies.get(address)
             if candidacy is None or candidacy.ownership.right is not right:
@@ -834,6 +864,17 @@ class Designations:
     def _silent_at(self, designation: Designation) -> Instant:
         earliest = min(promise.acknowledged_at for promise in designation.promises.values())
         return earliest + silence_s(designation.window_s, self._settings.fence)
+
+
+_NONE = _Wanted((), 0)
+
+
+def _wants(witnesses: tuple[int, ...], window_s: float) -> _Wanted:
+    return _Wanted(witnesses, round(window_s * 1000)) if witnesses else _NONE
+
+
+def _standing(designation: Designation | None) -> _Wanted:
+    return _NONE if designation is None else _wants(tuple(sorted(designation.promises)), designation.window_s)
 
 
 _BOUND = frozenset({Phase.OWNING, Phase.LAPSED, Phase.WAITING, Phase.VERIFYING, Phase.PROBING})

@@ -70,6 +70,8 @@ class DatagramKind(IntEnum):
     OWNED = 9
     CLIENTS = 10
     NOTED = 11
+    RELEASE_UNTOLD = 12
+    """A release by an owner whose clients its resets did not reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +137,14 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """The address is off the sender's link, for good as far as this epoch goes. `reason` is for people alone."""
+    """The address is off the sender's link, for good as far as this epoch goes. `reason` is for people alone.
+    `is_untold`: its clients have not heard of it, as far as the sender knows.
+    """
 
     epoch: int
     address: IPAddress
     reason: str = ""
+    is_untold: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,9 +233,10 @@ def open_entry(envelope: Envelope, body: bytes, tag: bytes, secret: bytes | None
     ):
         return None
     match envelope.kind:
-        case DatagramKind.RELEASE:
+        case DatagramKind.RELEASE | DatagramKind.RELEASE_UNTOLD:
             epoch, packed, reason = RELEASE.unpack(body)
-            return Released(epoch, _unpacked(packed), reason.rstrip(b"\0").decode("utf-8", "replace"))
+            text = reason.rstrip(b"\0").decode("utf-8", "replace")
+            return Released(epoch, _unpacked(packed), text, envelope.kind is DatagramKind.RELEASE_UNTOLD)
         case (
             DatagramKind.HEARTBEAT
             | DatagramKind.ACKNOWLEDGEMENT
@@ -268,20 +274,21 @@ _OF_TWO_NUMBERS: dict[DatagramKind, type[Heartbeat | Acknowledgement | Over | Ow
     DatagramKind.NOTED: Noted,
 }
 _KINDS = frozenset(DatagramKind)
+_RELEASES = frozenset((DatagramKind.RELEASE, DatagramKind.RELEASE_UNTOLD))
 _HELLO = MAGIC + bytes((DatagramKind.HELLO,))
 
 
 def _entries_max(kind: int) -> int:
     if kind == DatagramKind.CLIENTS:
         return 1
-    return RELEASES_MAX if kind == DatagramKind.RELEASE else ENTRIES_MAX
+    return RELEASES_MAX if kind in _RELEASES else ENTRIES_MAX
 
 
 def _entry_bytes(kind: int, room: int) -> int:
     """Of one entry, its tag included; 0: none of this kind fits. `room`: what the datagram has behind its header."""
     if kind == DatagramKind.CLIENTS:
         return room if room >= CLIENTS.size + TAG_BYTES else 0
-    return (RELEASE.size if kind == DatagramKind.RELEASE else NUMBERS.size) + TAG_BYTES
+    return (RELEASE.size if kind in _RELEASES else NUMBERS.size) + TAG_BYTES
 
 
 def _read_clients(body: bytes) -> Clients | None:

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from sharedip.core.address.gate import CLOSE_RETRY_S
-from sharedip.core.address.ownership import PROBE_STEP_S, Hold, Ownership, Presence
+from sharedip.core.address.ownership import (
+    PROBE_STANDS_S,
+    PROBE_STEP_S,
+    PROBE_WAIT_S,
+    Hold,
+    Ownership,
+    Presence,
+    gated_renewal_s,
+)
 from sharedip.core.messages import (
     AddressHeld,
     AddressRefused,
@@ -167,7 +175,7 @@ def test_the_table_is_complete() -> None:
 def test_every_hold_meets_every_fact(hold: Hold, method: str) -> None:
     """The table says what follows."""
     ownership, out = begin(hold)
-    tell(ownership, NOW + 0.01, METHODS[method], NOW + 0.01)
+    tell(ownership, NOW + 0.005, METHODS[method], NOW + 0.005)
     after, orders = TABLE[hold][method]
     assert f"{ownership.hold.value} {ownership.presence.value}" == after
     assert tuple(type(order) for order in out) == orders
@@ -233,6 +241,78 @@ def test_a_held_address_is_renewed_before_its_lifetime_ends() -> None:
     assert HoldAddress not in map(type, out)
     ownership.advance(NOW + 12.5)
     assert HoldAddress in map(type, out)
+
+
+def gated(right_s: float, addresses: int = 1) -> tuple[Ownership, list[Any]]:
+    """Under the nftables fence, with a promise of a witness for so long and a lease for longer."""
+    out: list[Command] = []
+    ownership = Ownership(VIP, out.append, FenceKind.NFTABLES)
+    ownership.gated_renewal_s = gated_renewal_s(addresses)
+    ownership.right.set("lease", UNTIL)
+    ownership.right.set("witness", NOW + right_s)
+    tell(ownership, NOW, Ownership.take, 7, NOW)
+    return ownership, out
+
+
+@pytest.mark.parametrize(
+    ("right_s", "addresses", "lifetime_s", "renewed_s"),
+    [
+        (1.0, 1, 2, 1.0),
+        (0.1, 1, 2, 1.0),
+        (1.0, 10, 3, 2.0),
+        (1.0, 40, 6, 5.0),
+        (1.0, 1000, 11, 10.0),
+        (1.6, 1, 3, 1.4),
+        (4.0, 1, 3, 1.0),
+        (99.0, 1, 3, 1.0),
+        (99.0, 1000, 12, 10.0),
+    ],
+)
+def test_under_the_gate_a_lifetime_is_as_short_as_the_number_of_addresses_allows(
+    right_s: float, addresses: int, lifetime_s: int, renewed_s: float
+) -> None:
+    """Nobody on a dead agent's node reaches the next owner before it ends; and a pause that the right outlasts, two
+    seconds at most, does not end it.
+    """
+    ownership, out = gated(right_s, addresses)
+    (hold,) = (order for order in out if isinstance(order, HoldAddress))
+    assert hold.valid_lft_s == lifetime_s
+    tell(ownership, NOW, Ownership.address_held, AddressHeld(VIP, NOW, hold.valid_lft_s), NOW)
+    holding = ownership._holding
+    assert holding is not None
+    assert holding.due_at == pytest.approx(NOW + renewed_s)
+    assert lifetime_s - renewed_s >= min(right_s, 2.0)
+
+
+def test_under_the_gate_a_right_that_is_never_leaves_no_room_and_no_error() -> None:
+    """A witness that was found holds the right at *never*, and so does a lease that was never proved."""
+    for name in ("witness", "lease"):
+        ownership, out = gated(1.0)
+        tell(ownership, NOW, Ownership.address_held, AddressHeld(VIP, NOW, 2), NOW)
+        out.clear()
+        ownership.right.set(name, NEVER)
+        assert ownership.can_hold(NOW) is False
+        tell(ownership, NOW + 1.5, Ownership.address_held, AddressHeld(VIP, NOW + 1.5, 2), NOW + 1.5)
+        assert HoldAddress not in map(type, out)
+
+
+def test_under_the_gate_the_last_lifetimes_follow_the_lease() -> None:
+    """As short as the kernel keeps them, and never beyond it."""
+    ownership, out = gated(99.0)
+    tell(ownership, NOW, Ownership.address_held, AddressHeld(VIP, NOW, 3), NOW)
+    out.clear()
+    now = NOW
+    while (at := ownership.next_deadline()) is not None and now < UNTIL - 2:
+        now = max(at, now + 0.01)
+        ownership.advance(now)
+        for order in out:
+            if isinstance(order, HoldAddress):
+                assert now + order.valid_lft_s + LIFETIME_LATE_S <= UNTIL
+                tell(ownership, now, Ownership.address_held, AddressHeld(VIP, now, order.valid_lft_s), now)
+            if isinstance(order, OpenGate):
+                tell(ownership, now, Ownership.gate_opened, GateOpened((VIP,), order.not_after), now)
+        out.clear()
+    assert now > UNTIL - 4, "it was kept until the lease left no room"
 
 
 def test_a_refusal_is_tried_again_and_counted_but_told_once() -> None:
@@ -384,7 +464,47 @@ def test_two_probes_and_the_silence_after_them() -> None:
         now = ownership.next_deadline() or 0.0
         ownership.advance(now)
     assert [type(order) for order in out] == [Probe, Probe]
-    assert now == pytest.approx(NOW + 2 * PROBE_STEP_S)
+    assert now == pytest.approx(NOW + PROBE_STEP_S + PROBE_WAIT_S)
+
+
+def asked_ahead() -> tuple[Ownership, list[Any], float]:
+    """Asked twice, before it was proved that the address may be taken; and when the second question left."""
+    ownership, out = begin()
+    tell(ownership, NOW, Ownership.probe_ahead, NOW)
+    ownership.advance(NOW + PROBE_STEP_S)
+    assert [type(order) for order in out] == [Probe, Probe]
+    assert ownership.hold is Hold.NONE
+    assert ownership.is_clear
+    return ownership, out, NOW + PROBE_STEP_S
+
+
+def test_what_was_asked_ahead_is_asked_no_more_and_its_answers_are_waited_for() -> None:
+    """As long as for those of a probe that begins with the claim."""
+    ownership, out, asked_at = asked_ahead()
+    tell(ownership, asked_at, Ownership.go_on_probing, asked_at)
+    over = []
+    for later_s in (0.0, PROBE_WAIT_S - 0.001, PROBE_WAIT_S):
+        ownership.advance(asked_at + later_s)
+        over.append(ownership.probe_is_over)
+    assert over == [False, False, True]
+    assert len(out) == 2
+
+
+def test_a_silence_of_long_ago_counts_no_more() -> None:
+    """Whoever came since has not been asked."""
+    for later_s, counts in ((PROBE_STANDS_S - 0.001, True), (PROBE_STANDS_S, False)):
+        ownership, _, asked_at = asked_ahead()
+        ownership.advance(asked_at + PROBE_WAIT_S)
+        assert ownership.go_on_probing(asked_at + later_s) is counts
+        assert (ownership.hold is Hold.PROBING) is counts
+
+
+def test_nothing_that_was_asked_ahead_outlives_the_claim() -> None:
+    ownership, _, asked_at = asked_ahead()
+    ownership.stop_probing()
+    assert not ownership.asks_ahead
+    assert not ownership.go_on_probing(asked_at)
+    assert ownership.next_deadline() is None
 
 
 def test_nothing_is_announced_before_the_kernel_has_the_address() -> None:

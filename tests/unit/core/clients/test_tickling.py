@@ -160,7 +160,9 @@ def test_how_many_were_told_is_said_once() -> None:
     taker.tickling.tickled(ClientsTickled(VIP, 412, 3), OURS_EPOCH)
     (said,) = (each for each in taker.orders if isinstance(each, Report))
     assert (said.text, said.epoch) == ("412 clients told", OURS_EPOCH)
-    assert said.reason == "they had connections to n2, which ended without a release; 3 more are connected here already"
+    assert (
+        said.reason == "they had connections to n2, whose resets did not reach them; 3 more are connected here already"
+    )
     assert taker.tickling.told == {VIP.address: 412}
 
 

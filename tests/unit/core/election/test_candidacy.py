@@ -161,7 +161,7 @@ TABLE: dict[Phase, dict[str, str]] = {
     Phase.WAITING: {
         "lease lost": "out",
         "own key deleted": "campaigning, campaign",
-        "the other vanishes": "verifying",
+        "the other vanishes": "verifying, probe",
         "link down": "releasing, release",
         "stop": "releasing, release",
         "held": "waiting, remove",
@@ -170,8 +170,8 @@ TABLE: dict[Phase, dict[str, str]] = {
     Phase.VERIFYING: {
         "lease lost": "out",
         "own key deleted": "campaigning, campaign",
-        "a fresh read": "probing, probe",
-        "link down": "releasing, release",
+        "a fresh read": "probing",
+        "link down": "releasing, probe, release",  # the second one
         "stop": "releasing, release",
         "held": "verifying, remove",
         "seen": "verifying, remove",

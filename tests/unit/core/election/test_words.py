@@ -29,6 +29,15 @@ def test_what_was_said_before_a_node_used_the_address_is_overtaken_and_said_agai
     assert not words.let_us_take([FIRST, OWN], OWN)
 
 
+@pytest.mark.parametrize(("later_s", "may_take"), [(0.0, False), (0.001, False), (0.099, False), (0.101, True)])
+def test_a_word_that_is_read_right_behind_a_claim_may_be_older(later_s: float, may_take: bool) -> None:
+    """Both have waited in the sockets of a machine that stood still; a later one is an answer to it."""
+    words = Words()
+    words.claimed(1.0)
+    words.heard(5, "moved", 1.0 + later_s)
+    assert words.let_us_take([FIRST, OWN], OWN) is may_take
+
+
 def test_a_bid_that_took_by_a_word_lets_go_when_etcd_has_answered_for_long_without_executing_it() -> None:
     words = Words()
     words.heard(5, "moved", 1.0)

@@ -8,7 +8,7 @@ from sharedip.core.etcd.agent_records import Peers
 from sharedip.core.etcd.keys import Layout, Registry, write_record
 from sharedip.core.identity import Identity
 from sharedip.core.model import KeyValue
-from sharedip.core.peers.choose import Choices, choose_witnesses
+from sharedip.core.peers.choose import Choices, Chosen, choose_witnesses
 
 LAYOUT = Layout("sharedip:v1")
 LEADER = 0xE1
@@ -67,13 +67,31 @@ def answering(peers: Peers) -> frozenset[int]:
     ],
 )
 def test_the_witnesses_are(peers: Peers, leases: tuple[int, ...], chosen: tuple[int, ...]) -> None:
-    assert choose_witnesses(queue(*leases), peers, answering(peers), LEADER, OWN) == chosen
+    assert choose_witnesses(queue(*leases), peers, answering(peers), LEADER, OWN) == Chosen(chosen)
+
+
+@pytest.mark.parametrize(
+    ("peers", "leases", "chosen"),
+    [
+        (cluster(1, 2, members={2: LEADER}), (1, 2), 2),
+        (cluster(1, 2, 3, silent=(3,), members={2: LEADER}), (1, 2, 3), 2),
+        (cluster(1, 2, 3, members={2: LEADER, 3: LEADER}), (1, 2, 3), 2),
+    ],
+    ids=["of two agents", "the others are silent", "the next one"],
+)
+def test_where_no_other_is_left_it_is_the_one_beside_etcds_leader(
+    peers: Peers, leases: tuple[int, ...], chosen: int
+) -> None:
+    """A slow witness beats none; that it is one is said."""
+    assert choose_witnesses(queue(*leases), peers, answering(peers), LEADER, OWN) == Chosen(
+        (chosen,), beside_leader=True
+    )
 
 
 def test_the_same_queue_is_looked_at_once_until_an_agent_falls_silent() -> None:
     """A thousand addresses have few different queues."""
     peers = cluster(1, 2, 3)
     choices = Choices(peers, answering(peers), LEADER, OWN)
-    assert choices.of(queue(1, 2, 3)) == (2,)
+    assert choices.of(queue(1, 2, 3)) == Chosen((2,))
     choices.without(2)
-    assert choices.of(queue(1, 2, 3)) == (3,)
+    assert choices.of(queue(1, 2, 3)) == Chosen((3,))

@@ -86,6 +86,23 @@ def test_one_order_opens_the_gates_of_a_designation_and_not_at_every_beat() -> N
     assert node.designations.acknowledged(THEIRS, again, now + 0.1) == [Promised((right,), now + 0.1)]
 
 
+@pytest.mark.parametrize(("window_s", "opens"), [(0.1, True), (0.3, False)])
+def test_at_the_shortest_windows_each_beat_opens_the_gate(window_s: float, opens: bool) -> None:
+    """A gate that is a beat older closes before etcd could have freed the owner from a witness that died."""
+    owner = Owner(fence=FenceKind.NFTABLES)
+    node, now = owner.talk.node, owner.talk.now
+    order = owner.designation()
+    node.designations.answered(order.request, owner.talk.outcome(order), node.candidacies, now)
+    (designation,) = node.designations.active.values()
+    designation.window_s = window_s
+    designation.promises[THEIRS].sent.update({1: now, 2: now + window_s / 5})
+    gate, _ = node.designations.acknowledged(THEIRS, Acknowledgement(designation.revision, 1), now)
+    assert isinstance(gate, GateDue)
+    node.designations.gate_opened(gate)
+    after = node.designations.acknowledged(THEIRS, Acknowledgement(designation.revision, 2), now + window_s / 5)
+    assert any(isinstance(each, GateDue) for each in after) is opens
+
+
 @pytest.mark.parametrize(
     ("other_s", "lease_s", "open_s"), [(1.5, 9.0, 1.5), (9.0, 9.0, WINDOW_S), (2.0, 1.5, 1.5), (9.0, 2.0, 2.0)]
 )

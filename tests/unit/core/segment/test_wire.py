@@ -53,6 +53,7 @@ ENTRIES: list[tuple[DatagramKind, Entry]] = [
     (DatagramKind.PONG, Pong(8, 250)),
     (DatagramKind.RELEASE, Released(7, ip_address("192.0.2.1"), "moved")),
     (DatagramKind.RELEASE, Released(7, ip_address("2001:db8::1"))),
+    (DatagramKind.RELEASE_UNTOLD, Released(7, ip_address("2001:db8::1"), "link eth0 is down", is_untold=True)),
     (DatagramKind.CLIENTS, Clients(7, 9, 8, ip_address("192.0.2.1"), (b"4to10009", b"4to10008"), (b"4to10007",))),
     (DatagramKind.CLIENTS, Clients(7, 9, 0, ip_address("2001:db8::1"), (), (b"p" * 20,))),
     (DatagramKind.NOTED, Noted(9, 8)),
