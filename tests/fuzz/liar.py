@@ -15,9 +15,13 @@ from typing import Any
 from sharedip.core.identity import Identity
 from sharedip.core.messages import (
     KeysRead,
+    LeaderMoved,
     LeaseGranted,
     MemberRead,
+    MembersRead,
+    MoveLeader,
     ReadMember,
+    ReadMembers,
     RequestFailed,
     TransactionDone,
 )
@@ -60,6 +64,10 @@ class Liar:
             return MemberRead(
                 order.request, order.endpoint, 10 + order.endpoint, 10 + self.term % 3, self.term, "3.5.1"
             )
+        if isinstance(order, ReadMembers):
+            return MembersRead(order.request, order.endpoint, (10, 11, 12))
+        if isinstance(order, MoveLeader):
+            return LeaderMoved(order.request, order.endpoint)
         return self.store.answer(order, self.term, sent_at)
 
     def news(self, after: int) -> tuple[KeyChange, ...]:

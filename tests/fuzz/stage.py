@@ -47,6 +47,7 @@ from sharedip.core.messages import (
     LeaseGranted,
     LeaseRevoked,
     LinkChanged,
+    MoveLeader,
     MoveRequested,
     OpenGate,
     OpenWatch,
@@ -55,6 +56,7 @@ from sharedip.core.messages import (
     ReadClients,
     ReadKeys,
     ReadMember,
+    ReadMembers,
     ReadSurroundings,
     RemovalFailed,
     RemoveAddress,
@@ -448,7 +450,15 @@ class Stage:
                 self.readings.ordered(order)
                 self.peers.ordered(order)
                 self._ask(order)
-            case GrantLease() | KeepLeaseAlive() | ReadKeys() | RevokeLease() | ReadMember():
+            case (
+                GrantLease()
+                | KeepLeaseAlive()
+                | ReadKeys()
+                | RevokeLease()
+                | ReadMember()
+                | ReadMembers()
+                | MoveLeader()
+            ):
                 self._ask(order)
             case Report() | AnswerOperator() | ReadSurroundings() | ProbeChecks() | RunHook() | StopHook():
                 pass

@@ -17,11 +17,15 @@ from sharedip.core.messages import (
     KeepaliveConfirmed,
     KeepLeaseAlive,
     KeysRead,
+    LeaderMoved,
     LeaseGranted,
     LeaseRevoked,
     MemberRead,
+    MembersRead,
+    MoveLeader,
     ReadKeys,
     ReadMember,
+    ReadMembers,
     RequestFailed,
     RevokeLease,
     Transact,
@@ -32,9 +36,9 @@ from sharedip.core.model import Delete, Failure, Get, Guard, GuardTarget, KeyCha
 StoreRequest = GrantLease | KeepLeaseAlive | ReadKeys | Transact | RevokeLease
 """What the key space answers; who is whose leader only a member can say."""
 
-Request = StoreRequest | ReadMember
+Request = StoreRequest | ReadMember | ReadMembers | MoveLeader
 StoreAnswer = LeaseGranted | KeepaliveConfirmed | KeysRead | TransactionDone | LeaseRevoked | RequestFailed
-Answer = StoreAnswer | MemberRead
+Answer = StoreAnswer | MemberRead | MembersRead | LeaderMoved
 
 OTHERS_TTL_S = 15
 """Of a lease that is named here first by somebody else's key."""

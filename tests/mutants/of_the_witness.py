@@ -12,6 +12,7 @@ from tests.mutants.mutant import (
     INBOX,
     ITSELF,
     LAW_13,
+    LEADER_AWAY,
     NODE,
     ONE_OWNER,
     RIGHT,
@@ -22,6 +23,22 @@ from tests.mutants.mutant import (
 )
 
 MUTANTS = (
+    Mutant(
+        "etcds-leader-is-moved-while-an-address-moves",
+        LEADER_AWAY,
+        "any(each.phase not in AT_REST or (each.bid is not None and each.bid.departure) for each in candidacies)",
+        "False",
+        WITNESSED,
+        "etcd stands still for a moment just when an address changes hands.",
+    ),
+    Mutant(
+        "etcds-leader-is-moved-to-an-owner",
+        LEADER_AWAY,
+        "if lease is not None and (lease in firsts or not self._voices.is_speaking(lease, now)):",
+        "if lease is not None and not self._voices.is_speaking(lease, now):",
+        WITNESSED,
+        "Two owners send etcd's leader to and fro.",
+    ),
     Mutant(
         "a-witness-beside-the-leader-is-a-fast-one",
         DESIGNATION,

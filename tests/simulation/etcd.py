@@ -26,11 +26,15 @@ from sharedip.core.messages import (
     KeepaliveConfirmed,
     KeepLeaseAlive,
     KeysChanged,
+    LeaderMoved,
     LeaseGranted,
     MemberRead,
+    MembersRead,
+    MoveLeader,
     OpenWatch,
     ReadKeys,
     ReadMember,
+    ReadMembers,
     RequestFailed,
     RevokeLease,
     Transact,
@@ -200,6 +204,15 @@ class ModelEtcd:
                     request, endpoint, endpoint + 1, endpoint + 1, member.stale_term, "3.5.1", self.store.full
                 )
             return None
+        if isinstance(command, ReadMembers):
+            return MembersRead(request, endpoint, tuple(range(1, len(self.members) + 1)))
+        if isinstance(command, MoveLeader):
+            if self.leader != endpoint or not 1 <= command.to <= len(self.members):
+                return RequestFailed(request, endpoint, Failure.NO_LEADER, "etcdserver: not leader")
+            if command.to - 1 not in self._quorum():
+                return RequestFailed(request, endpoint, Failure.TIMEOUT, "etcdserver: request timed out")
+            self._elect(command.to - 1)
+            return LeaderMoved(request, endpoint)
         if isinstance(command, ReadMember):
             leader_id = 0 if self.leader is None else self.leader + 1
             return MemberRead(request, endpoint, endpoint + 1, leader_id, member.applied_term, "3.5.1", self.store.full)

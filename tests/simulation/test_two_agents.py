@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sharedip.core.model import FenceKind
+from sharedip.core.peers.leader_away import QUIET_S
 from tests.simulation.world import World
 
 pytestmark = pytest.mark.slow
@@ -15,7 +16,15 @@ WINDOW_S = 1.0
 class Two(World):
     """n1 owns, n2 stands behind it; etcd's third member has a machine of its own. `beside`: which one leads."""
 
-    def __init__(self, seed: int, beside: int, *, ttl_s: int = 15, election_timeout_s: float = 1.0) -> None:
+    def __init__(
+        self,
+        seed: int,
+        beside: int,
+        *,
+        ttl_s: int = 15,
+        election_timeout_s: float = 1.0,
+        move_leader: bool = False,
+    ) -> None:
         super().__init__(
             seed,
             nodes=2,
@@ -25,6 +34,7 @@ class Two(World):
             fence=FenceKind.NFTABLES,
             election_timeout_s=election_timeout_s,
         )
+        self.move_leader = move_leader
         for number, host in enumerate(self.hosts):
             self.later(0.3 * number, host.start)
         self.run_until(self.t + 5.0)
@@ -115,3 +125,22 @@ def test_etcd_may_be_away_for_as_long_as_the_lease_lasts(seed: int) -> None:
     for number in range(3):
         world.etcd.stop_member(number)
     assert not world.run_while(lambda: world.owner() == ["n1"], 11.0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_owner_beside_etcds_leader_has_it_moved_to_the_member_beside_nobody(seed: int) -> None:
+    """Then its death is not etcd's, and its witness a fast one; and nothing is asked again."""
+    world = Two(seed, beside=0, move_leader=True)
+    assert world.run_while(lambda: world.etcd.leader != 2, 5.0 + QUIET_S)
+    term = world.etcd.term
+    world.run_until(world.t + 60.0)
+    assert (world.etcd.leader, world.etcd.term) == (2, term)
+    assert world.window_s_of_n1() == WINDOW_S
+    world.lose(0)
+    assert world.run_while(lambda: world.owner() != ["n2"], WINDOW_S + 0.3)
+
+
+def test_without_being_asked_to_nobody_moves_etcds_leader() -> None:
+    world = Two(0, beside=0)
+    world.run_until(world.t + 60.0)
+    assert world.etcd.leader == 0

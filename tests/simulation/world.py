@@ -775,6 +775,8 @@ class World:
         self.ttl_s = ttl_s
         self.vips = tuple(vip_of(i, 6 if i >= vips - vips_of_ipv6 else 4) for i in range(vips))
         self.members = members
+        self.move_leader = False
+        """Whether the documents of every node have `etcd.moveLeader`."""
         self.loss = 0.0
         self.slow = 0.0
         self.disorder = 0.0
@@ -825,6 +827,7 @@ class World:
             window_s=window_s,
             fence=host.fence,
             local_endpoint=(int(name[1:]) - 1) % self.members,
+            move_leader=self.move_leader,
             check_names=(SERVICE,),
             hooks=() if self.hooks is None else self.hooks.times,
         )

@@ -36,8 +36,11 @@ from sharedip.core.messages import (
     HoldAddress,
     KeepLeaseAlive,
     KeysChanged,
+    LeaderMoved,
     LinkChanged,
     MemberRead,
+    MembersRead,
+    MoveLeader,
     MoveRequested,
     OpenGate,
     OpenWatch,
@@ -46,6 +49,7 @@ from sharedip.core.messages import (
     ReadClients,
     ReadKeys,
     ReadMember,
+    ReadMembers,
     ReadSurroundings,
     RemoveAddress,
     ReorderAddress,
@@ -87,6 +91,8 @@ ANSWERED = (
     KeepLeaseAlive,
     ReadKeys,
     ReadMember,
+    ReadMembers,
+    MoveLeader,
     Transact,
     RevokeLease,
     HoldAddress,
@@ -339,6 +345,10 @@ class Talk:
         match order:
             case GrantLease() | KeepLeaseAlive() | ReadKeys() | Transact() | RevokeLease():
                 return store.answer(order, term, sent_at)
+            case ReadMembers():
+                return MembersRead(order.request, order.endpoint, (1, 2, 3))
+            case MoveLeader():
+                return LeaderMoved(order.request, order.endpoint)
             case ReadMember():
                 return MemberRead(order.request, order.endpoint, order.endpoint + 1, 1, term, "3.5.1", store.full)
             case HoldAddress() | ReorderAddress() | RemoveAddress() | OpenGate() | CloseGate():

@@ -41,6 +41,7 @@ from sharedip.core.messages import (
     HoldAddress,
     KeepLeaseAlive,
     Level,
+    MoveLeader,
     OpenGate,
     OpenWatch,
     Probe,
@@ -48,6 +49,7 @@ from sharedip.core.messages import (
     ReadClients,
     ReadKeys,
     ReadMember,
+    ReadMembers,
     ReadSurroundings,
     RemoveAddress,
     Report,
@@ -116,6 +118,8 @@ class Executor:
                     | Transact()
                     | RevokeLease()
                     | ReadMember()
+                    | ReadMembers()
+                    | MoveLeader()
                     | OpenWatch()
                     | CloseWatch()
                     | DropEndpoint()

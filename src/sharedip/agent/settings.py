@@ -82,6 +82,7 @@ def choose_settings(config: Config, kind: FenceKind, own_addresses: Collection[I
         vips=config.vips,
         lease_ttl_s=config.lease_ttl_s,
         request_timeout_s=config.etcd.request_timeout_s,
+        move_leader=config.etcd.move_leader,
         fence=kind,
         window_s=window_s_of(config, kind),
         local_endpoint=_local_endpoint(config.etcd.endpoints, own_addresses),

@@ -549,7 +549,7 @@ def _bounds_without_hooks(config: Config, machine: MachineFacts) -> list[Bound]:
         Bound(
             "... and etcd's leader with it",
             (deposed_s + 2 * election_s) if witness else with_leader_s,
-            f"etcd first elects a new leader (election timeout up to {election_s:.1f} s)",
+            f"etcd first elects a new leader (election timeout up to {election_s:.1f} s); {_on_moving(config)}",
         ),
         Bound(
             "agent killed or frozen",
@@ -568,6 +568,13 @@ def _bounds_without_hooks(config: Config, machine: MachineFacts) -> list[Bound]:
             "etcd away altogether", None, f"the owner keeps the address for up to {right_s:.1f} s, then nobody has it"
         ),
     ]
+
+
+def _on_moving(config: Config) -> str:
+    """What keeps that from being one death."""
+    if config.etcd.move_leader:
+        return "etcd.moveLeader keeps it elsewhere"
+    return "etcd.moveLeader would keep it elsewhere (with etcd's authentication on: as role root)"
 
 
 def _bounds_of_checks(config: Config) -> list[Bound]:

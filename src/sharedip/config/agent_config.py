@@ -40,6 +40,7 @@ from sharedip.config.values import (
     password_path,
     plain_text,
     state_dir,
+    true_or_false,
     whole_seconds,
     written,
 )
@@ -129,6 +130,7 @@ def _etcd(etcd: Fields, ttl_s: int | None) -> EtcdConfig | None:
     timeout_s = etcd.read(
         "requestTimeout", duration(REQUEST_TIMEOUT_S_MIN, REQUEST_TIMEOUT_S_MAX), REQUEST_TIMEOUT_S_DEFAULT
     )
+    move_leader = etcd.read("moveLeader", true_or_false, default=False)
     etcd.close()
     if etcd.has("username") != etcd.has("passwordFile"):
         present, absent = ("username", "passwordFile") if etcd.has("username") else ("passwordFile", "username")
@@ -143,7 +145,7 @@ def _etcd(etcd: Fields, ttl_s: int | None) -> EtcdConfig | None:
         )
     if endpoints is not None:
         _check_transport(etcd, endpoints)
-    if endpoints is None or prefix is None or timeout_s is None:
+    if endpoints is None or prefix is None or timeout_s is None or move_leader is None:
         return None
     return EtcdConfig(
         endpoints=endpoints,
@@ -154,6 +156,7 @@ def _etcd(etcd: Fields, ttl_s: int | None) -> EtcdConfig | None:
         password_file=password_file,
         key_prefix=prefix,
         request_timeout_s=timeout_s,
+        move_leader=move_leader,
     )
 
 

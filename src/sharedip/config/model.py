@@ -82,6 +82,8 @@ class EtcdConfig:
     password_file: Path | None
     key_prefix: str
     request_timeout_s: float
+    move_leader: bool = False
+    """Whether an owner may ask etcd to lead from another node's member."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,6 +126,13 @@ def choice(kind: type[_E]) -> Callable[[str], _E]:
     return read
 
 
+def true_or_false(text: str) -> bool:
+    """Read a switch."""
+    if text not in ("true", "false"):
+        raise UnusableError(f"{shown(text)} is no switch", "write true or false")
+    return text == "true"
+
+
 def ip_literal(text: str) -> IPAddress:
     """Read an address alone: no prefix length, port, brackets, zone or host name."""
     bare = re.fullmatch(r"(.+?)/[0-9]+", text) or re.fullmatch(r"\[(.+)\](?::[0-9]+)?", text)

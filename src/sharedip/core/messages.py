@@ -107,6 +107,25 @@ class ReadMember:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadMembers:
+    """Ask which members etcd has. Answered by `MembersRead`."""
+
+    request: int
+    endpoint: int
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class MoveLeader:
+    """Ask the endpoint's member, which leads, to let that one lead. Answered by `LeaderMoved`."""
+
+    request: int
+    endpoint: int
+    to: int
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class OpenWatch:
     """Watch every key under `prefix` from `from_revision` on; ended by exactly one `WatchLost` unless closed."""
 
@@ -361,7 +380,17 @@ class Exit:
 
 
 EtcdCommand = (
-    GrantLease | KeepLeaseAlive | ReadKeys | Transact | RevokeLease | ReadMember | OpenWatch | CloseWatch | DropEndpoint
+    GrantLease
+    | KeepLeaseAlive
+    | ReadKeys
+    | Transact
+    | RevokeLease
+    | ReadMember
+    | ReadMembers
+    | MoveLeader
+    | OpenWatch
+    | CloseWatch
+    | DropEndpoint
 )
 SegmentCommand = Announce | AnnounceOnceHeld | Probe | AskNeighbour
 """Frames. Nobody answers these orders; what others on the segment say is a fact of its own."""
@@ -459,6 +488,23 @@ class MemberRead:
     raft_term: int
     version: str
     is_full: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MembersRead:
+    """The ids of etcd's members that have a vote."""
+
+    request: int
+    endpoint: int
+    members: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderMoved:
+    """The member that was named leads etcd."""
+
+    request: int
+    endpoint: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -817,6 +863,8 @@ SessionFact = (
     | TransactionDone
     | LeaseRevoked
     | MemberRead
+    | MembersRead
+    | LeaderMoved
     | RequestFailed
     | KeysChanged
     | WatchLost

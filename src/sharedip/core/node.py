@@ -48,8 +48,10 @@ from sharedip.core.etcd.news import (
     DepositionAnswered,
     DesignationAnswered,
     LeaderChanged,
+    LeaderMoveAnswered,
     LeaseLost,
     LeaseRenewed,
+    MembersTold,
     News,
     PictureChanged,
     PictureProved,
@@ -110,6 +112,7 @@ from sharedip.core.outlook import Outlook
 from sharedip.core.peers.former_owners import FormerOwners
 from sharedip.core.peers.handover import Handover
 from sharedip.core.peers.inbox import Inbox, Letter, Reply
+from sharedip.core.peers.leader_away import LeaderAway
 from sharedip.core.peers.owner import Appointed, Designations, FencesLoose, GateDue, Promised, RightsChange, WasDeposed
 from sharedip.core.peers.posted import Posted
 from sharedip.core.peers.wishes import NO_WRITES, Wishes, answer_drain, move, why_not
@@ -197,7 +200,7 @@ class Node:
         self.handover = Handover(self.session, self.peers, self.resigned, self.designations, out)
         self.clients = VipClients(self.session, self.peers, out)
         self.wishes, self.posted = Wishes(self.session), Posted(self.session)
-        self._state = SavedState(out)
+        self.leader_away, self._state = LeaderAway(self.session, self.peers, self.voices, out), SavedState(out)
         self.outlook = Outlook(
             settings,
             self.session,
@@ -320,6 +323,7 @@ class Node:
             self.hooks.next_deadline(),
             self.clocks.next_deadline(),
             self.clients.next_deadline(),
+            self.leader_away.next_deadline(),
             self._stop_look_at if not self.is_over else float("inf"),
             float("inf") if self._anew is None else self._anew.by,
         ]
@@ -476,6 +480,8 @@ class Node:
                     self.session.publish(self._record(now))  # the news may be which member is ours
                     self.fitness.leader_changed(now)
                     self.designations.look_again(now)
+                case MembersTold() | LeaderMoveAnswered():
+                    self.leader_away.told(each, self.candidacies.values(), now)
                 case WriteTried():
                     self._grant_wishes(now)
                 case WritesTaken():
@@ -925,6 +931,8 @@ class Node:
             self._settle(now)
         self.hooks.advance(now, stopping=self.stopping)
         self.clients.advance(self.candidacies, now)
+        wanted = self.settings.move_leader and not self.stopping
+        self.leader_away.advance(self.candidacies.values(), now, wanted=wanted)
         if self._unsaid_answers and self._state.durable == self._run():
             self._answer_operators(
                 self._state.trouble, now

@@ -38,6 +38,7 @@ from sharedip.core.messages import (
     GrantLease,
     HoldAddress,
     KeepLeaseAlive,
+    MoveLeader,
     OpenGate,
     OpenWatch,
     Probe,
@@ -45,6 +46,7 @@ from sharedip.core.messages import (
     ReadClients,
     ReadKeys,
     ReadMember,
+    ReadMembers,
     ReadSurroundings,
     RemoveAddress,
     ReorderAddress,
@@ -87,7 +89,16 @@ def rank_of(order: Command) -> Rank:
             return Rank.DATAGRAM
         case SaveState():
             return Rank.STATE
-        case GrantLease() | KeepLeaseAlive() | ReadKeys() | Transact() | RevokeLease() | ReadMember():
+        case (
+            GrantLease()
+            | KeepLeaseAlive()
+            | ReadKeys()
+            | Transact()
+            | RevokeLease()
+            | ReadMember()
+            | ReadMembers()
+            | MoveLeader()
+        ):
             return Rank.REST
         case OpenWatch() | CloseWatch() | DropEndpoint() | Report() | AnswerOperator() | Exit():
             return Rank.REST

@@ -561,5 +561,5 @@ def _beside_leader(names: list[str]) -> tuple[str, str]:
     """Why, and what to do."""
     return (
         f"{listed(names)} runs beside etcd's leader, and would fall with it",
-        "run a third agent, or move etcd's leader (`etcdctl move-leader`)",
+        "run a third agent, or move etcd's leader (`etcdctl move-leader`, or etcd.moveLeader on its node)",
     )

@@ -93,6 +93,8 @@ class Settings:
     """The witness's window; None: no witness, the lease alone decides."""
     local_endpoint: int | None = None
     """The endpoint whose etcd member runs on this node."""
+    move_leader: bool = False
+    """Whether an owner keeps etcd's leader off its node."""
     conflict_policy: ConflictPolicy = ConflictPolicy.DEFEND
     has_health_checks: bool = False
     check_names: tuple[str, ...] = ()

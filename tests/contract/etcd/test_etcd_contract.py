@@ -20,12 +20,16 @@ from sharedip.core.messages import (
     KeepLeaseAlive,
     KeysChanged,
     KeysRead,
+    LeaderMoved,
     LeaseGranted,
     LeaseRevoked,
     MemberRead,
+    MembersRead,
+    MoveLeader,
     OpenWatch,
     ReadKeys,
     ReadMember,
+    ReadMembers,
     RequestFailed,
     RevokeLease,
     Transact,
@@ -343,6 +347,29 @@ async def leader_of(stage: Stage) -> int:
         return None
 
     return await eventually(look, "no leader")
+
+
+def test_the_leader_hands_over_to_the_member_that_is_named_and_nobody_else_does(three: Cluster) -> None:
+    """Every member lists them all; it answers when the other one leads; who does not lead refuses."""
+
+    async def scene() -> None:
+        async with Stage(three.urls) as stage:
+            leads = await leader_of(stage)
+            members = [await stage.expect(MemberRead, ReadMember(stage.next(), n, 5.0)) for n in range(3)]
+            ids = [member.member_id for member in members]
+            for index in range(3):
+                told = await stage.expect(MembersRead, ReadMembers(stage.next(), index, 5.0))
+                assert sorted(told.members) == sorted(ids)
+            follows = (leads + 1) % 3
+            refused = await stage.expect(RequestFailed, MoveLeader(stage.next(), follows, ids[follows], 5.0))
+            assert refused.failure is Failure.NO_LEADER
+            unknown = await stage.expect(RequestFailed, MoveLeader(stage.next(), leads, 1, 5.0))
+            assert unknown.failure is not Failure.NONSENSE
+            await stage.expect(LeaderMoved, MoveLeader(stage.next(), leads, ids[follows], 10.0))
+            shown = await stage.expect(MemberRead, ReadMember(stage.next(), follows, 5.0))
+            assert shown.leader_id == ids[follows]
+
+    play(scene)
 
 
 def test_a_killed_leader_is_weather(three: Cluster, prefix: Iterator[str]) -> None:

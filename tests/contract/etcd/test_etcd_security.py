@@ -20,9 +20,12 @@ from sharedip.core.messages import (
     LeaseGranted,
     LeaseRevoked,
     MemberRead,
+    MembersRead,
+    MoveLeader,
     OpenWatch,
     ReadKeys,
     ReadMember,
+    ReadMembers,
     RequestFailed,
     RevokeLease,
     Transact,
@@ -281,6 +284,13 @@ def test_a_certificate_and_a_role_for_our_prefix_are_all_that_the_agent_needs(
                 await stage.expect(KeysRead, ReadKeys(stage.next(), 0, prefix, timeout_s, by_entry=by_entry))
             await stage.expect(KeepaliveConfirmed, KeepLeaseAlive(stage.next(), 0, granted.lease, timeout_s))
             await stage.expect(MemberRead, ReadMember(stage.next(), 0, timeout_s))
+            # Both are for the role root alone from 3.5.28 on, and the list for every user again from 3.5.29 on.
+            told = await stage.ask(ReadMembers(stage.next(), 0, timeout_s))
+            assert isinstance(told, MembersRead) or (
+                isinstance(told, RequestFailed) and told.failure is Failure.REFUSED
+            )
+            moved = await stage.expect(RequestFailed, MoveLeader(stage.next(), 0, 1, timeout_s))
+            assert moved.failure is Failure.REFUSED
             for foreign in ("/registry/", "sharedip:v10:"):
                 denied = await stage.expect(RequestFailed, ReadKeys(stage.next(), 0, foreign, timeout_s))
                 assert denied.failure is Failure.REFUSED

@@ -69,6 +69,7 @@ etcd:
   passwordFile: /password
   keyPrefix: talos:v1
   requestTimeout: 1500ms
+  moveLeader: true
 lease: {ttl: 1m}
 failover: {witness: off, window: 2.5s, fence: lifetime}
 peer: {listen: "[::]:1", advertise: 192.168.0.10, reach: [192.168.0.254, "fd00::254"]}
@@ -86,6 +87,7 @@ api: {listen: 0.0.0.0:80}""")
         password_file=Path("/password"),
         key_prefix="talos:v1",
         request_timeout_s=1.5,
+        move_leader=True,
     )
     assert config.lease_ttl_s == 60
     assert config.failover == FailoverConfig(WitnessChoice.OFF, 2.5, FenceChoice.LIFETIME)

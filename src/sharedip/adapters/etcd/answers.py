@@ -21,9 +21,11 @@ from sharedip.core.messages import (
     LeaseGranted,
     LeaseRevoked,
     MemberRead,
+    MembersRead,
     OpenWatch,
     ReadKeys,
     ReadMember,
+    ReadMembers,
     RevokeLease,
     Transact,
     TransactionDone,
@@ -35,6 +37,8 @@ TTL_S_MAX = 86_400
 """A day. etcd raises a TTL to 1.5 election timeouts, and its election timeout is 50 s at most (etcdmain/config.go)."""
 REVISION_BYTES_MAX = 16 * 2**20
 """A transaction has 1.5 MiB unless etcd is told otherwise (--max-request-bytes)."""
+MEMBERS_MAX = 64
+"""etcd advises seven."""
 TOKEN_CHARS_MAX = 8_192
 """A JWT has about a kilobyte, a simple token 40 characters. gRPC servers take 8 KiB of metadata by convention."""
 
@@ -118,6 +122,13 @@ def member_read(order: ReadMember, reply: pb.StatusResponse) -> MemberRead:
     return MemberRead(
         order.request, order.endpoint, header.member_id, reply.leader, reply.raftTerm, reply.version, is_full
     )
+
+
+def members_read(order: ReadMembers, reply: pb.MemberListResponse) -> MembersRead:
+    """The members that vote. etcd leaves the revision out of this header."""
+    if len(reply.members) > MEMBERS_MAX or any(member.ID == 0 for member in reply.members):
+        raise nonsense(f"{len(reply.members)} members, or one without an id")
+    return MembersRead(order.request, order.endpoint, tuple(one.ID for one in reply.members if not one.isLearner))
 
 
 def check_status(reply: pb.StatusResponse) -> pb.ResponseHeader:

@@ -22,7 +22,17 @@ from sharedip.adapters.etcd import answers, requests
 from sharedip.adapters.etcd import rpc_pb2 as pb
 from sharedip.adapters.etcd.endpoint import Endpoint, RequestDeadline
 from sharedip.adapters.etcd.failures import EtcdError
-from sharedip.adapters.etcd.methods import DELETE_RANGE, GRANT, KEEP_ALIVE, RANGE, REVOKE, STATUS, TXN
+from sharedip.adapters.etcd.methods import (
+    DELETE_RANGE,
+    GRANT,
+    KEEP_ALIVE,
+    MEMBER_LIST,
+    MOVE_LEADER,
+    RANGE,
+    REVOKE,
+    STATUS,
+    TXN,
+)
 from sharedip.adapters.etcd.watching import follow
 from sharedip.core.messages import (
     CloseWatch,
@@ -33,12 +43,16 @@ from sharedip.core.messages import (
     KeepLeaseAlive,
     KeysChanged,
     KeysRead,
+    LeaderMoved,
     LeaseGranted,
     LeaseRevoked,
     MemberRead,
+    MembersRead,
+    MoveLeader,
     OpenWatch,
     ReadKeys,
     ReadMember,
+    ReadMembers,
     RequestFailed,
     RevokeLease,
     Transact,
@@ -51,9 +65,18 @@ from sharedip.core.model import Failure
 if TYPE_CHECKING:
     from sharedip.adapters.etcd.options import Credentials, HasNow, TlsFiles
 
-EtcdAnswer = LeaseGranted | KeepaliveConfirmed | KeysRead | TransactionDone | LeaseRevoked | MemberRead
+EtcdAnswer = (
+    LeaseGranted
+    | KeepaliveConfirmed
+    | KeysRead
+    | TransactionDone
+    | LeaseRevoked
+    | MemberRead
+    | MembersRead
+    | LeaderMoved
+)
 EtcdFact = EtcdAnswer | RequestFailed | WatchOpened | KeysChanged | WatchLost
-EtcdRequest = GrantLease | KeepLeaseAlive | ReadKeys | Transact | RevokeLease | ReadMember
+EtcdRequest = GrantLease | KeepLeaseAlive | ReadKeys | Transact | RevokeLease | ReadMember | ReadMembers | MoveLeader
 
 
 TRANSACTIONS_UNDER_WAY_MAX = 32
@@ -186,6 +209,13 @@ class EtcdClient:
                 case ReadMember():
                     status, _ = await endpoint.call(STATUS, pb.StatusRequest(), deadline)
                     return answers.member_read(order, status)
+                case ReadMembers():
+                    listed, _ = await endpoint.call(MEMBER_LIST, pb.MemberListRequest(), deadline)
+                    return answers.members_read(order, listed)
+                case MoveLeader():
+                    # It answers when the other one leads, and says nothing with it (v3rpc/maintenance.go).
+                    await endpoint.call(MOVE_LEADER, pb.MoveLeaderRequest(targetID=order.to), deadline)
+                    return LeaderMoved(order.request, order.endpoint)
 
     async def _read_by_entry(self, endpoint: Endpoint, order: ReadKeys, deadline: RequestDeadline) -> KeysRead:
         """The read and two entries, all under way at once.

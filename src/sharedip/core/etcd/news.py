@@ -75,6 +75,20 @@ class DepositionAnswered:
 
 
 @dataclass(frozen=True, slots=True)
+class MembersTold:
+    """Which members of etcd have a vote."""
+
+    members: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderMoveAnswered:
+    """etcd was asked which members it has, and failed, or to let another one lead."""
+
+    failure: RequestFailed | None
+
+
+@dataclass(frozen=True, slots=True)
 class LeaderChanged:
     """It became known who leads etcd, or which member is ours."""
 
@@ -99,6 +113,8 @@ News = (
     | DesignationAnswered
     | DepositionAnswered
     | LeaderChanged
+    | MembersTold
+    | LeaderMoveAnswered
     | WritesTaken
     | WriteTried
 )

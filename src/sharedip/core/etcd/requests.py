@@ -34,6 +34,8 @@ class RequestKind(Enum):
     FATE = auto()
     """The record of a deposition, behind it."""
     MEMBER = auto()
+    MEMBERS = auto()
+    MOVE_LEADER = auto()
     SHORTEST = auto()
     """The shortest lease that etcd grants. It carries no key, and is left to expire."""
     ORPHAN = auto()

@@ -25,8 +25,10 @@ from sharedip.core.etcd.news import (
     DepositionAnswered,
     DesignationAnswered,
     LeaderChanged,
+    LeaderMoveAnswered,
     LeaseLost,
     LeaseRenewed,
+    MembersTold,
     News,
     PictureChanged,
     PictureProved,
@@ -49,13 +51,17 @@ from sharedip.core.messages import (
     KeepLeaseAlive,
     KeysChanged,
     KeysRead,
+    LeaderMoved,
     LeaseGranted,
     LeaseRevoked,
     Level,
     MemberRead,
+    MembersRead,
+    MoveLeader,
     OpenWatch,
     ReadKeys,
     ReadMember,
+    ReadMembers,
     Report,
     RequestFailed,
     RevokeLease,
@@ -78,6 +84,8 @@ NAME_TAKEN_RETRY_S = 2.0
 OTHER_NAME_MAX = 100
 STALE_ANSWERS_MAX = 3
 """This many stale answers in a row from every endpoint mean another etcd (restored, or wiped), not a stale member."""
+MOVE_TIMEOUT_S = 10.0
+"""etcd waits for its other member for an election timeout or two, and 5 s (etcdserver/config.go, ReqTimeout)."""
 REVOKE_TRIES_MAX = 4
 """On the way out: after so many tries the lease is left to expire."""
 
@@ -289,6 +297,18 @@ class Session:
         self._out(Transact(request, self._peer_endpoint, guards, (*then, *everything), everything, timeout_s))
         return request
 
+    def read_members(self) -> None:
+        """Ask our own node's member which there are; `MembersTold` follows if it answers."""
+        local = self._settings.local_endpoint
+        if local is not None and not self._requests.is_pending(RequestKind.MEMBERS):
+            self._out(ReadMembers(self._begin(RequestKind.MEMBERS), local, self._timeout_s))
+
+    def move_leader(self, to: int) -> None:
+        """Ask our own node's member, which leads, to let that one lead; `LeaderMoveAnswered` follows."""
+        local = self._settings.local_endpoint
+        if local is not None and not self._requests.is_pending(RequestKind.MOVE_LEADER):
+            self._out(MoveLeader(self._begin(RequestKind.MOVE_LEADER), local, to, MOVE_TIMEOUT_S))
+
     def lose_lease(self, reason: str) -> list[News]:
         """Give up the lease, and everything that hangs on it."""
         self._lose_lease(reason)
@@ -335,6 +355,12 @@ class Session:
                 self._lease_revoked(event, now)
             case MemberRead():
                 self._member_read(event, now)
+            case MembersRead():
+                if self._requests.end(event.request) is not None:
+                    self._news.append(MembersTold(event.members))
+            case LeaderMoved():
+                if self._requests.end(event.request) is not None:
+                    self._news.append(LeaderMoveAnswered(None))
             case RequestFailed():
                 self._request_failed(event, now)
             case KeysChanged():
@@ -500,6 +526,9 @@ class Session:
             return
         if purpose.kind is RequestKind.SHORTEST:
             return  # asked again later
+        if purpose.kind in (RequestKind.MEMBERS, RequestKind.MOVE_LEADER):
+            self._news.append(LeaderMoveAnswered(event))
+            return
         if purpose.kind in (RequestKind.DESIGNATE, RequestKind.WITHDRAW, RequestKind.DEPOSE):
             self._peer_request_failed(purpose, event)
             return
