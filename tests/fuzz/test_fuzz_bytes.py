@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -55,6 +56,7 @@ some: dict[DatagramKind, st.SearchStrategy[Entry]] = {
     DatagramKind.HEARTBEAT: beats,
     DatagramKind.ACKNOWLEDGEMENT: st.builds(Acknowledgement, numbers, numbers),
     DatagramKind.RELEASE: releases,
+    DatagramKind.RELEASE_UNTOLD: releases.map(lambda word: replace(word, is_untold=True)),
     DatagramKind.PING: st.builds(Ping, numbers),
     DatagramKind.PONG: st.builds(Pong, numbers, numbers),
     DatagramKind.HELLO: st.builds(Hello, numbers, st.integers(0, peerwire.HELLO_AGE_MS_MAX), st.booleans()),
@@ -67,7 +69,8 @@ some: dict[DatagramKind, st.SearchStrategy[Entry]] = {
 
 
 def sealed(data: st.DataObject, kind: DatagramKind) -> tuple[bytes, list[Entry]]:
-    most = {DatagramKind.RELEASE: peerwire.RELEASES_MAX, DatagramKind.CLIENTS: 1}.get(kind, peerwire.ENTRIES_MAX)
+    few = {**dict.fromkeys(peerwire.RELEASES, peerwire.RELEASES_MAX), DatagramKind.CLIENTS: 1}
+    most = few.get(kind, peerwire.ENTRIES_MAX)
     entries = data.draw(st.lists(some[kind], min_size=1, max_size=most))
     sender, receiver = data.draw(numbers), data.draw(numbers)
     return peerwire.seal(kind, sender, receiver, entries, SECRET), entries

@@ -418,7 +418,7 @@ def test_a_datagram_is_acted_on_before_the_loop_turns_again(tmp_path: Path) -> N
 
     async def scene() -> None:
         async with running(tmp_path) as (stage, _):
-            await stage.until(lambda: stage.orders)
+            await stage.until(lambda: stage.world.peers._socket is not None)
             before = stage.node.inbox.strange_datagrams
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
                 sender.sendto(b"nonsense", ("127.0.0.1", config_at(tmp_path).peer.listen_port))

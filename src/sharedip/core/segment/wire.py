@@ -274,21 +274,22 @@ _OF_TWO_NUMBERS: dict[DatagramKind, type[Heartbeat | Acknowledgement | Over | Ow
     DatagramKind.NOTED: Noted,
 }
 _KINDS = frozenset(DatagramKind)
-_RELEASES = frozenset((DatagramKind.RELEASE, DatagramKind.RELEASE_UNTOLD))
+RELEASES = frozenset((DatagramKind.RELEASE, DatagramKind.RELEASE_UNTOLD))
+"""The kinds of an owner's word that the address is off its link."""
 _HELLO = MAGIC + bytes((DatagramKind.HELLO,))
 
 
 def _entries_max(kind: int) -> int:
     if kind == DatagramKind.CLIENTS:
         return 1
-    return RELEASES_MAX if kind in _RELEASES else ENTRIES_MAX
+    return RELEASES_MAX if kind in RELEASES else ENTRIES_MAX
 
 
 def _entry_bytes(kind: int, room: int) -> int:
     """Of one entry, its tag included; 0: none of this kind fits. `room`: what the datagram has behind its header."""
     if kind == DatagramKind.CLIENTS:
         return room if room >= CLIENTS.size + TAG_BYTES else 0
-    return (RELEASE.size if kind in _RELEASES else NUMBERS.size) + TAG_BYTES
+    return (RELEASE.size if kind in RELEASES else NUMBERS.size) + TAG_BYTES
 
 
 def _read_clients(body: bytes) -> Clients | None:
