@@ -66,6 +66,8 @@ class Plan:
     """How much etcd takes before it is full; 0: its own default."""
     etcd_tls: tuple[Path, Path] | None = None
     """Certificate and key with which each member also listens for clients, on its node's loopback."""
+    etcd_election_ms: int = 0
+    """Its election timeout; 0: its own default, 1 s."""
     gateway: bool = False
     """With a next hop on the segment, which is the nodes' default route."""
     asks_for_mac: bool = False
@@ -150,7 +152,15 @@ class Stage:
         self.say(f"etcd {self.plan.etcd.version}: one member on each node")
         quota = self.plan.etcd_quota_bytes
         disks, tls = self.plan.own_disks, self.plan.etcd_tls
-        self.etcd = EtcdCluster.on(nodes, self.plan.etcd, self.run, own_disks=disks, quota_bytes=quota, tls=tls)
+        self.etcd = EtcdCluster.on(
+            nodes,
+            self.plan.etcd,
+            self.run,
+            own_disks=disks,
+            quota_bytes=quota,
+            tls=tls,
+            election_ms=self.plan.etcd_election_ms,
+        )
         self.etcd.start()
         self.feeds.start()
         self.wait(lambda: self.etcd.agreed_leader() is not None, "etcd elects a leader", 30)

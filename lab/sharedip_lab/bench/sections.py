@@ -84,9 +84,7 @@ SECTIONS = (
     Section(
         "window-300ms", "ttl 15 s, window 300 ms", NARROW, lambda repetition: takeovers.takeovers(repetition, 0.40)
     ),
-    Section(
-        "window-100ms", "ttl 15 s, window 100 ms", SHORTEST, lambda repetition: takeovers.takeovers(repetition, 0.15)
-    ),
+    Section("window-100ms", "ttl 15 s, window 100 ms", SHORTEST, takeovers.shortest),
     Section("etcd", "every default: what must move nothing", WITNESSED, takeovers.etcd),
     Section("handover", "every default, a probe every 1 ms", WITNESSED, takeovers.handover, probe_s=0.001),
     Section("five", "five nodes, two of them die at once", WITNESSED, endurance.five, nodes=5),

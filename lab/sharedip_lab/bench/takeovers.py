@@ -36,6 +36,13 @@ def takeovers(repetition: Repetition, crash_s: float) -> None:
         repetition.two(short, outcomes)
 
 
+def shortest(repetition: Repetition) -> None:
+    """The same with the shortest window: etcd has few milliseconds to free an owner from a witness that died."""
+    outcomes, _ = repetition.repeat("witness-crash", leader_on_owner=False)
+    repetition.never_missed("witness's node dead", outcomes)
+    takeovers(repetition, 0.15)
+
+
 def lease(repetition: Repetition) -> None:
     """Graceful stops and crashes by the lease alone."""
     stopped, _ = repetition.repeat("sigterm")

@@ -124,6 +124,8 @@ class Member:
     """`--quota-backend-bytes`; 0: etcd's own, 2 GB."""
     tls: tuple[Path, Path] | None = None
     """Certificate and key."""
+    election_ms: int = 0
+    """Its election timeout; 0: etcd's own, 1 s."""
     process: subprocess.Popen[bytes] | None = None
     frozen: bool = False
 
@@ -159,6 +161,8 @@ class Member:
                         *("--logger", "zap", "--log-level", "warn"),
                         *tls_words,
                         *(("--quota-backend-bytes", str(self.quota_bytes)) if self.quota_bytes else ()),
+                        *(("--election-timeout", str(self.election_ms)) if self.election_ms else ()),
+                        *(("--heartbeat-interval", str(self.election_ms // 10)) if self.election_ms else ()),
                     ],
                 ),
                 stdin=subprocess.DEVNULL,
@@ -255,6 +259,7 @@ class EtcdCluster:
         own_disks: bool,
         quota_bytes: int = 0,
         tls: tuple[Path, Path] | None = None,
+        election_ms: int = 0,
     ) -> EtcdCluster:
         """Lay the cluster out; `own_disks` gives each data directory a file system of its own, which can be frozen."""
         places = tuple(nodes)
@@ -265,7 +270,7 @@ class EtcdCluster:
             (directory / "data").mkdir(parents=True, exist_ok=True)
             if own_disks:
                 _mount_disk(run_, directory)
-            members[place.name] = Member(place, binary, directory, initial, quota_bytes, tls)
+            members[place.name] = Member(place, binary, directory, initial, quota_bytes, tls, election_ms)
         return cls(members)
 
     def start(self) -> None:

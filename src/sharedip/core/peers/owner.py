@@ -269,7 +269,8 @@ class Designations:
     def lapsed(self, address: IPAddress, now: Instant) -> None:
         """A right under a witness ended, though etcd has not failed us. Whether anybody is dead is seen later."""
         designation = self._of_vip.get(address)
-        is_slow = designation is not None and designation.window_s > (self.window.now_s or 0.0)
+        # A slow witness's window is not the one that could not be kept; as written, windows are whole milliseconds.
+        is_slow = designation is not None and designation.window_s > (self.window.now_s or 0.0) + 0.001
         if self._lapsed is None and not is_slow and (witnesses := self.leases_of(address)):
             self._lapsed = now, witnesses
 
