@@ -149,7 +149,7 @@ class Machine:
 
     def _enter(self, command: str) -> list[str]:
         flags = ["-m", "-p", "-n", "-u", "-i", "-C", f"--root=/proc/{self._first_pid}/root", "--wd=/"]
-        path = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
+        path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         environment = ["env", "-i", path, "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8", "HOME=/root"]
         return ["nsenter", "-t", str(self._first_pid), *flags, *environment, "/bin/sh", "-c", f"cd /; {command}"]
 
