@@ -25,7 +25,7 @@ from sharedip.core.messages import (
 )
 from sharedip.core.model import Delete, GuardTarget, KeyValue
 from sharedip.core.saved_state import UNSAVED_S_MAX
-from sharedip.core.segment.wire import DatagramKind, Released, unseal
+from sharedip.core.segment.wire import RELEASES, Released, unseal
 from tests.stages.harness import (
     LAYOUT,
     OURS,
@@ -51,7 +51,7 @@ def executions(talk: Talk) -> list[Transact]:
 def releases(talk: Talk) -> list[SendDatagram]:
     """What was said to others of an address that has left."""
     sent = [order for order in talk.open if isinstance(order, SendDatagram)]
-    return [each for each in sent if (envelope := unseal(each.payload)) and envelope.kind is DatagramKind.RELEASE]
+    return [each for each in sent if (envelope := unseal(each.payload)) and envelope.kind in RELEASES]
 
 
 def with_two_rivals() -> Talk:

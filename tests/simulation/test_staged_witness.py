@@ -12,7 +12,7 @@ import pytest
 from sharedip.core.election.candidacy import Phase
 from sharedip.core.messages import Command, GateRefused, MoveRequested, OpenGate, SendDatagram, StopRequested
 from sharedip.core.model import FenceKind
-from sharedip.core.segment.wire import DatagramKind
+from sharedip.core.segment.wire import RELEASES
 from sharedip.core.settings import LIFETIME_LATE_S
 from tests.simulation.etcd import Spell
 from tests.simulation.faults_of_words import is_execution
@@ -229,7 +229,7 @@ def test_nobody_hands_over_to_one_that_etcd_has_left_as_well(ttl_s: int) -> None
 
 
 def _note_words(sender: Host, order: SendDatagram, words: list[str]) -> float:
-    if order.payload[4] == DatagramKind.RELEASE:
+    if order.payload[4] in RELEASES:
         words.append(sender.name)
     return 0.0
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sharedip.core.messages import OpenGate, PeerAddressChanged, RemoveAddress, SendDatagram, Transact
 from sharedip.core.model import Delete, KeyValue
-from sharedip.core.segment.wire import DatagramKind, Entry, open_entry, seal, unseal
+from sharedip.core.segment.wire import RELEASES, DatagramKind, Entry, open_entry, seal, unseal
 from tests.stages.harness import LAYOUT, VIP, Talk, agent_record, secret_of
 
 LEASES = {"n2": 0x900, "n3": 0xA00, "n4": 0xB00, "n5": 0xC00}
@@ -103,7 +103,7 @@ class Queue:
     def told(self) -> set[str]:
         """To whom a word was said."""
         sent = [order for order in self.talk.open if isinstance(order, SendDatagram)]
-        said = [each.host for each in sent if (box := unseal(each.payload)) and box.kind is DatagramKind.RELEASE]
+        said = [each.host for each in sent if (box := unseal(each.payload)) and box.kind in RELEASES]
         return set(said)
 
     def is_leaving(self) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import socket
 from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -96,6 +97,7 @@ EVERY_KIND: dict[DatagramKind, Sequence[Entry]] = {
     DatagramKind.PONG: [Pong(1, 2)],
     DatagramKind.HELLO: [Hello(1, 2, hears_you=True)],
     DatagramKind.RELEASE: [RELEASE] * RELEASES_MAX,
+    DatagramKind.RELEASE_UNTOLD: [replace(RELEASE, is_untold=True)] * RELEASES_MAX,
     DatagramKind.CLIENTS: [Clients(1, 2, 0, RELEASE.address, (bytes(8),) * clients_max(4), ())],
     DatagramKind.NOTED: [Noted(1, 2)],
 }

@@ -74,6 +74,10 @@ class DatagramKind(IntEnum):
     """A release by an owner whose clients its resets did not reach."""
 
 
+RELEASES = frozenset((DatagramKind.RELEASE, DatagramKind.RELEASE_UNTOLD))
+"""What a word comes in."""
+
+
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
     """The owner lives, and relies on the witnesses of this designation."""
@@ -274,21 +278,20 @@ _OF_TWO_NUMBERS: dict[DatagramKind, type[Heartbeat | Acknowledgement | Over | Ow
     DatagramKind.NOTED: Noted,
 }
 _KINDS = frozenset(DatagramKind)
-_RELEASES = frozenset((DatagramKind.RELEASE, DatagramKind.RELEASE_UNTOLD))
 _HELLO = MAGIC + bytes((DatagramKind.HELLO,))
 
 
 def _entries_max(kind: int) -> int:
     if kind == DatagramKind.CLIENTS:
         return 1
-    return RELEASES_MAX if kind in _RELEASES else ENTRIES_MAX
+    return RELEASES_MAX if kind in RELEASES else ENTRIES_MAX
 
 
 def _entry_bytes(kind: int, room: int) -> int:
     """Of one entry, its tag included; 0: none of this kind fits. `room`: what the datagram has behind its header."""
     if kind == DatagramKind.CLIENTS:
         return room if room >= CLIENTS.size + TAG_BYTES else 0
-    return (RELEASE.size if kind in _RELEASES else NUMBERS.size) + TAG_BYTES
+    return (RELEASE.size if kind in RELEASES else NUMBERS.size) + TAG_BYTES
 
 
 def _read_clients(body: bytes) -> Clients | None:
