@@ -56,7 +56,7 @@ some: dict[DatagramKind, st.SearchStrategy[Entry]] = {
     DatagramKind.HEARTBEAT: beats,
     DatagramKind.ACKNOWLEDGEMENT: st.builds(Acknowledgement, numbers, numbers),
     DatagramKind.RELEASE: releases,
-    DatagramKind.RELEASE_UNTOLD: releases.map(lambda word: replace(word, is_untold=True)),
+    DatagramKind.RELEASE_UNTOLD: releases.map(lambda release: replace(release, is_untold=True)),
     DatagramKind.PING: st.builds(Ping, numbers),
     DatagramKind.PONG: st.builds(Pong, numbers, numbers),
     DatagramKind.HELLO: st.builds(Hello, numbers, st.integers(0, peerwire.HELLO_AGE_MS_MAX), st.booleans()),
@@ -69,9 +69,9 @@ some: dict[DatagramKind, st.SearchStrategy[Entry]] = {
 
 
 def sealed(data: st.DataObject, kind: DatagramKind) -> tuple[bytes, list[Entry]]:
-    few = {**dict.fromkeys(peerwire.RELEASES, peerwire.RELEASES_MAX), DatagramKind.CLIENTS: 1}
-    most = few.get(kind, peerwire.ENTRIES_MAX)
-    entries = data.draw(st.lists(some[kind], min_size=1, max_size=most))
+    most = {DatagramKind.CLIENTS: 1, **dict.fromkeys(peerwire.RELEASES, peerwire.RELEASES_MAX)}
+    count = most.get(kind, peerwire.ENTRIES_MAX)
+    entries = data.draw(st.lists(some[kind], min_size=1, max_size=count))
     sender, receiver = data.draw(numbers), data.draw(numbers)
     return peerwire.seal(kind, sender, receiver, entries, SECRET), entries
 

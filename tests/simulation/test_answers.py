@@ -34,7 +34,7 @@ from tests.simulation.etcd import ModelEtcd
 from tests.simulation.faults_of_segment import queue_of
 from tests.simulation.faults_of_words import is_execution
 from tests.simulation.wire import GATEWAY, Wire
-from tests.simulation.world import WORD, Host, InvariantBrokenError, World
+from tests.simulation.world import WORDS, Host, InvariantBrokenError, World
 
 ALL = frozenset(Rule)
 PATIENT = 60
@@ -274,7 +274,7 @@ def test_candidates_that_do_not_follow_are_found(
     heard = Host.hear
 
     def hear(host: Host, run: int, event: Event) -> None:
-        is_word = isinstance(event, DatagramReceived) and event.payload[4] == WORD
+        is_word = isinstance(event, DatagramReceived) and event.payload[4] in WORDS
         if not is_word and not isinstance(event, KeysChanged | KeysRead):
             heard(host, run, event)
 

@@ -69,7 +69,8 @@ from tests.simulation.wire import LINK_INDEX, NETWORKS, Wire, own_addresses, plu
 
 OTHER_LINK_INDEX = 3
 """Of the other network, on which agents and etcd talk."""
-HEARTBEAT, ACKNOWLEDGEMENT, WORD, UNTOUCHED = 1, 2, 3, 7
+HEARTBEAT, ACKNOWLEDGEMENT, UNTOUCHED = 1, 2, 7
+WORDS = frozenset((3, 12))
 HEADER_BYTES, ENTRY_BYTES, NUMBERS_BYTES = 22, 32, 16
 SENDER = slice(6, 14)
 """docs/protocol.md: a heartbeat's entry is a designation's revision, a sequence, and a tag."""
@@ -392,7 +393,7 @@ class Host:
         """A fact for one run of the agent; another run never hears it."""
         if run != self.run or self.core is None:
             return
-        if self.pause_at_word_s and isinstance(event, DatagramReceived) and event.payload[4] == WORD:
+        if self.pause_at_word_s and isinstance(event, DatagramReceived) and event.payload[4] in WORDS:
             self.freeze_after, self.freeze_s = self.world.random.randrange(3), self.pause_at_word_s
             self.pause_at_word_s = 0.0
         if self.stall_s or self.busy_until > self.world.t:
@@ -915,7 +916,7 @@ class World:
                     if self.one_network and not self.segment.carries(sender.name, host.name, 4):
                         continue
                     self.later(self.delay(), self._arrive, host, event)
-                    if self.late_words and order.payload[4] == WORD and self.random.random() < self.late_words:
+                    if self.late_words and order.payload[4] in WORDS and self.random.random() < self.late_words:
                         self.later(self.random.uniform(0.3, 8.0), self._arrive, host, event)
         self.overhear(event, order.host)
 

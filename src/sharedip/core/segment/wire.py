@@ -74,6 +74,10 @@ class DatagramKind(IntEnum):
     """A release by an owner whose clients its resets did not reach."""
 
 
+RELEASES = frozenset((DatagramKind.RELEASE, DatagramKind.RELEASE_UNTOLD))
+"""What a word comes in."""
+
+
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
     """The owner lives, and relies on the witnesses of this designation."""
@@ -274,8 +278,6 @@ _OF_TWO_NUMBERS: dict[DatagramKind, type[Heartbeat | Acknowledgement | Over | Ow
     DatagramKind.NOTED: Noted,
 }
 _KINDS = frozenset(DatagramKind)
-RELEASES = frozenset((DatagramKind.RELEASE, DatagramKind.RELEASE_UNTOLD))
-"""The kinds of an owner's word that the address is off its link."""
 _HELLO = MAGIC + bytes((DatagramKind.HELLO,))
 
 
