@@ -207,11 +207,19 @@ MUTANTS = (
     ),
     Mutant(
         "any-epoch-is-ended-by-any-other",
-        NODE,
-        "            if candidacy.epoch == entry.yours < entry.mine:\n",
-        "            if candidacy.epoch == entry.yours:\n",
+        FORMER_OWNERS,
+        "            if owns and candidacy.epoch > epoch and all(",
+        "            if owns and all(",
         ONE_OWNER,
         "An epoch is ended in favour of an earlier one.",
+    ),
+    Mutant(
+        "an-epoch-is-ended-for-every-vip",
+        NODE,
+        "            if candidacy.epoch == entry.epoch and mark_of(candidacy.vip.address) == entry.mark:\n",
+        "            if candidacy.epoch == entry.epoch:\n",
+        ONE_OWNER,
+        "Keys that one transaction made have one epoch: who moved one VIP away gives up the others.",
     ),
     Mutant(
         "a-former-owner-goes-on",

@@ -137,6 +137,7 @@ from sharedip.core.segment.wire import (
     Released,
     is_hello,
     leases_in,
+    mark_of,
 )
 from sharedip.core.settings import Settings, shared_settings
 from sharedip.core.state import FormerRun
@@ -637,7 +638,7 @@ class Node:
     def _owned_by_now(self, sender: int, entry: Owned, now: Instant) -> None:
         """Another owns what we did: this machine stood still. Said again, however late, it is as true of that epoch."""
         for candidacy in self.vips.all():
-            if candidacy.epoch == entry.yours < entry.mine:
+            if candidacy.epoch == entry.epoch and mark_of(candidacy.vip.address) == entry.mark:
                 candidacy.succeeded(self.peers.name_of(sender), now)
                 self.vips.touch_one(candidacy)
 

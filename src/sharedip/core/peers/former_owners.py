@@ -17,7 +17,7 @@ from sharedip.core.election.candidacy import Candidacy, Phase
 from sharedip.core.etcd.agent_records import Peers
 from sharedip.core.etcd.session import Session
 from sharedip.core.model import IPAddress
-from sharedip.core.segment.wire import ENTRIES_MAX, Owned
+from sharedip.core.segment.wire import ENTRIES_MAX, Owned, mark_of
 
 FORMER_MAX = 256
 """Agents that are remembered, the latest."""
@@ -28,11 +28,11 @@ every second."""
 
 @dataclass(slots=True)
 class _Former:
-    """An agent that came first in some queues, and what it and we shared then. `told`: how often, by epoch."""
+    """An agent that came first in some queues, and what it and we shared then. `told`: how often of what."""
 
     secret: bytes
     epochs: dict[IPAddress, int] = field(default_factory=dict)
-    told: dict[int, int] = field(default_factory=dict)
+    told: dict[Owned, int] = field(default_factory=dict)
 
 
 class FormerOwners:
@@ -71,19 +71,19 @@ class FormerOwners:
             return []
         found = []
         for address, epoch in former.epochs.items():
-            candidacy = candidacies.get(address)
-            if candidacy is None or candidacy.epoch is None or former.told.get(epoch, 0) >= TOLD_MAX:
+            candidacy, news = candidacies.get(address), Owned(epoch, mark_of(address))
+            if candidacy is None or candidacy.epoch is None or former.told.get(news, 0) >= TOLD_MAX:
                 continue
             owns = candidacy.phase is Phase.OWNING and not candidacy.words.unexecuted
             if owns and candidacy.epoch > epoch and all(key.lease != lease for key in candidacy.queue()):
-                found.append(Owned(epoch, candidacy.epoch))
+                found.append(news)
         return found[:ENTRIES_MAX]
 
     def told(self, lease: int, news: list[Owned]) -> None:
         """That was sent."""
         for each in news:
             told = self._known[lease].told
-            told[each.yours] = told.get(each.yours, 0) + 1
+            told[each] = told.get(each, 0) + 1
 
     def lease_lost(self) -> None:
         """Without a lease we own nothing, and nobody believes us."""

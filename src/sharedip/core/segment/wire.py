@@ -2,7 +2,7 @@
 
 Layout, all big-endian: magic `SIP2` · kind (1) · count (1) · sender's lease (8) · receiver's lease (8) · entries.
 An entry of a heartbeat, an acknowledgement or a deposition: designation revision (8) · sequence (8) · tag (16).
-An entry of "owned": the receiver's epoch (8) · the sender's (8) · tag (16).
+An entry of "owned": the receiver's epoch (8) · mark of the VIP (8) · tag (16).
 An entry of a ping: sequence (8) · zeros (8) · tag (16); of a pong: the ping's sequence (8) · age in ms (8) · tag (16).
 An entry of a hello: sequence (8) · age in ms (4) · flags (1: I hear you here) · zeros (3) · tag (16).
 An entry of a release: epoch (8) · address (16, IPv4 as ::ffff:a.b.c.d) · reason (64, UTF-8, cut, zeros behind) ·
@@ -18,6 +18,7 @@ An answer is never longer than what it answers: no amplification.
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import struct
 from collections.abc import Sequence
@@ -107,10 +108,12 @@ class Over:
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """To a former owner that may not know: your key of epoch `yours` is gone, and I own by `mine`."""
+    """To a former owner that may not know: your key of this epoch is gone, and I own by a later one. `mark`: of which
+    VIP (`mark_of`), since keys that one transaction has made are of one epoch.
+    """
 
-    yours: int
-    mine: int
+    epoch: int
+    mark: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +268,11 @@ def open_entry(envelope: Envelope, body: bytes, tag: bytes, secret: bytes | None
             assert_never(envelope.kind)
 
 
+def mark_of(address: IPAddress) -> int:
+    """What stands for an address where its 16 bytes have no room: the first 8 of its SHA-256 (FIPS 180-4)."""
+    return int.from_bytes(hashlib.sha256(_packed(address)).digest()[:8])
+
+
 def clients_max(version: int) -> int:
     """How many clients of this IP version one datagram has room for."""
     return CLIENTS_BYTES_MAX // CLIENT_BYTES[version]
@@ -318,7 +326,7 @@ def _pack(entry: Entry) -> bytes:
         case Heartbeat() | Acknowledgement() | Over():
             return NUMBERS.pack(entry.revision, entry.sequence)
         case Owned():
-            return NUMBERS.pack(entry.yours, entry.mine)
+            return NUMBERS.pack(entry.epoch, entry.mark)
         case Ping():
             return NUMBERS.pack(entry.sequence, 0)
         case Pong():

@@ -8,7 +8,7 @@ from typing import Any
 from sharedip.core.election.candidacy import Phase
 from sharedip.core.model import KeyValue
 from sharedip.core.peers.former_owners import FORMER_MAX, FormerOwners
-from sharedip.core.segment.wire import Owned
+from sharedip.core.segment.wire import Owned, mark_of
 from tests.stages.harness import OURS, THEIRS, VIP
 
 SECRET = b"shared"
@@ -41,7 +41,7 @@ def test_who_came_first_is_told_of_its_newest_epoch() -> None:
     stage = Stage()
     stage.sees(THEIRS, 5)
     stage.sees(THEIRS, 7)
-    assert stage.news_for(THEIRS) == [Owned(7, 9)]
+    assert stage.news_for(THEIRS) == [Owned(7, mark_of(VIP.address))]
 
 
 def test_what_was_shared_is_remembered_when_the_record_has_gone() -> None:
