@@ -133,7 +133,12 @@ def _add_vm(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=int, default=1, help="of each fault (default: 1)")
     parser.add_argument("--kernel", default="trixie", choices=SUITES, help=f"whose Debian (default: trixie; {suites})")
     parser.add_argument("--etcd", choices=SUITES, help="whose etcd (default: as --kernel)")
-    parser.add_argument("--figures", type=Path, metavar="FILE.json", help="write what came of each fault, and no more")
+    parser.add_argument(
+        "--figures",
+        type=Path,
+        metavar="FILE.json",
+        help="what came of each fault, after what it has already",
+    )
     parser.add_argument("--deb", type=Path, metavar="FILE.deb", help="the agent (default: of out/dist, by `make dist`)")
     parser.add_argument("--report", type=Path, metavar="FILE.html", help="write an HTML report with timelines")
     parser.add_argument("--json", type=Path, metavar="FILE.json", help="write everything as JSON")
@@ -278,10 +283,16 @@ def _vm(args: argparse.Namespace) -> int:
         raise LabError(f"no fault has {args.filter} in its name: `sharedip lab list` names them")
     image = make_image(args.kernel, args.etcd or args.kernel, find_package(args.deb), Lines().say)
     args.json = args.json or kept("vm", ".json")
+    former = json.loads(args.figures.read_text("utf-8")) if args.figures is not None and args.figures.exists() else []
+
+    def keep(so_far: Result) -> None:
+        write_json(so_far, args.json)
+        if args.figures is not None:
+            told_so_far = json.dumps(machine_figures(so_far, former), indent=1)
+            write_text(args.figures, f"{told_so_far}\n")
+
     with screen() as audience:
-        result = machines(image, faults, args.runs, audience, lambda so_far: write_json(so_far, args.json))
-    if args.figures is not None:
-        write_text(args.figures, json.dumps(machine_figures(result), indent=1) + "\n")
+        result = machines(image, faults, args.runs, audience, keep)
     return _tell(result, args)
 
 

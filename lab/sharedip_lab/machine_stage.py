@@ -31,9 +31,8 @@ VIP = str(SEGMENT4 + 100)
 """As `world/guest/` has it."""
 KEY_PREFIX = "sharedip:v1"
 COUNT = 3
-PROBE_S, ASK_S = 0.02, 0.05
-"""Emulated machines take a tenth of a millisecond for a frame: asked as often as namespaces are, they would do nothing
-else."""
+PROBE_S, ASK_S = 0.05, 0.1
+"""Emulated machines take milliseconds to answer: asked as often as namespaces are, they would do nothing else."""
 FRESH_S = 0.3
 STEADY_S = 2.0
 """So long everything must have been well: a designation with its first beats takes less than that."""
@@ -50,8 +49,8 @@ class Seat:
 class MachineStage:
     """Everything that runs. Invariant: what `__enter__` began, `__exit__` (or the run's record) takes away."""
 
-    def __init__(self, image: Image, say: Callable[[str], None]) -> None:
-        self.image, self.say = image, say
+    def __init__(self, image: Image, network: str, say: Callable[[str], None]) -> None:
+        self.image, self.network, self.say = image, network, say
         self.run = Run.begin()
         self.hub = Hub(self.run, COUNT)
         self.feeds = Feeds(self.hub, (VIP,), probe_s=PROBE_S, ask_s=ASK_S)
@@ -82,11 +81,15 @@ class MachineStage:
     def _up(self) -> None:
         self.hub.up()
         self.feeds.start()
-        self.say(f"{COUNT} machines boot: Linux {self.image.linux}")
+        self.say(f"{COUNT} machines boot: Linux {self.image.linux}, {self.network}")
         for place in self.hub.nodes:
-            machine = self.machines[place.name] = Machine(place, self.image, self.run.directory / place.name)
+            machine = self.machines[place.name] = Machine(
+                place, self.image, self.run.directory / place.name, self.network
+            )
             machine.start()
-        self.etcd = EtcdCluster({name: GuestMember(machine) for name, machine in self.machines.items()})
+        self.etcd = EtcdCluster(
+            {name: GuestMember(machine, self.hub.client) for name, machine in self.machines.items()}
+        )
         for machine in self.machines.values():
             machine.wait_booted()
             self.say(f"{machine.name} has booted")

@@ -1,6 +1,6 @@
 """What is done to virtual machines: each breaks something and returns its undo.
 
-Role: the catalogue of `sharedip lab vm`, and what of it is not played, with the reason.
+Role: the catalogue of `sharedip lab vm`.
 Must never: wait for what follows. Counterpart: `scenarios/machines.py`, which plays them.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sharedip_lab.faults.catalogue import Sequel, Target
 from sharedip_lab.faults.strikes import Undo
 from sharedip_lab.machine_stage import MachineStage
-from sharedip_lab.world.machine import CARDS
+from sharedip_lab.world.machine import CARDS, NETWORK_MANAGER, NETWORKD
 from sharedip_lab.world.starvation import ration
 
 SNAPSHOT = "lab"
@@ -34,6 +34,8 @@ class MachineFault:
     hold_s: float = HOLD_S
     stands_still: bool = False
     """It comes back believing what it believed: what it says then is judged."""
+    network: str = NETWORKD
+    """The unit that has the machines' network in its hands."""
     ends_stage: bool = False
     """Its etcd has lost what it had promised: nothing is played on these machines afterwards."""
 
@@ -148,7 +150,7 @@ FAULTS: dict[str, MachineFault] = {
                 Target.WITNESS,
                 hold_s=seconds,
             )
-            for seconds in (3.0, 60.0)
+            for seconds in (0.5, 3.0, 8.0, 60.0)
         ),
         MachineFault(
             "pause-two-3s", "owner and witness paused for 3 s", _pause_two, Sequel.ANY, hold_s=3.0, stands_still=True
@@ -157,6 +159,13 @@ FAULTS: dict[str, MachineFault] = {
         MachineFault("cards-lost", "the carrier of both cards goes", _cards(*CARDS), Sequel.NEW_OWNER),
         MachineFault(
             "networkd", "restart of systemd-networkd", _order("systemctl restart systemd-networkd"), Sequel.STAYS
+        ),
+        MachineFault(
+            "networkmanager",
+            "restart of NetworkManager",
+            _order("systemctl restart NetworkManager"),
+            Sequel.STAYS,
+            network=NETWORK_MANAGER,
         ),
         MachineFault("restart-kept", "sharedip restart", _order("sharedip restart"), Sequel.STAYS),
         MachineFault(
@@ -189,6 +198,17 @@ FAULTS: dict[str, MachineFault] = {
             Sequel.STAYS,
         ),
         MachineFault(
+            "chrony",
+            "chrony holds the clock back by 8.3 %",
+            _order(
+                "chronyd -f /lab/chrony.conf; sleep 1; "
+                "chronyc settime \"$(LC_ALL=C date -d '10 minutes ago' '+%b %d, %Y %H:%M:%S')\"",
+                "kill $(cat /run/lab-chrony.pid)",
+            ),
+            Sequel.STAYS,
+            hold_s=30.0,
+        ),
+        MachineFault(
             "disk-full",
             "no room on the disk",
             _order(
@@ -198,10 +218,10 @@ FAULTS: dict[str, MachineFault] = {
             Sequel.ANY,
             hold_s=20.0,
         ),
-        MachineFault("half-a-core", "all machines on half a core", _half_a_core, Sequel.ANY, hold_s=180.0),
         MachineFault("power-cut", "power cut", _power_cut, Sequel.NEW_OWNER),
         MachineFault("reset", "hard reset", _reset, Sequel.NEW_OWNER),
         MachineFault("reboot", "systemctl reboot", _order("systemctl reboot"), Sequel.NEW_OWNER),
+        MachineFault("half-a-core", "all machines on half a core", _half_a_core, Sequel.ANY, hold_s=180.0),
         MachineFault(
             "loadvm",
             "back to a snapshot that was taken while it owned",
@@ -212,8 +232,4 @@ FAULTS: dict[str, MachineFault] = {
             ends_stage=True,
         ),
     )
-}
-NOT_PLAYED = {
-    "networkmanager": "restart of NetworkManager: the machines have systemd-networkd",
-    "chrony": "chrony with a large offset: the clock is stepped by hand",
 }

@@ -58,13 +58,21 @@ def _row(title: str, own: Sequence[Outcome]) -> tuple[str, ...]:
     )
 
 
-def machine_figures(result: Result) -> dict[str, Any]:
-    """What is worth keeping of a run: on what it was played, what came of each fault, what was not played."""
-    played: dict[str, dict[str, Any]] = {}
+def machine_figures(result: Result, former: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:
+    """What is worth keeping: for each kernel, etcd and agent what came of each fault, and what was not played.
+
+    `former` is what runs before this one have left; what was played on the same is put together.
+    """
+    on = dict(result.acts[0].figures)
+    known = on.pop("faults")
+    nothing: dict[str, Any] = {"on": on, "faults": [], "wrong": []}
+    same = next((block for block in former if block["on"] == on), nothing)
+    played = {fault["fault"]: {**fault, "runs": [*fault["runs"]]} for fault in same["faults"]}
     for one in result.outcomes:
         fault = played.setdefault(one.fault, {"fault": one.fault, "title": one.title, "runs": []})
         fault["runs"].append(
             {
+                "began": result.began,
                 "new_owner_s": _rounded(one.new_owner_s),
                 "longest_gap_s": _rounded(one.client_gap_s),
                 "probes_missed": one.probes_missed,
@@ -75,16 +83,13 @@ def machine_figures(result: Result) -> dict[str, Any]:
                 "wrong": one.wrong,
             }
         )
-    on = dict(result.acts[0].figures) if result.acts else {}
-    not_played = on.pop("not played", {})
-    acts_wrong = [text for act in result.acts for text in act.wrong]
-    return {
-        "began": result.began,
+    block = {
         "on": on,
-        "faults": [*played.values()],
-        "wrong": acts_wrong,
-        "not played": not_played,
+        "faults": sorted(played.values(), key=lambda fault: known.index(fault["fault"])),
+        "wrong": [*same["wrong"], *(text for act in result.acts for text in act.wrong)],
+        "not played": [name for name in known if name not in played],
     }
+    return [*(block for block in former if block is not same), block]
 
 
 def _rounded(value_s: float | None) -> float | None:
@@ -109,7 +114,9 @@ def machines_summary(result: Result) -> str:
     for act in result.acts[:1]:
         versions = ("linux", "etcd", "qemu", "agent", "emulation", "processors")
         lines.append(", ".join(f"{name} {act.figures[name]}" for name in versions))
-        lines += [f"not played: {name}: {why}" for name, why in act.figures["not played"].items()]
+        played = {one.fault for one in result.outcomes}
+        left_out = [name for name in act.figures["faults"] if name not in played]
+        lines += [f"not played: {', '.join(left_out)}"] if left_out else []
     lines += [f"note   {one.title}: {text}" for one in result.outcomes for text in one.remarks]
     lines += [f"WRONG  {text}" for text in result.wrong]
     return "\n".join([*lines, *(["never two owners"] if not result.wrong else [])])

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from sharedip_lab.faults.catalogue import Sequel, Target
-from sharedip_lab.faults.machine_faults import FAULTS, NOT_PLAYED, MachineFault
-from sharedip_lab.machine_stage import PROBE_S, VIP, MachineStage
+from sharedip_lab.faults.machine_faults import FAULTS, MachineFault
+from sharedip_lab.machine_stage import FRESH_S, PROBE_S, VIP, MachineStage
 from sharedip_lab.observe.resumption import resumption
 from sharedip_lab.scenarios.play import Audience
 from sharedip_lab.scenarios.results import LOG_KEPT, Act, Result, seen_of
 from sharedip_lab.scenarios.runner import Outcome, describe
 from sharedip_lab.stage import NotInTimeError
+from sharedip_lab.world.machine import NETWORKD
 from sharedip_lab.world.machine_image import Image, qemu_version
 from sharedip_lab.world.namespaces import LabError
 
@@ -49,8 +50,9 @@ def chosen(words: str) -> tuple[MachineFault, ...]:
 def acts_of(faults: Sequence[MachineFault], runs: int) -> list[list[MachineFault]]:
     """Every fault so many times, on as few stages as may be."""
     acts: list[list[MachineFault]] = [[]]
-    for fault in sorted((fault for _ in range(runs) for fault in faults), key=lambda fault: fault.ends_stage):
-        if acts[-1] and acts[-1][-1].ends_stage:
+    todo = (fault for _ in range(runs) for fault in faults)
+    for fault in sorted(todo, key=lambda fault: (fault.network != NETWORKD, fault.ends_stage)):
+        if acts[-1] and (acts[-1][-1].ends_stage or acts[-1][-1].network != fault.network):
             acts.append([])
         acts[-1].append(fault)
     return acts
@@ -77,23 +79,23 @@ def machines(
         left = list(todo)
         # Machines that do not come back end their stage; what is left gets fresh ones.
         while left:
-            act = Act(_title(image), [], time.monotonic(), 0.0, None, figures=figures(image, faults))
+            act = Act(_title(image), [], time.monotonic(), 0.0, None, figures=figures(image))
             result.acts.append(act)
             try:
-                with MachineStage(image, audience.say) as stage:
+                with MachineStage(image, left[0].network, audience.say) as stage:
                     _play(stage, act, left, audience, began)
             except LabError as error:
                 act.ended_at = time.monotonic()
                 act.wrong.append(str(error))
                 audience.say(f"this stage came to nothing: {error}")
+            finally:
+                keep(result)
             left = left[max(1, len(act.outcomes)) :]
-            keep(result)
     return result
 
 
-def figures(image: Image, faults: Sequence[MachineFault]) -> dict[str, Any]:
-    """What was played on what, and what was not played."""
-    left_out = {fault.name: "left out by --filter" for fault in FAULTS.values() if fault not in faults}
+def figures(image: Image) -> dict[str, Any]:
+    """On what it is played, and what there is to play."""
     return {
         "debian": image.suite,
         "linux": image.linux,
@@ -102,7 +104,7 @@ def figures(image: Image, faults: Sequence[MachineFault]) -> dict[str, Any]:
         "agent": image.agent,
         "emulation": "TCG",
         "processors": os.cpu_count(),
-        "not played": {**NOT_PLAYED, **left_out},
+        "faults": [*FAULTS],
     }
 
 
@@ -227,7 +229,8 @@ def _measure(stage: MachineStage, fault: MachineFault, outcome: Outcome) -> None
     outcome.change_gap_s = recording.change_gap(outcome.struck_at, outcome.owner_before, outcome.ended_at)
     outcome.probes_missed = recording.probes_missed(*window)
     outcome.two = recording.two_owners(*window)
-    changes, now_s = recording.answers.changes(*window), stage.designation().window_s
+    # Who answered last before the blow counts as the first one.
+    changes, now_s = recording.answers.changes(window[0] - FRESH_S, window[1]), stage.designation().window_s
     outcome.remarks.append(f"answered by another {changes} times, window in force at the end {now_s:g} s")
     if fault.stands_still:
         _judge_resumed(stage, outcome)

@@ -18,12 +18,14 @@ from sharedip_lab.world.runs import Run
 from sharedip_lab.world.topology import SEGMENT_BRIDGE, WITNESS_MAC, Place, Segment, Topology
 
 TRUNK, VLAN = "trunk0", 77
+ANSWER_S = 3.0
+"""How long an emulated machine may take to say what its etcd knows."""
 TRUNK_PORT, ACCESS_PORT = "vlan-trunk", "vlan-access"
 
 
 @dataclass(frozen=True)
 class Guest(Place):
-    """A machine: its namespace is the hub's, in which its QEMU runs, and from which its etcd is asked."""
+    """A machine: its namespace is the hub's, in which its QEMU runs."""
 
     @property
     def etcd_address(self) -> IPv4Address:
@@ -67,11 +69,11 @@ class Hub(Topology):
 
 
 class GuestMember(Member):
-    """The etcd in a machine, asked over the network; systemd starts and ends it."""
+    """The etcd in a machine, asked over the network, as the client is; systemd starts and ends it."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, client: Place) -> None:
         super().__init__(machine.place, Binary("etcd", machine.image.etcd), machine.directory, "")
-        self.machine = machine
+        self.machine, self.client = machine, client
 
     @property
     def running(self) -> bool:
@@ -79,4 +81,4 @@ class GuestMember(Member):
         return self.machine.running and not self.machine.stands_still
 
     def _gateway(self, timeout_s: float) -> Gateway:
-        return Gateway(self.place.namespace, timeout_s, str(self.place.etcd_address))
+        return Gateway(self.client.namespace, max(timeout_s, ANSWER_S), str(self.place.etcd_address))

@@ -21,7 +21,11 @@ from sharedip_lab.world.namespaces import LabError, command_in
 from sharedip_lab.world.topology import Place
 
 MEMORY_MB = 640
+PROCESSOR = "Nehalem"
+"""Enough for Debian's programs. With more registers to save, each switch of tasks is emulated for longer."""
 CARDS = ("a", "b")
+NETWORKD, NETWORK_MANAGER = "systemd-networkd", "NetworkManager"
+"""Units, either of which makes bond and VLAN."""
 MONITOR_S = 120.0
 """A snapshot writes the machine's memory, and this machine may be busy."""
 BOOT_S = 1800.0
@@ -86,8 +90,8 @@ class Done:
 class Machine:
     """One machine. Invariant: at most one QEMU; its disk outlives a power cut, as a disk does."""
 
-    def __init__(self, place: Place, image: Image, directory: Path) -> None:
-        self.place, self.image, self.directory = place, image, directory
+    def __init__(self, place: Place, image: Image, directory: Path, network: str = NETWORKD) -> None:
+        self.place, self.image, self.directory, self.network = place, image, directory, network
         self.stands_still = False
         self.process: subprocess.Popen[bytes] | None = None
         self._monitor: JsonLines | None = None
@@ -132,7 +136,8 @@ class Machine:
             # On a busy machine the watchdog would find the TSC unstable; every other clock is asked of QEMU, and slow.
             "root=/dev/vda rw console=ttyS0 loglevel=4 mitigations=off tsc=reliable "
             f"systemd.hostname={self.name} systemd.machine_id={index:032x} systemd.firstboot=off "
-            f"systemd.show_status=no systemd.default_timeout_start_sec=1800 lab.number={index}"
+            f"systemd.show_status=no systemd.default_timeout_start_sec=1800 systemd.wants={self.network}.service "
+            f"lab.number={index}"
         )
         cards = [
             word
@@ -143,7 +148,7 @@ class Machine:
             )
         ]
         return [
-            *(QEMU, "-accel", "tcg,tb-size=128", "-cpu", "max", "-smp", "1", "-m", str(MEMORY_MB)),
+            *(QEMU, "-accel", "tcg,tb-size=128", "-cpu", PROCESSOR, "-smp", "1", "-m", str(MEMORY_MB)),
             *("-nodefaults", "-no-user-config", "-display", "none"),
             *("-kernel", str(self.image.kernel), "-initrd", str(self.image.initrd), "-append", kernel_line),
             # What the machine has flushed is safe all the same: its power is cut by QEMU's own orderly end.

@@ -22,9 +22,14 @@ SUITES = {"bookworm": "Linux 6.1, etcd 3.4", "trixie": "Linux 6.12, etcd 3.5.16"
 """What each Debian brings."""
 PACKAGES = (
     # A node as users have it.
-    *("linux-image-cloud-amd64", "systemd", "systemd-sysv", "udev", "dbus", "iproute2", "nftables", "procps"),
-    *("python3", "etcd-server", "etcd-client"),
+    *("linux-image-amd64", "initramfs-tools", "systemd", "systemd-sysv", "udev", "dbus", "iproute2", "nftables"),
+    *("procps", "python3", "etcd-server", "etcd-client", "network-manager", "chrony"),
 )
+INITRD = {
+    "etc/initramfs-tools/conf.d/lab": "MODULES=list",
+    "usr/share/initramfs-tools/modules.d/lab": "virtio_pci virtio_blk ext4",
+}
+"""What an emulated machine needs until it has its root: all of Debian's modules would take half a minute."""
 CACHE = Path("out", "vm")
 PROGRAMS = {"mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs", "qemu-img": "qemu-utils", "dpkg-deb": "dpkg"}
 QEMU = "qemu-system-x86_64"
@@ -32,7 +37,9 @@ DISK_BYTES = 2 << 30
 """Sparse: what is not written takes no room."""
 DEBIAN_S, COMMAND_S = 1800.0, 300.0
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made there; many small files are slow on a disk
-ENABLED = ("systemd-networkd", "etcd", "sharedip", "lab-files", "lab-echo", "lab-orders")
+ENABLED = ("etcd", "sharedip", "lab-files", "lab-echo", "lab-orders")
+DISABLED = ("systemd-networkd", "NetworkManager", "NetworkManager-dispatcher", "NetworkManager-wait-online", "chrony")
+"""The kernel's line says which network there is (`machine.py`); a fault starts chrony."""
 MASKED = (
     *("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer"),
     *("systemd-networkd-wait-online.service", "systemd-networkd-persistent-storage.service", "systemd-logind.service"),
@@ -56,7 +63,7 @@ class Image:
     etcd: str
     """Its version."""
     agent: str
-    """The agent's package."""
+    """The agent's package, and the first digits of its SHA-256: one version number has many builds."""
 
     @property
     def linux(self) -> str:
@@ -99,7 +106,8 @@ def make_image(suite: str, etcd_suite: str, package: Path, say: Callable[[str], 
         _lay(base, suite, etcd_suite, package, folder)
     (kernel,), (initrd,) = folder.glob("vmlinuz-*"), folder.glob("initrd.img-*")
     etcd = (folder / "etcd-version").read_text(encoding="ascii")
-    return Image(suite, kernel.absolute(), initrd.absolute(), (folder / "disk.ext4").absolute(), etcd, package.name)
+    agent = f"{package.name}, {hashlib.sha256(package.read_bytes()).hexdigest()[:12]}"
+    return Image(suite, kernel.absolute(), initrd.absolute(), (folder / "disk.ext4").absolute(), etcd, agent)
 
 
 def _sources() -> Iterable[bytes]:
@@ -119,18 +127,24 @@ def _digest(parts: Iterable[bytes]) -> str:
 
 def _base(suite: str, say: Callable[[str], None]) -> Path:
     """A root of nothing but Debian's packages, as a tar."""
-    tar = CACHE / f"{suite}-{_digest(name.encode() for name in PACKAGES)}.tar"
+    tar = CACHE / f"{suite}-{_digest(name.encode() for name in (*PACKAGES, *INITRD.values()))}.tar"
     if not tar.exists():
         say(f"a Debian of {suite}, from Debian's packages: two minutes")
         for old in CACHE.glob(f"{suite}-*.tar"):
             old.unlink()
-        _mmdebstrap("--variant=minbase", f"--include={','.join(PACKAGES)}", suite, target=tar)
+        small = "; ".join(
+            f'mkdir -p "$(dirname "$1/{file}")"; printf "%s\\n" {text} >"$1/{file}"' for file, text in INITRD.items()
+        )
+        included = f"--include={','.join(PACKAGES)}"
+        _mmdebstrap("--variant=minbase", f"--essential-hook={small}", included, suite, target=tar)
     return tar
 
 
 def _mmdebstrap(*words: str, target: Path) -> None:
     making = target.with_suffix(".new.tar")
     lean = [f"--dpkgopt=path-exclude=/usr/share/{each}/*" for each in ("doc", "man", "locale", "i18n")]
+    # A mirror may be weeks behind, which is no harm here. Signatures are checked all the same.
+    lean += ['--aptopt=Acquire::Check-Valid-Until "false"']
     try:
         run(["mmdebstrap", "--quiet", *lean, *words, str(making)], timeout_s=DEBIAN_S)
         making.rename(target)
@@ -159,6 +173,7 @@ def _lay(base: Path, suite: str, etcd_suite: str, package: Path, folder: Path) -
         (root / "etc/fstab").write_text("/dev/vda / ext4 defaults,noatime 0 1\n", encoding="ascii")
         systemctl = ["chroot", str(root), "systemctl", "--quiet"]
         run([*systemctl, "enable", *ENABLED], timeout_s=COMMAND_S)
+        run([*systemctl, "disable", *DISABLED], timeout_s=COMMAND_S)
         run([*systemctl, "mask", *MASKED], timeout_s=COMMAND_S)
         for file in (*root.glob("boot/vmlinuz-*"), *root.glob("boot/initrd.img-*")):
             shutil.move(file, made / file.name)

@@ -121,7 +121,12 @@ def _last_good(kept: KeptDocuments, paths: Sequence[Path], loaded: Loaded, why: 
 def _execute_anew(environment: dict[str, str]) -> int:
     """The program as it is installed now, in this process: a supervisor notices nothing. Timers, sockets and the lock
     on the state directory end with the old one (execve(2)); returns only if that fails.
+
+    systemd's watchdog goes on as well: told right before, it leaves the new process all of its time to be ready in.
     """
+    from sharedip.adapters.notify import Notifier  # noqa: PLC0415 - the agent has loaded it; a mistake needs none of it
+
+    Notifier(environment).watchdog()
     try:
         os.execve(sys.executable, sys.orig_argv, environment)  # noqa: S606 - the very command that started us
     except OSError as error:

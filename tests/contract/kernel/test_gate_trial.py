@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -123,6 +124,36 @@ def test_rules_that_the_trial_did_not_take_are_not_installed_either(
     with pair.node.inside():
         assert fence.install([VIP]) is None
     assert [words.split()[0] for words in fence.missing] == ["nft_fib"]
+    fence.close()
+
+
+def test_a_machine_that_is_starved_as_it_boots_does_not_end_in_weaker_rules(
+    pair: Pair, deadman: Deadman, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two trials in a row see the gate close late."""
+    run, seen = gatetrial.GateTrial.run, iter(["a packet went out late"] * 2)
+    monkeypatch.setattr(gatetrial.GateTrial, "run", lambda self, commit: next(seen, None) or run(self, commit))
+    fence = fence_on(pair, deadman)
+    assert next(seen, None) is None
+    assert (fence.why_not, fence.missing) == (None, ())
+    fence.close()
+
+
+def test_an_nft_that_does_not_answer_in_time_has_not_refused_the_rules(
+    pair: Pair, deadman: Deadman, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, late = subprocess.run, iter([subprocess.TimeoutExpired("nft", 10.0)])
+
+    def starved(*words: Any, **more: Any) -> Any:
+        for error in late:
+            raise error
+        return run(*words, **more)
+
+    monkeypatch.setattr(subprocess, "run", starved)
+    fence = fence_on(pair, deadman)
+    monkeypatch.undo()
+    assert next(late, None) is None
+    assert (fence.why_not, fence.missing) == (None, ())
     fence.close()
 
 

@@ -56,11 +56,21 @@ from sharedip.core.settings import gate_timeout_s
 _CLOCK_MONOTONIC_COARSE: Final = 6  # linux/time.h; its resolution is the kernel's tick
 _NFT_TIMEOUT_S: Final = 10.0
 _TOO_LATE: Final = "too late: the fence would stay open beyond the right"
+_AGAIN: Final = 4
+"""How often the trial is made again in all. Seen on virtual machines that booted on a sixth of a core: two in a row
+failed, and rules without nft_ct were taken for all that the kernel has. A kernel whose gate does not close costs 2 s.
+"""
 _TRIES: Final = 8
 """How often others may commit within the half millisecond between our look and our own commit."""
 VOUCHED_S: Final = 1.0
 """As `DOUBT_EVERY_S` in the core (`core/address/ownership.py`)."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+
+
+class _Silence(str):
+    """Why nft has said nothing about the rules."""
+
+    __slots__ = ()
 
 
 class Fence:
@@ -124,25 +134,31 @@ class Fence:
         """Show on a table of another name that the gate opens and closes here. None, or why it can't be relied on.
 
         The first set of rules that shows it is the only one from then on: an nft that fails later, for want of memory
-        or time, must not end in weaker rules than those that were seen.
+        or time, must not end in weaker rules than those that were seen. Nor must a trial on a machine that is starved
+        as it boots: what was not refused in words is tried again before weaker rules are.
         """
         if shutil.which("nft") is None:
             self.why_not = "there is no nft program on PATH"
             return self.why_not
-        self.why_not = None
+        self.why_not, again = None, _AGAIN
         for rules in RULE_SETS:
-            trial = GateTrial(f"{self.table[:26]}_trial", self.lateness_s, self._clock)
-            reason = _nft(["-f", "-"], rules.script(trial.table, trial.keys4, trial.keys6))
-            try:
-                reason = reason or trial.run(self._commit) or self._why_no_generations(trial)
-            finally:
-                for family in (NFPROTO_INET, NFPROTO_ARP):
-                    self._commit([nftwire.delete_table(family, trial.table)])
-            if reason is None:
-                self.families, self._usable = trial.families, (rules,)
-                self.why_not = None
-                return None
-            self.why_not = self.why_not or reason
+            while True:
+                trial = GateTrial(f"{self.table[:26]}_trial", self.lateness_s, self._clock)
+                refusal = _nft(["-f", "-"], rules.script(trial.table, trial.keys4, trial.keys6))
+                try:
+                    reason = refusal or trial.run(self._commit) or self._why_no_generations(trial)
+                finally:
+                    for family in (NFPROTO_INET, NFPROTO_ARP):
+                        self._commit([nftwire.delete_table(family, trial.table)])
+                if reason is None:
+                    self.families, self._usable = trial.families, (rules,)
+                    self.why_not = None
+                    return None
+                self.why_not = self.why_not or reason
+                is_word = refusal is not None and not isinstance(refusal, _Silence)
+                if is_word or not again:
+                    break
+                again -= 1
         return self.why_not
 
     def _why_no_generations(self, trial: GateTrial) -> str | None:
@@ -437,7 +453,7 @@ def _nft(arguments: Sequence[str], script: str) -> str | None:
             ["nft", *arguments], input=script, capture_output=True, text=True, timeout=_NFT_TIMEOUT_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return f"nft: {error}"
+        return _Silence(f"nft: {error}")
     if ran.returncode == 0:
         return None
     complaint = ran.stderr.strip().splitlines()

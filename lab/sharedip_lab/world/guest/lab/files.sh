@@ -6,3 +6,5 @@ cd /lab/files
 find . -type f | while read -r file; do
     sed "s/@N@/$number/g" "$file" >"/${file#./}"
 done
+# NetworkManager reads no file that others may read.
+chmod 600 /etc/NetworkManager/system-connections/*
