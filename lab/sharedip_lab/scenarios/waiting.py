@@ -40,6 +40,8 @@ STRIKES = ("sigterm", "crash", "freeze", "cut")
 KNOWN_S, CONNECTED_S = 60.0, 30.0
 TOLD_S, UNTOLD_S = 5.0, 55.0
 """How long each fault lasts: those who are told know within it or not at all; the others' own pings take 30 to 45 s."""
+TOLD_AGENTS = 2
+"""An owner tells the next two (docs/protocol.md); any of them may be the one that takes the address."""
 YOUNG_S = 6.0
 """An owner counts no connection that is younger than 10 s."""
 
@@ -144,11 +146,12 @@ def _strike(stage: Stage, kube: Kube, name: str, *, are_known: bool, audience: A
 
 
 def knows(stage: Stage, owner: str, vip: str, count: int) -> bool:
-    """Whether the owner says that others know so many clients of the VIP."""
+    """Whether the owner says that whoever may take it next knows all clients of the VIP, so many at least."""
     found = [each for each in (stage.agents[owner].status() or {}).get("vips", ()) if each["address"] == vip]
     clients = found[0].get("clients", {}) if found else {}
     # The lab's client has a connection of its own, which may be too young.
-    return clients.get("count", 0) >= count and len(clients.get("told_to", ())) > 0
+    listeners = min(TOLD_AGENTS, len(stage.agents) - 1)
+    return clients.get("count", 0) >= count and len(clients.get("told_to", ())) >= listeners
 
 
 def _since(facts: Sequence[Ended], kind: str, clients: int, began_at: float, lasts_s: float) -> tuple[float, ...]:

@@ -9,7 +9,10 @@ from contextlib import closing
 import pytest
 
 from sharedip_lab.faults.catalogue import FAULTS
+from sharedip_lab.faults.servers import certificates
 from sharedip_lab.observe.crowd import IdleClients, IdleKind
+from sharedip_lab.observe.real_clients import Kube, RealClients
+from sharedip_lab.scenarios.waiting import REAL, knows
 from sharedip_lab.stage import VIP4, VIP6, Plan, Stage
 from sharedip_lab.world.etcd import find_binary
 
@@ -68,6 +71,33 @@ def test_a_thousand_idle_clients_of_a_crashed_owner_are_told(stage: Stage, owner
             assert all(int(line.split()[0]) >= COUNTS[VIP4] for line in said), said
             told = [each for node in others for each in metric(stage, node, "sharedip_vip_clients_told_total")]
             assert sum(int(line.rpartition(" ")[2]) >= COUNTS[VIP4] for line in told) == len(COUNTS), told
+        finally:
+            undo()
+    stage.wait_settled()
+    one_owner(stage, began)
+
+
+def test_watches_of_a_crashed_owner_hear_what_is_made_after_the_move(stage: Stage, owner: str) -> None:
+    """HTTP/2 with client-go's times; kubectl and curl where they are installed. Left alone they would wait for 30 s."""
+    directory = stage.run.directory / "kube"
+    _, certificate = certificates(directory)
+    with (
+        closing(Kube(stage.topology, certificate)) as kube,
+        closing(RealClients(stage.topology.client.namespace, VIP4, REAL, directory)) as clients,
+    ):
+        stage.wait(lambda: clients.standing == clients.count, "all are connected", 20)
+        stage.wait(lambda: knows(stage, owner, VIP4, clients.count), "all are told", KNOWN_S, 0.5)
+        assert clients.ended == []
+        began = stage.note("strike", f"{owner}: crash")
+        undo = FAULTS["crash"].strike(stage, owner)
+        try:
+            stage.wait(lambda: stage.answering(VIP4) not in {None, owner}, "another node answers", 10)
+            kube.make_event()
+            stage.wait(
+                lambda: sum(one.at > began for one in clients.served) >= clients.count, "all have heard", NOTICED_S
+            )
+            assert len(clients.ended) >= clients.count
+            assert owner not in {one.how for one in clients.served if one.at > began}
         finally:
             undo()
     stage.wait_settled()
