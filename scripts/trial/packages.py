@@ -125,7 +125,7 @@ def _documents_first(story: Story, machine: Machine, first: str, second: str) ->
         said = machine.run(f"{DEB.upgrade.format(second)} 2>&1").stdout
         expect("systemctl restart sharedip" in said, f"it does not say what to do: {said}")
         expect(_main_pid(machine) == pid and owner(machine) == "node", "it was not left alone")
-        expect("sharedip 0." in machine.run("sharedip status").stdout, "it does not answer any more")
+        expect("sharedip 0." in machine.run("sharedip status", check=False).stdout, "it does not answer any more")
         machine.run(DEB.purge or "")
 
 
