@@ -27,7 +27,7 @@ FIRST_PUBLISHED_S = 60.0
 PUBLISH_EVERY_S = 600.0
 _LONG = (3.0, 4.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, 60.0)
 WINDOWS_S = {
-    FenceKind.NFTABLES: (0.3, 0.5, 0.7, 1.0, 1.5, 2.0, *_LONG),
+    FenceKind.NFTABLES: (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, *_LONG),
     FenceKind.LIFETIME: (2.1, *_LONG),
 }
 """What somebody would write, from the shortest that the documents allow with each fence."""

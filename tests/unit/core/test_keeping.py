@@ -57,7 +57,8 @@ def test_the_window_that_would_have_held_leaves_the_slowest_beat_time_to_be_answ
 
 
 def test_a_quiet_machine_could_keep_the_shortest_and_a_starved_one_could_not() -> None:
-    assert could_keep_s(0.02, NFTABLES) == 0.3
+    assert could_keep_s(0.005, NFTABLES) == 0.1
+    assert could_keep_s(0.06, NFTABLES) == 0.3
     assert could_keep_s(0.2, NFTABLES) == 0.7
     assert could_keep_s(0.02, LIFETIME) == 2.1
 
