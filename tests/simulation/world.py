@@ -320,7 +320,9 @@ class Host:
         self.frozen = False
         rest, self.rest = self.rest, []
         self._execute(rest)
-        self.inbox.sort(key=lambda event: not isinstance(event, ForeignClaim))  # as agent/queue.py
+        claims = [each for each in self.inbox if isinstance(each, ForeignClaim)]  # as agent/queue.py
+        self.inbox = [each for each in self.inbox if not isinstance(each, ForeignClaim)]
+        self.process(*claims)
         while self.inbox and not self.frozen and self.core is not None:
             self.process(self.inbox.pop(0))
         if not self.frozen:
@@ -436,23 +438,16 @@ class Host:
                 failed = RequestFailed(request, endpoint, Failure.UNAVAILABLE, "connection dropped")
                 self.world.later(0.0, self.answer, self.run, request, failed)
 
-    def process(self, event: Event) -> None:
+    def process(self, *events: Event) -> None:
         """One turn of the agent's loop."""
         core = self.core
-        if core is None:
+        if core is None or not events:
             return
         self.world.steps += 1
-        if isinstance(event, DatagramReceived):  # the adapter reads the clock when it reads the socket
-            if not event.received_at:
-                event = replace(event, received_at=self.now())
-        elif isinstance(event, ForeignClaim | NeighbourAnswered):
-            if not event.seen_at:
-                event = replace(event, seen_at=self.now())
-        elif isinstance(event, SettingsChanged) and self.fence is FenceKind.NFTABLES:
-            standing = self.kernel.guarded & self.kernel.addresses.keys()
-            self.kernel.guarded = {vip.address for vip in event.settings.vips} | standing
+        events = tuple(self._as_read(event) for event in events)
         strange = core.inbox.strange_datagrams
-        orders = core.handle(event, self.now())
+        orders = core.handle_all(events, self.now())
+        event = events[0]
         is_forged = isinstance(event, DatagramReceived) and event.host == FORGER
         if is_forged and core.inbox.strange_datagrams == strange:
             raise InvariantBrokenError(f"t={self.world.t:.3f} {self.name} believes a forger")
@@ -468,6 +463,19 @@ class Host:
             self.world.hooks.check_waits(self)
         if not self.frozen:
             self._arm()
+
+    def _as_read(self, event: Event) -> Event:
+        """With the instants that adapters read."""
+        if isinstance(event, DatagramReceived):  # the adapter reads the clock when it reads the socket
+            if not event.received_at:
+                event = replace(event, received_at=self.now())
+        elif isinstance(event, ForeignClaim | NeighbourAnswered):
+            if not event.seen_at:
+                event = replace(event, seen_at=self.now())
+        elif isinstance(event, SettingsChanged) and self.fence is FenceKind.NFTABLES:
+            standing = self.kernel.guarded & self.kernel.addresses.keys()
+            self.kernel.guarded = {vip.address for vip in event.settings.vips} | standing
+        return event
 
     def _check_proof(self, core: Node) -> None:
         """Law 5: whatever came, and however late, the right on the lease ends before the lease does."""

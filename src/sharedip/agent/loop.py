@@ -40,6 +40,9 @@ SLEEP_S_MAX = 1.0
 TURN_S_MAX = 0.02
 """Then the loop may look at its sockets again: a peer's beat must not wait behind a thousand answers of etcd."""
 
+STILL_LOOK_S = 0.02
+"""Whoever has not turned for so long may have been stopped, and looks at the segment first."""
+
 STILL_S_MIN = 0.3
 STILL_TOLD_EVERY_S = 60.0
 """A timer that comes so late explains what follows; a process that is starved all the time says so once a minute."""
@@ -134,9 +137,11 @@ class Loop:
             return
         self._tell_if_still()
         self.look_at_the_port()
+        if self._clock.now() - self._turned_at >= STILL_LOOK_S:
+            self._segment.look()
         turn_until = self._clock.now() + TURN_S_MAX
         for heard in self._queue.take_heard():
-            self._take_in(heard)
+            self._take_in(*heard)
         while not self.over.done() and (facts := self._queue.take_next()):
             self._take_in(*facts)
             if self._clock.now() >= turn_until:

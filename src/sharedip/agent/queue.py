@@ -83,11 +83,14 @@ class Queue:
         self._facts.clear()
         return facts
 
-    def take_heard(self) -> list[DatagramReceived | ForeignClaim]:
-        """Datagrams of peers and claims of other machines that have come by now."""
-        heard = list(self._heard)
+    def take_heard(self) -> list[list[Event]]:
+        """Claims of other machines that have come by now, together and first: what is ordered at one must not go
+        against the next. Then the datagrams of peers, one by one.
+        """
+        claims: list[Event] = [each for each in self._heard if isinstance(each, ForeignClaim)]
+        datagrams: list[list[Event]] = [[each] for each in self._heard if not isinstance(each, ForeignClaim)]
         self._heard.clear()
-        return heard
+        return [claims, *datagrams] if claims else datagrams
 
     def take_next(self) -> list[Event]:
         """The next fact, and with a kernel's answer the ones behind it that are alike, each about another VIP.

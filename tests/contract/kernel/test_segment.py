@@ -153,6 +153,22 @@ def test_a_stranger_s_announcement_and_probe_are_named(
         assert claim.mac == other
 
 
+@BOTH
+def test_who_looks_reads_what_waits_without_a_round_of_the_loop(
+    pair: Pair, segment: Segment, recorder: Recorder, vip: Vip
+) -> None:
+    send_from(pair.peer, *frames.announcements(STRANGER, vip.address))
+
+    def looked() -> bool:
+        segment.look()
+        return bool(recorder.facts)
+
+    wait_until(looked)
+    (claim,) = recorder.take()
+    assert isinstance(claim, ForeignClaim)
+    assert (claim.vip, claim.mac) == (vip, STRANGER)
+
+
 def test_an_owner_hears_a_stranger_probe_for_its_ipv6_address(
     pair: Pair, netlink: Netlink, loop: Loop, segment: Segment, recorder: Recorder
 ) -> None:

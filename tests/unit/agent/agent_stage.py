@@ -197,6 +197,9 @@ class FakeSegment:
     def watch_link(self, link: LinkState, vips: Iterable[Vip]) -> None:
         self.watched[link.index] = tuple(vips)
 
+    def look(self) -> None:
+        """Nothing has come."""
+
     def forget_link(self, index: int) -> None:
         self.watched.pop(index, None)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sharedip.agent.executor import Executor
-from sharedip.agent.loop import TURN_S_MAX, Loop
+from sharedip.agent.loop import STILL_LOOK_S, TURN_S_MAX, Loop
 from sharedip.agent.queue import TOGETHER_MAX, Queue
 from sharedip.agent.reports import Reports
 from sharedip.core.messages import (
@@ -161,6 +161,40 @@ def test_a_claim_does_not_wait_behind_what_the_kernel_has_said() -> None:
             stage.queue.emit(event)
         await asyncio.sleep(0)
         assert stage.node.seen == [(claim,), (gone,)]
+        stage.loop.close()
+
+    run(scene())
+
+
+def test_claims_that_waited_together_are_handed_over_together() -> None:
+    """What is due is ordered at the first of them, and must not go against the second (seed 4314)."""
+
+    async def scene() -> None:
+        stage = await begun()
+        claims = [ForeignClaim(vip, b"\x02\0\0\0\0\2", 0.0) for vip in (A, B)]
+        for event in (claims[0], DATAGRAM, claims[1]):
+            stage.queue.emit(event)
+        await asyncio.sleep(0)
+        assert stage.node.seen == [tuple(claims), (DATAGRAM,)]
+        stage.loop.close()
+
+    run(scene())
+
+
+def test_a_process_that_was_stopped_looks_at_the_segment_before_it_does_anything() -> None:
+    """Its sockets are ready all at once, and which one is read first is chance."""
+
+    async def scene() -> None:
+        stage = await begun()
+        stage.queue.emit(GRANTED)
+        await asyncio.sleep(0)
+        claim = ForeignClaim(A, b"\x02\0\0\0\0\2", 0.0)
+        stage.segment.look = lambda: stage.queue.emit(claim)  # type: ignore[method-assign]
+        stage.queue.emit_at_once([DATAGRAM])
+        assert stage.node.seen == [(GRANTED,), (DATAGRAM,)], "nor does one that turns all the time"
+        stage.clock.time += 2 * STILL_LOOK_S
+        stage.queue.emit_at_once([DATAGRAM])
+        assert stage.node.seen[2:] == [(claim,), (DATAGRAM,)]
         stage.loop.close()
 
     run(scene())

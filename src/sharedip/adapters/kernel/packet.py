@@ -136,6 +136,12 @@ class Segment:
             for ethertype in list(watched.sockets):
                 self._close_socket(watched, ethertype)
 
+    def look(self) -> None:
+        """Read what has come by now, for a process that was stopped, before anything is sent."""
+        for watched in list(self._watched.values()):
+            for channel in list(watched.sockets.values()):
+                self._receive(watched, channel)
+
     def perform(self, order: SegmentCommand) -> None:
         """Send the frames of one order, now or in its turn; nothing answers it, a loss shows in `unsent`."""
         if isinstance(order, AskNeighbour):
