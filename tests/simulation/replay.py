@@ -45,17 +45,18 @@ def _print_notes() -> list[float]:
 
 
 def _print_facts(now: list[float]) -> None:
-    told = Node.handle
+    told = Node.handle_all
 
-    def handle(node: Node, event: Any, at: float) -> list[Command]:
-        print(f"{now[0]:8.3f}+ {node.settings.node_name} <- {event}")
-        orders = told(node, event, at)
+    def handle_all(node: Node, events: Any, at: float) -> list[Command]:
+        for event in events:
+            print(f"{now[0]:8.3f}+ {node.settings.node_name} <- {event}")
+        orders = told(node, events, at)
         for order in orders:
             if not isinstance(order, Report):
                 print(f"          {node.settings.node_name} -> {order}")
         return orders
 
-    Node.handle = handle  # type: ignore[method-assign, assignment]
+    Node.handle_all = handle_all  # type: ignore[method-assign, assignment]
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 
 import pytest
@@ -129,13 +129,14 @@ class Heard(World):
             self.later(0.2 * number, host.start)
         self.run_until(self.t + 8.0)
         self.heard: list[tuple[str, Event]] = []
-        handle = Node.handle
+        handle_all = Node.handle_all
 
-        def keep(core: Node, event: Event, now: float) -> object:
-            self.heard.append((core.settings.node_name, event))
-            return handle(core, event, now)
+        def keep(core: Node, events: Iterable[Event], now: float) -> object:
+            events = tuple(events)
+            self.heard += [(core.settings.node_name, event) for event in events]
+            return handle_all(core, events, now)
 
-        monkeypatch.setattr(Node, "handle", keep)
+        monkeypatch.setattr(Node, "handle_all", keep)
         assert [self.owners(vip.address) for vip in self.vips] == [["n1"], ["n1"]]
 
     def of(self, kind: type[Event]) -> list[tuple[str, Event]]:

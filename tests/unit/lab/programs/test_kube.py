@@ -55,8 +55,9 @@ class Server:
             is_ready.set()
 
         def run() -> None:
-            self.loop.run_until_complete(listen())
+            listening = self.loop.create_task(listen())  # one run: a stop between two would be lost
             self.loop.run_forever()
+            listening.result()
             self.loop.close()
 
         self.thread = threading.Thread(target=run)
