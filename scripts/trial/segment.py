@@ -107,9 +107,9 @@ def owner(machine: Machine) -> str:
     return "both" if all(has.values()) else next((name for name, it in has.items() if it), "nobody")
 
 
-def protected(machine: Machine, status: str) -> None:
-    """Wait until the owner's own agent says that somebody stands in line, and that nothing is wrong: but for a witness,
-    which the peer can't have, since the one other agent runs beside the one member of etcd.
+def protected(machine: Machine, status: str, *, but_for: frozenset[str] = frozenset()) -> None:
+    """Wait until the owner's own agent says that somebody stands in line, and that nothing is wrong, but for the
+    problems with these codes.
     """
     began = time.monotonic()
     while time.monotonic() - began < PROTECTED_S:
@@ -117,7 +117,7 @@ def protected(machine: Machine, status: str) -> None:
         if done.returncode in (0, 1) and done.stdout.startswith("{"):
             document = json.loads(done.stdout)
             (vip,) = document["vips"]
-            wrong = {problem["code"] for problem in document["problems"]} - {"no-witness"}
+            wrong = {problem["code"] for problem in document["problems"]} - but_for
             if vip["role"] == "owner" and len(vip["queue"]) > 1 and not wrong:
                 return
         time.sleep(0.2)
