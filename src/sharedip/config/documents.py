@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -195,8 +195,7 @@ class _Composer:
             self._check_tag(event.tag, place)
             self._add_to_count(1, place)
             if len(self._open) >= DEPTH_MAX:
-                self._problem(place, f"more than {DEPTH_MAX} levels of nesting", "flatten the document")
-                raise _TooMuchError
+                self._too_deep(place)
             node = Mapping(place) if isinstance(event, yaml.MappingStartEvent) else Sequence(place)
             self._open.append(_Frame(node, event.anchor, self._count))
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -285,6 +284,8 @@ class _Composer:
 
     def _syntax_error(self, text: str, error: yaml.MarkedYAMLError, line: int, column: int) -> None:
         place = self._at(line, column)
+        if error.problem == _LIBYAML_IS_TOO_DEEP:
+            self._too_deep(place)
         rest = text[_line_index(text, line) + column :]
         before = text[_line_index(text, line) :][:column]
         if rest.startswith("\t") or before.endswith("\t") or (before and before.isspace() and "\t" in before):
@@ -294,6 +295,10 @@ class _Composer:
         if error.context and error.context_mark is not None and error.problem_mark is not None:
             what += f" ({error.context} that began in line {self._at(error.context_mark.line, 0).line})"
         self._problem(place, what, _SYNTAX_REMEDIES.get(str(error.problem), "check indentation, colons and quotes"))
+
+    def _too_deep(self, place: Place) -> NoReturn:
+        self._problem(place, f"more than {DEPTH_MAX} levels of nesting", "flatten the document")
+        raise _TooMuchError
 
     def _problem(self, place: Place, message: str, remedy: str) -> None:
         self._findings.problem(place, message, remedy)
@@ -307,6 +312,10 @@ _SYNTAX_REMEDIES = {
     "found character that cannot start any token": "put the value in quotes",
     "found unexpected document indicator": "close the quote before the next document",
 }
+
+_LIBYAML_IS_TOO_DEEP = "exceeded maximum nesting depth"
+"""libyaml since PyYAML 6.0.4: it scans ahead of the events that we count by, and has a limit of its own, deeper than
+ours: a line of brackets meets that one first."""
 
 
 def _events(text: str) -> Iterator[yaml.Event]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import TYPE_CHECKING
+
 import pytest
 import yaml
 
@@ -9,6 +12,9 @@ from sharedip.config import documents
 from sharedip.config.documents import Mapping, Scalar, Sequence, YamlNode, documents_in
 from sharedip.config.problems import Findings
 from tests.unit.config.config_cases import VIP, said
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @pytest.fixture(autouse=True, params=["CSafeLoader", "SafeLoader"])
@@ -196,6 +202,20 @@ def test_a_merge_bomb_is_stopped_too() -> None:
 def test_deep_nesting_is_refused_without_recursion(text: str) -> None:
     _, problems = compose(text)
     assert [problem.split(": ", 1)[1] for problem in problems] == ["more than 64 levels of nesting"]
+
+
+def test_nesting_that_the_parser_itself_refuses_is_told_in_the_same_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """libyaml scans a line ahead: from PyYAML 6.0.4 on it gives up before the events show how deep it goes."""
+    here = yaml.Mark("f", 0, 0, 1000, "", 0)
+
+    def events(text: str) -> Iterator[yaml.Event]:
+        yield from itertools.islice(yaml.parse(text), 3)
+        context = "while increasing flow level"
+        raise yaml.scanner.ScannerError(context, here, "exceeded maximum nesting depth", here)
+
+    monkeypatch.setattr(documents, "_events", events)
+    _, problems = compose("[" * 5000 + "\n---\nnot: [read\n")
+    assert problems == ["1:1001: more than 64 levels of nesting"]
 
 
 def test_a_huge_file_is_refused() -> None:
