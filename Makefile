@@ -9,7 +9,7 @@ PACKAGES := etcd-server etcd-client iproute2 nftables keepalived haproxy procps 
 export DEBIAN_FRONTEND := noninteractive
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup packages demo test check dist test-dist test-reproducible test-fresh test-files test-ansible site image test-image test-skew check-simulation check-modules check-contracts lab-test lab-test-ops lab-test-faults test-page vm truth bench clients matrix promise histories mutants soak proto test-protobuf diagram lock format clean
+.PHONY: help setup packages demo test check dist test-dist test-reproducible test-fresh test-files test-ansible site image test-image test-skew check-simulation check-modules check-contracts lab-test lab-test-ops lab-test-faults test-page vm truth bench clients matrix promise histories mutants soak proto test-dependencies diagram lock format clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -171,8 +171,8 @@ soak: setup ## an hour of seeded faults
 proto: setup ## generate the etcd stubs anew from our own rpc.proto
 	@cd src && ../$(BIN)/python -m sharedip.adapters.etcd.generate
 
-test-protobuf: setup ## the etcd adapter's tests with the oldest protobuf and the newest (4 minutes; needs the network)
-	@$(BIN)/python -m scripts.protobuf_range
+test-dependencies: setup ## 2200 tests with the oldest of every library and with the newest (6 minutes; needs the network)
+	@$(BIN)/python -m scripts.dependency_range
 
 diagram: setup ## draw ARCHITECTURE.md's state diagram anew from the code
 	@$(BIN)/python -m scripts.diagram --write
