@@ -86,11 +86,11 @@ test-reproducible: $(DIST_TOOLS)/.ready ## build the last commit twice, as two m
 
 # mmdebstrap, lintian and rpmlint are Debian's; the Debians are made once and kept in out/roots (3 minutes each).
 test-dist: dist ## try them in clean Debian 12 and 13, booted in namespaces: install, upgrade while it owns, purge (as root)
-	@bash scripts/packages.sh mmdebstrap lintian rpmlint rpm
+	@bash scripts/packages.sh mmdebstrap lintian rpmlint rpm iproute2 etcd-server
 	@DIST=out/dist-second $(DIST_TOOLS)/bin/python -m scripts.artifacts --arch $$(dpkg --print-architecture) --release 2 >/dev/null
 	@$(DIST_TOOLS)/bin/python -m scripts.trial $(if $(SUITE),--suite $(SUITE)) $(if $(ONLY),--only $(ONLY))
 
-test-fresh: setup ## the README's first lines in Debians that have nothing: no python3, git, make (as root; needs the network)
+test-fresh: setup ## the README's first lines in Debians and an Ubuntu that have nothing: no python3, git, make (as root; needs the network)
 	@bash scripts/packages.sh mmdebstrap
 	@$(BIN)/python -m scripts.trial.fresh $(if $(SUITE),--suite $(SUITE))
 
@@ -103,7 +103,7 @@ $(FILE_TOOLS)/.ready: packaging/requirements-files.txt requirements-dev.txt
 	@touch $@
 
 test-ansible: dist $(FILE_TOOLS)/.ready ## the quick start by hand, and the Ansible role, on three booted Debians with etcd and TLS (as root; SUITE=trixie)
-	@bash scripts/packages.sh mmdebstrap
+	@bash scripts/packages.sh mmdebstrap iproute2 iputils-ping
 	@DIST=out/dist-second $(DIST_TOOLS)/bin/python -m scripts.artifacts --arch $$(dpkg --print-architecture) --release 2 >/dev/null
 	@$(FILE_TOOLS)/bin/python -m scripts.trial.playbook $(if $(SUITE),--suite $(SUITE))
 
