@@ -19,6 +19,7 @@ from sharedip_lab.report.tables import table
 from sharedip_lab.scenarios.results import Act, close_act
 from sharedip_lab.scenarios.runner import Step, run_steps
 from sharedip_lab.stage import VIP4, Plan, Stage
+from sharedip_lab.world import standstill
 from sharedip_lab.world.agents import Agent, documents
 from sharedip_lab.world.etcd import Binary
 from sharedip_lab.world.namespaces import processes_in
@@ -38,22 +39,28 @@ STRUCK = ("sigterm", "move", "sigkill", "freeze-5s", "cut", "crash")
 class ContainedAgent(Agent):
     """`process` is podman's client; what is struck is the agent in the container."""
 
-    def _pids(self) -> list[int]:
+    def pids(self) -> list[int]:
         """The agent in the node's namespace, without the init before it."""
         return [pid for pid in processes_in(self.place.namespace) if _is_agent(pid)]
 
     def kill(self) -> None:
         """The agent alone, as the kernel's own killer would; podman notices."""
         self.told_to_end = True
-        for pid in self._pids():
+        for pid in self.pids():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         if self.process is not None:
             self.process.wait()
         self.frozen = False
 
+    def freeze(self) -> None:
+        """SIGSTOP, until it stands still: the agent, not podman's client."""
+        for pid in self.pids():
+            standstill.freeze(pid)
+        self.frozen = True
+
     def _signal(self, number: signal.Signals) -> None:
-        for pid in self._pids():
+        for pid in self.pids():
             os.kill(pid, number)
 
 
