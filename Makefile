@@ -84,8 +84,8 @@ dist: $(DIST_TOOLS)/.ready ## wheel, sdist, deb and rpm in out/dist: the same by
 test-reproducible: $(DIST_TOOLS)/.ready ## build the last commit twice, as two machines would, and compare the bytes
 	@$(DIST_TOOLS)/bin/python -m scripts.artifacts.twice
 
-# mmdebstrap, lintian and rpmlint are Debian's; the Debians are made once and kept in out/roots (3 minutes each).
-test-dist: dist ## try them in clean Debian 12 and 13, booted in namespaces: install, upgrade while it owns, purge (as root)
+# mmdebstrap, lintian and rpmlint are Debian's; the roots are made once and kept in out/roots (3 minutes each).
+test-dist: dist ## try them in clean Debian 12, 13 and Ubuntu 24.04, booted in namespaces: install, upgrade while it owns, purge (as root)
 	@bash scripts/packages.sh mmdebstrap lintian rpmlint rpm iproute2 etcd-server
 	@DIST=out/dist-second $(DIST_TOOLS)/bin/python -m scripts.artifacts --arch $$(dpkg --print-architecture) --release 2 >/dev/null
 	@$(DIST_TOOLS)/bin/python -m scripts.trial $(if $(SUITE),--suite $(SUITE)) $(if $(ONLY),--only $(ONLY))

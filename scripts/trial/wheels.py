@@ -1,4 +1,4 @@
-"""The wheel: in a fresh virtual environment of each Debian's own Python, from files alone (an air-gapped machine)."""
+"""The wheel: in a fresh virtual environment of each system's own Python, from files alone (an air-gapped machine)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ print(google.protobuf.__version__, api_implementation.Type(), google.protobuf.__
 
 
 def tell(suite: str, wheel: Path) -> Story:
-    """Install, ask, try Debian's own protobuf, uninstall."""
+    """Install, ask, try the system's own protobuf, uninstall."""
     story = Story(f"wheel: {wheel.name}", SUITES[suite])
     try:
         with Machine(suite) as machine:
@@ -69,9 +69,9 @@ def _tell(story: Story, machine: Machine, wheel: Path) -> None:
     machine.write("/srv/round_trip.py", _ROUND_TRIP)
     with story.step("messages with the newest protobuf") as figures:
         figures["protobuf"] = machine.run("/opt/sharedip/bin/python /srv/round_trip.py").stdout.split(" /")[0]
-    system = _debian_protobuf(machine)
+    system = _system_protobuf(machine)
     if system:
-        with story.step("messages with Debian's own protobuf") as figures:
+        with story.step("messages with the system's own protobuf") as figures:
             machine.run("/opt/sharedip/bin/pip uninstall -q -y protobuf")
             site = machine.run("ls -d /opt/sharedip/lib/python3*/site-packages").stdout.strip()
             machine.run(f"rm -rf {site}/google && ln -s /usr/lib/python3/dist-packages/google {site}/google")
@@ -82,5 +82,5 @@ def _tell(story: Story, machine: Machine, wheel: Path) -> None:
         machine.run("/opt/sharedip/bin/pip uninstall -q -y sharedip && ! test -e /opt/sharedip/bin/sharedip")
 
 
-def _debian_protobuf(machine: Machine) -> bool:
+def _system_protobuf(machine: Machine) -> bool:
     return machine.run("test -d /usr/lib/python3/dist-packages/google/protobuf", check=False).returncode == 0
