@@ -21,9 +21,11 @@ from pathlib import Path
 
 from scripts.trial.roots import ROOT, SUITES, minimal
 
+FIRST = "apt-get update && apt-get install -y git make"
+"""As the README has it."""
 STEPS = (
     ("nothing is there", "! command -v python3 && ! command -v git && ! command -v make"),
-    ("git and make, as the README says", "apt-get -qq update && apt-get -qq install -y git make >/dev/null"),
+    ("git and make, as the README says", FIRST),
     ("make setup", "cd /srv/sharedip && make setup"),
     ("make demo", "cd /srv/sharedip && make demo"),
     ("make setup again: nothing to do", "cd /srv/sharedip && make setup"),

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from scripts.trial import table
+from scripts.trial import fresh, table
 
 ROOT_PAGES = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md")
 PAGES = sorted([*(Path(name) for name in ROOT_PAGES), *Path("docs").rglob("*.md")])
@@ -37,7 +37,7 @@ def test_the_readme_is_short_and_begins_with_how_to_get_and_start_it() -> None:
     lines = Path("README.md").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 200
     first = next(number for number, line in enumerate(lines) if line == "```")
-    assert lines[first + 1].startswith("apt-get install -y git make && git clone ")
+    assert lines[first + 1].startswith(f"{fresh.FIRST} && git clone "), "make test-fresh tries what stands here"
     assert lines[first + 2].startswith("make demo")
 
 
