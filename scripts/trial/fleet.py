@@ -39,7 +39,9 @@ class Fleet:
 
     @contextlib.contextmanager
     def probing(self) -> Iterator[dict[str, object]]:
-        """The client asks for the address a hundred times a second; what it missed is in the result afterwards."""
+        """The client asks for the address as often as ping can, at most a hundred times a second; what it missed is in
+        the result afterwards.
+        """
         command = ["ip", "netns", "exec", HUB, "nice", "-n", "-10", "ping", "-n", "-i", "0.01", VIP]
         ping = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         figures: dict[str, object] = {}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 UNANSWERED_MAX = 5
-"""Of questions 10 ms apart: a handover takes milliseconds, and a restart without one takes a third of a second."""
+"""Of questions 10 to 20 ms apart: a handover takes milliseconds, and a restart without one a third of a second."""
 
 SLOW = frozenset({"slow-witness"})
 """What is wrong wherever the peer owns: its only witness, the node, has the only member of etcd beside it."""

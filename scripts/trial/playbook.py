@@ -37,7 +37,7 @@ SECOND = ROOT / "out" / "dist-second"
 PLAYBOOK = ROOT / "packaging/ansible/site.yaml"
 PLAY_S = 1500.0
 UNANSWERED_MAX = 20
-"""Of questions 10 ms apart, over an upgrade of all three nodes: at most three handovers."""
+"""Of questions 10 to 30 ms apart, over an upgrade of all three nodes: at most three handovers."""
 PKI = "/etc/etcd/pki"
 
 

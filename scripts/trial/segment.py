@@ -136,7 +136,9 @@ class Probe:
 
 @contextlib.contextmanager
 def probing(machine: Machine) -> Iterator[Probe]:
-    """Ask for the address a hundred times a second while the body runs; what was missed is in the result afterwards."""
+    """Ask for the address while the body runs, 10 ms apart if ping's clock allows, else 20; what was missed is in the
+    result afterwards.
+    """
     probe = Probe()
     ping = machine.start(f"exec ip netns exec client nice -n -10 ping -n -D -i {PROBE_S} {VIP}")
     try:
