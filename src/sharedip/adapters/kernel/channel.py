@@ -143,13 +143,19 @@ class Channel:
 
     def ask(self, request: Request) -> Message | Refusal:
         """One question with one answer."""
-        data, sequences = self.prepare([request], 0)
+        return self.ask_each([request])[0]
+
+    def ask_each(self, requests: Sequence[Request]) -> list[Message | Refusal]:
+        """Questions with one answer each, all in one datagram."""
+        data, sequences = self.prepare(requests, 0)
         self.send(data)
-        while True:
+        found: dict[int, Message | Refusal] = {}
+        while len(found) < len(sequences):
             for message in self._receive():
                 if message.sequence in sequences:
                     refused = wire.refusal(message) if message.kind == wire.NLMSG_ERROR else None
-                    return refused or message
+                    found[message.sequence] = refused or message
+        return [found[sequence] for sequence in sequences]
 
     def dump(self, request: Request) -> list[Message]:
         """All of it, from one consistent moment. OSError when the kernel refuses, `SilenceError` when it stutters."""

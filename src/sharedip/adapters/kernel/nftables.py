@@ -313,7 +313,7 @@ class Fence:
         if self._rules is None or not self._rules.hears_claims or proved_at == NEVER:
             return []
         try:
-            claimed = claimed_at(self._channel(), self.table, self._clock())
+            claimed = claimed_at(self._channel(), self.table, keys, self._clock())
         except (OSError, SilenceError):
             return []  # cannot tell: what is shut stays shut
         proved = [key for key in keys if key in claimed and claimed[key] + self.lateness_s < proved_at]

@@ -107,6 +107,11 @@ def list_elements(family: int, table: str, name: str) -> Request:
     return _message(_GETSETELEM, 0, family, _of_set(table, name))
 
 
+def get_element(family: int, table: str, name: str, key: bytes) -> Request:
+    """Is that key in the set? ENOENT where it is not, or has expired (net/netfilter/nf_tables_api.c)."""
+    return _each_part((_GETSETELEM, 0, family), _of_set(table, name), [key], b"")[0]
+
+
 def parse_generation(message: Message) -> int | None:
     """The number in a NFT_MSG_NEWGEN."""
     number = attributes(message.body, _GENERIC.size).get(_GENERATION, b"")
