@@ -39,9 +39,9 @@ PROBES = "tests/unit/adapters/probes/test_runner.py"
 RIGHTS = "tests/unit/adapters/probes/test_rights.py"
 MODES = "tests/unit/config/test_modes.py"
 API = "tests/unit/adapters/api"
-LIFE = "tests/unit/agent/test_life.py"
+LIFE, START = "tests/unit/agent/test_life.py", "tests/unit/agent/test_start.py"
 UNIT = [
-    *(*KEYS, ORDERS, DOCUMENTS, PROBES, RIGHTS, MODES, API, LIFE, "tests/unit/core", *REGRESSIONS),
+    *(*KEYS, ORDERS, DOCUMENTS, PROBES, RIGHTS, MODES, API, LIFE, START, "tests/unit/core", *REGRESSIONS),
     *("-k", "not no_restart_in_between"),
 ]
 

@@ -463,4 +463,12 @@ MUTANTS = (
         WORD,
         "A write goes again though one of its guards has failed for good.",
     ),
+    Mutant(
+        "mute-and-kept",
+        "agent/start.py",
+        "        if former is not None and self._kind is FenceKind.LIFETIME and self._mute:\n",
+        "        if False:\n",
+        FORMER,
+        "An address that stands under the tables of the run before the last is kept, and answers nobody.",
+    ),
 )

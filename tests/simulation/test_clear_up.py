@@ -22,8 +22,8 @@ from tests.unit.agent.played_kernel import PlayedKernel
 pytestmark = pytest.mark.slow
 
 Addresses = frozenset[IPAddress]
-Seen = tuple[Addresses, Addresses, bool]
-"""What stands, what of it is mute, and whether the tables stand."""
+Seen = tuple[Addresses, Addresses, bool] | FormerRun | None
+"""What stands, what of it is mute, and whether the tables stand; first what the core is told of the former run."""
 
 
 def subsets(*addresses: IPAddress) -> list[Addresses]:
@@ -56,7 +56,7 @@ def in_the_simulation(
         seen.append((here, here & mute, bool(mute)))
 
     settings = world.settings(host.name)
-    host._clear_up(former, settings)
+    seen.append(host._clear_up(former, settings))
     look()
     core: Any = SimpleNamespace(settings=settings, starts_anew=False)
     host.core = core
@@ -82,7 +82,7 @@ def in_the_agent(
         here, mute = frozenset(kernel.standing), frozenset(kernel.mute())
         seen.append((here, here & mute, kernel.guarded() is not None))
 
-    fence.begin(World(1, nodes=1).vips, former)
+    seen.append(fence.begin(World(1, nodes=1).vips, former))
     look()
     for address in sorted(kernel.standing, key=int)[:1]:
         kernel.standing.discard(address)

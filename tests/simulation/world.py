@@ -218,8 +218,7 @@ class Host:
         identity = Identity(self.machine, boot, agreement.public, agreement.agree)
         self.core = Node(settings, jitter, lambda: random.randbytes(16), identity)
         former = read_state(self.state) if self.state is not None else None
-        self._clear_up(former, settings)
-        self._execute(self.core.start(former, self.now()))
+        self._execute(self.core.start(self._clear_up(former, settings), self.now()))
         self.hear(run, PeerAddressChanged(f"{self.peer_host}:9470", is_here=self.peer_host == self.name))
         self.hear(run, LinkChanged(self.link_state()))
         for own in self.own_addresses:
@@ -251,7 +250,7 @@ class Host:
         self.port.is_up = running and self.is_running
         self.hear(self.run, LinkChanged(self.link_state()))
 
-    def _clear_up(self, former: FormerRun | None, settings: Settings) -> None:
+    def _clear_up(self, former: FormerRun | None, settings: Settings) -> FormerRun | None:
         """What the agent does before its core begins: as `agent/start.py`, held to it by `test_clear_up.py`.
 
         It keeps what a former run of the same fence may still stand on, and no more. A fence is taken away only when
@@ -276,6 +275,9 @@ class Host:
         elif guarded:
             kernel.guarded = guarded | recorded | named
             self._unguard()
+            if former is not None and kernel.guarded:
+                return replace(former, fence=FenceKind.NFTABLES)
+        return former
 
     def _unguard(self) -> None:
         """Another fence's rules mute what still stands, and go when nothing does (`FormerFence.address_gone`)."""

@@ -172,8 +172,7 @@ class Agent:
         loaded = self._world.state.load()
         if loaded.reason is not None:
             self._reports.tell(Report(Level.WARNING, "starting afresh", reason=loaded.reason))
-        former = former_run(loaded, settings)
-        self._former_fence.begin(settings.vips, former)
+        former = self._former_fence.begin(settings.vips, former_run(loaded, settings))
         if former is not None and former.lease is not None:
             if self._is_anew:
                 self._reports.tell(Report(Level.INFO, "started anew, on what the former process has kept"))

@@ -94,8 +94,12 @@ class FormerFence:
         """Whether there is something to look at from time to time."""
         return self._kind is FenceKind.NFTABLES or bool(self._mute)
 
-    def begin(self, vips: Collection[Vip], former: FormerRun | None) -> None:
-        """Take away what a former run left, unless its lease may still prove it right; then have the fence of now."""
+    def begin(self, vips: Collection[Vip], former: FormerRun | None) -> FormerRun | None:
+        """Take away what a former run left, unless its lease may still prove it right; then have the fence of now.
+
+        Returns the former run as the core has to take it: what still stands under the tables of a run before that one
+        is no address that could be kept, whatever fence that one had.
+        """
         guarded = self._fence.guarded()
         held = self._held_by(former, vips)
         left = self._netlink.remove_leftovers(vips, held, self._to_keep(vips, former, stands=guarded is not None))
@@ -116,6 +120,9 @@ class FormerFence:
             if not self._mute:
                 self._take_away()
         self.address_gone()
+        if former is not None and self._kind is FenceKind.LIFETIME and self._mute:
+            return replace(former, fence=FenceKind.NFTABLES)
+        return former
 
     def _to_keep(self, vips: Collection[Vip], former: FormerRun | None, *, stands: bool) -> list[IPAddress]:
         """What the former run's lease may still prove: only under the fence that it was held by."""

@@ -49,6 +49,16 @@ def test_where_a_removal_is_not_confirmed_the_tables_of_the_former_fence_stay() 
     assert not fence.needs_looks
 
 
+@pytest.mark.parametrize("stuck", [True, False])
+def test_the_core_is_told_that_what_stands_is_mute_whatever_the_last_run_fenced_by(stuck: bool) -> None:
+    """That run was about to take it off, and was killed: kept as it stands, it would be dark for ever."""
+    played: Any = PlayedKernel({A}, stuck={A} if stuck else set(), guards={A})
+    fence = FormerFence(FenceKind.LIFETIME, played, played, Reports(lambda _: None, lambda _: None))
+    told = fence.begin([VIP], former(FenceKind.LIFETIME, A))
+    assert told is not None
+    assert told.fence is (FenceKind.NFTABLES if stuck else FenceKind.LIFETIME)
+
+
 def test_what_has_gone_once_may_come_again_by_right_and_is_not_mute_then() -> None:
     kernel = PlayedKernel({A, B}, stuck={A, B}, guards={A, B})
     fence, _ = begun(FenceKind.LIFETIME, kernel, former(FenceKind.NFTABLES, A, B))
