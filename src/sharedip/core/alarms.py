@@ -17,7 +17,7 @@ from sharedip.core.etcd.agent_records import Peers
 from sharedip.core.messages import Command, Level, Report
 from sharedip.core.model import NEVER, Instant
 from sharedip.core.outlook import Outlook
-from sharedip.core.problems import Trouble, VipSituation, grouped, of_vip, problems, to_publish
+from sharedip.core.problems import Trouble, VipSituation, at_most, grouped, of_vip, problems, to_publish
 from sharedip.core.steps import Steps, to_the_end
 
 LOOK_EVERY_S = 1.0
@@ -84,11 +84,15 @@ class Alarms:
         """The same, with whom we miss."""
         self._published_at: Instant = NEVER
 
+    def is_due(self, now: Instant) -> bool:
+        """Whether a look is worth a turn that comes anyhow."""
+        return self._look_at is None or now >= self._look_at - EARLY_S
+
     def look(self, candidacies: Iterable[Candidacy], now: Instant) -> bool:
         """Look at the next few VIPs, if it is time. True: `published` has changed."""
         if self._look_at is None:
             self._look_at = now + LOOK_EVERY_S
-        if now < self._look_at - EARLY_S:
+        if not self.is_due(now):
             return False
         if not self._left:
             self._left = list(candidacies)
@@ -174,8 +178,13 @@ class Alarms:
         for key, each in self._told.items():
             if key not in holding:
                 lasted = "" if each.since is None else f", after {now - each.since:.0f} s"
-                self._out(Report(Level.INFO, f"{each.ended}{lasted}", reason=self._why("", each.code)))
+                self._out(Report(Level.INFO, f"{self._ended(each)}{lasted}", reason=self._why("", each.code)))
         self._told = holding
+
+    def _ended(self, each: Trouble) -> str:
+        """What a crash takes is said only if it is so now: an owner that has just come has its witness to name yet."""
+        is_so = self._crash_s is not None and at_most(self._crash_s) == each.after
+        return each.ended if is_so or not each.after else each.no_longer
 
     def _is_told_here(self, each: Trouble) -> bool:
         if each.code == "unseen" and each.node == self._node_name:

@@ -231,7 +231,12 @@ class Trouble:
     def ended(self) -> str:
         """What is so when it is over."""
         words = _WORDS[self.code].ended
-        return _filled(words, self) if words else f"no longer so: {_filled(_WORDS[self.code].sentence, self)}"
+        return _filled(words, self) if words else self.no_longer
+
+    @property
+    def no_longer(self) -> str:
+        """That it is over, and no more."""
+        return f"no longer so: {_filled(_WORDS[self.code].sentence, self)}"
 
     @property
     def is_grave(self) -> bool:
@@ -335,11 +340,15 @@ def of_vip(vip: VipSituation) -> Iterator[Trouble]:
         yield replace(about, code="nobody-sound", detail=told)
     if vip.standing is not Standing.UP or vip.crash_s is None or vip.whole_s is None or vip.crash_s <= vip.whole_s:
         return
-    whole = f"up to {vip.whole_s:.1f} s"
     crash = f"a crash of {vip.first} takes up to {vip.crash_s:.1f} s instead of {vip.whole_s:.1f} s"
     code = "slow-witness" if vip.is_watched else "no-witness"
     why = f" ({vip.why_unwatched})" if vip.why_unwatched else ""
-    yield replace(about, code=code, detail=crash + why, remedy=vip.watch_remedy, after=whole)
+    yield replace(about, code=code, detail=crash + why, remedy=vip.watch_remedy, after=at_most(vip.whole_s))
+
+
+def at_most(seconds: float) -> str:
+    """For a sentence on how long something takes."""
+    return f"up to {seconds:.1f} s"
 
 
 def of_agent(agent: AgentSituation) -> Iterator[Trouble]:
