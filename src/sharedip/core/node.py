@@ -136,6 +136,7 @@ from sharedip.core.segment.wire import (
     Pong,
     Released,
     is_hello,
+    is_of_a_beat,
     leases_in,
     mark_of,
 )
@@ -229,10 +230,9 @@ class Node:
         self._gives_back = False
         self._cleared_for: int | None = None
         self._deadline: Instant = NEVER
-        """What `next_deadline` has said since the last turn."""
+        """Before it nothing is due; *never* while nobody has asked since the last whole turn."""
         self._deadline_elsewhere: Instant = NEVER
-        """The same without the hellos, which alone change between two turns."""
-        """Before it nothing is due; *never* while nobody has asked since the last turn."""
+        """The same without rights, hellos and beats, which alone move theirs between two whole turns."""
         self._flaws_told: dict[str, str] = {}
         self._unsaid_answers: list[AnswerOperator] = []
         """Of drains, until the disk has answered."""
@@ -280,6 +280,11 @@ class Node:
         if len(events) == 1 and now < self._deadline and self._is_but_a_hello(events[0]):
             return
         self.keeping.turn_begins(now)
+        if len(events) == 1 and self._is_but_a_beat(events[0], now):
+            if not self.vips.has_touched:
+                yield self._give_out_beats()
+                return
+            events = ()
         self._deadline = NEVER  # this turn may bring it forward
         # Law 2: a fact finds ended what has ended.
         self.vips.expire(now)
@@ -304,14 +309,16 @@ class Node:
         """When `TimePassed` is due; infinity if only facts can change anything."""
         if self._deadline == NEVER:
             self._deadline_elsewhere = self._next_deadline_elsewhere()
-        hearing_at = self.hearing.next_deadline()
-        self._deadline = min(self._deadline_elsewhere, float("inf") if hearing_at is None else hearing_at)
+        self._deadline = self._deadline_elsewhere
+        for part in (self.vips, self.hearing, self.designations, self.witness):
+            at = part.next_deadline()
+            if at is not None and at < self._deadline:
+                self._deadline = at
         self.keeping.is_due_at(self._deadline)
         return self._deadline
 
     def _next_deadline_elsewhere(self) -> Instant:
         waiting = [
-            self.vips.next_deadline(),
             self.fitness.next_deadline(),
             self.living.next_deadline(),
             self._state.next_deadline(),
@@ -328,7 +335,7 @@ class Node:
             self._stop_look_at if not self.is_over else float("inf"),
             float("inf") if self._anew is None else self._anew.by,
         ]
-        for part in (self.session, self.links, self.designations, self.witness):
+        for part in (self.session, self.links):
             at = part.next_deadline()
             if at is not None:
                 waiting.append(at)
@@ -613,6 +620,32 @@ class Node:
         self.clocks.heard(*self._shown_by(letter, entry, event))
         self.voices.proved(letter.sender, event.received_at - entry.age_ms / 1000)
         self.voices.heard(letter.sender, event.received_at)
+        return True
+
+    def _is_but_a_beat(self, event: Event, now: Instant) -> bool:
+        """A beat that is due, one that is heard, its acknowledgement, or a gate that it has opened, while nothing else
+        is due: what most turns of an owner and of its witness are about. It is done; unless a candidacy is touched by
+        it, no other part has a word in it, for rights only become longer.
+        """
+        if self._deadline == NEVER or now >= self._deadline_elsewhere:
+            return False
+        hearing_at, witness_at = self.hearing.next_deadline(), self.witness.next_deadline()
+        if (hearing_at is not None and now >= hearing_at) or (witness_at is not None and now >= witness_at):
+            return False
+        if self.alarms.is_due(now) or not self.designations.owes_only_beats(now):
+            return False
+        self.vips.expire(now)  # law 2; most timers only find that their right has become longer
+        if self.vips.has_touched:
+            return False
+        match event:
+            case TimePassed() if now >= self._deadline:
+                self._follow(self.designations.advance(self.vips.all(), now), now)
+            case GateOpened():
+                self._apply(event, now)
+            case DatagramReceived() if is_of_a_beat(event.payload) and self.session.former_self.lease is None:
+                self._heard(event, now)
+            case _:
+                return False
         return True
 
     def _hello(self, letter: Letter, hello: Hello, event: DatagramReceived, now: Instant) -> bool:
@@ -985,6 +1018,12 @@ class Node:
         ordered = in_order(list(commands), saves_first=self.handover.goes_before_removals)
         self._commands.clear()
         self.handover.turn_is_over()
+        return ordered
+
+    def _give_out_beats(self) -> list[Command]:
+        """What a turn that was but a beat has ordered: datagrams, and gates."""
+        ordered = list(self._commands)
+        self._commands.clear()
         return ordered
 
     def _answer_operators(self, trouble: str, now: Instant) -> None:

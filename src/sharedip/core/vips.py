@@ -364,6 +364,11 @@ class Vips:
         """The same for all of them."""
         self._touched.update(self.all())
 
+    @property
+    def has_touched(self) -> bool:
+        """Whether any of them may have steps to take."""
+        return bool(self._touched)
+
     def expire(self, now: Instant) -> None:
         """Law 2: time passes first."""
         for candidacy in self._timers.pop_due(now):

@@ -63,6 +63,8 @@ APPOINT_RETRY_S = 0.05
 APPOINT_RETRY_FRACTION = 0.1
 """Of the window, where that is less: it is tried again while the promise of a silent witness lasts."""
 FENCE_RETRY_S = 0.02
+FIRST_BEATS_S = 0.02
+"""From the first beat of a designation to the second; the next ones take twice as long each."""
 WELL_FOR_S = 1.0
 """After an election of etcd's all agents are without it for a moment, some a little longer than others."""
 LOOK_EVERY_S = 0.02
@@ -553,6 +555,14 @@ class Designations:
         ]
         return min((at for at in waiting if at > NEVER), default=None)
 
+    def owes_only_beats(self, now: Instant) -> bool:
+        """Whether nothing is due that writes to etcd, or says a word."""
+        if self._session.lease is None or self._lapsed is not None:
+            return False
+        if now >= self._look_at > NEVER or now >= self.window.until > NEVER:
+            return False
+        return not any(now >= self._silent_at(each) for each in self.active.values())
+
     def advance(self, candidacies: Collection[Candidacy], now: Instant) -> list[RightsChange]:
         """Appoint, replace, ping, beat: whatever is due. `candidacies` are looked at only when a look is due."""
         if self._session.lease is None:
@@ -577,6 +587,7 @@ class Designations:
             shortest_s = min(*windows_s, self.window.now_s or windows_s[0])
             self._beat_at = now + heartbeat_every_s(shortest_s, self._settings.fence)
             changes += self._beat(candidacies, now)
+            self._beat_at = min(self._beat_at, now + self._first_beats_every_s())
             early_s = half_beat_s
         if self._owned and self._settings.window_s is not None and now + early_s >= self._ping_at:
             # Due half a beat later than a window, and half a beat early where a beat leaves: both go in one turn.
@@ -818,6 +829,19 @@ class Designations:
         for receiver, entries in for_peer.items():
             self._send(DatagramKind.HEARTBEAT, receiver, entries)
         return changes
+
+    def _first_beats_every_s(self) -> float:
+        """A witness has no power before it has heard a beat, and the first may be lost, or come before the watch has
+        told it of its designation: until one is acknowledged they follow each other soon, then less and less so.
+        """
+        tries = [
+            len(promise.sent)
+            for each in self.active.values()
+            if each.has_begun
+            for promise in each.promises.values()
+            if promise.vouched_at == NEVER
+        ]
+        return FIRST_BEATS_S * 2 ** (min(tries) - 1) if tries else float("inf")
 
     def _tight(self, candidacies: Collection[Candidacy]) -> set[Right]:
         """The rights whose fence the kernel has confirmed, of those that wait for it before their first beat."""

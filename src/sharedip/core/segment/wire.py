@@ -223,6 +223,11 @@ def is_hello(datagram: bytes) -> bool:
     return datagram[:5] == _HELLO
 
 
+def is_of_a_beat(datagram: bytes) -> bool:
+    """Whether it claims to be a heartbeat, or the acknowledgement of a witness that is in touch; authentic or not."""
+    return datagram[:5] in _OF_A_BEAT
+
+
 def leases_in(datagram: bytes) -> tuple[int, int | None] | None:
     """The lease that a datagram claims as its sender, and the lease whose beat it claims to answer, if any; authentic
     or not. None: not one of our datagrams."""
@@ -287,6 +292,7 @@ _OF_TWO_NUMBERS: dict[DatagramKind, type[Heartbeat | Acknowledgement | Over | Ow
 }
 _KINDS = frozenset(DatagramKind)
 _HELLO = MAGIC + bytes((DatagramKind.HELLO,))
+_OF_A_BEAT = frozenset(MAGIC + bytes((kind,)) for kind in (DatagramKind.HEARTBEAT, DatagramKind.ACKNOWLEDGEMENT))
 
 
 def _entries_max(kind: int) -> int:

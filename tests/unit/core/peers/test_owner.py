@@ -9,9 +9,11 @@ import pytest
 from sharedip.core.etcd.requests import RequestKind
 from sharedip.core.messages import ReadKeys, SendDatagram, TimePassed, Transact
 from sharedip.core.model import FenceKind, Put
+from sharedip.core.node import Node
 from sharedip.core.peers.owner import APPOINT_RETRY_S, Appointed, FencesLoose, GateDue, Promised
 from sharedip.core.right import Deadline
 from sharedip.core.segment.wire import Acknowledgement, DatagramKind, Pong, unseal
+from sharedip.core.settings import heartbeat_every_s
 from tests.stages.harness import LAYOUT, THEIRS, Talk
 from tests.stages.witnessed import WINDOW_S, WITNESS, Owner
 
@@ -54,6 +56,58 @@ def test_nobody_beats_before_the_fence_is_tight() -> None:
     changes = node.designations.advance([candidacy], owner.talk.now)
     assert changes == [FencesLoose((candidacy.ownership.right,))]
     assert beats(owner.talk) == 0
+
+
+def test_the_first_beats_follow_each_other_soon_until_one_is_acknowledged() -> None:
+    """Before it has heard one the witness has no power, and its watch may tell it of the designation later than that:
+    an owner that died meanwhile would be replaced when its lease ends.
+    """
+    owner = Owner().witnessed()
+    owner.talk.run(0.2)
+    assert len(owner.beats()) == 4, "after 20, 60 and 140 ms"
+    owner.acknowledge()
+    owner.talk.run(heartbeat_every_s(WINDOW_S, FenceKind.LIFETIME) + 0.01)
+    assert len(owner.beats()) in (1, 2), "from then on as often as the window has it"
+
+
+def whole_turns(node: Node, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """When the session looked at what is due, which a turn that is but a beat leaves out."""
+    turns: list[float] = []
+    advance = node.session.advance
+
+    def noted(now: float) -> None:
+        turns.append(now)
+        advance(now)
+
+    monkeypatch.setattr(node.session, "advance", noted)
+    return turns
+
+
+def test_a_beat_is_no_whole_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most turns of an owner at rest are about one."""
+    owner = Owner().witnessed()
+    owner.talk.run(0.01)
+    turns = whole_turns(owner.talk.node, monkeypatch)
+    owner.step()
+    assert len(owner.beats()) > 1
+    assert not turns
+
+
+@pytest.mark.parametrize("more", ["a look is due", "a candidacy is touched"])
+def test_a_beat_with_more_to_do_is_a_whole_turn(more: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written to etcd leaves at its end, and a candidacy takes its steps in it."""
+    owner = Owner().witnessed()
+    owner.talk.run(0.01)
+    node = owner.talk.node
+    turns = whole_turns(node, monkeypatch)
+    if more == "a look is due":
+        node.designations.look_again(owner.talk.now)
+    else:
+        change = Appointed((owner.talk.candidacy.ownership.right,))
+        monkeypatch.setattr(node.designations, "acknowledged", lambda *_: [change])
+    owner.acknowledge()
+    assert turns
+    assert not node.vips.has_touched
 
 
 def test_a_promise_counts_from_the_beats_sending() -> None:
