@@ -7,15 +7,15 @@ from dataclasses import replace
 import pytest
 
 from sharedip.core.etcd.requests import RequestKind
-from sharedip.core.messages import ReadKeys, SendDatagram, TimePassed, Transact
+from sharedip.core.messages import DatagramReceived, ReadKeys, SendDatagram, TimePassed, Transact
 from sharedip.core.model import FenceKind, Put
 from sharedip.core.node import Node
 from sharedip.core.peers.owner import APPOINT_RETRY_S, Appointed, FencesLoose, GateDue, Promised
 from sharedip.core.right import Deadline
-from sharedip.core.segment.wire import Acknowledgement, DatagramKind, Pong, unseal
+from sharedip.core.segment.wire import Acknowledgement, DatagramKind, Pong, seal, unseal
 from sharedip.core.settings import heartbeat_every_s
-from tests.stages.harness import LAYOUT, THEIRS, Talk
-from tests.stages.witnessed import WINDOW_S, WITNESS, Owner
+from tests.stages.harness import LAYOUT, OURS, THEIRS, Talk
+from tests.stages.witnessed import SECRET, WINDOW_S, WITNESS, Owner
 
 THIRD = 0xA00
 
@@ -93,20 +93,21 @@ def test_a_beat_is_no_whole_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not turns
 
 
-@pytest.mark.parametrize("more", ["a look is due", "a candidacy is touched"])
+@pytest.mark.parametrize("more", ["a look is due", "a candidacy is touched", "nothing"])
 def test_a_beat_with_more_to_do_is_a_whole_turn(more: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is written to etcd leaves at its end, and a candidacy takes its steps in it."""
     owner = Owner().witnessed()
     owner.talk.run(0.01)
-    node = owner.talk.node
+    node, now = owner.talk.node, owner.talk.now
     turns = whole_turns(node, monkeypatch)
     if more == "a look is due":
-        node.designations.look_again(owner.talk.now)
-    else:
-        change = Appointed((owner.talk.candidacy.ownership.right,))
-        monkeypatch.setattr(node.designations, "acknowledged", lambda *_: [change])
-    owner.acknowledge()
-    assert turns
+        node.designations._look_at = now
+    touched = Appointed((owner.talk.candidacy.ownership.right,))
+    monkeypatch.setattr(node.designations, "acknowledged", lambda *_: [touched] if "touched" in more else [])
+    payload = seal(DatagramKind.ACKNOWLEDGEMENT, THEIRS, OURS, [owner.beats()[-1]], SECRET)
+    assert now < node.next_deadline() or more == "a look is due"
+    node.handle(DatagramReceived("n2", 9470, payload, now), now)
+    assert len(turns) == (more != "nothing")
     assert not node.vips.has_touched
 
 
