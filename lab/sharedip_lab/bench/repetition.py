@@ -44,17 +44,30 @@ class Repetition:
         *,
         leader_on_owner: bool | None = None,
         beside: Callable[[], Election] | None = None,
+        anew: bool = False,
     ) -> tuple[list[Outcome], list[Election]]:
-        """Strike `count` times. `beside` makes what watches etcd from the strike on."""
+        """Strike `count` times. `beside` makes what watches etcd from the strike on; `anew`: with agents that have just
+        begun, for whoever stood still once has a longer window for an hour.
+        """
         one = FAULTS[fault] if isinstance(fault, str) else fault
         outcomes, elections = [], []
         for number in range(1, self.count + 1):
+            if anew:
+                self.begin_anew()
             election = beside() if beside is not None else None
             struck = one if election is None else replace(one, strike=election.beginning_with(one.strike))
             outcomes.append(self.once(struck, number, leader_on_owner=leader_on_owner))
             if election is not None:
                 elections.append(election)
         return outcomes, elections
+
+    def begin_anew(self) -> None:
+        """Every agent ends, and begins with what its documents say."""
+        for agent in self.stage.agents.values():
+            agent.terminate()
+        for agent in self.stage.agents.values():
+            agent.wait_gone()
+            agent.start()
 
     def once(self, fault: Fault, number: int, *, leader_on_owner: bool | None = None) -> Outcome:
         """Strike once, and keep everything that was said."""

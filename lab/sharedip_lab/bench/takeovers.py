@@ -30,7 +30,7 @@ def takeovers(repetition: Repetition, crash_s: float) -> None:
     )
     repetition.two("crash", [*away, *same])
     for name in ("sigkill", "freeze-5s", "cut"):
-        outcomes, _ = repetition.repeat(name, leader_on_owner=False)
+        outcomes, _ = repetition.repeat(name, leader_on_owner=False, anew=name != "sigkill")
         short = name.removesuffix("-5s")
         repetition.found.add(f"{short}: new owner", "s", moved(outcomes))
         repetition.two(short, outcomes)
