@@ -11,6 +11,7 @@ from sharedip.core.messages import (
     GrantLease,
     HoldAddress,
     KeepLeaseAlive,
+    ReadMember,
     RemoveAddress,
     SendDatagram,
     TimePassed,
@@ -247,6 +248,24 @@ def test_the_node_of_etcds_leader_is_a_slow_witness_where_no_other_is_left(short
         why = "n2 runs beside etcd's leader, and would fall with it"
         assert told.why_unwatched == ("" if window_s == WINDOW_S else why)
         assert told.crash_s == pytest.approx(window_s + 0.1 if window_s else 15.6, abs=0.02)
+
+
+def test_where_etcd_tells_nobody_who_leads_it_every_witness_is_a_slow_one() -> None:
+    """Releases that let root alone ask for Status: whoever watches may be beside the leader."""
+    owning = Owner()
+    node = owning.talk.node
+    owning.talk.store._ttl_floor_s = 1
+    node.session.raft_leader.forget()
+    node.session.raft_leader.refused(owning.talk.now)
+    node.designations.look_again(owning.talk.now)
+    for _ in range(30):
+        owning.acknowledge()
+        owning.step(ReadMember)
+    designated = read_record(owning.talk.store.keys.get(WITNESS)) or {}
+    assert designated["witnesses"] == [f"{THEIRS:x}"]
+    assert designated["windowMs"] == 4000
+    told = node.outlook.vip(owning.talk.candidacy, owning.talk.now + 60.0)
+    assert told.why_unwatched == "etcd does not tell this user who leads it (Status is refused)"
 
 
 def test_before_etcd_has_told_its_shortest_lease_nobody_beside_its_leader_is_a_witness() -> None:

@@ -388,7 +388,7 @@ MUTANTS = (
     Mutant(
         "witness-on-the-leaders-node",
         CHOOSE,
-        "        (chosen if peer.member is None or peer.member != leader else beside_leader).append(peer)\n",
+        "        (chosen if is_elsewhere else beside_leader).append(peer)\n",
         "        chosen.append(peer)\n",
         "right: the node of etcd's leader only where no other is left",
         "One node's death silences the witness and stalls etcd.",

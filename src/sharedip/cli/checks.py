@@ -221,8 +221,8 @@ def check_etcd(config: Config, machine: MachineFacts) -> Iterator[Finding]:
             yield Finding(
                 Severity.WARNING,
                 "etcd",
-                f"{member.endpoint}: {member.error}: it does not tell this user who leads etcd, and without that no "
-                "witness is chosen: a crash takes as long as the lease",
+                f"{member.endpoint}: {member.error}: it does not tell this user who leads etcd, so every witness is a "
+                "slow one, which outlasts an election of etcd's: a crash takes 8 s at etcd's defaults, not a window",
                 "run a release of etcd that lets every user ask for Status, or give this one the root role "
                 "(docs/etcd.md)",
             )

@@ -354,6 +354,8 @@ class Outlook:
     def _why_slow(self, candidacy: Candidacy) -> tuple[str, str]:
         """Why an address of ours has a slow witness, and what to do; empty: it is none, or its window has grown."""
         leader, leases = self._session.raft_leader.leader_id, self._designations.leases_of(candidacy.vip.address)
+        if leader is None and self._session.raft_leader.is_refused:
+            return _UNTOLD
         peers = [peer for lease in leases if (peer := self._peers.by_lease(lease)) is not None]
         beside = [peer.name for peer in peers if peer.member is not None and peer.member == leader]
         return _beside_leader(beside) if beside else ("", "")
@@ -376,10 +378,7 @@ class Outlook:
             )
         leader = self._session.raft_leader.leader_id
         if leader is None and self._session.raft_leader.is_refused:
-            return (
-                "etcd does not tell this user who leads it (Status is refused)",
-                "run a release of etcd that lets every user ask, or give this one etcd's root role (docs/etcd.md)",
-            )
+            return _UNTOLD
         if leader is None:
             return "it is not known who leads etcd", "look at etcd"
         left = [peer for key in agents if name_of(key) not in unheard and (peer := self._peers.of(key)) is not None]
@@ -555,6 +554,13 @@ def _about(node: str, vip: str = "") -> Callable[..., Trouble]:
         return Trouble(code, node, (vip,) if vip else (), **fields)  # type: ignore[arg-type]
 
     return about
+
+
+_UNTOLD = (
+    "etcd does not tell this user who leads it (Status is refused)",
+    "run a release of etcd that lets every user ask, or give this one etcd's root role (docs/etcd.md)",
+)
+"""Why, and what to do."""
 
 
 def _beside_leader(names: list[str]) -> tuple[str, str]:

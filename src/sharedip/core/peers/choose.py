@@ -15,7 +15,9 @@ from sharedip.core.model import KeyValue
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The leases of some witnesses, sorted. `beside_leader`: on the node of etcd's leader, for no other is left."""
+    """The leases of some witnesses, sorted. `beside_leader`: on the node of etcd's leader, for no other is left; or it
+    may be there, for nobody tells us which node that is.
+    """
 
     leases: tuple[int, ...]
     beside_leader: bool = False
@@ -24,8 +26,8 @@ class Chosen:
 class Choices:
     """Choices by queue, cached: a thousand addresses have few different queues."""
 
-    def __init__(self, peers: Peers, watchful: frozenset[int], leader: int, own: int) -> None:
-        """`watchful`: the leases of the agents that answer, and could depose."""
+    def __init__(self, peers: Peers, watchful: frozenset[int], leader: int | None, own: int) -> None:
+        """`watchful`: the leases of the agents that answer, and could depose. Without a `leader` it may be anywhere."""
         self._peers = peers
         self._watchful = watchful
         self._leader = leader
@@ -46,9 +48,11 @@ class Choices:
         self._chosen.clear()
 
 
-def choose_witnesses(queue: list[KeyValue], peers: Peers, watchful: frozenset[int], leader: int, own: int) -> Chosen:
+def choose_witnesses(
+    queue: list[KeyValue], peers: Peers, watchful: frozenset[int], leader: int | None, own: int
+) -> Chosen:
     """The next candidates behind our own that answer, and don't run on the node of etcd's leader; where there is none,
-    the next one that does. `leader` is the id of an etcd member.
+    the next one that does. `leader` is the id of an etcd member; None: etcd tells this user nothing of it.
     """
     chosen: list[Peer] = []
     beside_leader: list[Peer] = []
@@ -63,7 +67,8 @@ def choose_witnesses(queue: list[KeyValue], peers: Peers, watchful: frozenset[in
         if peer is None or not is_behind_us or peer.lease not in watchful:
             continue
         # The death of etcd's leader would silence the witness and stall its withdrawal at once.
-        (chosen if peer.member is None or peer.member != leader else beside_leader).append(peer)
+        is_elsewhere = leader is not None and peer.member != leader
+        (chosen if is_elsewhere else beside_leader).append(peer)
     if not chosen:
         return Chosen(tuple(peer.lease for peer in beside_leader[:1]), beside_leader=bool(beside_leader))
     # As many as the node failures that etcd survives, so that with quorum there is always one left.

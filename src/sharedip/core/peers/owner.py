@@ -619,9 +619,10 @@ class Designations:
 
     def _appoint_where_needed(self, candidacies: Collection[Candidacy], own: int, now: Instant) -> None:
         wanted: dict[_Wanted, dict[IPAddress, Candidacy]] = {}
-        leader = self._session.raft_leader.leader_id
+        raft = self._session.raft_leader
         watchful = frozenset(peer.lease for peer in self._peers.all() if self._can_watch(peer.lease, now))
-        choices = None if leader is None else Choices(self._peers, watchful, leader, own)
+        is_all_we_learn = raft.leader_id is not None or raft.is_refused
+        choices = Choices(self._peers, watchful, raft.leader_id, own) if is_all_we_learn else None
         for candidacy in candidacies:
             address = candidacy.vip.address
             if address in self._attempted or candidacy.epoch is None:

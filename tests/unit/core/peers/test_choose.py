@@ -95,3 +95,9 @@ def test_the_same_queue_is_looked_at_once_until_an_agent_falls_silent() -> None:
     assert choices.of(queue(1, 2, 3)) == Chosen((2,))
     choices.without(2)
     assert choices.of(queue(1, 2, 3)) == Chosen((3,))
+
+
+def test_without_a_leader_whoever_watches_may_be_beside_it() -> None:
+    """etcd tells this user nothing of it."""
+    peers = cluster(1, 2, 3, members={2: 0xE2})
+    assert choose_witnesses(queue(1, 2, 3), peers, answering(peers), None, OWN) == Chosen((2,), beside_leader=True)
