@@ -42,6 +42,9 @@ SUCCESSOR_FROM_NODES = 5
 STANDING_SHARE = 0.6
 """An owner beats every fifth of the window, and after half a window it drops a witness that does not answer: one that
 has been named for longer than that hears it."""
+BEAT_SHARE = 0.2
+GOLDEN = 0.6180339887498949
+"""Its multiples are spread evenly over the unit interval, however many of them are taken."""
 STEADY_S = 0.25
 FRESH_S = 0.15
 """An answer no older than this shows that the VIP works now."""
@@ -124,6 +127,7 @@ class Stage:
         self.agents: dict[str, Agent] = {}
         self.etcd: EtcdCluster
         self.known_witnesses: tuple[str, ...] = ()
+        self._waits_for_witness = 0
         """Whom the owner named when it was asked last."""
         self.supervising = False
         """Agents that end by themselves are started again, as a service manager would."""
@@ -332,6 +336,9 @@ class Stage:
         """
         self.known_witnesses = ()
         since = time.monotonic()
+        self._waits_for_witness += 1
+        # Not always at the same age of the last beat, which a crash does not wait for either.
+        age_share = BEAT_SHARE * (self._waits_for_witness * GOLDEN % 1)
         if not self.witness_wanted or (self.plan.agent != SHIPPED and self.agents[owner].status() == {}):
             return ""  # another agent, which has none
 
@@ -341,7 +348,7 @@ class Stage:
             if named != self.known_witnesses or not named or leader in named:
                 self.known_witnesses, since = named, time.monotonic()
                 return False
-            return time.monotonic() - since > STANDING_SHARE * self.plan.window_s
+            return time.monotonic() - since > (STANDING_SHARE + age_share) * self.plan.window_s
 
         try:
             self.wait(witnessed, "the owner names a witness", WITNESSED_S, poll_s=0.05)
