@@ -341,6 +341,38 @@ def test_a_thousand_announcements_leave_at_a_pace_and_what_is_withheld_never_doe
     made.close()
 
 
+def test_a_flood_has_its_rests_and_whoever_closes_in_one_is_not_read_again(
+    pair: Pair, netlink: Netlink, loop: Loop, deadman: Deadman, recorder: Recorder
+) -> None:
+    """Of a socket that always has more the loop would never be rid; each MAC is another stranger."""
+    later: list[Callable[[], None]] = []
+    made = Segment(
+        recorder,
+        boot_clock,
+        deadman,
+        add_reader=loop.add,
+        remove_reader=loop.readers.pop,
+        is_own_mac=netlink.is_own_mac,
+        call_later=lambda _, callback: later.append(callback),
+    )
+    with pair.node.inside():
+        made.watch_link(link_of(netlink), [VIP4])
+    listening = set(loop.readers)
+    flood = [frames.arp_announcement(b"\x02\0\0\0" + number.to_bytes(2, "big"), IPV4) for number in range(250)]
+    send_from(pair.peer, *flood)
+    loop.until(lambda: len(recorder.facts) == 64)
+    assert not loop.readers, "nothing wakes the loop for it"
+    made.look()  # who stood still reads all the same, and the rest is one
+    assert len(recorder.take()) == 128
+    assert len(later) == 1
+    later.pop()()
+    assert loop.readers.keys() == listening
+    loop.until(lambda: len(later) == 1)
+    made.close()
+    later.pop()()
+    assert not loop.readers
+
+
 @BOTH
 def test_a_neighbour_that_is_forgotten_is_asked_for_anew(
     pair: Pair, netlink: Netlink, segment: Segment, vip: Vip

@@ -24,6 +24,7 @@ import ctypes
 import errno
 import socket
 import struct
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
@@ -48,6 +49,9 @@ from sharedip.core.model import Instant, IPAddress, LinkState, Vip
 
 _SO_ATTACH_FILTER: Final = 26
 _FRAMES_PER_WAKE_MAX: Final = 64
+_REST_S: Final = 0.02
+"""After so many frames at once, from one socket, its others wait for so long, or are dropped by the kernel, whose own
+rules go on hearing claims: no more than 3,200 a second cost the agent anything."""
 _FRAME_MAX: Final = 2048
 _RECEIVE_BUFFER: Final = 1 << 18
 _REPEAT_S: Final = 0.2
@@ -98,7 +102,8 @@ class Segment:
         self._remove_reader = remove_reader
         self._is_own_mac = is_own_mac
         self._watched: dict[int, _Watched] = {}
-        self._heard: dict[tuple[Vip, bytes], Instant] = {}
+        self._heard: OrderedDict[tuple[Vip, bytes], Instant] = OrderedDict()
+        """Who claimed what, in the order of time."""
         self._call_later = call_later
         self._waiting: dict[Vip, Announce | AnnounceOnceHeld] = {}
         self._will_drain = False
@@ -241,11 +246,12 @@ class Segment:
 
     def _close_socket(self, watched: _Watched, ethertype: int) -> None:
         closing = watched.sockets.pop(ethertype)
-        self._remove_reader(closing.fileno())
+        if closing not in watched.resting:
+            self._remove_reader(closing.fileno())
         closing.close()
 
     def _receive(self, watched: _Watched, channel: socket.socket) -> None:
-        """A bounded number of frames; the loop calls again while there are more."""
+        """A bounded number of frames; the loop calls again while there are more, a little later."""
         for _ in range(_FRAMES_PER_WAKE_MAX):
             try:
                 frame, (_, _, packet_type, _, _) = channel.recvfrom(_FRAME_MAX)
@@ -255,6 +261,20 @@ class Segment:
                 return
             if packet_type != socket.PACKET_OUTGOING:
                 self._judge(watched, frame, is_for_us=packet_type == socket.PACKET_HOST)
+        self._let_rest(watched, channel)
+
+    def _let_rest(self, watched: _Watched, channel: socket.socket) -> None:
+        """There may be more, and more: a flood would take the whole loop."""
+        if self._call_later is None or channel in watched.resting:
+            return
+        watched.resting.add(channel)
+        self._remove_reader(channel.fileno())
+        self._call_later(_REST_S, partial(self._go_on, watched, channel))
+
+    def _go_on(self, watched: _Watched, channel: socket.socket) -> None:
+        watched.resting.discard(channel)
+        if channel in watched.sockets.values():  # not closed meanwhile
+            self._add_reader(channel.fileno(), partial(self._receive, watched, channel))
 
     def _judge(self, watched: _Watched, frame: bytes, *, is_for_us: bool) -> None:
         claim = frames.decode(frame)
@@ -273,13 +293,14 @@ class Segment:
         if known is not None and now - known < _REPEAT_S:
             self.suppressed += 1
             return
-        if len(self._heard) >= _STRANGERS_MAX:
+        while len(self._heard) >= _STRANGERS_MAX:
             # A flood of invented MACs: what is forgotten here may be told once more, no harm.
-            self._heard = {key: at for key, at in self._heard.items() if now - at < _REPEAT_S}
-            if len(self._heard) >= _STRANGERS_MAX:
+            if now - next(iter(self._heard.values())) < _REPEAT_S:
                 self.suppressed += 1
                 return
+            self._heard.popitem(last=False)
         self._heard[vip, claim.mac] = now
+        self._heard.move_to_end((vip, claim.mac))
         self._emit(ForeignClaim(vip, claim.mac, now))
 
 
@@ -288,6 +309,8 @@ class _Watched:
         self.link = link
         self.vips: dict[IPAddress, Vip] = {}
         self.sockets: dict[int, socket.socket] = {}
+        self.resting: set[socket.socket] = set()
+        """Those of which a flood was read a moment ago."""
         self.asked: set[int] = set()
         """The protocols in which the link had no address when somebody was asked for."""
         self.questions = Questions()
