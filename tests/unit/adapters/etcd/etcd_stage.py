@@ -38,7 +38,7 @@ def play(scene: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
 
     result = asyncio.run(run())
     gc.collect()  # an exception that nobody retrieved is reported when its task is collected
-    assert complaints == []
+    assert complaints == [], complaints
     return result
 
 
