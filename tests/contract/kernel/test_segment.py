@@ -306,6 +306,26 @@ def _has_ping(namespace: Namespace) -> bool:
     return "ping" in namespace.run("ls /bin /usr/bin").split()
 
 
+def with_timers(
+    netlink: Netlink,
+    loop: Loop,
+    deadman: Deadman,
+    recorder: Recorder,
+    later: list[Callable[[], None]],
+    clock: Callable[[], float],
+) -> Segment:
+    """One that paces: what it does later waits in `later`."""
+    return Segment(
+        recorder,
+        clock,
+        deadman,
+        add_reader=loop.add,
+        remove_reader=loop.readers.pop,
+        is_own_mac=netlink.is_own_mac,
+        call_later=lambda _, callback: later.append(callback),
+    )
+
+
 def test_a_thousand_announcements_leave_at_a_pace_and_what_is_withheld_never_does(
     pair: Pair, netlink: Netlink, loop: Loop, deadman: Deadman, recorder: Recorder
 ) -> None:
@@ -313,15 +333,7 @@ def test_a_thousand_announcements_leave_at_a_pace_and_what_is_withheld_never_doe
     later: list[Callable[[], None]] = []
     now = [boot_clock()]
     vips = [Vip(ip_address(f"10.0.{n // 250}.{n % 250 + 1}"), "eth0") for n in range(1000)]
-    made = Segment(
-        recorder,
-        lambda: now[0],
-        deadman,
-        add_reader=loop.add,
-        remove_reader=loop.readers.pop,
-        is_own_mac=netlink.is_own_mac,
-        call_later=lambda _, callback: later.append(callback),
-    )
+    made = with_timers(netlink, loop, deadman, recorder, later, lambda: now[0])
     with pair.node.inside():
         made.watch_link(link_of(netlink), vips)
     for vip in vips:
@@ -346,15 +358,7 @@ def test_a_flood_has_its_rests_and_whoever_closes_in_one_is_not_read_again(
 ) -> None:
     """Of a socket that always has more the loop would never be rid; each MAC is another stranger."""
     later: list[Callable[[], None]] = []
-    made = Segment(
-        recorder,
-        boot_clock,
-        deadman,
-        add_reader=loop.add,
-        remove_reader=loop.readers.pop,
-        is_own_mac=netlink.is_own_mac,
-        call_later=lambda _, callback: later.append(callback),
-    )
+    made = with_timers(netlink, loop, deadman, recorder, later, boot_clock)
     with pair.node.inside():
         made.watch_link(link_of(netlink), [VIP4])
     listening = set(loop.readers)

@@ -21,6 +21,7 @@ from sharedip.core.model import NEVER, Instant
 
 _FAMILIES = {NFPROTO_INET: "inet", NFPROTO_ARP: "arp"}
 LOOKED_UP_MAX = 8
+"""Keys; of more, a walk through the sets costs less."""
 
 
 class Stock(NamedTuple):
