@@ -11,6 +11,7 @@ from sharedip.core.messages import (
     GrantLease,
     HoldAddress,
     KeepLeaseAlive,
+    Probe,
     ReadMember,
     RemoveAddress,
     SendDatagram,
@@ -57,6 +58,26 @@ def test_a_promise_is_kept_to_its_end() -> None:
     assert watch.depositions() == []
     watch.wait(0.02)
     assert len(watch.depositions()) == 1
+
+
+def test_the_next_in_line_probes_as_the_promise_runs_out_and_takes_nothing_by_that() -> None:
+    """One probe of two leaves before the promise is over, which the owner may answer; the other one after it."""
+    watch = Watch()
+    watch.beat()
+    sent: list[tuple[float, int]] = []
+    for seconds in (WINDOW_S * 1.002 - 0.01, 0.0015, 0.008, 0.003, 0.1):
+        watch.talk.run(seconds, Transact, Probe)
+        sent.append((len(watch.depositions()), sum(isinstance(order, Probe) for order in watch.talk.open)))
+    assert sent == [(0, 0), (0, 1), (0, 1), (1, 2), (1, 2)]
+    assert watch.talk.node.candidacies[VIP.address].phase is Phase.WAITING, "the owner's key stands"
+
+
+def test_who_is_not_next_in_line_probes_for_nobody() -> None:
+    watch = Watch(n3=THEIRS + 1)
+    watch.beat()
+    watch.talk.run(WINDOW_S * 1.002 + 0.1, Transact, Probe)
+    assert len(watch.depositions()) == 1
+    watch.talk.none(Probe)
 
 
 def test_a_deposition_is_tied_to_the_designation_and_to_the_owners_epoch() -> None:

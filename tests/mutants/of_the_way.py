@@ -34,10 +34,26 @@ MUTANTS = (
     Mutant(
         "a-silence-of-long-ago-counts",
         OWNERSHIP,
-        "if ahead is None or (ahead.at is None and now >= ahead.asked_at + PROBE_STANDS_S):",
-        "if ahead is None:",
+        "return ahead is not None and ahead.after != UNKNOWN and ahead.stands(now)",
+        "return ahead is not None and ahead.after != UNKNOWN",
         WAY_IN,
         "Who waited long for etcd takes the address from a stranger that came meanwhile, without asking.",
+    ),
+    Mutant(
+        "the-former-owners-answer-counts",
+        OWNERSHIP,
+        "if probing.left > 0 or probing.asked_at < probing.after < UNKNOWN:",
+        "if probing.left > 0:",
+        WAY_IN,
+        "Every question left while the former owner might answer: a stranger with its address was never asked.",
+    ),
+    Mutant(
+        "asked-while-the-right-stands",
+        OWNERSHIP,
+        "return ahead is not None and ahead.after != UNKNOWN and ahead.stands(now)",
+        "return ahead is not None and ahead.stands(now)",
+        WAY_IN,
+        "The silence from before another beat of the owner counts for the time after it left.",
     ),
     Mutant(
         "the-own-member-is-left-for-good",

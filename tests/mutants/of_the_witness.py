@@ -272,8 +272,8 @@ MUTANTS = (
     Mutant(
         "blind-witness-deposes",
         WITNESS,
-        "        if stopping or any(self._is_deaf_to(address) for address in duty.epochs):\n",
-        "        if False:\n",
+        "        return stopping or any(self._is_deaf_to(address) for address in duty.epochs)\n",
+        "        return False\n",
         WITNESSED,
         "A node whose own link is down takes its own deafness for the owner's silence.",
     ),

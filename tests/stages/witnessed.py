@@ -24,11 +24,13 @@ WITNESS = LAYOUT.witness(VIP.address)
 
 
 class Watch:
-    """n2, which n1 has designated as its witness."""
+    """n2, which n1 has designated as its witness; agents on other leases may stand between the two."""
 
-    def __init__(self) -> None:
+    def __init__(self, **between: int) -> None:
         self.talk = Talk(name="n2", window_s=WINDOW_S)
         self.owner_key = self.talk.store.stand("n1")
+        for name, lease in between.items():
+            self.talk.store.stand(name, lease)
         self.talk.start()
         self.talk.hear(PeerAddressChanged("n2:9470"))
         self.talk.run(1.0)

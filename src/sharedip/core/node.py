@@ -297,7 +297,11 @@ class Node:
             self.vips.touch_all()
         if self.living.advance(now):
             self.vips.touch_all()
-        self.witness.advance(now, stopping=self.stopping)
+        for each in self.witness.advance(now, stopping=self.stopping):
+            next_in_line = self.candidacies.get(each.address)
+            if next_in_line is not None:
+                next_in_line.owner_runs_out(each.over_at, now)
+                self.vips.touch_one(next_in_line)
         self._settle(now)
         if self.handover.has_word or any(isinstance(each, AnnounceOnceHeld) for each in self._commands):
             self.handover.depart()

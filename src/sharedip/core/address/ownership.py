@@ -95,13 +95,21 @@ class Presence(Enum):
 
 @dataclass(slots=True)
 class _Probing:
-    """The segment is asked who has the address. `at`: the next step; None: the silence counts."""
+    """The segment is asked who has the address. `at`: the next step; None: the silence counts, if `asked_at` is not
+    before `after`.
+    """
 
     hold: ClassVar[Hold] = Hold.PROBING
     at: Instant | None
+    after: Instant
+    """When the former owner's right was over: at least one probe leaves then or later. UNKNOWN: it may stand."""
     left: int = PROBES
     asked_at: Instant = NEVER
     """When the last one left."""
+
+    def stands(self, now: Instant) -> bool:
+        """Whether the silence says something of `now`, or is being listened to."""
+        return self.at is not None or now < self.asked_at + PROBE_STANDS_S
 
 
 @dataclass(slots=True)
@@ -178,21 +186,35 @@ class Ownership:
 
     # -- orders from the candidacy ------------------------------------------------------------------------------------
 
-    def probe_ahead(self, at: Instant) -> None:
-        """Ask already, while etcd does: whoever had the address has no right to it any more."""
-        self._ahead = _Probing(at)
+    def probe_ahead(self, at: Instant, after: Instant) -> None:
+        """Ask already, at `at`, while etcd does, or while the former owner's right runs out. `after`: as far as is
+        known, that right was over then; UNKNOWN: it may be renewed yet.
+        """
+        self._ahead = _Probing(at, after)
+
+    def right_was_over(self, after: Instant, now: Instant) -> None:
+        """The former owner had no right any more at `after`: what was asked before that says nothing of it."""
+        ahead = self._ahead
+        if ahead is not None and ahead.after == UNKNOWN:
+            ahead.after = after
+            if ahead.at is None and ahead.asked_at < after:
+                ahead.at = now
+
+    def has_asked_ahead(self, now: Instant) -> bool:
+        """Whether what was asked ahead tells, or is about to, that nobody has the address without a right to it."""
+        ahead = self._ahead
+        return ahead is not None and ahead.after != UNKNOWN and ahead.stands(now)
 
     def probe(self, at: Instant) -> None:
         """Ask the segment at that instant who has the address. `probe_is_over` tells when the silence counts."""
-        self._life, self._ahead = _Probing(at), None
+        self._life, self._ahead = _Probing(at, at), None
 
     def go_on_probing(self, now: Instant) -> bool:
         """What was asked ahead counts, with the answers to come. False: nothing was, or too long ago."""
-        ahead, self._ahead = self._ahead, None
-        if ahead is None or (ahead.at is None and now >= ahead.asked_at + PROBE_STANDS_S):
-            return False
-        self._life = ahead
-        return True
+        counts, ahead, self._ahead = self.has_asked_ahead(now), self._ahead, None
+        if counts:
+            self._life = ahead
+        return counts
 
     def stop_probing(self) -> None:
         """No address was added: there is nothing to remove."""
@@ -268,10 +290,9 @@ class Ownership:
             return self._gate.is_tight(self.right.until)
         return self._asked_until is None and self._address_until <= self.right.until
 
-    @property
-    def asks_ahead(self) -> bool:
-        """Whether the segment is asked ahead of the proof."""
-        return self._ahead is not None
+    def asks_ahead(self, now: Instant) -> bool:
+        """Whether the segment is asked ahead of the proof, or was a moment ago."""
+        return self._ahead is not None and self._ahead.stands(now)
 
     @property
     def probe_is_over(self) -> bool:
@@ -586,8 +607,8 @@ class Ownership:
     def _advance_probing(self, probing: _Probing, now: Instant) -> None:
         if probing.at is None or now < probing.at:
             return
-        if probing.left > 0:
-            probing.left -= 1
+        if probing.left > 0 or probing.asked_at < probing.after < UNKNOWN:
+            probing.left = max(0, probing.left - 1)
             probing.asked_at = now
             probing.at = now + (PROBE_STEP_S if probing.left else PROBE_WAIT_S)
             self._out(Probe(self.vip))

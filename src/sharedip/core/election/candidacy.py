@@ -44,6 +44,7 @@ from sharedip.core.history import History, handed_over, name_of
 from sharedip.core.messages import Command, ForeignClaim, Level, Probe, RequestFailed
 from sharedip.core.model import (
     NEVER,
+    UNKNOWN,
     ConflictPolicy,
     Delete,
     Failure,
@@ -479,7 +480,9 @@ class Candidacy:
         """
         if of_cluster:
             self.words.claimed(event.seen_at)
-        asks_ahead = self.ownership.asks_ahead and not of_cluster  # etcd will say whether one of ours still owns it
+        asks_ahead = (
+            self.ownership.asks_ahead(now) and not of_cluster
+        )  # etcd will say whether one of ours still owns it
         if self.phase not in (Phase.PROBING, Phase.OWNING) and not asks_ahead:
             return False
         known = self.history.conflict
@@ -501,6 +504,18 @@ class Candidacy:
             self._defended_at = now
             self.ownership.announce_again(now + DEFENDS_AFTER_S)
         return True
+
+    def owner_runs_out(self, over_at: Instant, now: Instant) -> None:
+        """The owner is silent, as this node knows, which is its witness: its right was over at `over_at`, or is about
+        to be (UNKNOWN). The next in line asks the segment already.
+        """
+        queue = self.queue()
+        if self.phase is not Phase.WAITING or len(queue) < 2 or queue[1] is not self._own_key(queue):
+            return
+        if over_at < UNKNOWN and self.ownership.asks_ahead(now):
+            self.ownership.right_was_over(over_at, now)
+        elif self._may_add:
+            self.ownership.probe_ahead(self._probe_pace.take(now), over_at)
 
     def released(self, epoch: int, reason: str, now: Instant, *, is_untold: bool = False) -> None:
         """The owner of this epoch told us, authentically, that the address is off its link for good, and why."""
@@ -754,8 +769,8 @@ class Candidacy:
             self._enter(Phase.VERIFYING, now)
             self._session.want_read()
             self._answers.append(ClaimBegun())
-            if self._asks_segment(bid, now):
-                self.ownership.probe_ahead(self._probe_pace.take(now))
+            if self._asks_segment(bid, now) and not self.ownership.has_asked_ahead(now):
+                self.ownership.probe_ahead(self._probe_pace.take(now), now)
         elif self.flaw(now) != YIELDED and self._is_entitled_by_word(bid, queue) and self.ownership.can_hold(now):
             if self._passes_on(bid, queue, now):
                 return

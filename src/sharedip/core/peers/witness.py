@@ -19,17 +19,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sharedip.core.address.links import Links
+from sharedip.core.address.ownership import PROBE_STEP_S
 from sharedip.core.etcd.agent_records import Peers
 from sharedip.core.etcd.keys import read_record
 from sharedip.core.etcd.session import Session
 from sharedip.core.messages import Command, Level, Report
-from sharedip.core.model import NEVER, Delete, Guard, GuardTarget, Instant, IPAddress
+from sharedip.core.model import NEVER, UNKNOWN, Delete, Guard, GuardTarget, Instant, IPAddress
 from sharedip.core.segment.wire import Acknowledgement, Heartbeat, Over
 from sharedip.core.settings import CLOCK_DRIFT, VIPS_PER_TRANSACTION, Settings
 
 DEPOSE_RETRY_S = 0.05
 LATE_S = 0.05
 """If we wake later than this after a promise ran out, we were paused ourselves: first hear what owners sent."""
+
+RUNS_OUT_S = 0.9 * PROBE_STEP_S
+"""So long before a promise ends the next in line begins to probe: its second probe leaves right after the end."""
 
 SHOWN_MAX = 5
 WITNESSES_MAX = 16
@@ -53,6 +57,16 @@ class Deposed:
 
 
 @dataclass(frozen=True, slots=True)
+class RunsOut:
+    """An owner that we watch is silent. Its right to `address` was over at `over_at`, and it is being deposed; UNKNOWN:
+    it ends in a moment, unless another beat is heard.
+    """
+
+    address: IPAddress
+    over_at: Instant
+
+
+@dataclass(frozen=True, slots=True)
 class _Ended:
     """A designation by which we have deposed the agent on this lease, and what it and we shared then."""
 
@@ -69,6 +83,8 @@ class WitnessDuty:
     window_s: float
     epochs: dict[IPAddress, int] = field(default_factory=dict)
     promised_until: Instant | None = None
+    noticed_until: Instant = NEVER
+    """The promise of which was told that it runs out."""
     last_sequence: int = 0
     last_heard_at: Instant | None = None
     is_deposing: bool = False
@@ -184,17 +200,29 @@ class Witness:
         for duty in self._duties.values():
             if duty.promised_until is None or duty.request is not None:
                 continue
-            waiting.append(duty.retry_at if duty.is_deposing else duty.promised_until)
+            if duty.is_deposing:
+                waiting.append(duty.retry_at)
+            elif duty.noticed_until == duty.promised_until:
+                waiting.append(duty.promised_until)
+            else:
+                waiting.append(duty.promised_until - RUNS_OUT_S)
         return min(waiting, default=None)
 
-    def advance(self, now: Instant, *, stopping: bool) -> None:
-        """Depose owners that have been silent for longer than we promised; none while this node leaves."""
+    def advance(self, now: Instant, *, stopping: bool) -> list[RunsOut]:
+        """Depose owners that have been silent for longer than we promised; none while this node leaves. Returns whose
+        right ends by that, and whose is about to.
+        """
         if self._session.lease is None:
-            return
+            return []
         silent: list[WitnessDuty] = []
+        run_out: list[RunsOut] = []
         for duty in list(self._duties.values()):
             if duty.promised_until is None or duty.request is not None:
                 continue
+            if not duty.is_deposing and duty.noticed_until < duty.promised_until <= now + RUNS_OUT_S:
+                duty.noticed_until = duty.promised_until
+                if now < duty.promised_until and not self._tells_nothing(duty, stopping=stopping):
+                    run_out += [RunsOut(address, UNKNOWN) for address in duty.epochs]
             if duty.is_deposing:
                 if now >= duty.retry_at:
                     self._forget_resigned(duty)
@@ -202,10 +230,12 @@ class Witness:
                         silent.append(duty)
             elif now >= duty.promised_until and self._promise_ran_out(duty, now, stopping=stopping):
                 silent.append(duty)
+                run_out += [RunsOut(address, duty.promised_until) for address in duty.epochs]
         for duty in silent:
             duty.is_deposing = True  # before the request leaves: even if it fails, we acknowledge no more
             self._mute.add(duty.revision)
             self._depose(duty, now, is_alone=len(silent) == 1)
+        return run_out
 
     def answered(self, request: int, now: Instant, *, succeeded: bool) -> tuple[Deposed, ...]:
         """A deposition has an outcome, or failed without one. If the designation still stands, it is tried again.
@@ -248,11 +278,14 @@ class Witness:
         if late_s > LATE_S:
             duty.promised_until = now + duty.window_s / 2
             return False
-        # Law 4: while we may be deaf, or are about to leave, silence says nothing of the owner.
-        if stopping or any(self._is_deaf_to(address) for address in duty.epochs):
+        if self._tells_nothing(duty, stopping=stopping):
             duty.promised_until = now + duty.window_s
             return False
         return True
+
+    def _tells_nothing(self, duty: WitnessDuty, *, stopping: bool) -> bool:
+        """Law 4: while we may be deaf, or are about to leave, silence says nothing of the owner."""
+        return stopping or any(self._is_deaf_to(address) for address in duty.epochs)
 
     def _is_deaf_to(self, address: IPAddress) -> bool:
         link = self._link_of.get(address)

@@ -34,7 +34,7 @@ from sharedip.core.messages import (
     ReorderAddress,
     Report,
 )
-from sharedip.core.model import NEVER, FenceKind
+from sharedip.core.model import NEVER, UNKNOWN, FenceKind
 from sharedip.core.schedule import BURST_STEP_S
 from sharedip.core.settings import LIFETIME_LATE_S, REMOVAL_LEAD_S
 from tests.stages.harness import VIP, tell
@@ -470,7 +470,7 @@ def test_two_probes_and_the_silence_after_them() -> None:
 def asked_ahead() -> tuple[Ownership, list[Any], float]:
     """Asked twice, before it was proved that the address may be taken; and when the second question left."""
     ownership, out = begin()
-    tell(ownership, NOW, Ownership.probe_ahead, NOW)
+    tell(ownership, NOW, Ownership.probe_ahead, NOW, NOW)
     ownership.advance(NOW + PROBE_STEP_S)
     assert [type(order) for order in out] == [Probe, Probe]
     assert ownership.hold is Hold.NONE
@@ -499,10 +499,62 @@ def test_a_silence_of_long_ago_counts_no_more() -> None:
         assert (ownership.hold is Hold.PROBING) is counts
 
 
+def asked_while_it_ran_out(lead_s: float) -> tuple[Ownership, list[Any]]:
+    """The first question left so long before the former owner's right was over, at `NOW`."""
+    ownership, out = begin()
+    tell(ownership, NOW - lead_s, Ownership.probe_ahead, NOW - lead_s, UNKNOWN)
+    return ownership, out
+
+
+def test_of_two_probes_one_may_leave_before_the_former_right_is_over() -> None:
+    ownership, out = asked_while_it_ran_out(PROBE_STEP_S * 0.9)
+    ownership.right_was_over(NOW, NOW)
+    second_at = NOW + PROBE_STEP_S * 0.1
+    tell(ownership, second_at, Ownership.go_on_probing, second_at)
+    ownership.advance(second_at + PROBE_WAIT_S)
+    assert ownership.probe_is_over
+    assert len(out) == 2
+
+
+def test_one_probe_leaves_after_the_former_right_is_over_and_is_waited_for() -> None:
+    """Whatever was asked before: its answer was the former owner's, who had the right to give it."""
+    for known_at in (NOW, NOW + PROBE_WAIT_S):  # while the answers are waited for, and later
+        ownership, out = asked_while_it_ran_out(PROBE_STEP_S + 0.005)
+        ownership.advance(NOW - 0.005)
+        ownership.advance(known_at)
+        assert len(out) == 2
+        ownership.right_was_over(NOW, known_at)
+        assert ownership.go_on_probing(known_at)
+        now = known_at
+        while not ownership.probe_is_over:
+            now = ownership.next_deadline() or 0.0
+            ownership.advance(now)
+        assert len(out) == 3
+        assert now >= NOW + PROBE_WAIT_S
+
+
+def test_what_was_asked_while_the_right_may_stand_counts_for_nothing() -> None:
+    """Another beat was heard in the last moment, and then the owner left: it is asked anew."""
+    ownership, _ = asked_while_it_ran_out(PROBE_STEP_S * 0.9)
+    ownership.advance(NOW + PROBE_STEP_S)
+    assert not ownership.has_asked_ahead(NOW + PROBE_STEP_S)
+    assert not ownership.go_on_probing(NOW + PROBE_STEP_S)
+
+
+def test_a_stranger_is_not_told_of_for_ever_after() -> None:
+    """Nothing became of it: this is a candidate like others again."""
+    ownership, _ = asked_while_it_ran_out(PROBE_STEP_S * 0.9)
+    assert ownership.asks_ahead(NOW)
+    for later_s in (PROBE_STEP_S, PROBE_STEP_S + PROBE_WAIT_S):
+        ownership.advance(NOW + later_s)
+    assert not ownership.asks_ahead(NOW + PROBE_STANDS_S + PROBE_STEP_S)
+    assert ownership.next_deadline() is None
+
+
 def test_nothing_that_was_asked_ahead_outlives_the_claim() -> None:
     ownership, _, asked_at = asked_ahead()
     ownership.stop_probing()
-    assert not ownership.asks_ahead
+    assert not ownership.asks_ahead(asked_at)
     assert not ownership.go_on_probing(asked_at)
     assert ownership.next_deadline() is None
 

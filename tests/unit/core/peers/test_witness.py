@@ -8,9 +8,10 @@ import pytest
 
 from sharedip.core.address.links import Links
 from sharedip.core.messages import Command, Report, Transact
-from sharedip.core.model import LinkState
-from sharedip.core.peers.witness import Witness, read_witnesses
+from sharedip.core.model import UNKNOWN, LinkState
+from sharedip.core.peers.witness import RUNS_OUT_S, RunsOut, Witness, read_witnesses
 from sharedip.core.segment.wire import Acknowledgement, Heartbeat, Over
+from sharedip.core.settings import CLOCK_DRIFT
 from tests.stages.harness import LINK, THEIRS, VIP
 from tests.stages.witnessed import WINDOW_S, Watch
 
@@ -22,6 +23,7 @@ class Stage:
         watch = Watch()
         self.now, self.revision = watch.talk.now, watch.revision
         self.orders: list[Command] = []
+        self.run_out: list[RunsOut] = []
         self.links = Links([VIP.link])
         self.set_link(LINK)
         self.settings = watch.talk.settings
@@ -39,9 +41,10 @@ class Stage:
 
     def is_deposed(self, *, stopping: bool = False) -> bool:
         """Right after the promise has run out."""
-        at = self.witness.next_deadline()
-        assert at is not None
-        self.witness.advance(at, stopping=stopping)
+        for _ in range(2):  # it is told before, and then it is over
+            at = self.witness.next_deadline()
+            assert at is not None
+            self.run_out += self.witness.advance(at, stopping=stopping)
         return any(isinstance(order, Transact) for order in self.orders)
 
 
@@ -57,6 +60,38 @@ def test_silence_deposes_and_says_so() -> None:
     assert stage.is_deposed()
     assert any(isinstance(order, Report) for order in stage.orders)
     assert stage.beat(2) is None, "no promise from before the attempt on"
+
+
+def test_it_is_told_when_a_promise_runs_out_and_when_it_has() -> None:
+    """The next in line probes already: the first probe may be answered by the owner, the second may not."""
+    stage = Stage()
+    stage.beat()
+    over_at = stage.now + WINDOW_S * (1 + 2 * CLOCK_DRIFT)
+    assert stage.witness.next_deadline() == pytest.approx(over_at - RUNS_OUT_S)
+    assert stage.is_deposed()
+    assert [each.over_at for each in stage.run_out] == [UNKNOWN, pytest.approx(over_at)]
+
+
+def test_a_beat_in_the_last_moment_is_another_promise() -> None:
+    stage = Stage()
+    stage.beat()
+    at = stage.witness.next_deadline()
+    assert at is not None
+    assert len(stage.witness.advance(at, stopping=False)) == 1
+    stage.now = at + RUNS_OUT_S / 2
+    stage.beat(2)
+    assert stage.witness.next_deadline() == pytest.approx(stage.now + WINDOW_S * (1 + 2 * CLOCK_DRIFT) - RUNS_OUT_S)
+    assert stage.witness.advance(at + RUNS_OUT_S, stopping=False) == []
+    assert not stage.orders
+
+
+def test_who_could_not_depose_tells_nobody_that_a_promise_runs_out() -> None:
+    for links_runs, stopping in ((False, False), (True, True)):
+        stage = Stage()
+        stage.beat()
+        stage.set_link(replace(LINK, running=links_runs))
+        assert not stage.is_deposed(stopping=stopping)
+        assert stage.run_out == []
 
 
 def test_an_owner_that_never_beat_has_nothing_to_fear() -> None:
