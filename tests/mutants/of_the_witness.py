@@ -270,6 +270,14 @@ MUTANTS = (
         "A restarted witness acknowledges though its former run's deposition may still be applied.",
     ),
     Mutant(
+        "an-election-is-the-witness's-fault",
+        DESIGNATION,
+        "        self._unwell_at = now\n        self.look_again(now)\n",
+        "        self.look_again(now)\n",
+        WITNESSED,
+        "Who takes over after an election lets its only witness go, and the next crash waits for the lease.",
+    ),
+    Mutant(
         "blind-witness-deposes",
         WITNESS,
         "        return stopping or any(self._is_deaf_to(address) for address in duty.epochs)\n",

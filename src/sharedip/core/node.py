@@ -491,7 +491,7 @@ class Node:
                 case LeaderChanged():
                     self.session.publish(self._record(now))  # the news may be which member is ours
                     self.fitness.leader_changed(now)
-                    self.designations.look_again(now)
+                    self.designations.leader_changed(now)
                 case MembersTold() | LeaderMoveAnswered():
                     self.leader_away.told(each, self.candidacies.values(), now)
                 case WriteTried():

@@ -65,8 +65,9 @@ APPOINT_RETRY_FRACTION = 0.1
 FENCE_RETRY_S = 0.02
 FIRST_BEATS_S = 0.02
 """From the first beat of a designation to the second; the next ones take twice as long each."""
-WELL_FOR_S = 1.0
-"""After an election of etcd's all agents are without it for a moment, some a little longer than others."""
+WELL_FOR_S = 3.0
+"""After an election of etcd's all agents are without it for a moment; some of them ask a dead member first, for as long
+as a time-out (1 s), and then another one."""
 LOOK_EVERY_S = 0.02
 LOOK_EVERY_S_PER_VIP = 0.0002
 """A look costs some microseconds for each VIP; while a thousand change hands there is a reason at every moment."""
@@ -527,6 +528,11 @@ class Designations:
         at = max(now, self._looked_at + every_s)
         self._look_at = at if self._look_at == NEVER else min(self._look_at, at)
         self._ping_at = min(self._ping_at, self._look_at)
+
+    def leader_changed(self, now: Instant) -> None:
+        """etcd has held an election: a witness may be without it for longer than we were, and is none the worse."""
+        self._unwell_at = now
+        self.look_again(now)
 
     def claim_begun(self, now: Instant) -> None:
         """An address is about to be ours: its witness is designated in this very turn, so that it has its power before
