@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sharedip_lab.observe.elections import designation, queue
+from sharedip_lab.observe.elections import Designation, designation, queue
 from sharedip_lab.observe.feeds import ASK_S, Feeds, Note
 from sharedip_lab.observe.recording import Recording
 from sharedip_lab.world.agents import SHIPPED, Agent, documents
@@ -45,6 +45,8 @@ has been named for longer than that hears it."""
 BEAT_SHARE = 0.2
 GOLDEN = 0.6180339887498949
 """Its multiples are spread evenly over the unit interval, however many of them are taken."""
+GROWN_S = 4.0
+"""The longest that a window grows to; that of a slow witness, which has to outlast an election, is longer."""
 STEADY_S = 0.25
 FRESH_S = 0.15
 """An answer no older than this shows that the VIP works now."""
@@ -329,13 +331,14 @@ class Stage:
         return ""
 
     def wait_witnessed(self, owner: str, vip: str) -> str:
-        """Wait until etcd names a witness that can depose the owner: one that is not on the node of etcd's leader, and
-        has been named for long enough to have heard of it.
+        """Wait until etcd names a witness that can depose the owner: one that is not on the node of etcd's leader, with
+        no longer a window than an owner's grows to (a slow one watched beside a leader that has gone), and that has
+        been named for long enough to have heard of it.
 
         Returns what is missing if it does not come in time, else nothing: whoever strikes then measures that, too.
         """
         self.known_witnesses = ()
-        since = time.monotonic()
+        known, since = Designation(), time.monotonic()
         self._waits_for_witness += 1
         # Not always at the same age of the last beat, which a crash does not wait for either.
         age_share = BEAT_SHARE * (self._waits_for_witness * GOLDEN % 1)
@@ -343,10 +346,12 @@ class Stage:
             return ""  # another agent, which has none
 
         def witnessed() -> bool:
-            nonlocal since
-            named, leader = self.named_witnesses(owner, vip), self.etcd.agreed_leader()
-            if named != self.known_witnesses or not named or leader in named:
-                self.known_witnesses, since = named, time.monotonic()
+            nonlocal known, since
+            named, leader = designation(self.etcd, self.plan.key_prefix, owner, vip), self.etcd.agreed_leader()
+            is_slow = named.window_s > max(GROWN_S, self.plan.window_s)
+            if named != known or not named.witnesses or leader in named.witnesses or is_slow:
+                known, since = named, time.monotonic()
+                self.known_witnesses = named.witnesses
                 return False
             return time.monotonic() - since > (STANDING_SHARE + age_share) * self.plan.window_s
 
@@ -372,10 +377,6 @@ class Stage:
         except NotInTimeError as error:
             return str(error)
         return ""
-
-    def named_witnesses(self, owner: str, vip: str) -> tuple[str, ...]:
-        """The nodes that the designation in etcd names (docs/protocol.md), if it is of the owner's present epoch."""
-        return designation(self.etcd, self.plan.key_prefix, owner, vip).witnesses
 
     def node(self, name: str) -> Place:
         """The node of this name."""

@@ -41,10 +41,13 @@ class Cast:
 
 
 def chosen(words: str) -> tuple[MachineFault, ...]:
-    """The faults whose names contain one of the words; all without words."""
+    """The faults whose names contain one of the words, or are one; all without words."""
     wanted = [word for word in words.split(",") if word]
-    found = [fault for fault in FAULTS.values() if not wanted or any(word in fault.name for word in wanted)]
-    return tuple(found)
+    return tuple(
+        fault
+        for fault in FAULTS.values()
+        if not wanted or fault.name in wanted or any(word in fault.name for word in wanted if word not in FAULTS)
+    )
 
 
 def acts_of(faults: Sequence[MachineFault], runs: int) -> list[list[MachineFault]]:

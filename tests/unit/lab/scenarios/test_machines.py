@@ -37,6 +37,7 @@ def test_machines_whose_network_is_anothers_are_a_stage_of_their_own() -> None:
 
 def test_faults_are_chosen_by_parts_of_their_names() -> None:
     assert {fault.name for fault in chosen("power,witness-pause-3s")} == {"power-cut", "witness-pause-3s"}
+    assert [fault.name for fault in chosen("pause-3s")] == ["pause-3s"], "a whole name is that one's"
     assert chosen("") == tuple(FAULTS.values())
     assert chosen("no-such") == ()
 
