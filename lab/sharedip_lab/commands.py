@@ -129,7 +129,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_vm(parser: argparse.ArgumentParser) -> None:
     suites = "; ".join(f"{suite}: {what}" for suite, what in SUITES.items())
-    parser.add_argument("--filter", default="", metavar="WORDS", help="faults whose name contains one, or is one (lab list)")
+    parser.add_argument(
+        "--filter", default="", metavar="WORDS", help="faults whose name contains, or is, one (lab list)"
+    )
     parser.add_argument("--runs", type=int, default=1, help="of each fault (default: 1)")
     parser.add_argument("--kernel", default="trixie", choices=SUITES, help=f"whose Debian (default: trixie; {suites})")
     parser.add_argument("--etcd", choices=SUITES, help="whose etcd (default: as --kernel)")
