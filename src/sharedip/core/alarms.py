@@ -175,7 +175,10 @@ class Alarms:
             if known is None:
                 level = Level.ERROR if each.is_grave else Level.WARNING
                 self._out(Report(level, each.text, reason=self._why(each.way_out, each.code)))
+        there = {self._node_name, *(peer.name for peer in self._peers.all())}
         for key, each in self._told.items():
+            if each.node and not each.vips and each.node not in there:
+                continue  # its agent is gone, which is told beside, and has mended nothing
             if key not in holding:
                 lasted = "" if each.since is None else f", after {now - each.since:.0f} s"
                 self._out(Report(Level.INFO, f"{self._ended(each)}{lasted}", reason=self._why("", each.code)))

@@ -134,12 +134,14 @@ class Outlook:
         self._designated: dict[IPAddress, tuple[KeyValue, Designated]] = {}
         self._firsts: dict[IPAddress, tuple[tuple[int, int], Instant]] = {}
         """VIP → lease and epoch of who comes first, and since when we know of it."""
+        self._let_go: dict[IPAddress, tuple[int, int, Instant]] = {}
+        """VIP → which epoch's owner had lost its right though it lived, by which record, and when that was so last."""
 
     def reconfigure(self, settings: Settings) -> None:
         """Other VIPs, another window."""
         self._settings = settings
         wanted = {vip.address for vip in settings.vips}
-        for memory in (self._designated, self._firsts):
+        for memory in (self._designated, self._firsts, self._let_go):
             for address in [each for each in memory if each not in wanted]:
                 del memory[address]
 
@@ -282,17 +284,27 @@ class Outlook:
         age_s = self._voices.proved_age_s(first.lease, now)
         if age_s is not None and age_s > ttl_s and self._voices.is_speaking(first.lease, now):
             # It lives, and says that etcd has not proved its lease for longer than that lasts: it has let go (law 1).
+            self._let_go[candidacy.vip.address] = first.create_revision, self._record_revision(candidacy), now
             why = f"{name} had to let go, for etcd has not proved its lease for more than {ttl_s} s"
             return Standing.DOWN, f"{why}; it takes it back when etcd answers", now - (age_s - ttl_s)
         if now - self._session.proved_sent_at > ttl_s:
             return Standing.UNKNOWN, f"{self._blind()}; {name} had it", None
         if ("down", str(candidacy.vip.address)) in peer.problems:
             return Standing.DOWN, f"so says {name}, which comes first", None
+        epoch, revision, let_go_at = self._let_go.get(candidacy.vip.address, (0, 0, NEVER))
+        is_fresh = now < let_go_at + SETTLES_S and epoch == first.create_revision
+        if is_fresh and revision == self._record_revision(candidacy):
+            return Standing.DOWN, f"{name} had to let go, and has not said that it is back", None
         record = candidacy.record.read() or {}
         has_said = record.get("epoch") == first.create_revision and "released" not in record and "fate" not in record
         if has_said or self._session.space.is_full or now < since + SETTLES_S:
             return Standing.UP, "", None
         return Standing.DOWN, f"{name} comes first, and has not said that the address stands there", since
+
+    def _record_revision(self, candidacy: Candidacy) -> int:
+        """Which owner's record stands: an owner that takes the address again writes another."""
+        record = self._session.registry.get(candidacy.record.key)
+        return 0 if record is None else record.mod_revision
 
     def _blind(self) -> str:
         me = self._settings.node_name

@@ -143,6 +143,20 @@ def missed(talk: Talk, name: str) -> None:
     talk.node.alarms._missed = frozenset([name])
 
 
+def test_who_is_gone_has_mended_nothing() -> None:
+    """Its agent is gone from etcd, and that is told; its checks are not well by that."""
+    talk = watched()
+    talk.store.put(LAYOUT.agent("n2"), agent_record("n2", healthy=False), THEIRS)
+    talk.tell_changes()
+    talk.run(TOLD_AFTER_S + 2.0)
+    assert lines(talk, "n2 is unhealthy")
+    talk.reports.clear()
+    talk.store.delete(LAYOUT.agent("n2"))
+    talk.tell_changes()
+    talk.run(5.0)
+    assert lines(talk, "n2") == ["the agent of n2 is gone from etcd: no other agent left"]
+
+
 def test_an_agent_that_died_is_missed_until_it_is_back_and_one_that_stopped_is_not() -> None:
     """Its record vanishes with its lease, and with it what others say of its silence."""
     talk = watched()

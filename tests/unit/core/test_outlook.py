@@ -121,8 +121,21 @@ def test_an_owner_that_is_heard_and_has_no_proof_for_a_whole_lease_has_let_go() 
     down = situation(talk)
     assert down.standing is Standing.DOWN
     assert down.down_since == pytest.approx(talk.now - 0.5)
-    talk.node.voices.proved(THEIRS, talk.now - 14.0)
-    assert situation(talk).standing is Standing.UP
+
+
+@pytest.mark.parametrize("says_so", [True, False])
+def test_who_had_let_go_is_up_again_when_it_says_so_or_a_moment_after_its_proof(says_so: bool) -> None:
+    """etcd answers a candidate sooner than it answers the owner, which has yet to write that it lacks the address."""
+    talk = waiting_behind()
+    told_by_the_owner(talk)
+    talk.node.voices.heard(THEIRS, talk.now)
+    talk.node.voices.proved(THEIRS, talk.now - 15.5)
+    assert situation(talk).standing is Standing.DOWN
+    talk.node.voices.proved(THEIRS, talk.now - 0.1)
+    assert situation(talk, SETTLES_S - 0.1).standing is Standing.DOWN
+    if says_so:
+        told_by_the_owner(talk)
+    assert situation(talk, SETTLES_S - 0.1 if says_so else SETTLES_S).standing is Standing.UP
 
 
 def test_an_owner_that_nobody_hears_any_more_is_said_to_be_silent_and_not_to_be_down() -> None:
