@@ -20,6 +20,7 @@ from typing import Any
 from sharedip.adapters.api.server import Api
 from sharedip.adapters.etcd import first_to_end
 from sharedip.adapters.kept import KeptHistory
+from sharedip.adapters.memory import give_memory_back
 from sharedip.adapters.notify import feed_watchdog
 from sharedip.agent.loop import Loop
 from sharedip.agent.queue import Queue
@@ -43,13 +44,25 @@ SHORTAGE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 CERTIFICATES_EVERY_S = 1.0
 CERTIFICATES_READ_EVERY_S = 60.0
 """A renewed one ends the problem that the old one was; some hundred microseconds each time."""
-WALL_CLOCK_READ_EVERY_S = 5.0
-DOCUMENTS_EVERY_S = 5.0
-HISTORY_EVERY_S = 1.0
+WALL_CLOCK_READ_EVERY_S = 4.0
+DOCUMENTS_EVERY_S = 4.0
+HISTORY_EVERY_S = 2.0
 ANSWERED_AFTER_TURNS = 5
 """Of the event loop: from a ticket's answer to the bytes in the socket."""
 CONTROL_PLANE_EVERY_S = 2.0
 """Three calls of stat(2); an API server takes longer than that to its first answer."""
+
+
+def until_step_s(step_s: float, now: float) -> float:
+    """The seconds until the clock shows a multiple of `step_s`: whatever has the same step costs one waking together,
+    and at rest a waking costs more than what is done in it.
+    """
+    return step_s - now % step_s
+
+
+async def in_step(step_s: float) -> None:
+    """Sleep until the loop's clock shows the next multiple of `step_s`. Cancelling it is safe."""
+    await asyncio.sleep(until_step_s(step_s, asyncio.get_running_loop().time()))
 
 
 class Agent:
@@ -133,6 +146,7 @@ class Agent:
         gc.collect()
         gc.freeze()
         gc.set_threshold(GARBAGE_THRESHOLD)
+        give_memory_back()
         try:
             await self._loop.over
             if self._node.starts_anew:
@@ -187,12 +201,13 @@ class Agent:
         """A candidate renews nothing, so nothing else would notice what others do to its tables."""
         if self._former_fence.needs_looks and not self._loop.over.done():
             self._former_fence.look()
-            self._look_timer = asyncio.get_running_loop().call_later(LOOK_EVERY_S, self._look_at_the_fence)
+            loop = asyncio.get_running_loop()
+            self._look_timer = loop.call_later(until_step_s(LOOK_EVERY_S, loop.time()), self._look_at_the_fence)
 
     async def _await_certificates(self) -> None:
         """The agent may be there before `kubeadm init`: what has come by then is used from the next connection on."""
         while True:
-            await asyncio.sleep(CERTIFICATES_EVERY_S)
+            await in_step(CERTIFICATES_EVERY_S)
             files, reports = find_tls_files(self._config)
             if files is not None and files.cert_file is not None:
                 self._world.etcd.use_tls(files)
@@ -207,7 +222,7 @@ class Agent:
             ends = None if files is None else first_to_end(files)
             file, left_s = ("", 0.0) if ends is None else (str(ends[0]), ends[1])
             self._queue.emit(CertificateRead(file, left_s))
-            await asyncio.sleep(CERTIFICATES_READ_EVERY_S)
+            await in_step(CERTIFICATES_READ_EVERY_S)
 
     async def _watch_the_wall_clock(self) -> None:
         """Others compare theirs with it; it costs them a turn only when it was stepped."""
@@ -217,19 +232,19 @@ class Agent:
             if is_step(known_s, read_s):
                 known_s = read_s
                 self._queue.emit(WallClockRead(read_s))
-            await asyncio.sleep(WALL_CLOCK_READ_EVERY_S)
+            await in_step(WALL_CLOCK_READ_EVERY_S)
 
     async def _watch_documents(self) -> None:
         """What a restart would meet."""
         await self._reload.begin()
         while True:
-            await asyncio.sleep(DOCUMENTS_EVERY_S)
+            await in_step(DOCUMENTS_EVERY_S)
             await self._reload.look()
 
     async def _keep_history(self) -> None:
-        """Off the loop, and no more often than once a second, whatever changes hands."""
+        """Off the loop, and no more often than once in two seconds, whatever changes hands."""
         while self._history is not None:
-            await asyncio.sleep(HISTORY_EVERY_S)
+            await in_step(HISTORY_EVERY_S)
             changes = self._history.take()
             if changes:
                 self._tell_kept(await asyncio.to_thread(self._history.save, changes))
@@ -243,7 +258,7 @@ class Agent:
     async def _await_control_plane(self) -> None:
         """While the documents leave open what to check: a reload may write it, or take it out again."""
         while True:
-            await asyncio.sleep(CONTROL_PLANE_EVERY_S)
+            await in_step(CONTROL_PLANE_EVERY_S)
             await self._reload.look_for_control_plane()
 
     # -- signals and tasks --------------------------------------------------------------------------------------------

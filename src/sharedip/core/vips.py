@@ -44,6 +44,9 @@ from sharedip.core.settings import Settings
 from sharedip.core.state import FormerRun
 from sharedip.core.timers import DeadlineQueue
 
+SET_AHEAD_S = 0.25
+"""What would be due so soon is looked at in a turn that comes anyhow: mostly a right has become longer since, and to
+find that by a timer costs a waking."""
 ROUNDS_MAX = 100
 """This many rounds of steps in one turn mean that the machine does not come to rest: a bug."""
 
@@ -371,7 +374,7 @@ class Vips:
 
     def expire(self, now: Instant) -> None:
         """Law 2: time passes first."""
-        for candidacy in self._timers.pop_due(now):
+        for candidacy in self._timers.pop_due(now + SET_AHEAD_S):
             later = candidacy.next_deadline()
             if later is None or later > now:  # a right that witnesses prolong
                 self._timers.set(candidacy, later)

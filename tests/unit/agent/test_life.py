@@ -26,6 +26,7 @@ from sharedip.adapters.api.metrics import COUNTERS
 from sharedip.adapters.clock import Clock
 from sharedip.adapters.etcd import EtcdClient
 from sharedip.adapters.state import StateDirectory, StateRefusedError
+from sharedip.agent.life import until_step_s
 from sharedip.config.certificates import ApiServerFiles, EtcdFiles
 from sharedip.core.messages import DrainRequested, Event, GrantLease, SaveState, TimePassed, WallClockRead
 from sharedip.core.model import FenceKind
@@ -51,6 +52,12 @@ def _saved(state: Path, **changes: Any) -> None:
     directory.open()
     assert directory.save(write_state(FormerRun(**{**fields, **changes}))) is None
     directory.close()
+
+
+def test_what_has_the_same_step_is_due_in_one_instant() -> None:
+    """However long the turn before took."""
+    assert {now + until_step_s(2.0, now) for now in (100.0, 100.25, 101.75)} == {102.0}
+    assert 7.5 + until_step_s(4.0, 7.5) == 6.0 + until_step_s(2.0, 6.0) == 8.0
 
 
 def test_two_agents_on_one_state_directory(tmp_path: Path) -> None:
