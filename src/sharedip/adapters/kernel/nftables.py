@@ -24,8 +24,8 @@ The kernel counts timeouts in ticks (nf_msecs_to_jiffies64), so an opening may e
 
 from __future__ import annotations
 
+import os
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -121,7 +121,7 @@ class Fence:
 
     def available(self) -> str | None:
         """None when this node seems to have this fence, else why not. Changes nothing."""
-        if shutil.which("nft") is None:
+        if not _has_nft():
             return "there is no nft program on PATH"
         reason: str | None = None
         for rules in RULE_SETS:
@@ -137,7 +137,7 @@ class Fence:
         or time, must not end in weaker rules than those that were seen. Nor must a trial on a machine that is starved
         as it boots: what was not refused in words is tried again before weaker rules are.
         """
-        if shutil.which("nft") is None:
+        if not _has_nft():
             self.why_not = "there is no nft program on PATH"
             return self.why_not
         self.why_not, again = None, _AGAIN
@@ -444,6 +444,11 @@ def _keys(vips: Iterable[Vip]) -> tuple[list[bytes], list[bytes]]:
     for vip in vips:
         (keys4 if isinstance(vip.address, IPv4Address) else keys6).append(vip.address.packed)
     return keys4, keys6
+
+
+def _has_nft() -> bool:
+    """Whether PATH has it. The standard library's `shutil.which` would load bz2 and lzma as well: 0.7 MB."""
+    return any(os.access(os.path.join(folder, "nft"), os.X_OK) for folder in os.get_exec_path())
 
 
 def _nft(arguments: Sequence[str], script: str) -> str | None:
