@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scripts.trial import segment
@@ -26,6 +27,8 @@ class Kind(NamedTuple):
     name: str
     install: str
     upgrade: str
+    again: str
+    """The same package once more, over what has been changed by hand."""
     remove: str
     purge: str | None
     stays: tuple[str, ...]
@@ -36,6 +39,7 @@ DEB = Kind(
     "deb",
     "apt-get install -y --no-install-recommends {0}",
     "apt-get install -y --no-install-recommends {0}",
+    "dpkg -i {0}",
     "apt-get remove -y sharedip",
     "apt-get purge -y sharedip",
     (),
@@ -44,6 +48,7 @@ RPM = Kind(
     "rpm",
     "rpm -i --nodeps {0}",
     "rpm -U --nodeps {0}",
+    "rpm -U --force --nodeps {0}",
     "rpm -e sharedip",
     None,
     ("/etc/sharedip", "/usr/share/zsh/site-functions"),
@@ -92,13 +97,18 @@ def _tell(story: Story, kind: Kind, machine: Machine, first: str, second: str) -
         machine.wait(f"ip -br addr show dev eth0 | grep -q {VIP}/")
         segment.start_peer(machine)
         protected(machine, NODE_STATUS)
-    with story.step("upgrade while it owns the address") as figures:
-        pid = _main_pid(machine)
-        _without_a_gap(machine, kind.upgrade.format(second), figures)
-        expect(_active(machine), "the agent does not run any more")
-        expect(_main_pid(machine) != pid, "the old version still runs")
+    with story.step("upgrade while it owns the address, which stays") as figures:
+        pid, since = _main_pid(machine), _started_at(machine)
+        _without_a_gap(machine, kind.upgrade.format(second), figures, stays=True)
+        expect(_active(machine) and _main_pid(machine) == pid, "the agent did not start anew in its process")
+        expect(_started_at(machine) != since, "the old version still runs")
         edited = (machine.root / "etc/sharedip/agent.yaml").read_text(encoding="utf-8")
         expect("nodeName: node" in edited, "the edited configuration file was replaced")
+        protected(machine, NODE_STATUS)
+    with story.step("upgrade with another unit: systemd restarts it, and it hands the address over") as figures:
+        machine.run("echo '# changed' >> /usr/lib/systemd/system/sharedip.service")
+        _without_a_gap(machine, kind.again.format(second), figures)
+        expect(_active(machine) and _main_pid(machine) != pid, "systemd has not restarted it")
         protected(machine, peer_command("status"), but_for=SLOW)
     with story.step("move it back"):
         machine.wait(peer_command(f"move {VIP} --to node"))
@@ -132,13 +142,14 @@ def _documents_first(story: Story, machine: Machine, first: str, second: str) ->
         machine.run(DEB.purge or "")
 
 
-def _without_a_gap(machine: Machine, command: str, figures: dict[str, Any]) -> None:
-    """The owner goes by this command: the address has to be with the peer, and the client to notice a handover."""
+def _without_a_gap(machine: Machine, command: str, figures: dict[str, Any], *, stays: bool = False) -> None:
+    """By this command the address goes to the peer, or stays: a client notices a handover at the most."""
     with probing(machine) as probe:
         machine.run(command)
     figures |= {"asked": probe.sent, "unanswered": probe.lost, "longest gap, ms": round(probe.gap_ms)}
     expect(probe.lost <= UNANSWERED_MAX, f"{probe.lost} of {probe.sent} questions were not answered")
-    expect(owner(machine) == "peer", f"the address should be with the peer, and is with: {owner(machine)}")
+    wanted, found = "node" if stays else "peer", owner(machine)
+    expect(found == wanted, f"the address should be with the {wanted}, and is with: {found}")
 
 
 def _nothing_left(machine: Machine, before: set[str], kind: Kind) -> None:
@@ -174,6 +185,10 @@ def _look(machine: Machine, kind: Kind) -> None:
 
 def _main_pid(machine: Machine) -> str:
     return machine.run("systemctl show -p MainPID --value sharedip").stdout.strip()
+
+
+def _started_at(machine: Machine) -> str:
+    return str(json.loads(machine.run(f"{NODE_STATUS} -o json", check=False).stdout)["started_at"])
 
 
 def _active(machine: Machine) -> bool:

@@ -172,7 +172,11 @@ FAULTS: dict[str, MachineFault] = {
             "restart-unit", "systemctl restart sharedip", _order("systemctl restart sharedip"), Sequel.NEW_OWNER
         ),
         MachineFault(
-            "upgrade", "the package is installed over itself", _order("dpkg -i /lab/sharedip.deb"), Sequel.NEW_OWNER
+            "upgrade",
+            "the package is installed over itself",
+            _order("dpkg -i /lab/sharedip.deb"),
+            Sequel.STAYS,
+            hold_s=40.0,
         ),
         MachineFault("killed", "SIGKILL of the agent", _order("systemctl kill -s KILL sharedip"), Sequel.ANY),
         MachineFault(
