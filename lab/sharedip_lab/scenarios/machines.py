@@ -139,14 +139,13 @@ def _play(
 
 
 def _close(stage: MachineStage, act: Act) -> None:
-    """Take down what was seen, and what the machines said where something went wrong."""
+    """Take down what was seen, and what the machines said: nobody can ask them afterwards."""
     stage.feeds.catch_up(act.ended_at)
     act.seen = [seen_of(stage.feeds, VIP, act.began_at, act.ended_at, fence_mutes=False)]
     act.notes = sorted(stage.feeds.notes, key=lambda note: note.at)
-    if act.wrong or any(outcome.wrong for outcome in act.outcomes):
-        for name, machine in stage.machines.items():
-            for unit in ("sharedip", "etcd"):
-                act.logs[f"{unit}-{name}"] = machine.log_text(unit)[-LOG_KEPT:]
+    for name, machine in stage.machines.items():
+        for unit in ("sharedip", "etcd"):
+            act.logs[f"{unit}-{name}"] = machine.log_text(unit)[-LOG_KEPT:]
 
 
 def _cast(stage: MachineStage, audience: Audience) -> Cast:
