@@ -195,7 +195,7 @@ class Ownership:
     def right_was_over(self, after: Instant, now: Instant) -> None:
         """The former owner had no right any more at `after`: what was asked before that says nothing of it."""
         ahead = self._ahead
-        if ahead is not None and ahead.after == UNKNOWN:
+        if ahead is not None:
             ahead.after = after
             if ahead.at is None and ahead.asked_at < after:
                 ahead.at = now

@@ -533,6 +533,18 @@ def test_one_probe_leaves_after_the_former_right_is_over_and_is_waited_for() -> 
         assert now >= NOW + PROBE_WAIT_S
 
 
+def test_a_later_end_of_a_right_asks_for_a_later_probe() -> None:
+    """The first deposition came too late, and the owner was silent again a moment later."""
+    ownership, out = asked_while_it_ran_out(PROBE_STEP_S * 0.9)
+    ownership.right_was_over(NOW, NOW)
+    for later_s in (PROBE_STEP_S, PROBE_STEP_S + PROBE_WAIT_S):
+        ownership.advance(NOW + later_s)
+    assert len(out) == 2
+    ownership.right_was_over(NOW + 0.1, NOW + 0.1)
+    ownership.advance(NOW + 0.1)
+    assert len(out) == 3
+
+
 def test_what_was_asked_while_the_right_may_stand_counts_for_nothing() -> None:
     """Another beat was heard in the last moment, and then the owner left: it is asked anew."""
     ownership, _ = asked_while_it_ran_out(PROBE_STEP_S * 0.9)
