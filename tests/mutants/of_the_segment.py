@@ -13,8 +13,8 @@ MUTANTS = (
     Mutant(
         "a-hello-goes-ahead-of-time",
         NODE,
-        "if len(events) == 1 and now < self._deadline and self._is_but_a_hello(events[0]):",
-        "if len(events) == 1 and self._is_but_a_hello(events[0]):",
+        "if len(events) == 1 and now < self._deadline and self._is_but_a_hello(events[0], now):",
+        "if len(events) == 1 and self._is_but_a_hello(events[0], now):",
         HEARD,
         "What has ended stands until something else than a hello happens.",
     ),

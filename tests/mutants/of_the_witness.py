@@ -453,8 +453,8 @@ MUTANTS = (
     Mutant(
         "a-beat-instead-of-a-look",
         NODE,
-        " or not self.designations.owes_only_beats(now)",
-        "",
+        "        if not self.designations.owes_only_beats(now):\n",
+        "        if False:\n",
         WITNESSED,
         "A designation is ordered, and never leaves.",
     ),

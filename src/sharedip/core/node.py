@@ -277,7 +277,9 @@ class Node:
         The iterator must be exhausted before the next fact is handed in.
         """
         events = tuple(events)
-        if len(events) == 1 and now < self._deadline and self._is_but_a_hello(events[0]):
+        if self._deadline == NEVER and len(events) == 1 and isinstance(events[0], DatagramReceived | GateOpened):
+            self.next_deadline()  # another turn of this waking was a whole one
+        if len(events) == 1 and now < self._deadline and self._is_but_a_hello(events[0], now):
             return
         self.keeping.turn_begins(now)
         if len(events) == 1 and self._is_but_a_beat(events[0], now):
@@ -602,11 +604,11 @@ class Node:
         if answer is not None:
             self._commands.append(answer)
 
-    def _is_but_a_hello(self, event: Event) -> bool:
+    def _is_but_a_hello(self, event: Event, now: Instant) -> bool:
         """A hello that changes nothing, nearly all that a node at rest hears: it is noted, and costs no turn."""
         if not isinstance(event, DatagramReceived) or not event.is_direct or not is_hello(event.payload):
             return False
-        if self.session.former_self.lease is not None:
+        if self.session.former_self.lease is not None or self.alarms.is_due(now):
             return False
         letter = self.inbox.open(event)
         if letter is None:
@@ -636,7 +638,7 @@ class Node:
         hearing_at, witness_at = self.hearing.next_deadline(), self.witness.next_deadline()
         if (hearing_at is not None and now >= hearing_at) or (witness_at is not None and now >= witness_at):
             return False
-        if self.alarms.is_due(now) or not self.designations.owes_only_beats(now):
+        if not self.designations.owes_only_beats(now):
             return False
         self.vips.expire(now)  # law 2; most timers only find that their right has become longer
         if self.vips.has_touched:
@@ -650,6 +652,9 @@ class Node:
                 self._heard(event, now)
             case _:
                 return False
+        if self.alarms.is_due(now) and not self.stopping:
+            self._look(now)
+            self._deadline = NEVER  # there may be something to publish
         return True
 
     def _hello(self, letter: Letter, hello: Hello, event: DatagramReceived, now: Instant) -> bool:
