@@ -45,7 +45,7 @@ def test_killed_and_started_at_once_no_client_misses_a_probe(stage: Stage, owner
             assert gap_s(stage, begin, vip) < PLANNED_S
     one_owner(stage, begin)
     assert log.having("the former run did not end in order"), log.sentences()
-    assert log.having("owned it before its agent was restarted"), log.sentences()
+    assert log.having("the agent that had it was restarted"), log.sentences()
 
 
 def test_started_anew_by_command_no_client_misses_a_probe(stage: Stage, owner: str) -> None:

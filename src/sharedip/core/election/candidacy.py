@@ -200,7 +200,7 @@ Answer = GivesUp | WordDue | BidEnded | ClaimBegun | Doubted | WindowLapsed | Ta
 class Return(Enum):
     """Why this node may take an address without asking the segment: it is its own already."""
 
-    ADOPTED = "this node owned it before its agent was restarted"
+    ADOPTED = "the agent that had it was restarted"
     LAPSED = "its right is proved afresh"
 
 
