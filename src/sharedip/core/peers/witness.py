@@ -29,8 +29,9 @@ from sharedip.core.segment.wire import Acknowledgement, Heartbeat, Over
 from sharedip.core.settings import CLOCK_DRIFT, VIPS_PER_TRANSACTION, Settings
 
 DEPOSE_RETRY_S = 0.05
-LATE_S = 0.05
-"""If we wake later than this after a promise ran out, we were paused ourselves: first hear what owners sent."""
+LATE_S = 0.2
+"""If we wake later than this after a promise ran out, we stood still ourselves: first hear what owners sent. Less is
+what a machine short of CPU does to a timer; what came meanwhile waits in the socket, and is read before."""
 
 RUNS_OUT_S = 0.9 * PROBE_STEP_S
 """So long before a promise ends the next in line begins to probe: its second probe leaves right after the end."""
