@@ -445,7 +445,7 @@ MUTANTS = (
     Mutant(
         "a-beat-whatever-it-touches",
         NODE,
-        "            if not self.vips.has_touched:\n                yield self._give_out_beats()",
+        "            if not self.vips.has_touched and not self._look(now):\n                yield self._give_out_beats()",
         "            if True:\n                yield self._give_out_beats()",
         WITNESSED,
         "A candidacy whose right a beat has changed takes its steps some other time.",

@@ -283,7 +283,7 @@ class Node:
             return
         self.keeping.turn_begins(now)
         if len(events) == 1 and self._is_but_a_beat(events[0], now):
-            if not self.vips.has_touched:
+            if not self.vips.has_touched and not self._look(now):
                 yield self._give_out_beats()
                 return
             events = ()
@@ -652,9 +652,6 @@ class Node:
                 self._heard(event, now)
             case _:
                 return False
-        if self.alarms.is_due(now) and not self.stopping:
-            self._look(now)
-            self._deadline = NEVER  # there may be something to publish
         return True
 
     def _hello(self, letter: Letter, hello: Hello, event: DatagramReceived, now: Instant) -> bool:
@@ -965,8 +962,7 @@ class Node:
             self.session.revoke_orphaned_lease()
         if self.session.revocable is not None:
             self._make_way(now)
-        if not self.stopping:
-            self._look(now)
+        self._look(now)
         if self._state.is_unfit and not self.vips.held and self.vips.any_in(Phase.LEAVING):
             # What hangs on the lease can't be given up in order: no later run may rely on a key that is being deleted.
             reason = "its state can be neither saved nor deleted: the lease is left to expire"
@@ -988,12 +984,15 @@ class Node:
         if self._anew is not None:
             self._advance_restart(self._anew, now)
 
-    def _look(self, now: Instant) -> None:
-        """What the operator and the other nodes should know."""
+    def _look(self, now: Instant) -> bool:
+        """What the operator and the other nodes should know. True: there is something to publish."""
+        if self.stopping:
+            return False
         changed = self.alarms.look(self.candidacies.values(), now)
         changed = self.keeping.look(now) or changed
         if changed:
             self.session.publish(self._record(now))
+        return changed
 
     def _listen(self, now: Instant) -> None:
         """Greet, ask, and judge who is heard; tell others what has come of it."""
