@@ -445,8 +445,8 @@ MUTANTS = (
     Mutant(
         "a-beat-whatever-it-touches",
         NODE,
-        "            if not self.vips.has_touched and not self._look(now):\n                yield self._give_out_beats()",
-        "            if True:\n                yield self._give_out_beats()",
+        "            if not self.vips.has_touched and not self._look(now):\n",
+        "            if True:\n",
         WITNESSED,
         "A candidacy whose right a beat has changed takes its steps some other time.",
     ),
