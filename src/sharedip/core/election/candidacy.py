@@ -480,9 +480,8 @@ class Candidacy:
         """
         if of_cluster:
             self.words.claimed(event.seen_at)
-        asks_ahead = (
-            self.ownership.asks_ahead(now) and not of_cluster
-        )  # etcd will say whether one of ours still owns it
+        # Of a node of ours etcd will say whether it still owns it.
+        asks_ahead = self.ownership.asks_ahead(now) and not of_cluster
         if self.phase not in (Phase.PROBING, Phase.OWNING) and not asks_ahead:
             return False
         known = self.history.conflict

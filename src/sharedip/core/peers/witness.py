@@ -220,7 +220,8 @@ class Witness:
         for duty in list(self._duties.values()):
             if duty.promised_until is None or duty.request is not None:
                 continue
-            if not duty.is_deposing and duty.noticed_until < duty.promised_until <= now + RUNS_OUT_S:
+            is_unnoticed = not duty.is_deposing and duty.noticed_until < duty.promised_until
+            if is_unnoticed and now >= duty.promised_until - RUNS_OUT_S:
                 duty.noticed_until = duty.promised_until
                 if now < duty.promised_until and not self._tells_nothing(duty, stopping=stopping):
                     run_out += [RunsOut(address, UNKNOWN) for address in duty.epochs]
