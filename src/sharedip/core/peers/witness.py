@@ -35,6 +35,9 @@ what a machine short of CPU does to a timer; what came meanwhile waits in the so
 
 RUNS_OUT_S = 0.9 * PROBE_STEP_S
 """So long before a promise ends the next in line begins to probe: its second probe leaves right after the end."""
+PROBED_FOR_S = 5.0
+"""So long after it the next in line probes anew while the deposition is tried again: an election of etcd's is over by
+then, and who takes over is not kept waiting. An etcd that is away for longer is no reason to ask for ever."""
 
 SHOWN_MAX = 5
 WITNESSES_MAX = 16
@@ -230,6 +233,8 @@ class Witness:
                     self._forget_resigned(duty)
                     if duty.epochs:
                         silent.append(duty)
+                        if now < duty.promised_until + PROBED_FOR_S:
+                            run_out += [RunsOut(address, duty.promised_until) for address in duty.epochs]
             elif now >= duty.promised_until and self._promise_ran_out(duty, now, stopping=stopping):
                 silent.append(duty)
                 run_out += [RunsOut(address, duty.promised_until) for address in duty.epochs]

@@ -9,7 +9,14 @@ import pytest
 from sharedip.core.address.links import Links
 from sharedip.core.messages import Command, Report, Transact
 from sharedip.core.model import UNKNOWN, LinkState
-from sharedip.core.peers.witness import RUNS_OUT_S, RunsOut, Witness, read_witnesses
+from sharedip.core.peers.witness import (
+    DEPOSE_RETRY_S,
+    PROBED_FOR_S,
+    RUNS_OUT_S,
+    RunsOut,
+    Witness,
+    read_witnesses,
+)
 from sharedip.core.segment.wire import Acknowledgement, Heartbeat, Over
 from sharedip.core.settings import CLOCK_DRIFT
 from tests.stages.harness import LINK, THEIRS, VIP
@@ -70,6 +77,19 @@ def test_it_is_told_when_a_promise_runs_out_and_when_it_has() -> None:
     assert stage.witness.next_deadline() == pytest.approx(over_at - RUNS_OUT_S)
     assert stage.is_deposed()
     assert [each.over_at for each in stage.run_out] == [UNKNOWN, pytest.approx(over_at)]
+
+
+def test_while_it_is_tried_again_the_next_in_line_is_told_again_and_not_for_ever() -> None:
+    """etcd elects, and a silence of two seconds ago says nothing; or it is away for an hour."""
+    stage = Stage()
+    stage.beat()
+    assert stage.is_deposed()
+    over_at = stage.run_out[-1].over_at
+    for after_s, told in ((0.1, 1), (PROBED_FOR_S - 0.1, 1), (PROBED_FOR_S + 0.1, 0)):
+        (request,) = (each.request for each in stage.witness._duties.values())
+        assert request is not None
+        stage.witness.answered(request, over_at + after_s - DEPOSE_RETRY_S, succeeded=False)
+        assert stage.witness.advance(over_at + after_s, stopping=False) == [RunsOut(VIP.address, over_at)] * told
 
 
 def test_a_beat_in_the_last_moment_is_another_promise() -> None:
