@@ -29,6 +29,8 @@ from sharedip.core.segment.wire import Acknowledgement, Heartbeat, Over
 from sharedip.core.settings import CLOCK_DRIFT, VIPS_PER_TRANSACTION, Settings
 
 DEPOSE_RETRY_S = 0.05
+"""From one attempt to the next, where etcd answers sooner. After a time-out at once: an etcd that elects serves what
+waits at a member that lives as soon as it has a leader (raft/node.go: without one no proposal is taken in)."""
 LATE_S = 0.2
 """If we wake later than this after a promise ran out, we stood still ourselves: first hear what owners sent. Less is
 what a machine short of CPU does to a timer; what came meanwhile waits in the socket, and is read before."""
@@ -95,6 +97,8 @@ class WitnessDuty:
     is_mute: bool = False
     """A former run, or we before a reload, may have tried to depose it: neither acknowledge nor depose it again."""
     request: int | None = None
+    sent_at: Instant = NEVER
+    """When the newest attempt left."""
     retry_at: Instant = NEVER
     has_told: bool = False
 
@@ -252,7 +256,7 @@ class Witness:
         duty = next((each for each in self._duties.values() if each.request == request), None)
         if duty is not None:
             duty.request = None
-            duty.retry_at = now + DEPOSE_RETRY_S
+            duty.retry_at = max(now, duty.sent_at + DEPOSE_RETRY_S)
         if not succeeded:
             return ()
         for each in deposed:
@@ -333,6 +337,7 @@ class Witness:
                 shown += f" and {len(duty.epochs) - SHOWN_MAX} more"
             text = f"{name} is silent for {now - heard_at:.1f} s: deposing it from {shown}"
             self._out(Report(Level.WARNING, text, reason="we are its witness"))
+        duty.sent_at = now
         duty.request = self._session.depose(tuple(guards), tuple(operations), is_alone=is_alone)
         self._depositions[duty.request] = tuple(deposed)
 

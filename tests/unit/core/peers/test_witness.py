@@ -92,6 +92,18 @@ def test_while_it_is_tried_again_the_next_in_line_is_told_again_and_not_for_ever
         assert stage.witness.advance(over_at + after_s, stopping=False) == [RunsOut(VIP.address, over_at)] * told
 
 
+@pytest.mark.parametrize(("took_s", "again_s"), [(0.001, DEPOSE_RETRY_S), (0.1, 0.1)])
+def test_a_deposition_is_tried_again_at_once_after_a_time_out(took_s: float, again_s: float) -> None:
+    """An etcd without a leader keeps it waiting, and serves what waits when it has one; one that refuses is let be."""
+    stage = Stage()
+    stage.beat()
+    assert stage.is_deposed()
+    (duty,) = stage.witness._duties.values()
+    assert duty.request is not None
+    stage.witness.answered(duty.request, duty.sent_at + took_s, succeeded=False)
+    assert stage.witness.next_deadline() == pytest.approx(duty.sent_at + again_s)
+
+
 def test_a_beat_in_the_last_moment_is_another_promise() -> None:
     stage = Stage()
     stage.beat()
