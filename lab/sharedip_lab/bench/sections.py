@@ -34,6 +34,7 @@ LEASE_ALONE_LONG = {"failover": {"witness": "off", "fence": "lifetime"}}
 LEASE_ALONE = {"lease": {"ttl": "3s"}, "failover": {"witness": "off", "fence": "lifetime"}}
 WITNESSED = {"lease": {"ttl": "15s"}, "failover": {"witness": "auto", "window": "1s"}}
 SHORTEST = {"lease": {"ttl": "15s"}, "failover": {"witness": "auto", "window": "100ms"}}
+LONG = {"lease": {"ttl": "60s"}, "failover": {"witness": "auto", "window": "1s"}}
 NARROW = {"lease": {"ttl": "15s"}, "failover": {"witness": "auto", "window": "300ms"}}
 WIDE = {"lease": {"ttl": "15s"}, "failover": {"witness": "auto", "window": "2.1s", "fence": "lifetime"}}
 RUNS = 10
@@ -86,6 +87,7 @@ SECTIONS = (
     ),
     Section("window-100ms", "ttl 15 s, window 100 ms", SHORTEST, takeovers.shortest),
     Section("etcd", "every default: what must move nothing", WITNESSED, takeovers.etcd),
+    Section("etcd-60s", "ttl 60 s: etcd away for 57 s", LONG, takeovers.etcd_long, runs=2),
     Section("handover", "every default, a probe every 1 ms", WITNESSED, takeovers.handover, probe_s=0.001),
     Section("five", "five nodes, two of them die at once", WITNESSED, endurance.five, nodes=5),
     *(

@@ -11,7 +11,8 @@ from dataclasses import replace
 from sharedip_lab.bench import thousand
 from sharedip_lab.bench.footprint import measure_idle, time_starts
 from sharedip_lab.bench.repetition import ADDED_BY_US_S, Repetition, beside_election, moved
-from sharedip_lab.faults.catalogue import FAULTS, Fault, Sequel
+from sharedip_lab.faults.catalogue import FAULTS, Fault, Sequel, Target
+from sharedip_lab.faults.strikes import freeze_all_members
 
 SHOWN_S = 5.0
 """For how long a keepalived that was killed or frozen is left so: without healing it would stay so for ever."""
@@ -55,6 +56,7 @@ def etcd(repetition: Repetition) -> None:
     down = replace(FAULTS["etcd-down-5s"], name="etcd-down-8s", title="all etcd members down for 8 s", hold_s=8.0)
     steps: tuple[tuple[str, Fault, bool | None], ...] = (
         ("etcd down for 8 s", down, None),
+        ("etcd away for 12 s", _away(12.0), None),
         ("etcd leader killed", replace(FAULTS["etcd-leader-killed"], hold_s=3.0), None),
         ("rolling restart of etcd", FAULTS["etcd-rolling"], None),
         ("witness's node dead", FAULTS["witness-crash"], False),
@@ -65,6 +67,20 @@ def etcd(repetition: Repetition) -> None:
         outcomes, _ = repetition.repeat(fault, leader_on_owner=leader_on_owner)
         repetition.never_missed(name, outcomes)
         repetition.two(name, outcomes)
+
+
+def etcd_long(repetition: Repetition) -> None:
+    """The same where a long lease is to outlast it."""
+    outcomes, _ = repetition.repeat(_away(57.0))
+    repetition.never_missed("etcd away for 57 s", outcomes)
+    repetition.two("etcd away for 57 s", outcomes)
+
+
+def _away(hold_s: float) -> Fault:
+    """Every member hangs, and goes on: how long they need to elect is no part of it."""
+    return Fault(
+        f"etcd-away-{hold_s:g}s", f"etcd away for {hold_s:g} s", freeze_all_members, Target.ALL, Sequel.ANY, hold_s
+    )
 
 
 def handover(repetition: Repetition) -> None:

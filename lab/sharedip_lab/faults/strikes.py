@@ -255,6 +255,19 @@ def move_leader(stage: Stage, node: str) -> Undo:
     return lambda: None
 
 
+def freeze_all_members(stage: Stage, node: str) -> Undo:  # noqa: ARG001 - every strike names a node; this one takes all
+    """etcd is away in one moment, and back in one: no election has to follow."""
+    members = list(stage.etcd.members.values())
+    for member in members:
+        member.freeze()
+
+    def undo() -> None:
+        for member in members:
+            member.thaw()
+
+    return undo
+
+
 def freeze_disk(stage: Stage, node: str) -> Undo:
     """fsfreeze(8) of the etcd member's file system: every write and fsync hangs until it is thawed."""
     disk = str(stage.etcd.members[node].directory / "data")
