@@ -17,6 +17,9 @@ from sharedip_lab.faults.strikes import freeze_all_members
 SHOWN_S = 5.0
 """For how long a keepalived that was killed or frozen is left so: without healing it would stay so for ever."""
 
+ELECTION_S = 1.5
+"""What etcd adds to an outage by itself at its default of 1 s, where all members were away for longer than that."""
+
 HANDOVER_PROBE_MS = 1.0
 """The section's probe interval: a gap is known to one of them."""
 
@@ -56,7 +59,7 @@ def etcd(repetition: Repetition) -> None:
     down = replace(FAULTS["etcd-down-5s"], name="etcd-down-8s", title="all etcd members down for 8 s", hold_s=8.0)
     steps: tuple[tuple[str, Fault, bool | None], ...] = (
         ("etcd down for 8 s", down, None),
-        ("etcd away for 12 s", _away(12.0), None),
+        ("etcd away for 12 s", _away(12.0 - ELECTION_S), None),
         ("etcd leader killed", replace(FAULTS["etcd-leader-killed"], hold_s=3.0), None),
         ("rolling restart of etcd", FAULTS["etcd-rolling"], None),
         ("witness's node dead", FAULTS["witness-crash"], False),
@@ -71,15 +74,15 @@ def etcd(repetition: Repetition) -> None:
 
 def etcd_long(repetition: Repetition) -> None:
     """The same where a long lease is to outlast it."""
-    outcomes, _ = repetition.repeat(_away(57.0))
+    outcomes, _ = repetition.repeat(_away(57.0 - ELECTION_S))
     repetition.never_missed("etcd away for 57 s", outcomes)
     repetition.two("etcd away for 57 s", outcomes)
 
 
 def _away(hold_s: float) -> Fault:
-    """Every member hangs, and goes on: how long they need to elect is no part of it."""
+    """Every member hangs for so long, and then they elect."""
     return Fault(
-        f"etcd-away-{hold_s:g}s", f"etcd away for {hold_s:g} s", freeze_all_members, Target.ALL, Sequel.ANY, hold_s
+        f"etcd-away-{hold_s:g}s", f"etcd hangs for {hold_s:g} s", freeze_all_members, Target.ALL, Sequel.ANY, hold_s
     )
 
 

@@ -256,7 +256,7 @@ def move_leader(stage: Stage, node: str) -> Undo:
 
 
 def freeze_all_members(stage: Stage, node: str) -> Undo:  # noqa: ARG001 - every strike names a node; this one takes all
-    """etcd is away in one moment, and back in one: no election has to follow."""
+    """etcd hangs as a whole, with all its connections."""
     members = list(stage.etcd.members.values())
     for member in members:
         member.freeze()
