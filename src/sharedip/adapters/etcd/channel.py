@@ -176,12 +176,14 @@ class _Connection(H2Protocol):
             return
         self.loss = ConnectionLostError(failure, text)
         self.greeted.set()
+        # Before grpclib closes it: a TLS transport that is lost, or closed twice, has nothing left to abort, and raises
+        # AttributeError (Debian 12 has such a CPython: 3.11.2, asyncio/sslproto.py).
+        self.transport.abort()
         streams = list(self.processor.streams.values())
         self.processor.close(text)
         for stream in streams:
             if stream.wrapper is not None:
                 stream.wrapper.cancel(self.loss)  # replaces the plain reason that `close` has just given
-        self.transport.abort()
 
 
 def _may_begin_http2(preface: bytes) -> bool:

@@ -125,7 +125,7 @@ def explain_tls(error: ssl.SSLError) -> tuple[Failure, str]:
         hint = _CERTIFICATE_HINTS.get(error.verify_code)
         reason = error.verify_message or str(error)
         return Failure.UNAVAILABLE, f"etcd's certificate is not accepted: {f'{hint} ({reason})' if hint else reason}"
-    reason = error.reason or str(error)
+    reason = getattr(error, "reason", None) or str(error)
     if any(sign in reason for sign in _NOT_TLS):
         return Failure.UNAVAILABLE, f"no TLS is spoken there; is it http:// instead of https://? ({reason})"
     if "ALERT" in reason and any(sign in reason for sign in ("CERT", "UNKNOWN_CA", "ACCESS_DENIED")):
