@@ -93,7 +93,7 @@ def test_a_beat_is_no_whole_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not turns
 
 
-@pytest.mark.parametrize("more", ["a look is due", "a candidacy is touched", "nothing"])
+@pytest.mark.parametrize("more", ["a look is due", "a candidacy is touched", "a problem is to be published", "nothing"])
 def test_a_beat_with_more_to_do_is_a_whole_turn(more: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is written to etcd leaves at its end, and a candidacy takes its steps in it."""
     owner = Owner().witnessed()
@@ -102,6 +102,8 @@ def test_a_beat_with_more_to_do_is_a_whole_turn(more: str, monkeypatch: pytest.M
     turns = whole_turns(node, monkeypatch)
     if more == "a look is due":
         node.designations._look_at = now
+    # Problems are looked for in such a turn as in any other: an owner at rest has few others.
+    monkeypatch.setattr(node.alarms, "look", lambda *_: "published" in more)
     touched = Appointed((owner.talk.candidacy.ownership.right,))
     monkeypatch.setattr(node.designations, "acknowledged", lambda *_: [touched] if "touched" in more else [])
     payload = seal(DatagramKind.ACKNOWLEDGEMENT, THEIRS, OURS, [owner.beats()[-1]], SECRET)
