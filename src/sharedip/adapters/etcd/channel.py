@@ -176,8 +176,8 @@ class _Connection(H2Protocol):
             return
         self.loss = ConnectionLostError(failure, text)
         self.greeted.set()
-        # Before grpclib closes it: a TLS transport that is lost, or closed twice, has nothing left to abort, and raises
-        # AttributeError (Debian 12 has such a CPython: 3.11.2, asyncio/sslproto.py).
+        # Before grpclib closes it: a TLS transport of asyncio's that is lost, or closed twice, has nothing left to
+        # abort, and raises AttributeError (so has Debian 12's CPython, 3.11.2).
         self.transport.abort()
         streams = list(self.processor.streams.values())
         self.processor.close(text)
