@@ -11,10 +11,11 @@ It leans on parts of grpclib 0.4 that are private there (the version is pinned b
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import struct
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from grpclib.client import Channel, Handler, Stream
 from grpclib.config import Configuration
@@ -55,6 +56,10 @@ or not: a peer that sends them without reading must not fill our memory (CVE-201
 NEXT_ADDRESS_AFTER_S = 0.1
 """A name may have several addresses. The next one is tried so long after one that says nothing, beside it: all of the
 request's time would else go by at the first (RFC 8305 section 5: 100 ms at least, 2 s at most)."""
+FIRST_ANSWER_S = 0.3
+"""Within which a machine that is up has answered the first packet of a connection: its kernel does, however busy etcd
+is. Linux sends a lost one again after 1 s (TCP_TIMEOUT_INIT, linux/tcp.h), when a request has been given up anyway; the
+next endpoint is asked 0.7 s earlier, which counts when this one has died with etcd's leader."""
 TLS_SHUTDOWN_S = 0.2
 """How long a TLS goodbye may take where we close in peace; a dropped connection says none."""
 
@@ -230,12 +235,18 @@ class EtcdChannel(Channel):
 
     async def _create_connection(self) -> H2Protocol:
         context = client_context(self._tls_files) if self._address.tls else None
+        if self._is_name:
+            where: dict[str, Any] = {
+                "host": self._host,
+                "port": self._port,
+                "happy_eyeballs_delay": NEXT_ADDRESS_AFTER_S,
+            }
+        else:
+            where = {"sock": await self._reach(), "server_hostname": self._host if context else None}
         try:
             _, connection = await asyncio.get_running_loop().create_connection(
                 lambda: _Connection(self._config, self._h2_config, tls=self._address.tls),
-                self._host,
-                self._port,
-                happy_eyeballs_delay=NEXT_ADDRESS_AFTER_S if self._is_name else None,
+                **where,
                 ssl=context,
                 ssl_shutdown_timeout=TLS_SHUTDOWN_S if context else None,
             )
@@ -255,6 +266,25 @@ class EtcdChannel(Channel):
             if not connection.greeted.is_set():
                 connection.transport.abort()
         return connection
+
+    async def _reach(self) -> socket.socket:
+        """The machine at an address; names are asyncio's to resolve. Raises OSError, ConnectionLostError."""
+        found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        family, kind, protocol, _, address = found[0]
+        reached = socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol)
+        try:
+            async with asyncio.timeout(FIRST_ANSWER_S):
+                await asyncio.get_running_loop().sock_connect(reached, address)
+        except TimeoutError as error:
+            reached.close()
+            if error.errno is not None:  # the kernel's own
+                raise
+            text = f"no answer to a connection within {FIRST_ANSWER_S:g} s"
+            raise ConnectionLostError(Failure.TIMEOUT, text) from None
+        except BaseException:
+            reached.close()
+            raise
+        return reached
 
     def stream(
         self, method: Method[Request, Reply], metadata: dict[str, str], timeout_s: float | None

@@ -464,15 +464,33 @@ def test_a_listener_that_accepts_nobody_costs_one_deadline() -> None:
             async with Stage([url]) as stage:
                 began = asyncio.get_running_loop().time()
                 for number in (1, 2, 3):
-                    stage.perform(read(number, 0.3))
+                    stage.perform(read(number, 0.2))
                 facts = [await stage.answer(number) for number in (1, 2, 3)]
                 assert asyncio.get_running_loop().time() - began < 2.0
             for fact in facts:
                 assert isinstance(fact, RequestFailed)
                 assert (fact.failure, fact.detail) == (
                     Failure.TIMEOUT,
-                    f"{url}: timed out after 0.3 s while connecting",
+                    f"{url}: timed out after 0.2 s while connecting",
                 )
+
+    play(scene)
+
+
+def test_a_machine_that_says_nothing_is_given_up_long_before_the_deadline() -> None:
+    """It is gone, not slow: the next endpoint's turn comes."""
+
+    async def scene() -> None:
+        with accepts_nobody() as deaf:
+            url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+            async with Stage([url]) as stage:
+                stage.perform(read(1, 600.0))
+                fact = await stage.answer(1)
+            assert isinstance(fact, RequestFailed)
+            assert (fact.failure, fact.detail) == (
+                Failure.TIMEOUT,
+                f"{url}: no answer to a connection within 0.3 s",
+            )
 
     play(scene)
 
