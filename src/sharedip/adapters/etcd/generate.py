@@ -1,7 +1,7 @@
 """Writes `rpc_pb2.py` and `rpc_pb2.pyi` from `rpc.proto`.
 
 Role: a development tool, `python src/sharedip/adapters/etcd/generate.py [folder]`; needs grpcio-tools. The stub is the
-serialized descriptor and what the documented API makes of it. protoc's own Python output is not taken: it refuses every
+serialized descriptor and what protobuf makes of it. protoc's own Python output is not taken: it refuses every
 protobuf older than the one that it came with, and promises nothing for the next major version; a descriptor is read by
 all of them.
 Must never: be imported by the agent. Counterpart: the test that compares the committed stub with `rpc.proto`.
@@ -52,23 +52,29 @@ def _drop_json_names(message: DescriptorProto) -> None:
 _STUB = '''\
 """Generated from {proto} by generate.py; `make proto` writes it anew. Do not edit."""
 
-from google.protobuf import descriptor_pool, message_factory
+try:
+    # The half in C alone. The documented way to it loads the one in Python as well: more than 1 MB that nothing uses.
+    from google._upb import _message
+    from google.protobuf.message import Message
+except ImportError:  # a protobuf that is built without it
+    from google.protobuf import descriptor_pool as _message
+    from google.protobuf import message_factory
 
 # A pool of our own: whoever else in this process speaks etcd has messages of the same names in the default one.
-_pool = descriptor_pool.DescriptorPool()
+_pool = _message.DescriptorPool()
 _pool.AddSerializedFile(
 {serialized}
 )
 DESCRIPTOR = _pool.FindFileByName("{proto}")
 
-if hasattr(message_factory, "GetMessageClass"):
-    _make = message_factory.GetMessageClass
-else:  # protobuf before 4.22
-    _make = message_factory.MessageFactory(_pool).GetPrototype
-
 
 def _class(name):
-    return _make(_pool.FindMessageTypeByName("{package}." + name))
+    described = _pool.FindMessageTypeByName("{package}." + name)
+    if hasattr(_message, "MessageMeta"):
+        return _message.MessageMeta(name, (Message,), {{"DESCRIPTOR": described, "__module__": __name__}})
+    if hasattr(message_factory, "GetMessageClass"):
+        return message_factory.GetMessageClass(described)
+    return message_factory.MessageFactory(_pool).GetPrototype(described)  # before 4.22
 
 
 {classes}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,3 +53,23 @@ def test_every_method_of_the_table_is_declared_in_the_proto() -> None:
         for method in METHODS
     }
     assert written == declared
+
+
+SPEAKS = """
+import sys
+{before}
+from sharedip.adapters.etcd import rpc_pb2 as pb
+asked = pb.TxnRequest(success=[pb.RequestOp(request_put=pb.PutRequest(key=b"k", lease=7))])
+read = pb.TxnRequest.FromString(asked.SerializeToString())
+assert read.success[0].request_put.lease == 7 and read == asked, read
+print("google.protobuf.internal.python_message" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(("without_c", "before"), [(False, ""), (True, "sys.modules['google._upb'] = None")])
+def test_messages_are_made_by_the_half_in_c_alone_where_there_is_one(without_c: bool, before: str) -> None:
+    """The half in Python costs 1 MB at least; a protobuf that was built without the other one works all the same."""
+    told = subprocess.run(
+        [sys.executable, "-c", SPEAKS.format(before=before)], capture_output=True, text=True, check=True
+    )
+    assert told.stdout == f"{without_c}\n"
