@@ -56,10 +56,11 @@ or not: a peer that sends them without reading must not fill our memory (CVE-201
 NEXT_ADDRESS_AFTER_S = 0.1
 """A name may have several addresses. The next one is tried so long after one that says nothing, beside it: all of the
 request's time would else go by at the first (RFC 8305 section 5: 100 ms at least, 2 s at most)."""
-FIRST_ANSWER_S = 0.3
-"""Within which a machine that is up has answered the first packet of a connection: its kernel does, however busy etcd
-is. Linux sends a lost one again after 1 s (TCP_TIMEOUT_INIT, linux/tcp.h), when a request has been given up anyway; the
-next endpoint is asked 0.7 s earlier, which counts when this one has died with etcd's leader."""
+FIRST_ANSWER_SHARE = 0.3
+"""Of a request's time, and at least of a second: within it a machine that is up has answered the first packet of a
+connection, for its kernel does, however busy etcd is. Linux sends a lost one again after 1 s (TCP_TIMEOUT_INIT,
+net/tcp.h), when a usual request has been given up anyway; the next endpoint is asked 0.7 s earlier, which counts when
+this one has died with etcd's leader."""
 TLS_SHUTDOWN_S = 0.2
 """How long a TLS goodbye may take where we close in peace; a dropped connection says none."""
 
@@ -217,13 +218,17 @@ class EtcdChannel(Channel):
         self._tls_files = tls
         self._scheme = "https" if address.tls else "http"
         self._is_name = _is_name(address.host)
+        self._first_answer_s = FIRST_ANSWER_SHARE
 
     def use_tls(self, files: TlsFiles) -> None:
         """From the next connection on."""
         self._tls_files = files
 
-    async def connect(self) -> None:
-        """Connect unless connected. Raises what the kernel, the resolver or TLS say."""
+    async def connect(self, timeout_s: float) -> None:
+        """Connect unless connected, for a request that may take so long. Raises what the kernel, the resolver or TLS
+        say.
+        """
+        self._first_answer_s = FIRST_ANSWER_SHARE * max(1.0, timeout_s)
         await self.__connect__()
 
     async def __connect__(self) -> H2Protocol:
@@ -272,14 +277,15 @@ class EtcdChannel(Channel):
         found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
         family, kind, protocol, _, address = found[0]
         reached = socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol)
+        within_s = self._first_answer_s
         try:
-            async with asyncio.timeout(FIRST_ANSWER_S):
+            async with asyncio.timeout(within_s):
                 await asyncio.get_running_loop().sock_connect(reached, address)
         except TimeoutError as error:
             reached.close()
             if error.errno is not None:  # the kernel's own
                 raise
-            text = f"no answer to a connection within {FIRST_ANSWER_S:g} s"
+            text = f"no answer to a connection within {within_s:g} s"
             raise ConnectionLostError(Failure.TIMEOUT, text) from None
         except BaseException:
             reached.close()

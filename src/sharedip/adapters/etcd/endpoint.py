@@ -101,7 +101,7 @@ class Endpoint:
         """Connect unless connected. Raises EtcdError."""
         with self.translated(deadline, "while connecting"):
             async with asyncio.timeout_at(deadline.at):
-                await self._channel.connect()
+                await self._channel.connect(deadline.timeout_s)
 
     def stream(
         self, method: Method[Request, Reply], token: str | None, timeout_s: float | None, **metadata: str
