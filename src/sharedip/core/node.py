@@ -1029,8 +1029,8 @@ class Node:
         return ordered
 
     def _give_out_beats(self) -> list[Command]:
-        """What a turn that was but a beat has ordered: datagrams, and gates."""
-        ordered = list(self._commands)
+        """What a turn that was but a beat has ordered: datagrams, and gates, which many designations open as one."""
+        ordered = in_order(list(self._commands))
         self._commands.clear()
         return ordered
 
