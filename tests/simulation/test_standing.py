@@ -68,6 +68,42 @@ def test_owner_and_leader_that_die_in_one_moment_are_replaced_by_a_living_node(s
     assert world.run_while(lambda: world.owner() in ([], ["n1"], ["n2"]), WINDOW_S + ELECTION_S)
 
 
+def witness_and_leader_die(seed: int, leader: int) -> tuple[list[str], float]:
+    """In one moment, n3 being the witness: who answers in the end, and for how long nobody did, in seconds."""
+    world = Five(seed)
+    while world.etcd.leader != leader:
+        world.etcd.move_leader()
+    world.run_until(world.t + 1.0 + seed * 0.173)
+    core = world.hosts[0].core
+    assert core is not None
+    assert core.designations.witnesses_of(world.vips[0].address) == ["n3", "n4"]
+    for number in (2, leader):
+        world.hosts[number].crash()
+        world.etcd.stop_member(number)
+    died_at, dark_s = world.t, 0.0
+    while world.t < died_at + 8.0:
+        world.run_until(world.t + 0.01)
+        dark_s += 0.01 * (world.owner() == [])
+    return world.owner(), dark_s
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_an_owner_resigns_before_no_successor_that_has_died_with_etcds_leader(seed: int) -> None:
+    """It can't free itself of the dead witness before etcd has a leader, so it lets go. Had it resigned, nobody could
+    take the address before the successor's lease has ended, 15 s: it keeps its key, and comes back.
+    """
+    owner, dark_s = witness_and_leader_die(seed, leader=1)
+    assert owner == ["n1"]
+    assert dark_s <= 2.0
+
+
+def test_a_successor_that_lives_takes_the_address_while_etcd_elects() -> None:
+    """By the owner's word, unless etcd has answered that one a moment ago, which then waits for the election."""
+    ends = [witness_and_leader_die(seed, leader=4) for seed in range(8)]
+    assert [owner for owner, _ in ends].count(["n2"]) >= 6
+    assert all(dark_s <= (0.5 if owner == ["n2"] else 2.0) for owner, dark_s in ends)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_who_takes_over_after_an_election_is_watched_at_once(seed: int) -> None:
     """The only witness that is left has been without etcd a moment longer, and says so: nobody else is better. It is on

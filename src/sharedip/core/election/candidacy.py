@@ -57,7 +57,7 @@ from sharedip.core.model import (
     Vip,
 )
 from sharedip.core.schedule import Pace
-from sharedip.core.settings import Settings
+from sharedip.core.settings import SILENCE_FRACTION, Settings
 
 SOUND_ELSEWHERE = ", and another node is sound"
 RELEASE_RETRY_S = 0.2
@@ -1095,16 +1095,23 @@ class Candidacy:
         """Whether etcd is out of reach, our right ends, and somebody may hear that the address is free.
 
         The witness's promise ends beside an etcd that answers, too: then the key stays ours, and a proof brings the
-        address back. With the lease's end the others must have been proved since etcd failed us, else it is away for
-        all (law 4).
+        address back. So it does where etcd's leader seems to have died with the witness: etcd elects, for all of us.
+        Unless the next in line is there to take the address, nobody could before its lease has ended, and we had
+        resigned. With the lease's end the others must have been proved since etcd failed us, else it is away for all
+        (law 4).
         """
         if self._has_successor(now) and (by_lease or self._is_etcd_away(now)):
             return True
-        since, window_s = self._session.failing_since, self._settings.window_s
-        heard = [key for key in self.others() if self._living.can_be_told(key, self.vip, window_s, now)]
+        since, window_s, others = self._session.failing_since, self._settings.window_s, self.others()
+        heard = [key for key in others if self._living.can_be_told(key, self.vip, window_s, now)]
         if by_lease:
             return any(self._living.is_proved_since(key, since, now) for key in heard)
-        return bool(heard) and self._is_etcd_away(now)
+        if not heard or window_s is None or not self._is_etcd_away(now):
+            return False
+        # Both are asked from then on: a hello of a second ago may have been somebody's last.
+        fell_silent_at = self.ownership.lapses_at - window_s * SILENCE_FRACTION
+        is_next_there = self._living.has_spoken_since(others[0].lease, fell_silent_at)
+        return is_next_there or not self._living.leads_in_silence_since(fell_silent_at)
 
     def _is_etcd_away(self, now: Instant) -> bool:
         """Whether etcd has failed to renew the lease, or to withdraw the witness that fell silent half a window ago."""

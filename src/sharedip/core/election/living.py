@@ -106,6 +106,16 @@ class Living:
             return now - spoke_at <= window_s * SILENCE_FRACTION
         return self._peers.of(key) is not None and self._voices.is_speaking(key.lease, now)
 
+    def has_spoken_since(self, lease: int, since: Instant) -> bool:
+        """Whether that agent was heard since that instant."""
+        return self._voices.spoke_at(lease) >= since
+
+    def leads_in_silence_since(self, since: Instant) -> bool:
+        """Whether etcd's leader is on another agent's node, which has not been heard since that instant."""
+        leader, own = self._session.raft_leader.leader_id, self._session.lease
+        there = [each.lease for each in self._peers.all() if each.member == leader and each.lease != own]
+        return leader is not None and bool(there) and not any(self.has_spoken_since(each, since) for each in there)
+
     def is_proved_since(self, key: KeyValue, since: Instant | None, now: Instant) -> bool:
         """Whether that candidate's lease was proved by a request that left after that instant, and so lately that it is
         in touch with etcd: an etcd that is away for all has proved some a little later than others (law 4).

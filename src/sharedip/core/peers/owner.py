@@ -629,6 +629,7 @@ class Designations:
         watchful = frozenset(peer.lease for peer in self._peers.all() if self._can_watch(peer.lease, now))
         is_all_we_learn = raft.leader_id is not None or raft.is_refused
         choices = Choices(self._peers, watchful, raft.leader_id, own) if is_all_we_learn else None
+        self._ask_who_counts(candidacies, now)
         for candidacy in candidacies:
             address = candidacy.vip.address
             if address in self._attempted or candidacy.epoch is None:
@@ -662,6 +663,23 @@ class Designations:
                     self._appoint(part, best)
                 else:
                     self._withdraw(part)
+
+    def _ask_who_counts(self, candidacies: Collection[Candidacy], now: Instant) -> None:
+        """A right that may end: is the next in line there, and the node of etcd's leader? Who acknowledges shows it
+        anyway.
+        """
+        asked: set[int] = set()
+        leader = self._session.raft_leader.leader_id
+        leads = {each.lease for each in self._peers.all() if each.member == leader and leader is not None}
+        for candidacy in candidacies:
+            designation = self._of_vip.get(candidacy.vip.address)
+            silent = set() if designation is None else self._silent_leases(designation, now)
+            if designation is None or not silent:
+                continue
+            following = {key.lease for key in candidacy.others()[:1]}
+            asked |= (following | leads) - (designation.promises.keys() - silent)
+        for lease in sorted(asked - {self._session.lease}):
+            self.ping_now(lease, now)
 
     def _note_overdue(self, designation: Designation | None, lease: int) -> None:
         """One that is only slow will still answer: how slow it was tells which window could have been kept."""
