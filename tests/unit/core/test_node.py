@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 
@@ -18,6 +19,7 @@ from sharedip.core.messages import (
     Level,
     LinkChanged,
     LinkVanished,
+    OpenGate,
     ReadKeys,
     RemoveAddress,
     ReorderAddress,
@@ -157,3 +159,11 @@ def test_a_stop_that_waits_for_a_disk_that_refuses_does_not_spin() -> None:
         talk.drop(Transact, KeepLeaseAlive, ReadKeys)
         turns += 1
         assert turns < 200, "it asks to be woken at once, without end"
+
+
+def test_what_one_beat_has_opened_is_opened_as_one() -> None:
+    """A thousand VIPs are some dozen designations, and each order would be a transaction of the kernel's."""
+    node, other = owner().node, replace(VIP, address=ip_address("192.168.0.9"))
+    node._commands += [OpenGate((VIP,), 0.9, 10.0, 3.0), OpenGate((other,), 0.9, 10.0, 3.0)]
+    assert node._give_out_beats() == [OpenGate((VIP, other), 0.9, 10.0, 3.0)]
+    assert node._commands == []
