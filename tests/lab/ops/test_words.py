@@ -77,9 +77,10 @@ def test_an_etcd_outage_is_told_once_and_its_end_with_how_long_it_was(stage: Sta
     for node, log in logs.items():
         assert len(log.having("etcd does not answer; waiting for it")) == 1, log.sentences()
         assert len(log.having("etcd answers after")) == 1, log.sentences()
-        assert len(log.having("is DOWN: ")) == 1, log.sentences()
+        # Once more, with what it waits for by then, where a slow machine has it back later than 1.5 s after etcd.
+        assert len(log.having("is DOWN: ")) in (1, 2), log.sentences()
         protection = log.having("is DOWN: ") + log.having("is up again, after") + log.having("witness", "a crash of")
-        assert len(protection) == len(set(protection)) <= 4, log.sentences()  # on a slow machine a witness comes late
+        assert len(protection) == len(set(protection)) <= 5, log.sentences()  # on a slow machine a witness comes late
         assert len(log.sentences()) - len(protection) <= (5 if node == owner else 4), log.sentences()
     assert logs[owner].having("removing the address", "fresh proof from etcd")
 
