@@ -88,7 +88,7 @@ def witness_and_leader_die(seed: int, leader: int) -> tuple[list[str], float]:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_an_owner_resigns_before_no_successor_that_has_died_with_etcds_leader(seed: int) -> None:
+def test_an_owner_keeps_its_key_before_a_successor_that_has_died_with_etcds_leader(seed: int) -> None:
     """It can't free itself of the dead witness before etcd has a leader, so it lets go. Had it resigned, nobody could
     take the address before the successor's lease has ended, 15 s: it keeps its key, and comes back.
     """

@@ -1095,10 +1095,10 @@ class Candidacy:
         """Whether etcd is out of reach, our right ends, and somebody may hear that the address is free.
 
         The witness's promise ends beside an etcd that answers, too: then the key stays ours, and a proof brings the
-        address back. So it does where etcd's leader seems to have died with the witness: etcd elects, for all of us.
-        Unless the next in line is there to take the address, nobody could before its lease has ended, and we had
-        resigned. With the lease's end the others must have been proved since etcd failed us, else it is away for all
-        (law 4).
+        address back. So it stays where etcd's leader seems to have died with the witness (etcd elects, for all) and the
+        next in line is not there: behind that one nobody could take the address before its lease has ended.
+
+        With the lease's end the others must have been proved since etcd failed us, else it is away for all (law 4).
         """
         if self._has_successor(now) and (by_lease or self._is_etcd_away(now)):
             return True
